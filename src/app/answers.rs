@@ -1,0 +1,438 @@
+//! What a person said, before anything of it is believed.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::{App, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl};
+
+/// One answer as it was given. In a file it may be a string, a number, or a list of strings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Raw")]
+pub struct Said(pub String);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Raw {
+    Text(String),
+    Number(i64),
+    List(Vec<String>),
+}
+
+impl From<Raw> for Said {
+    fn from(raw: Raw) -> Self {
+        Self(match raw {
+            Raw::Text(text) => text,
+            Raw::Number(number) => number.to_string(),
+            Raw::List(list) => list.join(","),
+        })
+    }
+}
+
+impl FromStr for Said {
+    type Err = Infallible;
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Declares the answers once: flag, variable, key of the answers file and of the settings file.
+macro_rules! answers {
+    ($($(#[doc = $help:literal])+ $name:ident $value:literal $env:literal;)+) => {
+        /// What was said, each as it was given: flags, `PULLPRAY_…` variables or a file.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[command(next_help_heading = "Answers")]
+        pub struct Answers {
+            $($(#[doc = $help])+
+            #[arg(long, value_name = $value, env = $env, hide_env_values = true, hide_env = true)]
+            pub $name: Option<Said>,)+
+        }
+
+        /// The names of all answers, in the order in which they are asked.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+        impl Answers {
+            /// These answers, completed by others where nothing was said.
+            #[must_use]
+            pub fn or(self, other: Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)+ }
+            }
+            /// The answer of that name.
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<&str> {
+                match name {
+                    $(stringify!($name) => self.$name.as_ref().map(|said| said.0.as_str()),)+
+                    _ => None,
+                }
+            }
+            /// Takes an answer; a name that does not exist is passed over.
+            pub fn set(&mut self, name: &str, text: &str) {
+                match name {
+                    $(stringify!($name) => self.$name = Some(Said(text.to_owned())),)+
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+answers! {
+    /// The repository, over ssh: git@github.com:acme/todo.git
+    repo "URL" "PULLPRAY_REPO";
+    /// The branch to follow [default: main]
+    branch "BRANCH" "PULLPRAY_BRANCH";
+    /// The app's name on this server [default: the repository's name]
+    app "NAME" "PULLPRAY_APP";
+    /// The WSGI callable, for example todo.wsgi:application [default: found in the repository]
+    wsgi "MODULE" "PULLPRAY_WSGI";
+    /// DJANGO_SETTINGS_MODULE [default: found in the repository's manage.py]
+    settings "MODULE" "PULLPRAY_SETTINGS";
+    /// The account that runs the app [default: gunicorn, for a further app gunicorn-NAME]
+    user "USER" "PULLPRAY_USER";
+    /// The group of the hosted apps [default: hosted_apps]
+    group "GROUP" "PULLPRAY_GROUP";
+    /// Your own account, to become a member of that group; none if empty
+    operator "USER" "PULLPRAY_OPERATOR";
+    /// Where the app lives [default: /var/www/projects/NAME]
+    project_dir "DIR" "PULLPRAY_PROJECT_DIR";
+    /// Where the web server finds its static files [default: /www/static/NAME]
+    static_dir "DIR" "PULLPRAY_STATIC_DIR";
+    /// Where the app listens: an address, a port, or a socket's path [default: the next free port from 8000]
+    bind "ADDRESS" "PULLPRAY_BIND";
+    /// gunicorn's worker processes [default: 2 for each processor and 1, at most 9]
+    workers "N" "PULLPRAY_WORKERS";
+    /// What to ask to learn whether the app is healthy [default: /]
+    health_path "PATH" "PULLPRAY_HEALTH_PATH";
+    /// With which Host header; one of the project's ALLOWED_HOSTS [default: localhost]
+    health_host "HOST" "PULLPRAY_HEALTH_HOST";
+    /// Minutes between polls, or five crontab fields [default: */5 * * * *]
+    schedule "WHEN" "PULLPRAY_SCHEDULE";
+    /// The git host's key, SHA256:…; needed unless the host publishes it (github.com, bitbucket.org)
+    host_key "FINGERPRINT" "PULLPRAY_HOST_KEY";
+    /// The interpreter for virtual environments [default: /usr/bin/python3]
+    python "PATH" "PULLPRAY_PYTHON";
+    /// What outlives a release, with commas between: db.sqlite3,media/
+    shared_paths "PATHS" "PULLPRAY_SHARED_PATHS";
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The answer's name, as in [`NAMES`].
+    pub name: &'static str,
+    /// Why it was refused; `None` if it is missing.
+    pub invalid: Option<Invalid>,
+}
+
+impl Problem {
+    /// The flag that gives this answer.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.invalid {
+            Some(invalid) => write!(f, "{} {invalid}", self.flag()),
+            None => write!(f, "{} is missing", self.flag()),
+        }
+    }
+}
+
+/// Collects problems, so that a person hears of all of them at once.
+struct Reader<'a> {
+    answers: &'a Answers,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// The answer or its default, parsed; a missing one without default is a problem.
+    fn read<T: FromStr<Err = Invalid>>(
+        &mut self,
+        name: &'static str,
+        default: Option<String>,
+    ) -> Option<T> {
+        let said = self
+            .answers
+            .get(name)
+            .map(str::to_owned)
+            .filter(|text| !text.trim().is_empty());
+        let Some(text) = said.or(default) else {
+            self.problems.push(Problem {
+                name,
+                invalid: None,
+            });
+            return None;
+        };
+        self.parsed(name, &text)
+    }
+
+    /// The answer, if one was given and it is not empty.
+    fn optional<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<T> {
+        let text = self
+            .answers
+            .get(name)
+            .filter(|text| !text.trim().is_empty())?
+            .to_owned();
+        self.parsed(name, &text)
+    }
+
+    fn parsed<T: FromStr<Err = Invalid>>(&mut self, name: &'static str, text: &str) -> Option<T> {
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(invalid) => {
+                self.problems.push(Problem {
+                    name,
+                    invalid: Some(invalid),
+                });
+                None
+            }
+        }
+    }
+}
+
+impl Answers {
+    /// Turns the answers into an app, with defaults worked out from the facts.
+    ///
+    /// # Errors
+    /// All problems at once: what is missing and what was refused.
+    pub fn parse(&self, facts: &Facts, limits: Limits) -> Result<App, Vec<Problem>> {
+        let mut reader = Reader {
+            answers: self,
+            problems: Vec::new(),
+        };
+        let repo: Option<RepoUrl> = reader.read("repo", None);
+        // Without a repository there is nothing to take the name from, and one complaint is enough.
+        let name = match (&repo, self.get("app")) {
+            (None, None) => None,
+            _ => reader.read("app", self.suggested("app", facts)),
+        };
+        let branch = reader.read("branch", self.suggested("branch", facts));
+        let host_key: Option<Fingerprint> = match &repo {
+            Some(_) => reader.read("host_key", self.suggested("host_key", facts)),
+            None => reader.optional("host_key"),
+        };
+        let wsgi = reader.optional("wsgi");
+        let settings = reader.optional("settings");
+        let operator = reader.optional("operator");
+        let user = name
+            .as_ref()
+            .and_then(|_| reader.read("user", self.suggested("user", facts)));
+        let group = reader.read("group", self.suggested("group", facts));
+        let project_dir = name
+            .as_ref()
+            .and_then(|_| reader.read("project_dir", self.suggested("project_dir", facts)));
+        let static_dir = name
+            .as_ref()
+            .and_then(|_| reader.read("static_dir", self.suggested("static_dir", facts)));
+        let bind = reader.read::<Bind>("bind", self.suggested("bind", facts));
+        let workers = reader.read::<Workers>("workers", self.suggested("workers", facts));
+        let health_path = reader.read("health_path", self.suggested("health_path", facts));
+        let health_host = reader.read("health_host", self.suggested("health_host", facts));
+        let schedule = reader.read("schedule", self.suggested("schedule", facts));
+        let python = reader.read("python", self.suggested("python", facts));
+        let shared_paths = self
+            .get("shared_paths")
+            .unwrap_or_default()
+            .split(',')
+            .filter(|text| !text.trim().is_empty())
+            .filter_map(|text| reader.parsed("shared_paths", text))
+            .collect();
+        let problems = reader.problems;
+        let complete = || {
+            Some(App {
+                name: name?,
+                repo: repo?,
+                branch: branch?,
+                wsgi,
+                settings,
+                user: user?,
+                group: group?,
+                operator,
+                project_dir: project_dir?,
+                static_dir: static_dir?,
+                bind: bind?,
+                workers: workers?.0,
+                health_path: health_path?,
+                health_host: health_host?,
+                schedule: schedule?,
+                host_key: host_key?,
+                python: python?,
+                shared_paths,
+                limits,
+                program: facts.program.clone(),
+                systemctl: facts.systemctl.clone(),
+            })
+        };
+        match complete() {
+            Some(app) if problems.is_empty() => Ok(app),
+            _ => Err(problems),
+        }
+    }
+
+    /// What an answer would be if nothing were said, worked out from what is known so far.
+    #[must_use]
+    pub fn suggested(&self, name: &str, facts: &Facts) -> Option<String> {
+        let repo = || {
+            self.get("repo")
+                .and_then(|text| text.parse::<RepoUrl>().ok())
+        };
+        let app = || match self.get("app") {
+            Some(text) => text.parse().ok(),
+            None => repo().and_then(|repo| repo.suggested_name()),
+        };
+        match name {
+            "branch" => Some("main".to_owned()),
+            "app" => app().map(|name| name.to_string()),
+            "user" => app().map(|name| facts.account(&name)),
+            "group" => Some("hosted_apps".to_owned()),
+            "project_dir" => app().map(|name| format!("/var/www/projects/{name}")),
+            "static_dir" => app().map(|name| format!("/www/static/{name}")),
+            "bind" => Some(facts.bind().to_string()),
+            "workers" => Some(facts.workers().to_string()),
+            "health_path" => Some("/".to_owned()),
+            "health_host" => Some("localhost".to_owned()),
+            "schedule" => Some(Facts::schedule().to_owned()),
+            "host_key" => repo()
+                .and_then(|repo| repo.published_host_key())
+                .map(|key| key.to_string()),
+            "python" => Some("/usr/bin/python3".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Checks one answer alone, for a wizard that refuses it on the spot.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn check_one(name: &str, text: &str) -> Result<(), Invalid> {
+        fn taken<T: FromStr<Err = Invalid>>(text: &str) -> Result<(), Invalid> {
+            text.parse::<T>().map(drop)
+        }
+        if text.trim().is_empty() {
+            return match name {
+                "wsgi" | "settings" | "operator" | "shared_paths" => Ok(()),
+                _ => Err(Invalid::new("an answer is needed here")),
+            };
+        }
+        match name {
+            "repo" => taken::<RepoUrl>(text),
+            "branch" => taken::<super::Branch>(text),
+            "app" => taken::<super::AppName>(text),
+            "wsgi" => taken::<super::Wsgi>(text),
+            "settings" => taken::<super::Module>(text),
+            "user" | "group" | "operator" => taken::<super::AccountName>(text),
+            "project_dir" | "static_dir" | "python" => taken::<super::AbsPath>(text),
+            "bind" => taken::<Bind>(text),
+            "workers" => taken::<Workers>(text),
+            "health_path" => taken::<super::HealthPath>(text),
+            "health_host" => taken::<super::HealthHost>(text),
+            "schedule" => taken::<super::Schedule>(text),
+            "host_key" => taken::<Fingerprint>(text),
+            "shared_paths" => text
+                .split(',')
+                .filter(|part| !part.trim().is_empty())
+                .try_for_each(taken::<super::SharedPath>),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// gunicorn's worker processes: 1 to 512.
+struct Workers(u16);
+
+impl FromStr for Workers {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.trim().parse() {
+            Ok(workers @ 1..=512) => Ok(Self(workers)),
+            _ => Err(Invalid::new(format!("{text:?} is not a number of workers")).hint("1 to 512")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(pairs: &[(&str, &str)]) -> Answers {
+        let mut answers = Answers::default();
+        for (name, text) in pairs {
+            answers.set(name, text);
+        }
+        answers
+    }
+
+    #[test]
+    fn a_repository_is_enough_on_a_host_that_publishes_its_key() {
+        let facts = Facts {
+            processors: 2,
+            ports: vec![8000],
+            ..Facts::default()
+        };
+        let app =
+            answers(&[("repo", "git@github.com:acme/Todo.git")]).parse(&facts, Limits::default());
+        let app = app.map_err(|problems| format!("{problems:?}"));
+        assert!(app.is_ok_and(|app| app.name.as_str() == "todo"
+            && app.bind.port() == Some(8001)
+            && app.user.as_str() == "gunicorn"
+            && app.workers == 5
+            && app.project_dir.to_string() == "/var/www/projects/todo"));
+    }
+
+    #[test]
+    fn everything_missing_or_wrong_is_named_at_once() {
+        let problems = answers(&[
+            ("repo", "git@git.corp:a/b.git"),
+            ("bind", "x"),
+            ("workers", "0"),
+        ])
+        .parse(&Facts::default(), Limits::default())
+        .err()
+        .unwrap_or_default();
+        let named: Vec<String> = problems.iter().map(Problem::flag).collect();
+        assert_eq!(named, ["--host-key", "--bind", "--workers"]);
+        let problems = Answers::default()
+            .parse(&Facts::default(), Limits::default())
+            .err()
+            .unwrap_or_default();
+        assert_eq!(
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["--repo is missing"]
+        );
+    }
+
+    #[test]
+    fn a_second_app_is_offered_its_own_account() {
+        let facts = Facts {
+            others: "todo"
+                .parse()
+                .ok()
+                .zip("gunicorn".parse().ok())
+                .into_iter()
+                .collect(),
+            ..Facts::default()
+        };
+        let said = answers(&[("repo", "git@github.com:acme/blog.git")]);
+        assert_eq!(
+            said.suggested("user", &facts).as_deref(),
+            Some("gunicorn-blog")
+        );
+        let said = answers(&[("repo", "git@github.com:acme/todo.git")]);
+        assert_eq!(said.suggested("user", &facts).as_deref(), Some("gunicorn"));
+    }
+
+    #[test]
+    fn a_file_may_say_numbers_and_lists() {
+        let said: Result<Answers, _> =
+            toml::from_str("workers = 3\nshared_paths = [\"db.sqlite3\", \"media/\"]\n");
+        assert!(said.is_ok_and(|said| said.get("workers") == Some("3")
+            && said.get("shared_paths") == Some("db.sqlite3,media/")));
+        assert!(toml::from_str::<Answers>("worker = 3\n").is_err());
+    }
+}

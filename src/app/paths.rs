@@ -1,0 +1,165 @@
+//! Where everything of an app lives on the server: each path is written here once.
+
+use std::path::{Path, PathBuf};
+
+use super::{App, AppName};
+
+/// Directory of the settings and environment files of all apps.
+pub const SETTINGS_DIR: &str = "/etc/pullpray";
+/// Directory of the deploy scripts, a directory an app.
+pub const POLLERS_DIR: &str = "/opt/git_pollers";
+/// Directory of what the agents need: keys and pinned host keys.
+pub const AGENT_DIR: &str = "/etc/ssh-agent-service";
+/// Where deploy keys live; only root looks inside the private ones.
+pub const KEYS_DIR: &str = "/etc/ssh-agent-service/deploy-keys";
+/// The host keys that pullpray pinned, of all apps.
+pub const KNOWN_HOSTS: &str = "/etc/ssh-agent-service/known_hosts";
+/// Where every app has its mirror, ledger, lock and logs.
+pub const STATE_DIR: &str = "/var/lib/pullpray";
+/// What init did, an app a file.
+pub const RECEIPTS_DIR: &str = "/var/lib/pullpray/receipts";
+/// Drop-ins of the ssh client's configuration, included by Debian's ssh_config.
+pub const SSH_CONFIG_DIR: &str = "/etc/ssh/ssh_config.d";
+/// Units of the administrator (systemd.unit(5), table "Load path").
+pub const UNITS_DIR: &str = "/etc/systemd/system";
+
+/// The settings file of an app.
+#[must_use]
+pub fn settings(app: &AppName) -> PathBuf {
+    Path::new(SETTINGS_DIR).join(format!("{app}.toml"))
+}
+/// The receipt of an app.
+#[must_use]
+pub fn receipt(app: &AppName) -> PathBuf {
+    Path::new(RECEIPTS_DIR).join(format!("{app}.jsonl"))
+}
+/// Backups of what init replaced for an app.
+#[must_use]
+pub fn backups(app: &AppName) -> PathBuf {
+    Path::new(RECEIPTS_DIR).join(format!("{app}.replaced"))
+}
+/// Mirror, ledger, lock and logs of an app.
+#[must_use]
+pub fn state(app: &AppName) -> PathBuf {
+    Path::new(STATE_DIR).join(app.as_str())
+}
+/// The file whose lock a poll holds.
+#[must_use]
+pub fn lock(app: &AppName) -> PathBuf {
+    state(app).join("lock")
+}
+/// What was deployed, what failed, what is held.
+#[must_use]
+pub fn ledger(app: &AppName) -> PathBuf {
+    state(app).join("ledger.json")
+}
+/// The bare local repository.
+#[must_use]
+pub fn mirror(app: &AppName) -> PathBuf {
+    state(app).join("mirror.git")
+}
+/// The logs of deployments.
+#[must_use]
+pub fn logs(app: &AppName) -> PathBuf {
+    state(app).join("log")
+}
+/// The unit of the agent that holds the deploy key.
+#[must_use]
+pub fn agent_unit(app: &AppName) -> String {
+    format!("ssh-agent.{app}.service")
+}
+/// The name of the agent's directory under /run.
+#[must_use]
+pub fn agent_runtime(app: &AppName) -> String {
+    format!("ssh-agent.{app}")
+}
+/// The agent's socket.
+#[must_use]
+pub fn agent_socket(app: &AppName) -> PathBuf {
+    Path::new("/run")
+        .join(agent_runtime(app))
+        .join("agent.sock")
+}
+/// The private deploy key.
+#[must_use]
+pub fn private_key(app: &AppName) -> PathBuf {
+    Path::new(KEYS_DIR).join(format!("{app}_ed25519"))
+}
+/// The public half, which the ssh client needs to name the key.
+#[must_use]
+pub fn public_key(app: &AppName) -> PathBuf {
+    Path::new(KEYS_DIR).join(format!("{app}_ed25519.pub"))
+}
+/// gunicorn's socket unit.
+#[must_use]
+pub fn socket_unit(app: &AppName) -> String {
+    format!("gunicorn.{app}.socket")
+}
+/// gunicorn's service unit.
+#[must_use]
+pub fn service_unit(app: &AppName) -> String {
+    format!("gunicorn.{app}.service")
+}
+/// Where a unit's file lies.
+#[must_use]
+pub fn unit_file(unit: &str) -> PathBuf {
+    Path::new(UNITS_DIR).join(unit)
+}
+
+impl App {
+    /// The environment file.
+    #[must_use]
+    pub fn environment_file(&self) -> PathBuf {
+        Path::new(SETTINGS_DIR).join(format!("{}.env", self.name))
+    }
+    /// The directory of the deploy script.
+    #[must_use]
+    pub fn poller_dir(&self) -> PathBuf {
+        Path::new(POLLERS_DIR).join(self.name.as_str())
+    }
+    /// The administrator's deploy script.
+    #[must_use]
+    pub fn deploy_script(&self) -> PathBuf {
+        self.poller_dir().join("deploy.sh")
+    }
+    /// The ssh client's drop-in.
+    #[must_use]
+    pub fn ssh_config(&self) -> PathBuf {
+        Path::new(SSH_CONFIG_DIR).join(format!("pullpray-{}.conf", self.name))
+    }
+    /// The ssh alias: `github.com-repo-todo`.
+    #[must_use]
+    pub fn ssh_alias(&self) -> String {
+        format!("{}-repo-{}", self.repo.host(), self.name)
+    }
+    /// The sudoers drop-in. Its name has no dot: sudo ignores files with one (sudoers(5)).
+    #[must_use]
+    pub fn sudoers(&self) -> PathBuf {
+        Path::new("/etc/sudoers.d").join(format!("pullpray-{}", self.name))
+    }
+    /// The cron entry. Its name has no dot either: cron(8), "run-parts" names.
+    #[must_use]
+    pub fn cron(&self) -> PathBuf {
+        Path::new("/etc/cron.d").join(format!("pullpray-{}", self.name))
+    }
+    /// The link to the live release.
+    #[must_use]
+    pub fn current(&self) -> PathBuf {
+        self.project_dir.as_path().join("current")
+    }
+    /// The releases.
+    #[must_use]
+    pub fn releases(&self) -> PathBuf {
+        self.project_dir.as_path().join("releases")
+    }
+    /// What outlives releases.
+    #[must_use]
+    pub fn shared(&self) -> PathBuf {
+        self.project_dir.as_path().join("shared")
+    }
+    /// The virtual environments.
+    #[must_use]
+    pub fn venvs(&self) -> PathBuf {
+        self.project_dir.as_path().join("venvs")
+    }
+}

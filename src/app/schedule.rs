@@ -1,0 +1,172 @@
+//! How often the poll runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Local, TimeDelta};
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+use super::Invalid;
+
+/// The five time fields of a crontab line (crontab(5)).
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    text: String,
+    cron: Cron,
+}
+
+impl Schedule {
+    /// The next time that cron starts the poll after `now`, if there is one.
+    #[must_use]
+    pub fn next_after(&self, now: &DateTime<Local>) -> Option<DateTime<Local>> {
+        self.cron.find_next_occurrence(now, false).ok()
+    }
+
+    /// The longest pause between two of the next polls, seen from `now`.
+    #[must_use]
+    pub fn longest_pause(&self, now: &DateTime<Local>) -> Option<TimeDelta> {
+        let mut longest = TimeDelta::zero();
+        let mut last = self.next_after(now)?;
+        for _ in 0..64 {
+            let next = self.next_after(&last)?;
+            longest = longest.max(next - last);
+            last = next;
+        }
+        Some(longest)
+    }
+
+    /// The schedule in words: `every 5 minutes`, or the fields themselves.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let minutes = match self.text.as_str() {
+            "* * * * *" => Some(1),
+            text => text
+                .strip_prefix("*/")
+                .and_then(|rest| rest.strip_suffix(" * * * *"))
+                .and_then(|minutes| minutes.parse::<u32>().ok())
+                .filter(|minutes| 60 % minutes == 0),
+        };
+        match minutes {
+            Some(1) => "every minute".to_owned(),
+            Some(minutes) => format!("every {minutes} minutes"),
+            None => format!("at \"{}\"", self.text),
+        }
+    }
+}
+
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+impl Eq for Schedule {}
+
+impl FromStr for Schedule {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let text = text.trim();
+        // A bare number is what people type first: minutes.
+        let text = match text.parse::<u32>() {
+            Ok(1) => "* * * * *".to_owned(),
+            Ok(minutes @ 2..=30) if 60 % minutes == 0 => format!("*/{minutes} * * * *"),
+            Ok(_) => {
+                return Err(
+                    Invalid::new(format!("every {text} minutes cannot be said to cron"))
+                        .hint("1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30, or five crontab fields"),
+                );
+            }
+            Err(_) => text.split_whitespace().collect::<Vec<_>>().join(" "),
+        };
+        let refuse = |why: String| {
+            Invalid::new(why).hint("five fields as in crontab(5), for example */5 * * * *")
+        };
+        // croner reads more than cron does (L, W, #, ?, nicknames): only what vixie cron reads is
+        // taken. `%` would end the command there.
+        let plain = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b" */,-".contains(&b))
+            && text.split(' ').count() == 5;
+        if !plain {
+            return Err(refuse(format!("{text:?} is not a schedule of cron")));
+        }
+        let fields: Vec<&str> = text.split(' ').collect();
+        if fields[..3]
+            .iter()
+            .any(|field| field.bytes().any(|b| b.is_ascii_alphabetic()))
+        {
+            return Err(refuse(format!(
+                "{text:?} has letters where cron wants numbers"
+            )));
+        }
+        let cron = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build()
+            .parse(&text)
+            .map_err(|error| refuse(format!("{text:?} is not a schedule of cron: {error}")))?;
+        Ok(Self { text, cron })
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeZone;
+
+    #[test]
+    fn what_people_type_is_read() {
+        let read = |text: &str| {
+            text.parse::<Schedule>()
+                .map(|s| (s.to_string(), s.words()))
+                .ok()
+        };
+        assert_eq!(
+            read("5"),
+            Some(("*/5 * * * *".into(), "every 5 minutes".into()))
+        );
+        assert_eq!(
+            read(" * *  * * * "),
+            Some(("* * * * *".into(), "every minute".into()))
+        );
+        assert_eq!(
+            read("0 7-18 * * mon-fri").map(|r| r.1),
+            Some("at \"0 7-18 * * mon-fri\"".into())
+        );
+        for bad in [
+            "",
+            "7",
+            "0",
+            "61 * * * *",
+            "* * * *",
+            "* * * * * *",
+            "@reboot",
+            "* * * * L",
+            "* * * * %",
+            "* * L * *",
+            "x",
+        ] {
+            assert_eq!(read(bad), None, "{bad:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn the_next_time_is_known() {
+        let schedule = "*/5 * * * *".parse::<Schedule>().ok();
+        let now = Local.with_ymd_and_hms(2026, 11, 22, 14, 2, 3).single();
+        let next = schedule
+            .zip(now)
+            .and_then(|(schedule, now)| schedule.next_after(&now));
+        assert_eq!(
+            next.map(|t| t.format("%H:%M:%S").to_string()).as_deref(),
+            Some("14:05:00")
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! The settings file of an app, `/etc/pullpray/APP.toml`.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::{Answers, App, AppName, Facts, Limits, Problem};
+
+/// The version of the file's format. A file of another version is refused, never guessed at.
+pub const FORMAT: i64 = 1;
+
+/// What a settings file says: the answers, and the limits that are not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The answers of init.
+    pub answers: Answers,
+    /// What a poll may use.
+    pub limits: Limits,
+}
+
+/// Why a settings file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError(String);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// The keys that are limits; serde's own messages name the line and what is allowed.
+#[derive(Debug, Deserialize)]
+struct File {
+    format: Option<i64>,
+    #[serde(default)]
+    keep: Option<usize>,
+    #[serde(default)]
+    attempts: Option<u32>,
+    #[serde(default)]
+    deploy_timeout: Option<u64>,
+    #[serde(default)]
+    health_timeout: Option<u64>,
+}
+
+const LIMIT_KEYS: [&str; 5] = [
+    "format",
+    "keep",
+    "attempts",
+    "deploy_timeout",
+    "health_timeout",
+];
+
+impl Settings {
+    /// Reads the text of a settings file.
+    ///
+    /// # Errors
+    /// What is wrong, with the line where TOML knows it.
+    pub fn parse(text: &str) -> Result<Self, SettingsError> {
+        let refuse = |why: String| SettingsError(why.trim_end().to_owned());
+        let file: File = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        match file.format {
+            Some(FORMAT) => {}
+            Some(other) => {
+                return Err(refuse(format!(
+                    "format = {other} is not known to this pullpray, which reads format = {FORMAT}"
+                )));
+            }
+            None => return Err(refuse(format!("the line `format = {FORMAT}` is missing"))),
+        }
+        let mut table: toml::Table =
+            toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        for key in LIMIT_KEYS {
+            table.remove(key);
+        }
+        let answers = table
+            .try_into()
+            .map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+        let default = Limits::default();
+        let limits = Limits {
+            keep: file.keep.unwrap_or(default.keep),
+            attempts: file.attempts.unwrap_or(default.attempts),
+            deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
+            health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
+        };
+        if limits.keep < 2 {
+            return Err(refuse(
+                "keep must be at least 2: the live release and one to go back to".into(),
+            ));
+        }
+        if limits.attempts == 0 || limits.deploy_timeout == 0 || limits.health_timeout == 0 {
+            return Err(refuse(
+                "attempts, deploy_timeout and health_timeout must be at least 1".into(),
+            ));
+        }
+        Ok(Self { answers, limits })
+    }
+
+    /// The app that these settings describe.
+    ///
+    /// # Errors
+    /// Every key that is missing or refused.
+    pub fn app(&self, name: &AppName, facts: &Facts) -> Result<App, Vec<Problem>> {
+        let mut answers = self.answers.clone();
+        answers.set("app", name.as_str());
+        answers.parse(facts, self.limits.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_and_answers_are_told_apart() {
+        let settings = Settings::parse(
+            "format = 1\nkeep = 3\nrepo = \"git@github.com:a/b.git\"\nworkers = 2\n",
+        );
+        assert!(
+            settings.is_ok_and(|s| s.limits.keep == 3 && s.answers.get("workers") == Some("2"))
+        );
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for (text, word) in [
+            ("", "format"),
+            ("format = 2\n", "format = 2"),
+            ("format = 1\nkeep = 1\n", "keep"),
+            ("format = 1\nbrunch = \"main\"\n", "brunch"),
+            ("format = 1\nkeep = \n", "line 2"),
+        ] {
+            let error = Settings::parse(text)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
+            assert!(error.contains(word), "{text:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Small values that are text with rules: each is parsed once, here, and never checked again.
+//!
+//! Every one of them ends up inside a unit file, a sudoers line, a crontab or a command line. The
+//! character sets below are narrower than what those formats could carry, because none of the
+//! formats quotes alike: a value that needs no quoting anywhere cannot be quoted wrongly.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::Invalid;
+
+/// Declares a validated string with the usual conversions; the rule is the function given.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $rule:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                let text = text.trim();
+                $rule(text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+checked_text! {
+    /// The name of an app on this server: `[a-z][a-z0-9_-]{0,30}`.
+    ///
+    /// It becomes part of file names in sudoers.d and cron.d (which ignore names with a dot), of
+    /// unit names and of an account name, which together leave just this alphabet.
+    AppName, app_name
+}
+checked_text! {
+    /// A user or group: what useradd(8) of Debian accepts, at most 32 characters.
+    AccountName, account_name
+}
+checked_text! {
+    /// A branch, as git-check-ref-format(1) allows, without characters that a shell would read.
+    Branch, branch
+}
+checked_text! {
+    /// A dotted Python module: `todo.settings`.
+    Module, module
+}
+checked_text! {
+    /// A WSGI callable as gunicorn names it: `todo.wsgi` or `todo.wsgi:application`.
+    Wsgi, wsgi
+}
+checked_text! {
+    /// The path that is asked to learn whether the app is healthy, with query: `/healthz?full=1`.
+    HealthPath, health_path
+}
+checked_text! {
+    /// The `Host` header of the health question, with an optional port.
+    HealthHost, health_host
+}
+checked_text! {
+    /// A host key's fingerprint in the form that OpenSSH prints: `SHA256:` and 43 characters.
+    Fingerprint, fingerprint
+}
+
+fn app_name(text: &str) -> Result<(), Invalid> {
+    let ok = text.len() <= 31
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    if !ok {
+        return Err(
+            Invalid::new(format!("{text:?} cannot be the name of an app")).hint(
+                "up to 31 of a-z, 0-9, _ and -, beginning with a letter, for example todo_django",
+            ),
+        );
+    }
+    // `receipts` is a directory of ours beside the apps' own in /var/lib/pullpray.
+    if text == "receipts" {
+        return Err(Invalid::new(
+            "\"receipts\" is a name that pullpray needs for itself",
+        ));
+    }
+    Ok(())
+}
+
+fn account_name(text: &str) -> Result<(), Invalid> {
+    let ok = (1..=32).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    if !ok {
+        return Err(
+            Invalid::new(format!("{text:?} cannot be the name of an account"))
+                .hint("up to 32 of a-z, 0-9, _ and -, beginning with a letter or _"),
+        );
+    }
+    if text == "root" {
+        return Err(Invalid::new("root is never the account that runs an app"));
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "git compares it so"
+)]
+fn branch(text: &str) -> Result<(), Invalid> {
+    let bad = text.is_empty()
+        || text.starts_with(['-', '/', '.'])
+        || text.ends_with(['/', '.'])
+        || text.ends_with(".lock")
+        || text.contains("..")
+        || text.contains("//")
+        || text.contains("/.")
+        || text.contains(".lock/")
+        || text.contains("@{")
+        || text == "@"
+        || !text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/._-+@=#".contains(&b));
+    if bad {
+        return Err(
+            Invalid::new(format!("{text:?} is not the name of a branch")).hint("for example main"),
+        );
+    }
+    if text.starts_with("refs/") {
+        return Err(Invalid::new("the branch is named without refs/heads/"));
+    }
+    Ok(())
+}
+
+fn identifier(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn module(text: &str) -> Result<(), Invalid> {
+    if text.split('.').all(identifier) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("{text:?} is not a Python module"))
+        .hint("dotted names, for example todo.settings"))
+}
+
+fn wsgi(text: &str) -> Result<(), Invalid> {
+    let (module_name, callable) = text.split_once(':').unwrap_or((text, "application"));
+    if module_name.split('.').all(identifier) && identifier(callable) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("{text:?} is not a WSGI module"))
+        .hint("MODULE or MODULE:CALLABLE, for example todo.wsgi:application"))
+}
+
+impl Wsgi {
+    /// The module, without the callable.
+    #[must_use]
+    pub fn module(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(module, _)| module)
+    }
+    /// Module and callable, as gunicorn's command line takes them.
+    #[must_use]
+    pub fn target(&self) -> String {
+        if self.0.contains(':') {
+            self.0.clone()
+        } else {
+            format!("{}:application", self.0)
+        }
+    }
+}
+
+fn health_path(text: &str) -> Result<(), Invalid> {
+    let ok = text.starts_with('/')
+        && text.len() <= 1024
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/-._~?&=+,;:@!$()*".contains(&b));
+    if ok {
+        return Ok(());
+    }
+    Err(
+        Invalid::new(format!("{text:?} is not a path that can be asked for"))
+            .hint("it begins with /, for example /healthz"),
+    )
+}
+
+fn health_host(text: &str) -> Result<(), Invalid> {
+    let (host, port) = text.split_once(':').unwrap_or((text, "80"));
+    let ok = host_name(host) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if ok {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("{text:?} is not a host name"))
+        .hint("one of the project's ALLOWED_HOSTS, for example www.example.org"))
+}
+
+/// Whether this is a DNS name or an IPv4 address (RFC 1123, section 2.1).
+pub(super) fn host_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
+}
+
+fn fingerprint(text: &str) -> Result<(), Invalid> {
+    // 32 bytes in base64 without padding are 43 characters (ssh-keygen(1), -E sha256).
+    let ok = text.strip_prefix("SHA256:").is_some_and(|rest| {
+        rest.len() == 43
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+    });
+    if ok {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("{text:?} is not a fingerprint"))
+        .hint("SHA256: and 43 characters, as `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints on the git host"))
+}
+
+/// An absolute path that needs no quoting in any of the formats it is written to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AbsPath(PathBuf);
+
+impl AbsPath {
+    /// The path.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for AbsPath {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let text = text.trim();
+        let cut = text.strip_suffix('/').unwrap_or(text);
+        let ok = cut.len() > 1
+            && cut.starts_with('/')
+            && !cut.contains("//")
+            && cut.split('/').all(|part| part != "." && part != "..")
+            && cut
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
+        if !ok {
+            return Err(
+                Invalid::new(format!("{text:?} is not an absolute path that can be used"))
+                    .hint("letters, digits and /._-+@ only, without . or .. as a part"),
+            );
+        }
+        Ok(Self(PathBuf::from(cut)))
+    }
+}
+
+impl fmt::Display for AbsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// Something of the app that outlives its releases: a path inside the tree, linked from shared/.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedPath {
+    path: String,
+    directory: bool,
+}
+
+impl SharedPath {
+    /// The path relative to the release and to shared/, without a trailing slash.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+    /// Whether it is a directory (written with a trailing slash), which may be made empty; a file
+    /// is never invented, since an empty database in the place of a lost one looks like success.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        self.directory
+    }
+}
+
+impl FromStr for SharedPath {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let text = text.trim();
+        let cut = text.strip_suffix('/').unwrap_or(text);
+        let ok = !cut.is_empty()
+            && !cut.starts_with('-')
+            && cut.split('/').all(|part| {
+                !part.is_empty() && part != "." && part != ".." && part != ".git" && part != ".venv"
+            })
+            && cut
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
+        if !ok {
+            return Err(Invalid::new(format!("{text:?} cannot be shared between releases"))
+                .hint("a path inside the repository, a directory with a slash at its end: db.sqlite3 or media/"));
+        }
+        Ok(Self {
+            path: cut.to_owned(),
+            directory: cut.len() != text.len(),
+        })
+    }
+}
+
+impl fmt::Display for SharedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.path, if self.directory { "/" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_taken<T: FromStr<Err = Invalid>>(good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert!(text.parse::<T>().is_ok(), "{text:?} should be taken");
+        }
+        for text in bad {
+            assert!(text.parse::<T>().is_err(), "{text:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn names_hold_to_their_alphabets() {
+        all_taken::<AppName>(
+            &["todo", "todo_django", "a", "a-1", " todo "],
+            &[
+                "",
+                "Todo",
+                "1todo",
+                "to.do",
+                "to do",
+                "../x",
+                "receipts",
+                "-x",
+                "ü",
+                &"a".repeat(32),
+            ],
+        );
+        all_taken::<AccountName>(
+            &["gunicorn", "_apt", "gunicorn-todo"],
+            &["", "root", "a b", "a%", "A"],
+        );
+        all_taken::<Branch>(
+            &["main", "release/1.0", "feature-x", "v1+hot"],
+            &[
+                "",
+                "-x",
+                "a..b",
+                "a b",
+                "refs/heads/main",
+                "a.lock",
+                "x/",
+                "a~1",
+                "$(x)",
+                "@",
+                "a\nb",
+            ],
+        );
+    }
+
+    #[test]
+    fn modules_and_callables() {
+        all_taken::<Wsgi>(
+            &["todo.wsgi", "todo.wsgi:app", "wsgi"],
+            &["", "todo.", "a:b:c", "todo/wsgi.py", "a:b()"],
+        );
+        assert_eq!(
+            "todo.wsgi".parse::<Wsgi>().map(|w| w.target()),
+            Ok("todo.wsgi:application".to_owned())
+        );
+        assert_eq!(
+            "todo.wsgi:app".parse::<Wsgi>().map(|w| w.target()),
+            Ok("todo.wsgi:app".to_owned())
+        );
+        all_taken::<Module>(&["todo.settings"], &["", "todo-settings", "a..b"]);
+    }
+
+    #[test]
+    fn health_questions_cannot_break_out_of_their_line() {
+        all_taken::<HealthPath>(
+            &["/", "/healthz?full=1"],
+            &["", "healthz", "/a b", "/a\r\nX: y", "/%"],
+        );
+        all_taken::<HealthHost>(
+            &["localhost", "www.example.org:8080", "10.0.0.1"],
+            &["", "a b", "a:0", "a:b", "-x", "a\r\nb"],
+        );
+        all_taken::<Fingerprint>(
+            &["SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"],
+            &["", "SHA256:x", "MD5:00"],
+        );
+    }
+
+    #[test]
+    fn paths_need_no_quoting_anywhere() {
+        all_taken::<AbsPath>(
+            &["/srv/x", "/srv/x/"],
+            &["", "/", "srv", "/a b", "/a/../b", "/a%h", "/a//b", "/a\"b"],
+        );
+        all_taken::<SharedPath>(
+            &["db.sqlite3", "media/", "a/b/"],
+            &["", "/", "/x", "../x", "a//b", ".git", ".venv/x"],
+        );
+        assert!(
+            "media/"
+                .parse::<SharedPath>()
+                .is_ok_and(|s| s.is_directory() && s.path() == "media")
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! Users and groups: looked up through the system's own databases, made with its own tools.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use users::os::unix::{GroupExt, UserExt};
+
+use super::{Command, Identity, Server, View};
+
+/// A user of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Name.
+    pub name: String,
+    /// Number.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Home directory.
+    pub home: PathBuf,
+    /// Login shell.
+    pub shell: PathBuf,
+}
+
+/// A group of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupEntry {
+    /// Name.
+    pub name: String,
+    /// Number.
+    pub gid: u32,
+    /// Members that the group's own entry lists.
+    pub members: Vec<String>,
+}
+
+impl View {
+    /// The user of that name.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<Account> {
+        users::get_user_by_name(name).map(|user| account(&user))
+    }
+
+    /// The group of that name.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<GroupEntry> {
+        users::get_group_by_name(name).map(|group| GroupEntry {
+            name: group.name().to_string_lossy().into_owned(),
+            gid: group.gid(),
+            members: group
+                .members()
+                .iter()
+                .map(|member| member.to_string_lossy().into_owned())
+                .collect(),
+        })
+    }
+
+    /// The user's name, or the number where nobody has it.
+    #[must_use]
+    pub fn user_name(&self, uid: u32) -> String {
+        users::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |user| account(&user).name)
+    }
+
+    /// The group's name, or the number where nobody has it.
+    #[must_use]
+    pub fn group_name(&self, gid: u32) -> String {
+        users::get_group_by_gid(gid).map_or_else(
+            || gid.to_string(),
+            |group| group.name().to_string_lossy().into_owned(),
+        )
+    }
+
+    /// Whether the user is in the group, by its primary group or as a listed member.
+    #[must_use]
+    pub fn is_member(&self, user: &Account, group: &GroupEntry) -> bool {
+        user.gid == group.gid || group.members.contains(&user.name)
+    }
+
+    /// Everything that is needed to be that user.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn identity(&self, name: &str) -> Result<Identity> {
+        let Some(user) = self.user(name) else {
+            bail!("there is no user {name}");
+        };
+        let groups = users::get_user_groups(name, user.gid)
+            .with_context(|| format!("failed to list the groups of {name}"))?;
+        let mut groups: Vec<u32> = groups.iter().map(users::Group::gid).collect();
+        if !groups.contains(&user.gid) {
+            groups.push(user.gid);
+        }
+        Ok(Identity {
+            name: user.name,
+            uid: user.uid,
+            gid: user.gid,
+            groups,
+            home: user.home,
+        })
+    }
+
+    /// The user that this process is.
+    #[must_use]
+    pub fn current_user(&self) -> Option<Account> {
+        users::get_user_by_uid(users::get_effective_uid()).map(|user| account(&user))
+    }
+
+    /// Processes of that user, as numbers.
+    ///
+    /// # Errors
+    /// When /proc cannot be listed.
+    pub fn processes_of(&self, uid: u32) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        for name in self.list(Path::new("/proc"))? {
+            let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else {
+                continue;
+            };
+            // A process may end while we look.
+            if let Ok(Some(stat)) = self.stat(&Path::new("/proc").join(&name))
+                && stat.uid == uid
+            {
+                found.push(pid);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Server {
+    /// Makes a system group.
+    ///
+    /// # Errors
+    /// What groupadd says.
+    pub fn add_group(&self, name: &str) -> Result<()> {
+        Command::new("groupadd")
+            .args(["--system", "--", name])
+            .run()
+            .map(drop)
+    }
+
+    /// Makes a system account that nobody can log in to, with that primary group.
+    ///
+    /// # Errors
+    /// What useradd says.
+    pub fn add_user(&self, name: &str, group: &str, home: &Path, comment: &str) -> Result<()> {
+        Command::new("useradd")
+            .args([
+                "--system",
+                "--no-create-home",
+                "--shell",
+                "/usr/sbin/nologin",
+            ])
+            .args(["--gid", group, "--comment", comment, "--home-dir"])
+            .arg(home)
+            .args(["--", name])
+            .run()
+            .map(drop)
+    }
+
+    /// Makes a user a member of a group.
+    ///
+    /// # Errors
+    /// What gpasswd says.
+    pub fn add_member(&self, user: &str, group: &str) -> Result<()> {
+        Command::new("gpasswd")
+            .args(["--add", user, group])
+            .run()
+            .map(drop)
+    }
+
+    /// Takes a user out of a group.
+    ///
+    /// # Errors
+    /// What gpasswd says.
+    pub fn remove_member(&self, user: &str, group: &str) -> Result<()> {
+        Command::new("gpasswd")
+            .args(["--delete", user, group])
+            .run()
+            .map(drop)
+    }
+
+    /// Removes a user, not its files.
+    ///
+    /// # Errors
+    /// What userdel says.
+    pub fn remove_user(&self, name: &str) -> Result<()> {
+        Command::new("userdel").args(["--", name]).run().map(drop)
+    }
+
+    /// Removes a group.
+    ///
+    /// # Errors
+    /// What groupdel says.
+    pub fn remove_group(&self, name: &str) -> Result<()> {
+        Command::new("groupdel").args(["--", name]).run().map(drop)
+    }
+}
+
+fn account(user: &users::User) -> Account {
+    Account {
+        name: user.name().to_string_lossy().into_owned(),
+        uid: user.uid(),
+        gid: user.primary_group_id(),
+        home: user.home_dir().to_owned(),
+        shell: user.shell().to_owned(),
+    }
+}

@@ -1,0 +1,198 @@
+//! What kind of server this is: asked once, before anything is planned.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Command, Kind, View};
+
+/// What was found on the server.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// `Debian GNU/Linux 12 (bookworm)`.
+    pub os: String,
+    /// systemd's version, if it is the running init.
+    pub systemd: Option<String>,
+    /// Python's version, if the interpreter is there.
+    pub python: Option<String>,
+    /// uv's path, if it is there.
+    pub uv: Option<PathBuf>,
+    /// Whether nginx is there; it is not needed, only told.
+    pub nginx: bool,
+    /// What must be there and is not.
+    pub missing: Vec<Missing>,
+    /// Directories that nothing can be written to.
+    pub read_only: Vec<PathBuf>,
+}
+
+/// Something that pullpray needs and does not find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What it is, with what it is needed for.
+    pub what: &'static str,
+    /// Debian's package that has it.
+    pub package: &'static str,
+}
+
+/// Programs that init and poll start, and the packages that bring them.
+const NEEDED: &[(&str, &str, &str)] = &[
+    ("systemctl", "systemd, which runs the app", "systemd"),
+    ("cron", "cron, which starts the polls", "cron"),
+    (
+        "sudo",
+        "sudo, with which the app's account restarts its own service",
+        "sudo",
+    ),
+    ("visudo", "visudo, which checks the sudoers drop-in", "sudo"),
+    ("ssh", "the ssh client", "openssh-client"),
+    (
+        "ssh-agent",
+        "ssh-agent, which holds the deploy key",
+        "openssh-client",
+    ),
+    (
+        "ssh-keyscan",
+        "ssh-keyscan, which reads the git host's key",
+        "openssh-client",
+    ),
+    ("useradd", "useradd", "passwd"),
+    ("groupadd", "groupadd", "passwd"),
+    ("gpasswd", "gpasswd", "passwd"),
+];
+
+impl View {
+    /// Looks around, for an app that is to live in these directories and use this interpreter.
+    ///
+    /// # Errors
+    /// When the server cannot be looked at.
+    pub fn survey(&self, python: &Path) -> Result<Survey> {
+        let mut survey = Survey {
+            os: self.os_name()?,
+            uv: self.which("uv"),
+            nginx: self.which("nginx").is_some(),
+            ..Survey::default()
+        };
+        for (program, what, package) in NEEDED {
+            // cron(8) of other distributions is crond.
+            let there = self.which(program).is_some()
+                || (*program == "cron" && self.which("crond").is_some());
+            if !there {
+                survey.missing.push(Missing { what, package });
+            }
+        }
+        if self.has_systemd()? {
+            let said = Command::new("systemctl").arg("--version").outcome()?;
+            survey.systemd = said.stdout.split_whitespace().nth(1).map(str::to_owned);
+        }
+        if self.stat_target(python)?.is_some() {
+            survey.python = self.python_version(python).ok();
+            let venv = Command::new(python)
+                .args(["-I", "-c", "import venv, ensurepip"])
+                .deadline(Duration::from_secs(20))
+                .outcome()?;
+            if !venv.success() && survey.uv.is_none() {
+                survey.missing.push(Missing {
+                    what: "Python's venv module, for virtual environments",
+                    package: "python3-venv",
+                });
+            }
+        } else {
+            survey.missing.push(Missing {
+                what: "the Python interpreter",
+                package: "python3",
+            });
+        }
+        for dir in ["/etc", "/var", "/opt", "/usr/local"] {
+            if self.is_read_only(Path::new(dir))? {
+                survey.read_only.push(dir.into());
+            }
+        }
+        Ok(survey)
+    }
+
+    /// The version of a Python interpreter: `3.11.2`.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn python_version(&self, python: &Path) -> Result<String> {
+        let said = Command::new(python)
+            .args(["-I", "-c", "import platform; print(platform.python_implementation(), platform.python_version())"])
+            .deadline(Duration::from_secs(20))
+            .run()?;
+        Ok(said.stdout.trim().replace("CPython ", ""))
+    }
+
+    fn os_name(&self) -> Result<String> {
+        let text = self
+            .read_text(Path::new("/etc/os-release"))?
+            .unwrap_or_default();
+        let fields = crate::app::environment::parse(&text);
+        let field = |name: &str| {
+            fields
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
+        Ok(field("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()))
+    }
+
+    fn is_read_only(&self, dir: &Path) -> Result<bool> {
+        let stat = nix::sys::statvfs::statvfs(&self.real(dir))
+            .with_context(|| format!("failed to look at the file system of {}", dir.display()))?;
+        Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+    }
+
+    /// Whether a file's setuid and setgid bits count for nothing, because of how its file system is
+    /// mounted.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn ignores_setgid(&self, path: &Path) -> Result<bool> {
+        let stat = nix::sys::statvfs::statvfs(&self.real(path))
+            .with_context(|| format!("failed to look at the file system of {}", path.display()))?;
+        Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
+    }
+
+    /// Free bytes and free inodes for ordinary users where a path lies.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn free_space(&self, path: &Path) -> Result<(u64, u64)> {
+        let stat = nix::sys::statvfs::statvfs(&self.real(path))
+            .with_context(|| format!("failed to look at the file system of {}", path.display()))?;
+        Ok((
+            stat.blocks_available() * stat.fragment_size(),
+            stat.files_available(),
+        ))
+    }
+
+    /// Whether cron runs: its unit is active.
+    ///
+    /// # Errors
+    /// When systemd cannot be asked.
+    pub fn cron_runs(&self) -> Result<bool> {
+        Ok(self.unit("cron.service")?.is_active() || self.unit("crond.service")?.is_active())
+    }
+
+    /// Whether every directory on the way to a file, and the file, are root's and nobody else's to
+    /// write; gives the first that is not.
+    ///
+    /// # Errors
+    /// When one of them cannot be looked at.
+    pub fn first_untrusted(&self, path: &Path) -> Result<Option<PathBuf>> {
+        for part in path.ancestors() {
+            let Some(stat) = self.stat_target(part)? else {
+                return Ok(Some(part.to_owned()));
+            };
+            // A sticky directory such as /tmp is still one where others can put a name first.
+            if stat.uid != 0 || stat.mode & 0o022 != 0 {
+                return Ok(Some(part.to_owned()));
+            }
+            if stat.kind == Kind::Directory && stat.mode & 0o001 == 0 {
+                return Ok(Some(part.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+}

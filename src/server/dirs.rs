@@ -1,0 +1,205 @@
+//! Directories, made and mended by descriptor.
+//!
+//! Some of them lie where the deploy user can write. There a path is a trap: between looking at
+//! it and acting on it somebody can put a link in its place, and root would change what the link
+//! leads to. So each part of the path is opened without following links, and owner and mode are
+//! set on the open directory. A link is followed only where nobody but root could have made it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+
+use anyhow::{Context, Result, bail};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, fchown, fchownat};
+
+use super::Server;
+
+const PLAIN: OFlag = OFlag::O_DIRECTORY
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_RDONLY);
+
+impl Server {
+    /// Makes a directory if it is missing and gives it owner, group and mode. Its parent must be
+    /// there.
+    ///
+    /// # Errors
+    /// When the path leads through a link that somebody else could have made, or is no directory.
+    pub fn make_dir(&self, path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()> {
+        let failed = || format!("failed to make the directory {}", path.display());
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            bail!("{} has no parent", path.display());
+        };
+        let parent = self.open_dir(parent).with_context(failed)?;
+        match mkdirat(&parent, name, Mode::from_bits_truncate(0o700)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error).with_context(failed),
+        }
+        let dir = step_into(parent, name.as_ref()).with_context(failed)?;
+        // Owner first: chown clears setgid (chown(2)).
+        fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(failed)?;
+        fchmod(&dir, Mode::from_bits_truncate(mode)).with_context(failed)?;
+        nix::unistd::fsync(&dir).with_context(failed)?;
+        self.sync_dir_of(path)
+    }
+
+    /// Opens a directory part by part as the head of this module says.
+    fn open_dir(&self, path: &Path) -> Result<OwnedFd> {
+        let mut dir = open(&self.root, PLAIN, Mode::empty())?;
+        for part in path.components() {
+            if let Component::Normal(name) = part {
+                dir = step_into(dir, name.as_ref())
+                    .with_context(|| format!("failed to open {}", path.display()))?;
+            }
+        }
+        Ok(dir)
+    }
+
+    /// Sets owner, group and setgid on a whole tree that should belong to the app, by descriptor.
+    /// Files keep their mode but for group access; links are changed themselves, never followed.
+    /// Gives the number of entries that had to be changed.
+    ///
+    /// # Errors
+    /// At the first entry that cannot be changed.
+    pub fn own_tree(&self, path: &Path, uid: u32, gid: u32) -> Result<usize> {
+        let dir = self.open_dir(path)?;
+        own(dir, uid, gid)
+            .with_context(|| format!("failed to mend the owner below {}", path.display()))
+    }
+}
+
+fn own(dir: OwnedFd, uid: u32, gid: u32) -> Result<usize> {
+    let mut changed = 0;
+    let stat = fstat(&dir)?;
+    let mode = stat.st_mode & 0o7777;
+    if stat.st_uid != uid || stat.st_gid != gid || mode & 0o2070 != 0o2070 {
+        fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        fchmod(&dir, Mode::from_bits_truncate(mode | 0o2070))?;
+        changed += 1;
+    }
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(dir.try_clone()?)?.iter() {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    for name in names {
+        let stat = match fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if kind(&stat) == SFlag::S_IFDIR {
+            let flags = PLAIN.union(OFlag::O_NOFOLLOW);
+            match openat(&dir, name.as_c_str(), flags, Mode::empty()) {
+                Ok(below) => changed += own(below, uid, gid)?,
+                // It went, or became something else, while we looked.
+                Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        } else if stat.st_uid != uid || stat.st_gid != gid {
+            // A second name of somebody else's file would hand that file over.
+            if kind(&stat) == SFlag::S_IFREG && stat.st_nlink > 1 && stat.st_uid != uid {
+                bail!(
+                    "{} has another name elsewhere and is left alone",
+                    name.to_string_lossy()
+                );
+            }
+            fchownat(
+                &dir,
+                name.as_c_str(),
+                Some(Uid::from_raw(uid)),
+                Some(Gid::from_raw(gid)),
+                AtFlags::AT_SYMLINK_NOFOLLOW,
+            )?;
+            changed += 1;
+        }
+    }
+    Ok(changed)
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Opens a directory inside another one; a link only where root alone can write.
+fn step_into(dir: OwnedFd, name: &Path) -> Result<OwnedFd> {
+    match openat(
+        dir.as_fd(),
+        name,
+        PLAIN.union(OFlag::O_NOFOLLOW),
+        Mode::empty(),
+    ) {
+        Ok(next) => Ok(next),
+        Err(Errno::ELOOP | Errno::ENOTDIR) => {
+            let stat = fstat(&dir)?;
+            let link = fstatat(dir.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if kind(&link) != SFlag::S_IFLNK {
+                bail!("{} is there and is not a directory", name.display());
+            }
+            let roots = stat.st_uid == 0 && stat.st_mode & 0o022 == 0 && link.st_uid == 0;
+            if !roots {
+                bail!(
+                    "{} is a link in a directory where others can write, and is not followed",
+                    name.display()
+                );
+            }
+            Ok(openat(dir.as_fd(), name, PLAIN, Mode::empty())?)
+        }
+        Err(error) => Err(error).with_context(|| format!("failed to open {}", name.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn directories_get_their_mode_whatever_the_umask() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let server = Server::at(root.path());
+        let me = std::fs::metadata(root.path())?;
+        server.make_dir(Path::new("/a"), me.uid(), me.gid(), 0o2775)?;
+        server.make_dir(Path::new("/a/b"), me.uid(), me.gid(), 0o2770)?;
+        assert_eq!(server.stat(Path::new("/a"))?.map(|s| s.mode), Some(0o2775));
+        assert_eq!(
+            server.stat(Path::new("/a/b"))?.map(|s| s.mode),
+            Some(0o2770)
+        );
+        assert!(
+            server
+                .make_dir(Path::new("/none/b"), me.uid(), me.gid(), 0o755)
+                .is_err()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_planted_link_is_refused() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let server = Server::at(root.path());
+        let me = std::fs::metadata(root.path())?;
+        server.make_dir(Path::new("/victim"), me.uid(), me.gid(), 0o700)?;
+        server.make_dir(Path::new("/open"), me.uid(), me.gid(), 0o777)?;
+        symlink("../victim", root.path().join("open/releases"))?;
+        assert!(
+            server
+                .make_dir(Path::new("/open/releases"), me.uid(), me.gid(), 0o777)
+                .is_err()
+        );
+        assert!(
+            server
+                .make_dir(Path::new("/open/releases/x"), me.uid(), me.gid(), 0o777)
+                .is_err()
+        );
+        assert_eq!(
+            server.stat(Path::new("/victim"))?.map(|s| s.mode),
+            Some(0o700)
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Facts for defaults: ports, other apps, who called sudo.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::app::{AppName, Bind, Facts, Settings, paths};
+
+use super::View;
+
+/// Where the program is when it was not installed by a package.
+const INSTALLED: &str = "/usr/local/bin/pullpray";
+
+impl View {
+    /// The apps of this server: those that have a settings file.
+    ///
+    /// # Errors
+    /// When the directory of the settings cannot be listed.
+    pub fn apps(&self) -> Result<Vec<AppName>> {
+        let names = self.list(Path::new(paths::SETTINGS_DIR))?;
+        Ok(names
+            .iter()
+            .filter_map(|name| name.to_str()?.strip_suffix(".toml")?.parse().ok())
+            .collect())
+    }
+
+    /// What defaults for an app depend on.
+    ///
+    /// # Errors
+    /// When the server cannot be looked at.
+    pub fn facts(&self, sudo_user: Option<&str>) -> Result<Facts> {
+        let mut facts = Facts {
+            operator: sudo_user
+                .filter(|name| *name != "root")
+                .and_then(|name| name.parse().ok()),
+            processors: std::thread::available_parallelism()
+                .map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX)),
+            ports: self.listening_ports()?,
+            systemctl: self
+                .which("systemctl")
+                .unwrap_or_else(|| "/usr/bin/systemctl".into()),
+            ..Facts::default()
+        };
+        for app in self.apps()? {
+            // A settings file that cannot be read is that app's own trouble.
+            let Some(settings) = self
+                .read_text(&paths::settings(&app))?
+                .and_then(|text| Settings::parse(&text).ok())
+            else {
+                continue;
+            };
+            if let Some(Ok(bind)) = settings.answers.get("bind").map(str::parse::<Bind>) {
+                facts.ports.extend(bind.port());
+            }
+            if let Some(Ok(user)) = settings.answers.get("user").map(str::parse) {
+                facts.others.push((app, user));
+            }
+        }
+        let own = self.own_program()?;
+        facts.program = match self.first_untrusted(&own)? {
+            None => own,
+            Some(_) => INSTALLED.into(),
+        };
+        Ok(facts)
+    }
+
+    /// TCP ports of this machine that something listens on (proc_net(5), state 0A).
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn listening_ports(&self) -> Result<Vec<u16>> {
+        let mut ports = Vec::new();
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            let text = self.read_text(Path::new(table))?.unwrap_or_default();
+            ports.extend(parse_ports(&text));
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        Ok(ports)
+    }
+}
+
+fn parse_ports(text: &str) -> Vec<u16> {
+    text.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let (_, port) = fields.next()?.rsplit_once(':')?;
+            let state = fields.nth(1)?;
+            (state == "0A")
+                .then(|| u16::from_str_radix(port, 16).ok())
+                .flatten()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listening_ports_are_read_from_the_kernel_s_table() {
+        let text = "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000\n   1: 0100007F:1F41 0100007F:9999 01 0:0\n";
+        assert_eq!(parse_ports(text), [8000]);
+    }
+}

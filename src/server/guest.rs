@@ -1,0 +1,258 @@
+//! The deploy script as a guest: a session of its own, a deadline, its output into a log of
+//! bounded size, and nothing of it left when it is over.
+//!
+//! Children that the script puts into the background, or that make a session of their own, fall
+//! to this process when their parents end (PR_SET_CHILD_SUBREAPER, prctl(2)), so all of them can
+//! be found and ended.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use super::command::{base, end_group, ended};
+
+/// How much of the output is written as it comes; of what follows, only the end is kept.
+const HEAD: u64 = 4 * 1024 * 1024;
+const TAIL: usize = 64 * 1024;
+
+/// A script to run for the app.
+#[derive(Debug)]
+pub struct Guest {
+    /// The script.
+    pub program: PathBuf,
+    /// Where it begins.
+    pub directory: PathBuf,
+    /// All the variables it sees.
+    pub environment: Vec<(OsString, OsString)>,
+    /// How long it may take.
+    pub deadline: Duration,
+}
+
+/// How the script ended.
+#[derive(Debug)]
+pub struct GuestOutcome {
+    /// Whether it ended with 0 in time.
+    pub success: bool,
+    /// How it ended, in words.
+    pub ended: String,
+    /// The last lines of its output.
+    pub last_lines: Vec<String>,
+}
+
+impl Guest {
+    /// Adds a variable.
+    pub fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+    }
+
+    /// Runs it, its output into `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started or its output cannot be written.
+    pub fn run(self, log: &mut File) -> Result<GuestOutcome> {
+        let failed = || format!("failed to run {}", self.program.display());
+        nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
+        let (mut output, theirs) = std::io::pipe().with_context(failed)?;
+        let mut command = base(&self.program, None)?;
+        command
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(theirs.try_clone().with_context(failed)?)
+            .stderr(theirs);
+        // SAFETY: setsid is async-signal-safe.
+        #[expect(
+            unsafe_code,
+            reason = "a session of its own is made between fork and exec"
+        )]
+        unsafe {
+            command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into));
+        }
+        let mut child = command.spawn().with_context(failed)?;
+        let flags = OFlag::from_bits_truncate(fcntl(output.as_fd(), FcntlArg::F_GETFL)?);
+        fcntl(output.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+
+        let until = Instant::now() + self.deadline;
+        let mut kept = Kept::new(log);
+        let mut status = None;
+        let result = (|| -> Result<()> {
+            let mut open = true;
+            while status.is_none() && Instant::now() < until {
+                if open {
+                    let mut ready = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+                    poll(&mut ready, PollTimeout::from(20_u8))?;
+                    open = kept.drain(&mut output)?;
+                } else {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                status = child.try_wait()?;
+            }
+            kept.drain(&mut output).map(drop)
+        })();
+        if status.is_none() {
+            end_group(&mut child)?;
+        }
+        end_descendants();
+        result.with_context(failed)?;
+        kept.drain(&mut output)?;
+        let last_lines = kept.finish()?;
+        Ok(GuestOutcome {
+            success: status.is_some_and(|status| status.success()),
+            ended: status.map_or_else(
+                || {
+                    format!(
+                        "did not end within {} s and was stopped",
+                        self.deadline.as_secs()
+                    )
+                },
+                ended,
+            ),
+            last_lines,
+        })
+    }
+}
+
+/// Output on its way to the log.
+struct Kept<'a> {
+    log: &'a mut File,
+    written: u64,
+    seen: u64,
+    tail: VecDeque<u8>,
+}
+
+impl<'a> Kept<'a> {
+    fn new(log: &'a mut File) -> Self {
+        Self {
+            log,
+            written: 0,
+            seen: 0,
+            tail: VecDeque::with_capacity(TAIL),
+        }
+    }
+
+    /// Takes what is there; `false` when the other end was closed.
+    fn drain(&mut self, output: &mut impl Read) -> Result<bool> {
+        let mut piece = [0; 16 * 1024];
+        // A flood must not keep us from looking at the deadline.
+        for _ in 0..256 {
+            match output.read(&mut piece) {
+                Ok(0) => return Ok(false),
+                Ok(count) => self.take(&piece[..count])?,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        self.seen += bytes.len() as u64;
+        let room = usize::try_from(HEAD.saturating_sub(self.written))
+            .unwrap_or(0)
+            .min(bytes.len());
+        if room > 0 {
+            self.log.write_all(&bytes[..room])?;
+            self.written += room as u64;
+        }
+        self.tail.extend(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<String>> {
+        let left_out = self.seen - self.written;
+        let tail = self.tail.make_contiguous();
+        if left_out > 0 {
+            let shown = tail
+                .len()
+                .min(usize::try_from(left_out).unwrap_or(usize::MAX));
+            writeln!(
+                self.log,
+                "\n[… {} bytes left out …]",
+                left_out - shown as u64
+            )?;
+            self.log.write_all(&tail[tail.len() - shown..])?;
+        }
+        let text = String::from_utf8_lossy(tail);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        Ok(lines[lines.len().saturating_sub(10)..]
+            .iter()
+            .map(|l| (*l).to_owned())
+            .collect())
+    }
+}
+
+/// Ends and reaps every process that descends from this one.
+fn end_descendants() {
+    let me = std::process::id();
+    for _ in 0..200 {
+        let found = descendants(me);
+        for pid in &found {
+            // It may have ended by itself.
+            let _ended = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(status) if status.pid().is_some() => {}
+                Err(Errno::EINTR) => {}
+                _ => break,
+            }
+        }
+        if found.is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn descendants(of: u32) -> Vec<i32> {
+    let mut parents: Vec<(i32, i32)> = Vec::new();
+    let Ok(entries) = std::fs::read_dir(Path::new("/proc")) else {
+        return Vec::new();
+    };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        // The name in parentheses may hold anything, so the fields are counted after it
+        // (proc_pid_stat(5)).
+        let parent = std::fs::read_to_string(entry.path().join("stat"))
+            .ok()
+            .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()))
+            .and_then(|rest| rest.split_whitespace().nth(1).and_then(|n| n.parse().ok()));
+        if let Some(parent) = parent {
+            parents.push((pid, parent));
+        }
+    }
+    let mut found: Vec<i32> = Vec::new();
+    let mut edge = vec![i32::try_from(of).unwrap_or(0)];
+    while let Some(parent) = edge.pop() {
+        for (pid, its_parent) in &parents {
+            if *its_parent == parent && !found.contains(pid) {
+                found.push(*pid);
+                edge.push(*pid);
+            }
+        }
+    }
+    found
+}

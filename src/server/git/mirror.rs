@@ -1,0 +1,308 @@
+//! The bare local repository that releases are made from.
+//!
+//! It is a cache: whatever is wrong with it, it can be deleted and fetched again, and nothing
+//! live depends on it. So damage has an error of its own ([`MirrorError::Damaged`]), meaning
+//! "rebuild me", apart from trouble with the remote, which a rebuild would only make worse.
+//!
+//! Only one process works in it at a time: the caller holds the app's lock. That is what
+//! allows lock files and half-written packs of a killed predecessor to be removed on sight.
+//!
+//! The history is fetched whole: whether a commit descends from the live one (or the branch
+//! was rewritten) cannot be answered from a shallow clone.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use git2::RepositoryInitOptions;
+use git2::{AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, Repository};
+use nix::unistd::geteuid;
+
+use super::transport::{Lease, register};
+use super::{AskError, Remote, tidy};
+
+/// What was fetched last. It keeps the commit and its history reachable.
+pub(super) const TIP: &str = "refs/pullpray/tip";
+
+/// What can go wrong with the mirror.
+#[derive(Debug)]
+pub enum MirrorError {
+    /// The remote could not be asked, or hung up. The mirror is unharmed.
+    Remote(AskError),
+    /// The remote has no reference of this name (any more).
+    NoReference(String),
+    /// The mirror is half-made or corrupt: delete it and fetch again. The text says what
+    /// was noticed.
+    Damaged(String),
+    /// The mirror belongs to another user. Rebuilding would not help: somebody ran us as the
+    /// wrong one.
+    NotOurs(PathBuf),
+    /// This commit, tree or file is not in the mirror, or not what it should be.
+    Missing(String),
+    /// The file system refused: what was tried, and its answer.
+    Io(String, io::Error),
+    /// Anything else that libgit2 says.
+    Git(git2::Error),
+}
+
+impl fmt::Display for MirrorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(error) => error.fmt(f),
+            Self::NoReference(name) => write!(f, "the remote has no {name}"),
+            Self::Damaged(what) => write!(f, "the mirror is damaged: {what}"),
+            Self::NotOurs(path) => {
+                write!(f, "the mirror {} belongs to another user", path.display())
+            }
+            Self::Missing(what) => write!(f, "not in the mirror: {what}"),
+            Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Git(error) => f.write_str(error.message()),
+        }
+    }
+}
+
+impl std::error::Error for MirrorError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Remote(error) => Some(error),
+            Self::Io(_, error) => Some(error),
+            Self::Git(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<git2::Error> for MirrorError {
+    fn from(error: git2::Error) -> Self {
+        // libgit2's words for objects that are there and cannot be read.
+        match error.class() {
+            ErrorClass::Zlib | ErrorClass::Sha1 | ErrorClass::Indexer => {
+                Self::Damaged(error.message().to_owned())
+            }
+            ErrorClass::Odb | ErrorClass::Object | ErrorClass::Tree
+                if error.code() != ErrorCode::NotFound =>
+            {
+                Self::Damaged(error.message().to_owned())
+            }
+            _ => Self::Git(error),
+        }
+    }
+}
+
+impl From<AskError> for MirrorError {
+    fn from(error: AskError) -> Self {
+        Self::Remote(error)
+    }
+}
+
+/// Says what was tried when the file system refuses.
+pub(super) fn trying(what: &str, path: &Path) -> impl FnOnce(io::Error) -> MirrorError {
+    let what = format!("{what} {}", path.display());
+    move |error| MirrorError::Io(what, error)
+}
+
+/// The mirror. See the module for what it is.
+pub struct Mirror {
+    pub(super) repo: Repository,
+    pub(super) path: PathBuf,
+}
+
+impl fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mirror")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mirror {
+    /// Opens the mirror at `path` (absolute), or makes a new one if nothing, or an empty
+    /// directory, is there. What a killed predecessor left (locks, half-written packs) is
+    /// removed: the caller holds the lock that makes us the only user.
+    ///
+    /// # Errors
+    /// [`MirrorError::Damaged`] when something is there that is no whole repository; the
+    /// caller may delete it and call again. [`MirrorError::NotOurs`], [`MirrorError::Io`].
+    pub fn open_or_init(path: &Path) -> Result<Self, MirrorError> {
+        register()?;
+        let there = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(trying("reading", path)(error)),
+        };
+        if !there {
+            init(path)?;
+        }
+        // Ours alone: root must not tidy up, nor read configuration, where somebody else can
+        // plant links. (libgit2 has this check, code −36, but not in `open_bare`.)
+        let owner = fs::metadata(path).map_err(trying("reading", path))?.uid();
+        if owner != geteuid().as_raw() {
+            return Err(MirrorError::NotOurs(path.to_owned()));
+        }
+        let repo = Repository::open_bare(path)
+            .map_err(|error| MirrorError::Damaged(error.message().to_owned()))?;
+        tidy::remove_leftovers(path)?;
+        let mirror = Self {
+            repo,
+            path: path.to_owned(),
+        };
+        mirror.check_tip()?;
+        Ok(mirror)
+    }
+
+    /// The cheap part of looking for damage: HEAD is sound (nothing uses it, but a checkout
+    /// fails without), and the reference leads to a readable commit. [`Mirror::has_whole`] is
+    /// the thorough part.
+    fn check_tip(&self) -> Result<(), MirrorError> {
+        let damaged = |name: &str, error: &git2::Error| {
+            MirrorError::Damaged(format!("{name}: {}", error.message()))
+        };
+        match self.repo.head() {
+            Err(error) if error.code() != ErrorCode::UnbornBranch => {
+                return Err(damaged("HEAD", &error));
+            }
+            _ => {}
+        }
+        match self.repo.find_reference(TIP) {
+            Ok(tip) => tip.peel_to_commit().map(drop).map_err(|e| damaged(TIP, &e)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(()),
+            Err(error) => Err(damaged(TIP, &error)),
+        }
+    }
+
+    /// Fetches `reference` (`refs/heads/main`, `refs/tags/v1`) with its history, and returns
+    /// the commit that came: the one to deploy and to record, whatever an earlier listing
+    /// said. When this returns, everything is on the disk (fsync), and only then is the
+    /// mirror's own reference moved.
+    ///
+    /// # Errors
+    /// [`MirrorError::NoReference`] if the remote has none of that name (libgit2 alone would
+    /// say nothing and leave the old one), [`MirrorError::Remote`] for trouble with ssh or
+    /// the host, [`MirrorError::Damaged`] when what came does not fit what was there.
+    pub fn fetch(&self, remote: &Remote, reference: &str) -> Result<Oid, MirrorError> {
+        if !git2::Reference::is_valid_name(reference) {
+            let text = format!("{reference:?} is not the name of a reference");
+            return Err(AskError::Invalid(text).into());
+        }
+        remote.check()?;
+        let lease = Lease::new(remote);
+        let packs = tidy::pack_files(&self.path)?;
+        let target = self
+            .download(&lease, reference)
+            .map_err(|error| match error {
+                MirrorError::Git(error) => from_remote(&lease, error),
+                error => error,
+            })?;
+        tidy::sync_new_packs(&self.path, &packs)?;
+        let lost = |error: git2::Error| {
+            MirrorError::Damaged(format!("{target} was fetched: {}", error.message()))
+        };
+        let commit = self
+            .repo
+            .find_object(target, None)
+            .and_then(|o| o.peel_to_commit())
+            .map_err(lost)?;
+        self.repo.reference(TIP, target, true, "fetch")?;
+        Ok(commit.id())
+    }
+
+    /// Downloads what is missing; what the reference points at.
+    fn download(&self, lease: &Lease, reference: &str) -> Result<Oid, MirrorError> {
+        let mut anonymous = self.repo.remote_anonymous(&lease.url())?;
+        let mut connection = anonymous.connect_auth(Direction::Fetch, None, None)?;
+        let head = connection
+            .list()?
+            .iter()
+            .find(|head| head.name() == reference)
+            .map(git2::RemoteHead::oid);
+        let target = head.ok_or_else(|| MirrorError::NoReference(reference.to_owned()))?;
+        let mut options = FetchOptions::new();
+        options
+            .download_tags(AutotagOption::None)
+            .update_fetchhead(false);
+        let spec = format!("+{reference}:{TIP}");
+        connection.remote().download(&[spec], Some(&mut options))?;
+        Ok(target)
+    }
+
+    /// Does `new` descend from `old`, or is it the same? `None` when the mirror does not know
+    /// `old` (rebuilt since, or rewritten away).
+    ///
+    /// # Errors
+    /// `new` is unknown, or the history cannot be read.
+    pub fn is_descendant(&self, new: Oid, old: Oid) -> Result<Option<bool>, MirrorError> {
+        self.find_commit(new)?;
+        match self.find_commit(old) {
+            Ok(_) => {}
+            Err(MirrorError::Missing(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        // Both ends are there, so whatever is not found is a hole between them.
+        let hole = |error: git2::Error| MirrorError::Damaged(error.message().to_owned());
+        let descends = || self.repo.graph_descendant_of(new, old).map_err(hole);
+        Ok(Some(new == old || descends()?))
+    }
+
+    pub(super) fn find_commit(&self, oid: Oid) -> Result<git2::Commit<'_>, MirrorError> {
+        self.repo
+            .find_commit(oid)
+            .map_err(|error| match error.code() {
+                ErrorCode::NotFound => MirrorError::Missing(format!("commit {oid}")),
+                _ => error.into(),
+            })
+    }
+}
+
+/// Makes the repository beside its place and renames it there, so that a mirror is whole
+/// from its first moment.
+fn init(path: &Path) -> Result<(), MirrorError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    match fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(trying("removing", &beside)(error));
+        }
+        _ => {}
+    }
+    let mut options = RepositoryInitOptions::new();
+    // No templates: no hooks, nothing of the distribution's.
+    options
+        .bare(true)
+        .mkpath(false)
+        .mkdir(true)
+        .external_template(false);
+    let repo = Repository::init_opts(&beside, &options)?;
+    let mut config = repo.config()?;
+    // For references and loose objects; packs are synced by us (`tidy`), since libgit2 does
+    // it only through an option that git2 does not offer.
+    config.set_bool("core.fsyncObjectFiles", true)?;
+    config.set_bool("core.logAllRefUpdates", false)?;
+    drop((config, repo));
+    for name in ["HEAD", "config"] {
+        tidy::sync_file(&beside.join(name))?;
+    }
+    tidy::sync_dir(&beside)?;
+    fs::rename(&beside, path).map_err(trying("making", path))?;
+    path.parent().map_or(Ok(()), tidy::sync_dir)
+}
+
+/// What libgit2 said while it talked to the remote: the lease knows better if ssh or the
+/// host failed.
+fn from_remote(lease: &Lease, error: git2::Error) -> MirrorError {
+    if let Some(failure) = lease.failure() {
+        return MirrorError::Remote(failure);
+    }
+    if error.class() != ErrorClass::Net {
+        return error.into();
+    }
+    let message = super::ask_error::plain(error.message().as_bytes());
+    MirrorError::Remote(match message.strip_prefix("remote error: ") {
+        Some(words) => AskError::Refused {
+            message: words.to_owned(),
+        },
+        None => AskError::Protocol(message),
+    })
+}

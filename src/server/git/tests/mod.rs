@@ -1,0 +1,8 @@
+//! The module against real repositories, over a stand-in for ssh that runs the command here.
+
+mod asking;
+mod conduct;
+mod fetching;
+mod host;
+mod release;
+mod upkeep;

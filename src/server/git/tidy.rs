@@ -1,0 +1,117 @@
+//! The mirror's files, as files: what a killed process leaves behind, and what must be on
+//! the disk before anything refers to it.
+//!
+//! libgit2 writes packs under temporary names and locks references with `.lock` files; after
+//! a kill both stay for ever, and the locks block every later fetch. Its indexer commits the
+//! index *before* the pack, so a kill in between leaves an index without its pack.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::MirrorError;
+use super::mirror::trying;
+
+/// Removes what a killed predecessor left. Links are not followed.
+pub(super) fn remove_leftovers(mirror: &Path) -> Result<(), MirrorError> {
+    remove_locks(mirror, false)?;
+    remove_locks(&mirror.join("refs"), true)?;
+    let _ = fs::remove_dir_all(mirror.join(super::compact::ROOM));
+    let packs = pack_dir(mirror);
+    let names = pack_files(mirror)?;
+    for name in &names {
+        let path = Path::new(name);
+        let other = match path.extension().and_then(OsStr::to_str) {
+            Some("idx") => Some(path.with_extension("pack")),
+            Some("pack") => Some(path.with_extension("idx")),
+            _ => None,
+        };
+        let whole = other.is_some_and(|other| names.contains(other.as_os_str()));
+        if !whole {
+            remove(&packs.join(name))?;
+        }
+    }
+    // Loose objects are made as objects/tmp_object_git2_XXXXXX.
+    for (path, is_dir) in entries(&mirror.join("objects"))? {
+        let temporary = path
+            .file_name()
+            .is_some_and(|n| n.as_encoded_bytes().starts_with(b"tmp_"));
+        if temporary && !is_dir {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_locks(dir: &Path, deep: bool) -> Result<(), MirrorError> {
+    for (path, is_dir) in entries(dir)? {
+        if is_dir && deep {
+            remove_locks(&path, deep)?;
+        } else if !is_dir && path.extension() == Some(OsStr::new("lock")) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Paths and whether they are directories (links are not). A directory that is missing has
+/// none: whether that is damage is for libgit2 to say.
+fn entries(dir: &Path) -> Result<Vec<(PathBuf, bool)>, MirrorError> {
+    let list = match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        list => list.map_err(trying("reading", dir))?,
+    };
+    list.map(|entry| entry.and_then(|e| Ok((e.path(), e.file_type()?.is_dir()))))
+        .collect::<Result<_, _>>()
+        .map_err(trying("reading", dir))
+}
+
+/// Where packs are.
+pub(super) fn pack_dir(mirror: &Path) -> PathBuf {
+    mirror.join("objects/pack")
+}
+
+/// Everything in the directory of packs, by name.
+pub(super) fn pack_files(mirror: &Path) -> Result<BTreeSet<OsString>, MirrorError> {
+    let names = entries(&pack_dir(mirror))?;
+    Ok(names
+        .into_iter()
+        .filter_map(|(path, _)| path.file_name().map(OsStr::to_owned))
+        .collect())
+}
+
+/// Brings packs that were not there `before` to the disk, then their names.
+pub(super) fn sync_new_packs(
+    mirror: &Path,
+    before: &BTreeSet<OsString>,
+) -> Result<(), MirrorError> {
+    let dir = pack_dir(mirror);
+    let now = pack_files(mirror)?;
+    for name in now.difference(before) {
+        sync_file(&dir.join(name))?;
+    }
+    sync_dir(&dir)
+}
+
+/// fsync of one file.
+pub(super) fn sync_file(path: &Path) -> Result<(), MirrorError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(trying("syncing", path))
+}
+
+/// fsync of a directory: the names in it.
+pub(super) fn sync_dir(path: &Path) -> Result<(), MirrorError> {
+    sync_file(path)
+}
+
+/// Removes a file; one that is gone already is fine.
+pub(super) fn remove(path: &Path) -> Result<(), MirrorError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(trying("removing", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,275 @@
+//! The ledger: what was deployed, what failed, what is held.
+//!
+//! One JSON file, always written whole. It is written before the flip (a deployment is under
+//! way) and after it (it is live, or it failed), so a poll that was killed in between is known to
+//! the next one.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::app::{AppName, paths};
+use crate::server::{Server, View};
+
+/// The version of the file's format.
+pub const FORMAT: u32 = 1;
+/// How many past deployments are remembered.
+const REMEMBERED: usize = 100;
+
+/// Everything that polls remember of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    format: u32,
+    /// The release that is live.
+    pub live: Option<Release>,
+    /// The release that was live before, the one to go back to.
+    pub previous: Option<Release>,
+    /// Successful releases that are still on the disk, oldest first; the live one among them.
+    pub releases: Vec<Release>,
+    /// A deployment that has begun and not ended; found by a poll, it was killed.
+    pub under_way: Option<Release>,
+    /// Commits that failed, with their tries.
+    pub failures: Vec<Failure>,
+    /// Why polls look and do not deploy.
+    pub hold: Option<Hold>,
+    /// When the remote was last asked and answered.
+    pub last_check: Option<String>,
+    /// Since when, and how often in a row, the remote could not be asked.
+    pub silence: Option<Silence>,
+    /// Past deployments, newest last.
+    pub history: Vec<Deployment>,
+}
+
+/// One commit in its own directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The directory's name under releases/.
+    pub id: String,
+    /// The commit.
+    pub commit: String,
+    /// Its first line, as the author wrote it: not yet safe for a terminal.
+    pub subject: String,
+    /// When it became live, RFC 3339; when it was begun while it is under way.
+    pub since: String,
+    /// The virtual environment's name under venvs/.
+    pub venv: String,
+}
+
+/// A commit that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The commit.
+    pub commit: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When last, RFC 3339.
+    pub last: String,
+    /// Why, in one line.
+    pub why: String,
+    /// The last try's log.
+    pub log: Option<PathBuf>,
+    /// What settings and environment were, to try again when they change.
+    pub conditions: String,
+}
+
+/// Polls look but do not deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Who said so.
+    pub by: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The remote could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// How many polls in a row.
+    pub polls: u32,
+    /// The last reason.
+    pub why: String,
+    /// Whether it was reported.
+    pub reported: bool,
+}
+
+/// A deployment that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The commit.
+    pub commit: String,
+    /// Its first line.
+    pub subject: String,
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// Seconds it took.
+    pub took: Tenths,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Seconds in tenths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tenths(pub u64);
+
+/// How a deployment ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is live.
+    Live,
+    /// It failed before or after the flip; the release before is live.
+    Failed(String),
+    /// Somebody went back to this release.
+    RolledBack,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            live: None,
+            previous: None,
+            releases: Vec::new(),
+            under_way: None,
+            failures: Vec::new(),
+            hold: None,
+            last_check: None,
+            silence: None,
+            history: Vec::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Reads an app's ledger; an app that was never deployed has an empty one.
+    ///
+    /// # Errors
+    /// When it cannot be read or is of another format.
+    pub fn load(view: &View, app: &AppName) -> Result<Self> {
+        let path = paths::ledger(app);
+        let Some(text) = view.read_text(&path)? else {
+            return Ok(Self::default());
+        };
+        let ledger: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is damaged", path.display()))?;
+        if ledger.format != FORMAT {
+            bail!(
+                "{} has format {}, and this pullpray reads {FORMAT}",
+                path.display(),
+                ledger.format
+            );
+        }
+        Ok(ledger)
+    }
+
+    /// Writes it whole.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is then still there.
+    pub fn store(&self, server: &Server, app: &AppName) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        server.write(&paths::ledger(app), text.as_bytes(), 0o640, None)
+    }
+
+    /// What is known of a commit's failures.
+    #[must_use]
+    pub fn failure(&self, commit: &str) -> Option<&Failure> {
+        self.failures
+            .iter()
+            .find(|failure| failure.commit == commit)
+    }
+
+    /// Counts a failed try.
+    pub fn failed(&mut self, failure: Failure) {
+        let tries = self.failure(&failure.commit).map_or(0, |known| known.tries);
+        self.failures.retain(|known| known.commit != failure.commit);
+        self.failures.push(Failure {
+            tries: tries + 1,
+            ..failure
+        });
+        // Old failures of commits that nobody will see again.
+        let excess = self.failures.len().saturating_sub(20);
+        self.failures.drain(..excess);
+    }
+
+    /// A release has become live.
+    pub fn now_live(&mut self, release: Release) {
+        self.failures
+            .retain(|failure| failure.commit != release.commit);
+        self.under_way = None;
+        self.releases.retain(|known| known.id != release.id);
+        self.releases.push(release.clone());
+        if let Some(old) = self.live.replace(release) {
+            self.previous = Some(old);
+        }
+    }
+
+    /// Remembers how a deployment ended.
+    pub fn remember(&mut self, deployment: Deployment) {
+        self.history.push(deployment);
+        let excess = self.history.len().saturating_sub(REMEMBERED);
+        self.history.drain(..excess);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(id: &str) -> Release {
+        Release {
+            id: id.into(),
+            commit: id.into(),
+            subject: "s".into(),
+            since: "t".into(),
+            venv: "v".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        std::fs::create_dir_all(root.path().join("var/lib/pullpray/todo"))?;
+        let server = Server::at(root.path());
+        let app: AppName = "todo".parse()?;
+        assert_eq!(Ledger::load(&server, &app)?, Ledger::default());
+        let mut ledger = Ledger::default();
+        ledger.now_live(release("1"));
+        ledger.now_live(release("2"));
+        ledger.store(&server, &app)?;
+        let again = Ledger::load(&server, &app)?;
+        assert_eq!(again, ledger);
+        assert_eq!(again.previous.map(|r| r.id).as_deref(), Some("1"));
+        std::fs::write(
+            root.path().join("var/lib/pullpray/todo/ledger.json"),
+            "{\"format\":1",
+        )?;
+        assert!(Ledger::load(&server, &app).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn tries_are_counted_by_commit() {
+        let mut ledger = Ledger::default();
+        for _ in 0..2 {
+            ledger.failed(Failure {
+                commit: "a".into(),
+                tries: 0,
+                last: "t".into(),
+                why: "w".into(),
+                log: None,
+                conditions: "c".into(),
+            });
+        }
+        assert_eq!(ledger.failure("a").map(|f| f.tries), Some(2));
+        ledger.now_live(release("a"));
+        assert_eq!(ledger.failure("a"), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! The agent: running, started at boot, and holding exactly the deploy key.
+
+use anyhow::Result;
+
+use crate::app::{App, paths};
+
+use super::key::public_key;
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct AgentRuns<'a>(pub(super) &'a App);
+
+impl Step for AgentRuns<'_> {
+    fn id(&self) -> &'static str {
+        "agent.key"
+    }
+    fn title(&self) -> String {
+        "agent holds the key".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "unit",
+            what: paths::agent_unit(&self.0.name),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let unit = paths::agent_unit(&self.0.name);
+        let state = look.view.unit(&unit)?;
+        if state.load == "masked" {
+            return Ok(Finding::Broken(
+                format!("{unit} is masked"),
+                format!("sudo systemctl unmask {unit}"),
+            ));
+        }
+        if state.load == "not-found" {
+            return Ok(Finding::Waits(
+                "agent.unit",
+                "enabled and started".to_owned(),
+            ));
+        }
+        if !state.is_active() || !state.is_enabled() {
+            return Ok(Finding::Absent(format!(
+                "is {} and {}; enabled and started",
+                state.active, state.enabled
+            )));
+        }
+        let Some((_, wanted)) = public_key(look.view, &self.0.name)? else {
+            return Ok(Finding::Waits("key.deploy", "is given the key".to_owned()));
+        };
+        let keys = look.view.agent_keys(&paths::agent_socket(&self.0.name))?;
+        if keys.iter().any(|key| key.fingerprint == wanted) {
+            return Ok(Finding::Holds(format!("{unit} runs as {}", self.0.user)));
+        }
+        Ok(Finding::Differs(
+            if keys.is_empty() {
+                "the agent holds no key".to_owned()
+            } else {
+                format!(
+                    "the agent holds {} other keys and not the deploy key",
+                    keys.len()
+                )
+            },
+            None,
+        ))
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let unit = paths::agent_unit(&self.0.name);
+        let running = changes.server().unit(&unit)?.is_active();
+        changes.unit(&unit)?;
+        if running {
+            changes.server().restart(&unit)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Every directory of an app, with owner, group and mode.
+//!
+//! setgid passes the group on to what is made inside; under umask 022 even `mkdir(02775)` gives
+//! 2755, so modes are set and never inherited. Directories that lead to the app's own are only
+//! made where they are missing, and stay as they are where they are not.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+use crate::app::{App, paths};
+use crate::server::{Kind, View};
+
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct Directories<'a>(pub(super) &'a App);
+
+/// Whose a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Root,
+    App,
+}
+
+struct Spec {
+    path: PathBuf,
+    owner: Owner,
+    mode: u32,
+    /// Only made where it is missing: it is not ours alone.
+    way: bool,
+}
+
+impl Directories<'_> {
+    fn specs(&self) -> Vec<Spec> {
+        let app = self.0;
+        let mut specs: Vec<Spec> = Vec::new();
+        let mut add = |path: PathBuf, owner: Owner, mode: u32| {
+            let mut way: Vec<PathBuf> = path
+                .ancestors()
+                .skip(1)
+                .filter(|p| *p != Path::new("/"))
+                .map(Path::to_owned)
+                .collect();
+            way.reverse();
+            for part in way {
+                if !specs.iter().any(|spec: &Spec| spec.path == part) {
+                    specs.push(Spec {
+                        path: part,
+                        owner: Owner::Root,
+                        mode: 0o755,
+                        way: true,
+                    });
+                }
+            }
+            specs.retain(|spec| spec.path != path);
+            specs.push(Spec {
+                path,
+                owner,
+                mode,
+                way: false,
+            });
+        };
+        add(paths::SETTINGS_DIR.into(), Owner::Root, 0o755);
+        add(app.poller_dir(), Owner::Root, 0o755);
+        add(paths::AGENT_DIR.into(), Owner::Root, 0o755);
+        add(paths::KEYS_DIR.into(), Owner::Root, 0o755);
+        add(paths::STATE_DIR.into(), Owner::Root, 0o755);
+        add(paths::RECEIPTS_DIR.into(), Owner::Root, 0o700);
+        add(paths::state(&app.name), Owner::App, 0o750);
+        add(paths::logs(&app.name), Owner::App, 0o750);
+        add(app.project_dir.as_path().to_owned(), Owner::App, 0o2775);
+        add(app.releases(), Owner::App, 0o2775);
+        add(app.shared(), Owner::App, 0o2775);
+        add(app.venvs(), Owner::App, 0o2775);
+        add(app.static_dir.as_path().to_owned(), Owner::App, 0o2775);
+        if let crate::app::Bind::Unix(path) = &app.bind
+            && let Some(dir) = path.as_path().parent()
+        {
+            for part in dir
+                .ancestors()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .filter(|p| *p != Path::new("/"))
+            {
+                specs.push(Spec {
+                    path: part.to_owned(),
+                    owner: Owner::Root,
+                    mode: 0o755,
+                    way: true,
+                });
+            }
+        }
+        specs
+    }
+
+    fn ids(&self, view: &View) -> Option<(u32, u32)> {
+        let user = view.user(self.0.user.as_str())?;
+        let group = view.group(self.0.group.as_str())?;
+        Some((user.uid, group.gid))
+    }
+}
+
+impl Step for Directories<'_> {
+    fn id(&self) -> &'static str {
+        "project.directories"
+    }
+    fn title(&self) -> String {
+        "directories".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "dirs",
+            what: self.0.project_dir.to_string(),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let ids = self.ids(look.view);
+        let mut absent = Vec::new();
+        let mut differs = Vec::new();
+        for spec in self.specs() {
+            let Some(stat) = look.view.stat(&spec.path)? else {
+                absent.push(spec.path.display().to_string());
+                continue;
+            };
+            let kind = if spec.way {
+                look.view.stat_target(&spec.path)?.map(|s| s.kind)
+            } else {
+                Some(stat.kind)
+            };
+            if kind != Some(Kind::Directory) {
+                return Ok(Finding::Broken(
+                    format!("{} is there and is not a directory", spec.path.display()),
+                    format!(
+                        "look at it and move it away: ls -ld {}",
+                        spec.path.display()
+                    ),
+                ));
+            }
+            if spec.way {
+                continue;
+            }
+            let owner = match spec.owner {
+                Owner::Root => Some((0, 0)),
+                Owner::App => ids,
+            };
+            if owner != Some((stat.uid, stat.gid)) || stat.mode != spec.mode {
+                differs.push(format!(
+                    "{} is {:04o} {}:{}",
+                    spec.path.display(),
+                    stat.mode,
+                    look.view.user_name(stat.uid),
+                    look.view.group_name(stat.gid)
+                ));
+            }
+        }
+        if let Some(first) = differs.first() {
+            let more = differs.len() - 1;
+            let more = if more > 0 {
+                format!(", and {more} more")
+            } else {
+                String::new()
+            };
+            return Ok(Finding::Differs(format!("{first}{more}"), None));
+        }
+        if absent.is_empty() {
+            return Ok(Finding::Holds(format!(
+                "{} and {} others",
+                self.0.project_dir,
+                self.specs().len() - 1
+            )));
+        }
+        Ok(Finding::Absent(format!(
+            "2775 {}:{}, {} in all",
+            self.0.user,
+            self.0.group,
+            absent.len()
+        )))
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let ids = self.ids(changes.server()).ok_or_else(|| {
+            anyhow!(
+                "the account {} or the group {} is missing",
+                self.0.user,
+                self.0.group
+            )
+        })?;
+        for spec in self.specs() {
+            if spec.way && changes.server().stat(&spec.path)?.is_some() {
+                continue;
+            }
+            let owner = match spec.owner {
+                Owner::Root => (0, 0),
+                Owner::App => ids,
+            };
+            changes.directory(&spec.path, owner, spec.mode)?;
+        }
+        Ok(())
+    }
+}

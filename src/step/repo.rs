@@ -1,0 +1,137 @@
+//! The repository: it can be read with the deploy key, and not written.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use crate::app::App;
+use crate::server::View;
+use crate::server::git::{self, AskError, AskKind, Remote, WriteAccess};
+
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct Access<'a>(pub(super) &'a App);
+pub(super) struct ReadOnly<'a>(pub(super) &'a App);
+
+/// The repository as the app's own account reaches it; `None` while a part of the way is missing.
+fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
+    if view.user(app.user.as_str()).is_none() || view.stat(&app.ssh_config())?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Remote {
+        host: app.ssh_alias(),
+        path: app.repo.path().to_owned(),
+        run_as: Some(view.identity(app.user.as_str())?),
+        ssh: "/usr/bin/ssh".into(),
+        idle: Duration::from_secs(30),
+    }))
+}
+
+fn could_not_ask(app: &App, error: &AskError) -> anyhow::Error {
+    anyhow!("could not ask {}: {error}", app.repo.host())
+}
+
+impl Step for Access<'_> {
+    fn id(&self) -> &'static str {
+        "repo.access"
+    }
+    fn title(&self) -> String {
+        "repository".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "access",
+            what: self.0.repo.to_string(),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let app = self.0;
+        let Some(remote) = remote(look.view, app)? else {
+            return Ok(Finding::Waits(
+                "ssh.alias",
+                format!("read with the deploy key once {} has it", app.repo.host()),
+            ));
+        };
+        match git::tip(&remote, &format!("refs/heads/{}", app.branch)) {
+            Ok(Some(tip)) => Ok(Finding::Holds(format!(
+                "reads {} at {}",
+                app.branch,
+                &tip.to_string()[..7]
+            ))),
+            Ok(None) => Ok(Finding::Broken(
+                format!(
+                    "the repository can be read and has no branch {}",
+                    app.branch
+                ),
+                format!("pullpray init {} --branch NAME", app.name),
+            )),
+            Err(error) => match error.kind() {
+                AskKind::Permission | AskKind::NoRepository => {
+                    Ok(Finding::AwaitsAccess(error.to_string()))
+                }
+                _ => Err(could_not_ask(app, &error)),
+            },
+        }
+    }
+
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("only {} can give access", self.0.repo.host()))
+    }
+}
+
+impl Step for ReadOnly<'_> {
+    fn id(&self) -> &'static str {
+        "repo.read_only"
+    }
+    fn title(&self) -> String {
+        "key is read-only".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "access",
+            what: "writing is refused".to_owned(),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let app = self.0;
+        let waits = || Finding::Waits("repo.access", "proven by asking to write".to_owned());
+        let Some(remote) = remote(look.view, app)? else {
+            return Ok(waits());
+        };
+        match git::write_access(&remote) {
+            Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Holds(format!(
+                "{} refuses writing with it",
+                app.repo.host()
+            ))),
+            Ok(WriteAccess::Writable) => Ok(Finding::Broken(
+                format!(
+                    "the deploy key may write to {}: whoever breaks into this server could change the code",
+                    app.repo.slug()
+                ),
+                format!(
+                    "take the key out at {}, add it again without write access, then: pullpray init {}",
+                    app.repo
+                        .deploy_key_page()
+                        .map_or_else(|| app.repo.host().to_owned(), |(page, _)| page),
+                    app.name
+                ),
+            )),
+            Ok(WriteAccess::Unproven(words)) => {
+                Ok(Finding::Unproven(format!("could not be proven: {words}")))
+            }
+            Err(error) if matches!(error.kind(), AskKind::Permission | AskKind::NoRepository) => {
+                Ok(waits())
+            }
+            Err(error) => Err(could_not_ask(app, &error)),
+        }
+    }
+
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!(
+            "only {} can take write access away",
+            self.0.repo.host()
+        ))
+    }
+}

@@ -1,0 +1,167 @@
+//! What must be there before anything is changed: programs, systemd, a writable file system, a
+//! free address, and this program where root and cron can trust it.
+
+use anyhow::{Result, anyhow};
+
+use crate::app::{App, Bind, paths};
+
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct Requirements<'a>(pub(super) &'a App);
+pub(super) struct Address<'a>(pub(super) &'a App);
+pub(super) struct Program<'a>(pub(super) &'a App);
+
+impl Step for Requirements<'_> {
+    fn id(&self) -> &'static str {
+        "server.requirements"
+    }
+    fn title(&self) -> String {
+        "what this server needs".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "server",
+            what: "systemd, cron, sudo, ssh, Python".to_owned(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let survey = look.view.survey(self.0.python.as_path())?;
+        if !survey.missing.is_empty() {
+            let what: Vec<&str> = survey.missing.iter().map(|missing| missing.what).collect();
+            let mut packages: Vec<&str> = survey
+                .missing
+                .iter()
+                .map(|missing| missing.package)
+                .collect();
+            packages.sort_unstable();
+            packages.dedup();
+            return Ok(Finding::Broken(
+                format!("missing: {}", what.join("; ")),
+                format!("sudo apt-get install {}", packages.join(" ")),
+            ));
+        }
+        let Some(systemd) = &survey.systemd else {
+            return Ok(Finding::Broken(
+                "systemd does not run here (there is no /run/systemd/system), and it is what keeps the app and the agent running".to_owned(),
+                "run pullpray on a server, or in a container that boots systemd".to_owned(),
+            ));
+        };
+        if let Some(dir) = survey.read_only.first() {
+            return Ok(Finding::Broken(
+                format!(
+                    "{} is on a file system that is mounted read-only",
+                    dir.display()
+                ),
+                format!("findmnt --target {}", dir.display()),
+            ));
+        }
+        let python = survey.python.unwrap_or_default();
+        let uv = if survey.uv.is_some() { "uv" } else { "pip" };
+        Ok(Finding::Holds(format!(
+            "systemd {systemd}, Python {python}, {uv}"
+        )))
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("packages are the administrator's to install"))
+    }
+}
+
+impl Step for Address<'_> {
+    fn id(&self) -> &'static str {
+        "app.address"
+    }
+    fn title(&self) -> String {
+        format!("address {}", self.0.bind)
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "address",
+            what: self.0.bind.to_string(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let ours = look.view.has_systemd()?
+            && look
+                .view
+                .unit(&paths::socket_unit(&self.0.name))?
+                .is_active();
+        let taken = match &self.0.bind {
+            _ if ours => false,
+            Bind::Tcp(address) => look.view.listening_ports()?.contains(&address.port()),
+            Bind::Unix(path) => look.view.stat(path.as_path())?.is_some(),
+        };
+        if taken {
+            let free = look.view.facts(None)?.bind();
+            return Ok(Finding::Broken(
+                format!("something else listens on {} already", self.0.bind),
+                match self.0.bind.port() {
+                    Some(port) => format!(
+                        "who it is: sudo ss -ltnp 'sport = :{port}'; a free one: --bind {free}"
+                    ),
+                    None => format!(
+                        "who it is: sudo ss -lxp | grep {0}; or another path: --bind",
+                        self.0.bind
+                    ),
+                },
+            ));
+        }
+        Ok(Finding::Holds(if ours {
+            "the app's own".to_owned()
+        } else {
+            "is free".to_owned()
+        }))
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("the address must be free"))
+    }
+}
+
+impl Step for Program<'_> {
+    fn id(&self) -> &'static str {
+        "server.program"
+    }
+    fn title(&self) -> String {
+        "pullpray itself".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "file",
+            what: self.0.program.display().to_string(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let program = &self.0.program;
+        let own = look.view.own_program()?;
+        if look.view.stat(program)?.is_none() {
+            return Ok(Finding::Absent(format!(
+                "copied from {}, where other accounts could not start it or could change it",
+                own.display()
+            )));
+        }
+        if let Some(path) = look.view.first_untrusted(program)? {
+            return Ok(Finding::Broken(
+                format!(
+                    "{} can be changed by others than root, and root starts {}",
+                    path.display(),
+                    program.display()
+                ),
+                format!(
+                    "sudo chown root:root {0} && sudo chmod go-w {0}",
+                    path.display()
+                ),
+            ));
+        }
+        // A newer program run from elsewhere brings the installed one up to date.
+        if own != *program && look.view.read(&own)? != look.view.read(program)? {
+            return Ok(Finding::Differs(
+                format!("is another version than {}", own.display()),
+                None,
+            ));
+        }
+        Ok(Finding::Holds("root's alone, all the way".to_owned()))
+    }
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let own = changes.server().own_program()?;
+        changes.program(&own, &self.0.program)
+    }
+}

@@ -1,0 +1,124 @@
+//! The service: socket and service enabled and running, and the app healthy over HTTP.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::app::{App, paths};
+
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct Units<'a>(pub(super) &'a App);
+pub(super) struct Healthy<'a>(pub(super) &'a App);
+
+impl Step for Units<'_> {
+    fn id(&self) -> &'static str {
+        "gunicorn.running"
+    }
+    fn title(&self) -> String {
+        "gunicorn runs".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "unit",
+            what: paths::service_unit(&self.0.name),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let name = &self.0.name;
+        let mut waiting = None;
+        for unit in [paths::socket_unit(name), paths::service_unit(name)] {
+            let state = look.view.unit(&unit)?;
+            match state.load.as_str() {
+                "masked" => {
+                    return Ok(Finding::Broken(
+                        format!("{unit} is masked"),
+                        format!("sudo systemctl unmask {unit}"),
+                    ));
+                }
+                "not-found" => {
+                    return Ok(Finding::Waits(
+                        "gunicorn.service",
+                        "enabled and started once there is a release".to_owned(),
+                    ));
+                }
+                _ => {}
+            }
+            if !state.is_active() || !state.is_enabled() {
+                waiting = Some(format!("{unit} is {} and {}", state.active, state.enabled));
+                break;
+            }
+        }
+        Ok(match waiting {
+            // A socket that is hit before there is a release ends in trigger-limit-hit for good.
+            Some(_) if look.view.stat(&self.0.current())?.is_none() => Finding::Waits(
+                "app.release",
+                "enabled and started once there is a release".to_owned(),
+            ),
+            Some(why) => Finding::Absent(format!("{why}; enabled and started")),
+            None => Finding::Holds("enabled and active".to_owned()),
+        })
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        // The socket first: after a crash loop the service alone would not find it.
+        changes.unit(&paths::socket_unit(&self.0.name))?;
+        changes.unit(&paths::service_unit(&self.0.name))
+    }
+}
+
+impl Step for Healthy<'_> {
+    fn id(&self) -> &'static str {
+        "app.healthy"
+    }
+    fn title(&self) -> String {
+        "healthy".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "health",
+            what: format!("GET {} on {}", self.0.health_path, self.0.bind),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let app = self.0;
+        if look.view.stat(&app.current())?.is_none() {
+            return Ok(Finding::Waits(
+                "app.release",
+                format!("asked with Host: {}", app.health_host),
+            ));
+        }
+        let question = format!("GET {} on {}", app.health_path, app.bind);
+        let unit = paths::service_unit(&app.name);
+        let log = format!("sudo journalctl -u {unit} -n 50");
+        Ok(
+            match look.view.http_get(
+                &app.bind,
+                &app.health_path,
+                &app.health_host,
+                Duration::from_secs(app.limits.health_timeout),
+            ) {
+                Ok(answer) if (200..400).contains(&answer.status) => Finding::Holds(format!(
+                    "{question} → {} in {} ms",
+                    answer.status,
+                    answer.took.as_millis()
+                )),
+                Ok(answer) if answer.status == 400 => Finding::Broken(
+                    format!(
+                        "{question} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
+                        app.health_host
+                    ),
+                    format!("pullpray init {} --health-host NAME", app.name),
+                ),
+                Ok(answer) => Finding::Broken(format!("{question} → {}", answer.status), log),
+                Err(error) => Finding::Broken(format!("{question}: {error}"), log),
+            },
+        )
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        changes.server().restart(&paths::service_unit(&self.0.name))
+    }
+}

@@ -1,0 +1,63 @@
+//! Walks over the list.
+
+use anyhow::{Context, Result, bail};
+
+use super::{Changes, Finding, Look, Step};
+
+/// A step with what checking it said.
+pub struct Planned<'s> {
+    /// The step.
+    pub step: &'s dyn Step,
+    /// What is so; an error if it could not be told.
+    pub finding: Result<Finding>,
+}
+
+/// Checks every step and changes nothing.
+#[must_use]
+pub fn look<'s>(steps: &'s [Box<dyn Step + 's>], look: &Look<'_>) -> Vec<Planned<'s>> {
+    steps
+        .iter()
+        .map(|step| Planned {
+            step: step.as_ref(),
+            finding: step.check(look),
+        })
+        .collect()
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It was so already.
+    Was(Finding),
+    /// It was made so, and looked at afterwards.
+    Made(Finding),
+    /// A person has to do something on the git host first.
+    AwaitsAccess(String),
+}
+
+/// Makes one step true: looks, applies if need be, looks again.
+///
+/// # Errors
+/// When it could not be told, could not be made, or does not hold afterwards; with what to do.
+pub fn settle(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Settled> {
+    changes.enter(step.id());
+    match step.check(&changes.look())? {
+        finding if finding.holds() => return Ok(Settled::Was(finding)),
+        Finding::AwaitsAccess(why) => return Ok(Settled::AwaitsAccess(why)),
+        Finding::Broken(why, hint) => bail!("{why}\nhint: {hint}"),
+        Finding::Waits(on, why) => bail!("waits for {on}, which should have come first ({why})"),
+        _ => {}
+    }
+    step.apply(changes)?;
+    // A tick is printed for what was looked at afterwards, never for a command that returned 0.
+    let after = step
+        .check(&changes.look())
+        .context("could not be checked after it was made")?;
+    match after {
+        finding if finding.holds() => Ok(Settled::Made(finding)),
+        Finding::Broken(why, hint) => bail!("{why}\nhint: {hint}"),
+        Finding::Absent(what) => bail!("was made and is not there ({what})"),
+        Finding::Differs(what, _) => bail!("was made and is still not as it should be: {what}"),
+        other => bail!("was made and is not as it should be: {other:?}"),
+    }
+}

@@ -1,0 +1,86 @@
+//! The commit on this server: fetched into the mirror, whole.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+
+use crate::app::{App, paths};
+use crate::server::Server;
+use crate::server::git::{CommitInfo, Mirror, MirrorError};
+
+use super::{reference, remote, why_not_asked};
+
+/// A commit that was fetched.
+pub(super) struct Code {
+    mirror: Mirror,
+    info: CommitInfo,
+    commit: String,
+}
+
+/// Why there is none.
+pub(super) enum FetchError {
+    /// The remote's side: it is asked again later.
+    Remote(String),
+    /// This side.
+    Here(anyhow::Error),
+}
+
+impl Code {
+    /// The commit's full name.
+    pub(super) fn commit(&self) -> &str {
+        &self.commit
+    }
+    /// What it says of itself.
+    pub(super) fn info(&self) -> &CommitInfo {
+        &self.info
+    }
+    /// The repository it is in.
+    pub(super) fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+}
+
+/// Fetches the branch. A mirror that is damaged is made anew from the remote: it is a copy.
+pub(super) fn fetch(server: &Server, app: &App) -> Result<Code, FetchError> {
+    let path = paths::mirror(&app.name);
+    match try_fetch(app, &path) {
+        Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
+            server.remove_tree(&path).map_err(FetchError::Here)?;
+            try_fetch(app, &path)
+        }
+        other => other,
+    }
+    .map_err(|error| match error {
+        MirrorError::Remote(error) => FetchError::Remote(why_not_asked(app, &error)),
+        MirrorError::NoReference(_) => {
+            FetchError::Remote(format!("{} has no branch {}", app.repo, app.branch))
+        }
+        other => FetchError::Here(
+            anyhow!(other.to_string()).context(format!("failed to fetch {}", app.repo)),
+        ),
+    })
+}
+
+fn try_fetch(app: &App, path: &Path) -> Result<Code, MirrorError> {
+    let mirror = Mirror::open_or_init(path)?;
+    let oid = mirror.fetch(&remote(app), &reference(app))?;
+    if !mirror.has_whole(oid) {
+        return Err(MirrorError::Damaged(format!("{oid} cannot be read whole")));
+    }
+    let info = mirror.commit(oid)?;
+    Ok(Code {
+        commit: oid.to_string(),
+        info,
+        mirror,
+    })
+}
+
+impl Code {
+    /// Writes the tree into an empty directory.
+    pub(super) fn checkout(&self, dir: &Path) -> anyhow::Result<()> {
+        self.mirror
+            .checkout(self.info.oid, dir)
+            .map_err(|error| anyhow!(error.to_string()))
+            .with_context(|| format!("failed to check {} out", self.info.short))
+    }
+}

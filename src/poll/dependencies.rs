@@ -1,0 +1,135 @@
+//! Which virtual environment a release needs: keyed by what decides its content, so that
+//! unchanged dependencies cost nothing and a release that is gone back to finds its own.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::app::App;
+use crate::server::{Server, View, sha256};
+
+/// What a release depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dependencies {
+    /// The file, empty if there is none.
+    pub(super) file: &'static str,
+    /// The environment's name under venvs/.
+    pub(super) key: String,
+}
+
+/// Looks for the first dependency file: uv's lock (only uv can read it), requirements, pyproject.
+pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Dependencies> {
+    let uv = server.which("uv").is_some();
+    let python = server.python_version(app.python.as_path())?;
+    let file = if server.stat(&release.join("uv.lock"))?.is_some()
+        && (uv || server.stat(&release.join("requirements.txt"))?.is_none())
+    {
+        "uv.lock"
+    } else if server.stat(&release.join("requirements.txt"))?.is_some() {
+        "requirements.txt"
+    } else if has_dependencies(
+        &server
+            .read(&release.join("pyproject.toml"))?
+            .unwrap_or_default(),
+    ) {
+        "pyproject.toml"
+    } else {
+        ""
+    };
+    let mut decides = format!("{file}\0{python}\0{}\0", app.python).into_bytes();
+    if !file.is_empty() {
+        for path in relevant(server, release, file)? {
+            decides.extend(path.as_bytes());
+            decides.push(0);
+            decides.extend(server.read(&release.join(&path))?.unwrap_or_default());
+            decides.push(0);
+        }
+    }
+    let version: String = python.split('.').take(2).collect::<Vec<_>>().join(".");
+    let digest = sha256(&decides);
+    let name = if file.is_empty() {
+        "system"
+    } else {
+        digest.get(..16).unwrap_or(&digest)
+    };
+    let suffix = if file.is_empty() {
+        format!("-{}", digest.get(..8).unwrap_or(&digest))
+    } else {
+        String::new()
+    };
+    Ok(Dependencies {
+        file,
+        key: format!("py{version}-{name}{suffix}"),
+    })
+}
+
+/// The file itself and, for requirements, every file that it may include.
+fn relevant(view: &View, release: &Path, file: &str) -> Result<Vec<String>> {
+    let mut found = vec![file.to_owned()];
+    if file != "requirements.txt" {
+        return Ok(found);
+    }
+    for (dir, prefix) in [
+        (release.to_owned(), ""),
+        (release.join("requirements"), "requirements/"),
+    ] {
+        for name in view.list(&dir)? {
+            let Some(name) = name.to_str() else { continue };
+            let text = Path::new(name)
+                .extension()
+                .is_some_and(|e| e == "txt" || e == "in");
+            let named =
+                !prefix.is_empty() || name.contains("requirement") || name.contains("constraint");
+            let path = format!("{prefix}{name}");
+            if text && named && path != file {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a pyproject.toml lists dependencies; many only configure tools.
+fn has_dependencies(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(table) = toml::from_str::<toml::Table>(&text) else {
+        return false;
+    };
+    table
+        .get("project")
+        .and_then(|project| project.get("dependencies"))
+        .and_then(toml::Value::as_array)
+        .is_some_and(|list| !list.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_alone_are_not_dependencies() {
+        assert!(has_dependencies(
+            b"[project]\nname = \"x\"\ndependencies = [\"django\"]\n"
+        ));
+        assert!(!has_dependencies(b"[tool.ruff]\nline-length = 100\n"));
+        assert!(!has_dependencies(b"[project]\nname = \"x\"\n"));
+        assert!(!has_dependencies(b"nonsense"));
+    }
+
+    #[test]
+    fn an_included_file_changes_the_key() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir(dir.path().join("requirements"))?;
+        std::fs::write(
+            dir.path().join("requirements.txt"),
+            "-r requirements/base.txt\n",
+        )?;
+        std::fs::write(dir.path().join("requirements/base.txt"), "django==4\n")?;
+        let server = Server::at(Path::new("/"));
+        assert_eq!(
+            relevant(&server, dir.path(), "requirements.txt")?,
+            ["requirements.txt", "requirements/base.txt"]
+        );
+        Ok(())
+    }
+}

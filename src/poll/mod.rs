@@ -1,0 +1,358 @@
+//! A poll: ask, fetch, deploy, check, take back.
+//!
+//! Each stage consumes what the one before returned, so none can be skipped. Nothing before the
+//! flip touches what is live; everything after it can be taken back. The ledger is written before
+//! the flip and after it, so a poll that was killed at any instant is followed by one that comes
+//! right: what was under way is begun anew, from the release that was last known to be good.
+
+mod code;
+mod dependencies;
+pub mod gate;
+mod inspect;
+mod release;
+mod switch;
+mod tidy;
+
+pub use inspect::{Inspection, inspect};
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::app::{App, paths};
+use crate::record::ledger::{Deployment, Failure, Hold, Ledger, Outcome, Release, Silence, Tenths};
+use crate::server::git::{self, AskError, Remote};
+use crate::server::{Clock, Locked, Server, sha256, stamp};
+
+use gate::Decision;
+
+/// How a poll ended.
+#[derive(Debug)]
+pub enum Told {
+    /// What the remote has is live.
+    NothingNew,
+    /// Another poll is at work.
+    Elsewhere,
+    /// Something is new and somebody said that nothing is to be deployed.
+    Held(Hold),
+    /// Something is new, failed before, and is not due or given up.
+    Waiting(Failure),
+    /// A new release is live.
+    Deployed {
+        /// The release before.
+        from: Option<Release>,
+        /// The new one.
+        to: Release,
+        /// Seconds from the answer to the record.
+        took: f64,
+        /// Since when the remote could not be asked before, if that was reported.
+        after_silence: Option<Silence>,
+    },
+    /// The new release failed.
+    Failed(Box<Report>),
+    /// The remote could not be asked.
+    CouldNotAsk {
+        /// For how long, and why.
+        silence: Silence,
+        /// Whether it is to be told: once it has lasted, and only once.
+        tell: bool,
+    },
+}
+
+/// A deployment that failed.
+#[derive(Debug)]
+pub struct Report {
+    /// What was to be deployed.
+    pub release: Release,
+    /// Which stage failed, and why, in one line.
+    pub why: String,
+    /// The last lines of the log.
+    pub last_lines: Vec<String>,
+    /// The log.
+    pub log: PathBuf,
+    /// What is live now.
+    pub live: Option<Release>,
+    /// Set if the release before could not be brought back.
+    pub not_brought_back: Option<String>,
+    /// Which try this was.
+    pub tries: u32,
+    /// How many there are.
+    pub attempts: u32,
+}
+
+/// How many polls in a row must go unanswered before it is told.
+const SILENT_POLLS: u32 = 3;
+
+/// What a poll needs of its surroundings.
+pub struct Poll<'a> {
+    /// The server.
+    pub server: &'a Server,
+    /// The app.
+    pub app: &'a App,
+    /// The time.
+    pub clock: &'a Clock,
+    /// Whether commits that failed before are tried again without waiting.
+    pub now: bool,
+    /// The stages as they happen are told here.
+    pub tell: &'a dyn Fn(&str),
+}
+
+/// Polls once.
+///
+/// # Errors
+/// When the poll itself cannot be made: no lock, no readable ledger. What happens to a deployment
+/// is not an error but told.
+pub fn poll(poll: &Poll<'_>) -> Result<Told> {
+    let (server, app) = (poll.server, poll.app);
+    let Locked::Held(_lock) = server.lock(&paths::lock(&app.name))? else {
+        return Ok(Told::Elsewhere);
+    };
+    let mut ledger = Ledger::load(server, &app.name)?;
+    let conditions = conditions(server, app)?;
+
+    let tip = match git::tip(&remote(app), &reference(app)) {
+        Ok(Some(tip)) => tip,
+        Ok(None) => {
+            return poll.silent(
+                &mut ledger,
+                format!("{} has no branch {}", app.repo, app.branch),
+            );
+        }
+        Err(error) => return poll.silent(&mut ledger, why_not_asked(app, &error)),
+    };
+    let after_silence = poll.answered(&mut ledger)?;
+    if poll.now {
+        ledger.failures.clear();
+    }
+    match gate::decide(
+        &tip.to_string(),
+        &ledger,
+        &app.limits,
+        &conditions,
+        poll.clock.now(),
+    ) {
+        Decision::Deploy => {}
+        Decision::UpToDate => return Ok(Told::NothingNew),
+        Decision::Held(hold) => return Ok(Told::Held(hold)),
+        Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
+            return Ok(Told::Waiting(failure));
+        }
+    }
+    let started = poll.clock.elapsed();
+    poll.say(&format!("{} is new", short(&tip.to_string())));
+    let code = match code::fetch(server, app) {
+        Ok(code) => code,
+        Err(code::FetchError::Remote(why)) => return poll.silent(&mut ledger, why),
+        Err(code::FetchError::Here(error)) => return Err(error),
+    };
+    // The branch may have moved since it was listed: what was fetched is what counts.
+    if code.commit() != tip.to_string() {
+        match gate::decide(
+            code.commit(),
+            &ledger,
+            &app.limits,
+            &conditions,
+            poll.clock.now(),
+        ) {
+            Decision::Deploy => {}
+            Decision::UpToDate => return Ok(Told::NothingNew),
+            Decision::Held(hold) => return Ok(Told::Held(hold)),
+            Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
+                return Ok(Told::Waiting(failure));
+            }
+        }
+    }
+    poll.deploy(code, ledger, conditions, started, after_silence)
+}
+
+impl Poll<'_> {
+    fn say(&self, text: &str) {
+        (self.tell)(text);
+    }
+
+    /// The pipeline from the fetched commit on.
+    fn deploy(
+        &self,
+        code: code::Code,
+        mut ledger: Ledger,
+        conditions: String,
+        started: f64,
+        after_silence: Option<Silence>,
+    ) -> Result<Told> {
+        let (server, app) = (self.server, self.app);
+        let mut begun = release::begin(self, &code)?;
+        ledger.under_way = Some(begun.release().clone());
+        ledger.store(server, &app.name)?;
+        let result = begun
+            .build(self, &code)
+            .and_then(|built| switch::flip(self, built, ledger.live.as_ref()))
+            .and_then(|flipped| flipped.restart_and_ask(self));
+        let took = self.clock.elapsed() - started;
+        let now = stamp(self.clock.now());
+        let failed = match result {
+            Ok(healthy) => {
+                let from = ledger.live.clone();
+                let to = Release {
+                    since: now.clone(),
+                    ..healthy.into_release()
+                };
+                ledger.now_live(to.clone());
+                ledger.remember(deployment(&to, now, took, Outcome::Live));
+                ledger.store(server, &app.name)?;
+                // What cannot be tidied now is tidied by the next deployment.
+                if let Err(error) = tidy::prune(self, &mut ledger) {
+                    self.say(&format!("old releases could not be removed: {error:#}"));
+                }
+                return Ok(Told::Deployed {
+                    from,
+                    to,
+                    took,
+                    after_silence,
+                });
+            }
+            Err(failed) => failed,
+        };
+        let release = begun.release().clone();
+        ledger.under_way = None;
+        ledger.failed(Failure {
+            commit: release.commit.clone(),
+            tries: 0,
+            last: now.clone(),
+            why: failed.why.clone(),
+            log: Some(begun.log().to_owned()),
+            conditions,
+        });
+        ledger.remember(deployment(
+            &release,
+            now,
+            took,
+            Outcome::Failed(failed.why.clone()),
+        ));
+        ledger.store(server, &app.name)?;
+        if let Err(error) = tidy::prune(self, &mut ledger) {
+            self.say(&format!("old releases could not be removed: {error:#}"));
+        }
+        let tries = ledger
+            .failure(&release.commit)
+            .map_or(1, |failure| failure.tries);
+        Ok(Told::Failed(Box::new(Report {
+            log: begun.log().to_owned(),
+            release,
+            why: failed.why,
+            last_lines: failed.last_lines,
+            live: ledger.live,
+            not_brought_back: failed.not_brought_back,
+            tries,
+            attempts: app.limits.attempts,
+        })))
+    }
+
+    /// Notes that the remote could not be asked.
+    fn silent(&self, ledger: &mut Ledger, why: String) -> Result<Told> {
+        let now = stamp(self.clock.now());
+        let mut silence = ledger.silence.take().unwrap_or(Silence {
+            since: now,
+            polls: 0,
+            why: String::new(),
+            reported: false,
+        });
+        silence.polls += 1;
+        silence.why = why;
+        let tell = silence.polls >= SILENT_POLLS && !silence.reported;
+        silence.reported |= tell;
+        ledger.silence = Some(silence.clone());
+        ledger.store(self.server, &self.app.name)?;
+        Ok(Told::CouldNotAsk { silence, tell })
+    }
+
+    /// Notes that the remote answered; gives the silence that ended, if it had been told.
+    fn answered(&self, ledger: &mut Ledger) -> Result<Option<Silence>> {
+        let silence = ledger.silence.take();
+        ledger.last_check = Some(stamp(self.clock.now()));
+        ledger.store(self.server, &self.app.name)?;
+        Ok(silence.filter(|silence| silence.reported))
+    }
+}
+
+/// A failed stage after the release was begun.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    why: String,
+    last_lines: Vec<String>,
+    not_brought_back: Option<String>,
+}
+
+impl Failed {
+    fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            last_lines: Vec::new(),
+            not_brought_back: None,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(format!("{error:#}"))
+    }
+}
+
+fn deployment(release: &Release, at: String, took: f64, outcome: Outcome) -> Deployment {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a duration of a deployment in tenths of a second"
+    )]
+    let took = Tenths((took.max(0.0) * 10.0).round() as u64);
+    Deployment {
+        commit: release.commit.clone(),
+        subject: release.subject.clone(),
+        at,
+        took,
+        outcome,
+    }
+}
+
+/// The first digits of a commit.
+#[must_use]
+pub fn short(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}
+
+fn remote(app: &App) -> Remote {
+    Remote {
+        host: app.ssh_alias(),
+        path: app.repo.path().to_owned(),
+        run_as: None,
+        ssh: "/usr/bin/ssh".into(),
+        idle: Duration::from_secs(60),
+    }
+}
+
+fn reference(app: &App) -> String {
+    format!("refs/heads/{}", app.branch)
+}
+
+fn why_not_asked(app: &App, error: &AskError) -> String {
+    format!("could not ask {}: {error}", app.repo.host())
+}
+
+/// Stands for everything beside the commit that decides whether a deployment works.
+fn conditions(server: &Server, app: &App) -> Result<String> {
+    let mut all = Vec::new();
+    let files: [&Path; 3] = [
+        &paths::settings(&app.name),
+        &app.environment_file(),
+        &app.deploy_script(),
+    ];
+    for path in files {
+        let content = server
+            .read(path)
+            .with_context(|| format!("failed to read the settings of {}", app.name))?;
+        all.extend(content.unwrap_or_default());
+        all.push(0);
+    }
+    Ok(sha256(&all))
+}

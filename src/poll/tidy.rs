@@ -1,0 +1,72 @@
+//! Keeping the disk bounded: releases, virtual environments, logs, the mirror.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use crate::app::paths;
+use crate::record::ledger::Ledger;
+use crate::server::git::Mirror;
+
+use super::Poll;
+
+/// Logs that are kept.
+const LOGS: usize = 50;
+
+/// Removes what no kept release needs. The live release and the one before are always kept,
+/// whatever the number says: deleting the code of a running gunicorn kills it at its next fork.
+pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
+    let (server, app) = (poll.server, poll.app);
+    let excess = ledger.releases.len().saturating_sub(app.limits.keep);
+    let mut kept: Vec<_> = ledger.releases.iter().skip(excess).cloned().collect();
+    for release in [&ledger.live, &ledger.previous].into_iter().flatten() {
+        if !kept.iter().any(|known| known.id == release.id) {
+            kept.insert(0, release.clone());
+        }
+    }
+    if kept != ledger.releases {
+        ledger.releases = kept;
+        ledger.store(server, &app.name)?;
+    }
+    let current = server.read_link(&app.current())?;
+    let current = current
+        .as_deref()
+        .and_then(|path| path.file_name())
+        .map(ToOwned::to_owned);
+    let ids: BTreeSet<&str> = ledger
+        .releases
+        .iter()
+        .map(|release| release.id.as_str())
+        .collect();
+    for name in server.list(&app.releases())? {
+        let known = name.to_str().is_some_and(|name| ids.contains(name));
+        if !known && Some(&name) != current.as_ref() {
+            server.remove_tree(&app.releases().join(&name))?;
+        }
+    }
+    let venvs: BTreeSet<&str> = ledger
+        .releases
+        .iter()
+        .map(|release| release.venv.as_str())
+        .collect();
+    for name in server.list(&app.venvs())? {
+        if !name.to_str().is_some_and(|name| venvs.contains(name)) {
+            server.remove_tree(&app.venvs().join(&name))?;
+        }
+    }
+    let logs = server.list(&paths::logs(&app.name))?;
+    for name in logs.iter().take(logs.len().saturating_sub(LOGS)) {
+        server.remove_file(&paths::logs(&app.name).join(name))?;
+    }
+    let keep: Vec<git2::Oid> = ledger
+        .releases
+        .iter()
+        .filter_map(|release| release.commit.parse().ok())
+        .collect();
+    let mirror = Mirror::open_or_init(&paths::mirror(&app.name))
+        .map_err(|error| anyhow::anyhow!(error.to_string()))?;
+    mirror
+        .compact(&keep)
+        .map_err(|error| anyhow::anyhow!(error.to_string()))?;
+    Ok(())
+}

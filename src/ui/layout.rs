@@ -1,0 +1,299 @@
+//! How lines look: columns, wrapping, marks, colour. Pure text in, text out;
+//! [`Plain`](super::Plain) and [`Terminal`](super::Terminal) differ in three values.
+
+use console::measure_text_width as width_of;
+
+use super::sanitize::{for_terminal, lines_for_terminal};
+use super::{Mark, PlanRow};
+
+/// Width of the left column of steps.
+const TITLE: usize = 28;
+/// Width of the left column of answered questions.
+const LABEL: usize = 30;
+/// A right column narrower than this is not worth having: it moves below.
+const NARROWEST: usize = 24;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+/// What can be shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    /// Columns to fit into; `None` never wraps.
+    pub(super) width: Option<usize>,
+    /// Symbols outside ASCII may be used.
+    pub(super) symbols: bool,
+    pub(super) colour: bool,
+}
+
+impl Layout {
+    pub(super) fn paint(&self, colour: Colour, text: &str) -> String {
+        if !self.colour || text.is_empty() {
+            return text.to_owned();
+        }
+        let code = match colour {
+            Colour::Bold => 1,
+            Colour::Dim => 2,
+            Colour::Red => 31,
+            Colour::Green => 32,
+            Colour::Yellow => 33,
+            Colour::Cyan => 36,
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// Several lines of text, each wrapped under the column it is about.
+    pub(super) fn text(&self, text: &str) -> Vec<String> {
+        let text = lines_for_terminal(text);
+        if text.is_empty() {
+            return vec![String::new()];
+        }
+        text.lines().flat_map(|line| self.wrap_line(line)).collect()
+    }
+
+    fn wrap_line(&self, line: &str) -> Vec<String> {
+        // A tab is as wide as its distance to the next stop, which widths cannot
+        // express; text for tabs to survive in goes through `block` or `diff`.
+        let line = line.replace('\t', "    ");
+        let room = self.width.unwrap_or(usize::MAX);
+        let indent = line.len() - line.trim_start().len();
+        // In `  undo      pullpray remove APP` the text column is what goes on.
+        let gap = line.trim().rfind("  ").map(|gap| indent + gap + 2);
+        let hang = match gap.map(|end| width_of(&line[..end])) {
+            None => indent,
+            Some(column) if column + NARROWEST <= room => column,
+            Some(_) => indent + 2,
+        };
+        wrap(line.trim_end(), room, room, hang)
+    }
+
+    /// `title` in a column and `detail` beside it, or below where that is narrow.
+    /// `before` is what stands in front of the title (as plain text).
+    fn columns(&self, before: &str, title: &str, column: usize, detail: &str) -> Vec<String> {
+        let room = self.width.unwrap_or(usize::MAX);
+        let small = width_of(before) + 2;
+        let head = format!("{before}{title}");
+        if detail.is_empty() {
+            return wrap(&head, room, room, small);
+        }
+        let start = width_of(before) + column + 1;
+        let gap = start.saturating_sub(width_of(&head)).max(2);
+        let fits_beside = start + NARROWEST <= room
+            || width_of(&head) + gap + width_of(detail) <= room && !detail.contains('\n');
+        let mut lines = detail.lines();
+        let first = lines.next().unwrap_or_default();
+        let mut out;
+        if fits_beside && width_of(&head) + gap + NARROWEST.min(width_of(first)) <= room {
+            let line = format!("{head}{}{first}", " ".repeat(gap));
+            // A word too long for the column (a fingerprint, a path) would be cut
+            // by the terminal; with the small indent it is more likely to fit.
+            let longest = first.split(' ').map(width_of).max().unwrap_or(0);
+            let hang = if start + longest <= room {
+                start
+            } else {
+                small
+            };
+            out = wrap(&line, room, room, hang);
+        } else {
+            out = wrap(&head, room, room, small);
+            out.extend(indented(first, small, room));
+        }
+        for line in lines {
+            let indent = if start + NARROWEST <= room {
+                start
+            } else {
+                small
+            };
+            out.extend(indented(line, indent, room));
+        }
+        out
+    }
+
+    /// The final line of a step.
+    pub(super) fn step(&self, mark: Mark, title: &str, detail: &str) -> Vec<String> {
+        let title = for_terminal(title);
+        let detail = lines_for_terminal(detail);
+        let (symbol, colour) = self.mark(mark);
+        let before = if self.symbols {
+            format!("  {symbol} ")
+        } else {
+            format!("  {symbol:<4} ")
+        };
+        let lines = self.columns(&before, &title, TITLE, &in_words(mark, &detail));
+        self.paint_first(lines, symbol, colour)
+    }
+
+    fn mark(&self, mark: Mark) -> (&'static str, Colour) {
+        match (mark, self.symbols) {
+            (Mark::Ok, true) => ("✓", Colour::Green),
+            (Mark::Ok, false) => ("ok", Colour::Green),
+            (Mark::Unchanged, true) => ("✓", Colour::Dim),
+            (Mark::Unchanged, false) => ("ok", Colour::Dim),
+            (Mark::Failed, true) => ("✗", Colour::Red),
+            (Mark::Failed, false) => ("FAIL", Colour::Red),
+            (Mark::Waiting, true) => ("…", Colour::Yellow),
+            (Mark::Waiting, false) => ("...", Colour::Yellow),
+            (Mark::Skipped, true) => ("-", Colour::Dim),
+            (Mark::Skipped, false) => ("skip", Colour::Dim),
+        }
+    }
+
+    /// The lines of a running step after its spinner, whose place is two columns
+    /// in; the caller puts the spinner there.
+    pub(super) fn running(&self, title: &str, note: &str) -> String {
+        let title = for_terminal(title);
+        let note = for_terminal(note);
+        // Kept off the last column: a spinner redraws, and a line that just wraps
+        // is two rows to the terminal and one to who redraws it.
+        let narrower = Layout {
+            width: self.width.map(|w| w.saturating_sub(1)),
+            ..*self
+        };
+        let before = if self.symbols { "    " } else { "       " };
+        let lines = narrower.columns(before, &title, TITLE, &note);
+        let text = lines.join("\n");
+        text.get(before.len()..).unwrap_or_default().to_owned()
+    }
+
+    /// An answered question.
+    pub(super) fn answer(&self, prompt: &str, answer: &str) -> Vec<String> {
+        self.columns("", &for_terminal(prompt), LABEL, &for_terminal(answer))
+    }
+
+    /// The label of a question that is still open, padded like an answered one.
+    pub(super) fn label(prompt: &str) -> String {
+        let pad = (LABEL + 1).saturating_sub(width_of(prompt)).max(2);
+        format!("{prompt}{}", " ".repeat(pad))
+    }
+
+    pub(super) fn plan(&self, rows: &[PlanRow]) -> Vec<String> {
+        let clean: Vec<(String, String)> = rows
+            .iter()
+            .map(|row| (for_terminal(&row.kind), for_terminal(&row.what)))
+            .collect();
+        let widest = |texts: &mut dyn Iterator<Item = &String>| texts.map(|t| width_of(t)).max();
+        let kinds = widest(&mut clean.iter().map(|(kind, _)| kind)).unwrap_or(0);
+        let things = widest(&mut clean.iter().map(|(_, what)| what)).unwrap_or(0);
+        // One very long path must not push every detail to the next line.
+        let things = things.min(self.width.map_or(usize::MAX, |w| w / 2));
+        let mut out = Vec::new();
+        for (row, (kind, what)) in rows.iter().zip(&clean) {
+            let symbol = for_terminal(&row.mark.to_string());
+            let pad = " ".repeat(kinds - width_of(kind));
+            let left = format!("{kind}{pad} {what}");
+            let lines = self.columns(
+                &format!("  {symbol} "),
+                &left,
+                kinds + 1 + things + 1,
+                &lines_for_terminal(&row.detail),
+            );
+            let colour = match row.mark {
+                '+' => Colour::Green,
+                '~' => Colour::Yellow,
+                '-' => Colour::Red,
+                _ => Colour::Dim,
+            };
+            out.extend(self.paint_first(lines, &symbol, colour));
+        }
+        out
+    }
+
+    pub(super) fn diff(&self, path: &str, unified: &str) -> Vec<String> {
+        let mut out = self.text(&format!("  {path}"));
+        let unified = lines_for_terminal(unified);
+        // Before the first hunk `---` and `+++` name files; inside, a removed
+        // line may well begin with `--`.
+        let mut in_hunk = false;
+        for line in unified.lines() {
+            in_hunk = in_hunk || line.starts_with("@@");
+            out.push(match line.chars().next() {
+                Some('+') if in_hunk => self.paint(Colour::Green, line),
+                Some('-') if in_hunk => self.paint(Colour::Red, line),
+                _ => line.to_owned(),
+            });
+        }
+        out
+    }
+
+    /// Colours the symbol at the start of the first line, where `columns` put it.
+    fn paint_first(&self, mut lines: Vec<String>, symbol: &str, colour: Colour) -> Vec<String> {
+        if let Some(first) = lines.first_mut() {
+            *first = first.replacen(symbol, &self.paint(colour, symbol), 1);
+        }
+        lines
+    }
+}
+
+/// The lines of a block for copying: as they are, but for control characters.
+pub(super) fn block(text: &str) -> Vec<String> {
+    lines_for_terminal(text)
+        .lines()
+        .map(|line| {
+            if line.is_empty() {
+                String::new()
+            } else {
+                format!("    {line}")
+            }
+        })
+        .collect()
+}
+
+/// A mark only repeats what the words say, so the words must say it.
+fn in_words(mark: Mark, detail: &str) -> String {
+    let (word, required) = match mark {
+        Mark::Ok => ("done", false),
+        Mark::Unchanged => ("unchanged", false),
+        Mark::Failed => ("failed", true),
+        Mark::Waiting => ("waiting", false),
+        Mark::Skipped => ("skipped", true),
+    };
+    if detail.is_empty() {
+        word.to_owned()
+    } else if required && !detail.to_lowercase().contains(&word[..4]) {
+        format!("{word}: {detail}")
+    } else {
+        detail.to_owned()
+    }
+}
+
+fn indented(text: &str, indent: usize, room: usize) -> Vec<String> {
+    wrap(&format!("{}{text}", " ".repeat(indent)), room, room, indent)
+}
+
+/// Breaks `line` at spaces: the first piece fits `first`, the others `rest`
+/// columns including their indent of `hang`. A word that fits nowhere stays
+/// whole, for the terminal to wrap: so it can still be copied.
+pub(super) fn wrap(line: &str, first: usize, rest: usize, hang: usize) -> Vec<String> {
+    if width_of(line) <= first {
+        return vec![line.to_owned()];
+    }
+    let mut out = Vec::new();
+    let mut current = String::new();
+    let mut room = first;
+    for (i, word) in line.split(' ').enumerate() {
+        let has_text = !current.trim().is_empty();
+        // A continuation line starts with its indent, not with a space more.
+        let space = usize::from(i > 0 && (has_text || out.is_empty()));
+        if has_text && !word.is_empty() && width_of(&current) + space + width_of(word) > room {
+            out.push(current.trim_end().to_owned());
+            current = format!("{}{word}", " ".repeat(hang));
+            room = rest;
+        } else {
+            current.push_str(&" ".repeat(space));
+            current.push_str(word);
+        }
+    }
+    out.push(current.trim_end().to_owned());
+    out
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! Asking for one line of text, on a terminal that can move its cursor and on
+//! one that cannot; and the choices that are asked for as a line.
+
+use std::io::{self, BufRead as _};
+
+use console::{Key, Term, measure_text_width};
+
+use super::AskError;
+use super::layout::{Colour, Layout, wrap};
+use super::line_edit::{Edit, LineEdit};
+use super::sanitize::{for_terminal, lines_for_terminal};
+use super::signals::wait_for_input;
+use super::tty::{self, Modes, Screen};
+
+/// Less room than this beside the prompt puts the answer on its own row.
+const ROOM_TO_TYPE: usize = 24;
+
+/// One attempt at a line.
+pub(super) struct Prompt<'a> {
+    pub(super) label: &'a str,
+    pub(super) default: Option<&'a str>,
+    pub(super) help: Option<&'a str>,
+    /// Why the last answer was refused.
+    pub(super) complaint: Option<&'a str>,
+    /// What is in the line already.
+    pub(super) typed: &'a str,
+}
+
+impl Prompt<'_> {
+    /// Asks; gives back what was typed, trimmed. The question is taken off the
+    /// screen again where that is possible: the caller prints the answer.
+    pub(super) fn ask(&self, screen: Screen) -> Result<String, AskError> {
+        let layout = screen.layout();
+        let mut above = Vec::new();
+        if let Some(help) = self.help.filter(|help| !help.is_empty()) {
+            let lines = layout.text(&indent(help));
+            above.extend(lines.iter().map(|line| layout.paint(Colour::Dim, line)));
+        }
+        if let Some(complaint) = self.complaint {
+            let sign = if layout.symbols { "✗" } else { "!" };
+            let lines = layout.text(&format!("  {sign} {}", lines_for_terminal(complaint)));
+            above.extend(lines.iter().map(|line| layout.paint(Colour::Red, line)));
+        }
+        let label = for_terminal(self.label);
+        let default = self
+            .default
+            .filter(|text| !text.is_empty())
+            .map(for_terminal);
+        if !screen.moves {
+            let default = default.map(|text| format!(" [{text}]")).unwrap_or_default();
+            above.push(format!("{label}{default}: "));
+            tty::write(&above.join("\n"));
+            return read_cooked();
+        }
+        let width = layout.width.unwrap_or(usize::MAX);
+        let padded = Layout::label(&label);
+        let offer = default.map(|text| format!("[{text}] ")).unwrap_or_default();
+        let needed = measure_text_width(&padded) + measure_text_width(&offer);
+        let (head, head_width) = if needed + ROOM_TO_TYPE <= width {
+            (layout.paint(Colour::Bold, &padded) + &offer, needed)
+        } else {
+            let question = format!("{label} {offer}");
+            let lines = wrap(question.trim_end(), width, width, 2);
+            above.extend(lines.iter().map(|line| layout.paint(Colour::Bold, line)));
+            ("  > ".to_owned(), 4)
+        };
+        let printed_at = tty::size();
+        if !above.is_empty() {
+            tty::print(&above);
+        }
+        let answer = self.edit(screen, &head, head_width)?;
+        tty::write("\r\x1b[2K");
+        screen.take_back(&above, printed_at);
+        Ok(answer)
+    }
+
+    fn edit(&self, screen: Screen, head: &str, head_width: usize) -> Result<String, AskError> {
+        let _modes = Modes::by_key();
+        let term = Term::stdout();
+        let more = if screen.layout().symbols { '…' } else { '<' };
+        let mut line = LineEdit::new(self.typed);
+        loop {
+            let room = tty::size().1.saturating_sub(head_width).max(4);
+            let (shown, cursor) = line.view(room, more);
+            let shown = for_terminal(&shown);
+            // Printing the head once more puts the cursor after it without counting.
+            let back = measure_text_width(&shown).saturating_sub(cursor);
+            let back = if back > 0 {
+                format!("\x1b[{back}D")
+            } else {
+                String::new()
+            };
+            tty::write(&format!("\r\x1b[2K{head}{shown}{back}"));
+            match next_key(&term).inspect_err(|_| tty::write("\n"))? {
+                Key::Enter => return Ok(line.text().trim().to_owned()),
+                Key::Char('\x04') if line.is_empty() => {
+                    tty::write("\n");
+                    return Err(AskError::Interrupted);
+                }
+                key => {
+                    if let Some(edit) = edit_of(&key) {
+                        line.apply(edit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Asks for one of `options` by its number, where arrow keys or rows are missing.
+pub(super) fn number_of(
+    screen: Screen,
+    prompt: &str,
+    options: &[&str],
+    default: usize,
+) -> Result<usize, AskError> {
+    let digits = options.len().to_string().len();
+    let layout = screen.layout();
+    let mut lines = layout.text(prompt);
+    for (i, option) in options.iter().enumerate() {
+        lines.extend(layout.text(&format!("  {:>digits$}  {}", i + 1, for_terminal(option))));
+    }
+    tty::print(&lines);
+    let offer = (default + 1).to_string();
+    let expected = format!("a number from 1 to {}", options.len());
+    let mut complaint = None;
+    let mut typed = String::new();
+    loop {
+        let default = Some(offer.as_str());
+        let question = Prompt {
+            label: "Number",
+            default,
+            help: None,
+            complaint,
+            typed: &typed,
+        };
+        typed = question.ask(screen)?;
+        let answer = if typed.is_empty() { &offer } else { &typed };
+        match answer.parse::<usize>() {
+            Ok(number) if (1..=options.len()).contains(&number) => return Ok(number - 1),
+            _ => complaint = Some(expected.as_str()),
+        }
+    }
+}
+
+/// Asks yes or no by its word, for a terminal that cannot redraw.
+pub(super) fn yes_or_no(screen: Screen, prompt: &str, default: bool) -> Result<bool, AskError> {
+    let label = format!("{prompt} (yes/no)");
+    let offer = Some(if default { "yes" } else { "no" });
+    let mut complaint = None;
+    loop {
+        let question = Prompt {
+            label: &label,
+            default: offer,
+            help: None,
+            complaint,
+            typed: "",
+        };
+        match question.ask(screen)?.to_lowercase().as_str() {
+            "" => return Ok(default),
+            "y" | "yes" => return Ok(true),
+            "n" | "no" => return Ok(false),
+            _ => complaint = Some("yes or no"),
+        }
+    }
+}
+
+/// Waits by itself: `console` would wait too, but might miss a signal.
+fn next_key(term: &Term) -> Result<Key, AskError> {
+    wait_for_input()?;
+    Ok(term.read_key()?)
+}
+
+fn edit_of(key: &Key) -> Option<Edit> {
+    Some(match *key {
+        Key::Backspace => Edit::Backspace,
+        Key::ArrowLeft | Key::Char('\x02') => Edit::Left,
+        Key::ArrowRight | Key::Char('\x06') => Edit::Right,
+        Key::Home => Edit::Home,
+        Key::End => Edit::End,
+        Key::Del | Key::Char('\x04') => Edit::Delete,
+        Key::Char('\x15') => Edit::ClearBefore,
+        Key::Char('\x0b') => Edit::ClearAfter,
+        Key::Char('\x17') => Edit::ClearWord,
+        Key::Tab => Edit::Insert(' '),
+        // What would show as more than itself (`^A`, `<U+202E>`) has no place in
+        // any answer, and pasted text does bring zero width spaces along.
+        Key::Char(c) if for_terminal(c.encode_utf8(&mut [0; 4])).chars().eq([c]) => Edit::Insert(c),
+        _ => return None,
+    })
+}
+
+/// Reads a line with the editing of the kernel. `read_line` would swallow EINTR.
+fn read_cooked() -> Result<String, AskError> {
+    let mut bytes = Vec::new();
+    loop {
+        wait_for_input()?;
+        let mut stdin = io::stdin().lock();
+        let chunk = stdin.fill_buf()?;
+        if chunk.is_empty() {
+            // Ctrl-D, or the terminal is gone: nobody will answer.
+            return Err(AskError::Interrupted);
+        }
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let used = end.map_or(chunk.len(), |at| at + 1);
+        bytes.extend_from_slice(&chunk[..used]);
+        stdin.consume(used);
+        if end.is_some() {
+            return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
+        }
+    }
+}
+
+fn indent(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_printable_keys_are_typed() {
+        assert_eq!(edit_of(&Key::Char('ä')), Some(Edit::Insert('ä')));
+        assert_eq!(edit_of(&Key::Char('\x1a')), None);
+        assert_eq!(edit_of(&Key::Char('\u{200b}')), None);
+        assert_eq!(edit_of(&Key::Escape), None);
+        assert_eq!(edit_of(&Key::Char('\x17')), Some(Edit::ClearWord));
+    }
+}

@@ -1,0 +1,125 @@
+//! The command line. The comments here are the help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{Answers, AppName};
+
+/// Continuous delivery for servers that nobody may dial in to
+#[derive(Debug, Parser)]
+#[command(
+    name = "pullpray",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make this server ready for an app, and check every part of it
+    #[command(
+        after_long_help = "Exit codes: 0 done, or nothing to change · 1 a step failed · 2 usage, or answers are missing · 3 waiting for access to the repository: run it again once the key was added · 130 interrupted: run it again to go on\n\nEvery answer can also be given as a variable, PULLPRAY_REPO for --repo, or as a key of the file given with --answers, repo = \"…\". Of what is said twice, the flag counts, then the variable, then the file, then what the app's settings say already."
+    )]
+    Init(Box<Init>),
+    /// Ask the git host once, and deploy what is new; cron runs this
+    #[command(
+        after_long_help = "Exit codes: 0 nothing new, deployed, held, or another poll is at work · 1 the deployment failed, the release before is live · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back\n\nPrints nothing when nothing happened."
+    )]
+    Poll(Poll),
+    /// Hand the deploy key to the agent; its unit runs this
+    #[command(hide = true)]
+    LoadKey {
+        /// The app
+        app: AppName,
+    },
+    /// Fetch and tell what the repository says of itself; init runs this
+    #[command(hide = true)]
+    Inspect {
+        /// The app
+        app: AppName,
+    },
+}
+
+/// Arguments of `init`.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// The app, to go on with or to change; the same as --app
+    #[arg(value_name = "APP")]
+    pub name: Option<AppName>,
+    /// What the app is to be
+    #[command(flatten)]
+    pub answers: Answers,
+    /// Take answers from a TOML file
+    #[arg(long = "answers", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Ask nothing: take defaults for what was not said, and go ahead
+    #[arg(long, short)]
+    pub yes: bool,
+    /// How long to wait for the key to be accepted: 30s, 10m, 0 to not wait [default: without end at a terminal, else 0]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// Show what would be done, every file as a diff, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace files that somebody changed by what pullpray would write; a backup is kept
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Arguments of `poll`.
+#[derive(Debug, clap::Args)]
+pub struct Poll {
+    /// The app
+    pub app: AppName,
+    /// Tell the stages as they happen
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Try a commit that failed before again, without waiting for its time
+    #[arg(long)]
+    pub now: bool,
+}
+
+/// Reads `90`, `90s`, `10m` or `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "for example 30s, 10m or 0".to_owned())?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "m" | "min" => number.saturating_mul(60),
+        "h" => number.saturating_mul(3600),
+        _ => return Err("for example 30s, 10m or 0".to_owned()),
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert!(duration("soon").is_err() && duration("").is_err() && duration("1d").is_err());
+    }
+}

@@ -1,0 +1,20 @@
+//! `pullpray inspect APP`: run by init, gives up root, prints JSON.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::app::AppName;
+use crate::exit::Exit;
+use crate::poll;
+use crate::server::Server;
+
+use super::{become_app_user, load};
+
+pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
+    let app = load(server, name)?;
+    become_app_user(server, &app)?;
+    let found = poll::inspect(server, &app)?;
+    writeln!(std::io::stdout(), "{}", serde_json::to_string(&found)?)?;
+    Ok(Exit::Done)
+}

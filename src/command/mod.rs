@@ -1,0 +1,95 @@
+//! One file a verb: read the arguments, call what does it, tell what came of it.
+
+mod init;
+mod inspect;
+mod load_key;
+mod poll;
+mod questions;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::app::{App, AppName, Facts, Settings, paths};
+use crate::cli::{Cli, Verb};
+use crate::exit::{Exit, UsageError};
+use crate::server::{Server, View, become_user, effective_uid};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What failed; [`UsageError`] if the input is to blame.
+pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
+    match cli.verb {
+        Verb::Init(arguments) => init::run(server, &arguments),
+        Verb::Poll(arguments) => poll::run(server, &arguments),
+        Verb::LoadKey { app } => load_key::run(server, &app),
+        Verb::Inspect { app } => inspect::run(server, &app),
+    }
+}
+
+fn usage(text: impl Into<String>) -> anyhow::Error {
+    anyhow!(UsageError(text.into()))
+}
+
+/// The settings of an app that init has made.
+fn settings(view: &View, name: &AppName) -> Result<Option<Settings>> {
+    let path = paths::settings(name);
+    let Some(text) = view.read_text(&path)? else {
+        return Ok(None);
+    };
+    let settings = Settings::parse(&text)
+        .map_err(|error| usage(format!("{} cannot be used: {error}", path.display())))?;
+    Ok(Some(settings))
+}
+
+/// The app of that name, as its settings say.
+fn load(view: &View, name: &AppName) -> Result<App> {
+    let path = paths::settings(name);
+    let Some(settings) = settings(view, name)? else {
+        let others: Vec<String> = view.apps()?.iter().map(ToString::to_string).collect();
+        let known = if others.is_empty() {
+            "there is none yet".to_owned()
+        } else {
+            format!("there are: {}", others.join(", "))
+        };
+        return Err(usage(format!(
+            "there is no app {name} on this server ({known})\nhint: sudo pullpray init {name}"
+        )));
+    };
+    let facts = Facts {
+        program: view.own_program()?,
+        systemctl: view
+            .which("systemctl")
+            .unwrap_or_else(|| "/usr/bin/systemctl".into()),
+        ..Facts::default()
+    };
+    settings.app(name, &facts).map_err(|problems| {
+        let problems: Vec<String> = problems
+            .iter()
+            .map(|problem| problem.to_string().replacen("--", "", 1))
+            .collect();
+        usage(format!(
+            "{} cannot be used: {}",
+            path.display(),
+            problems.join("; ")
+        ))
+    })
+}
+
+/// Becomes the app's own account if this is root; anybody else is refused.
+fn become_app_user(server: &Server, app: &App) -> Result<()> {
+    let identity = server
+        .identity(app.user.as_str())
+        .with_context(|| format!("{} has no account", app.name))?;
+    let me = effective_uid();
+    if me == 0 {
+        become_user(&identity)?;
+    } else if me != identity.uid {
+        return Err(usage(format!(
+            "only {} and root can do this\nhint: sudo pullpray poll {}",
+            app.user, app.name
+        )));
+    }
+    // Files are the group's to write, whatever the umask was: setgid alone passes on the group.
+    server.set_umask(0o002);
+    Ok(())
+}

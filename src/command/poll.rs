@@ -1,0 +1,164 @@
+//! `pullpray poll APP`: one poll, and one line about it if there is something to say.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::cli;
+use crate::exit::Exit;
+use crate::poll::{self, Report, Told};
+use crate::record::ledger::{Release, Silence};
+use crate::server::{Clock, Server};
+use crate::ui::for_terminal;
+
+use super::{become_app_user, load};
+
+pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
+    let app = load(server, &arguments.app)?;
+    become_app_user(server, &app)?;
+    let clock = Clock::system();
+    let name = &app.name;
+    let tell = |text: &str| {
+        if arguments.verbose {
+            // Nobody is left to tell if even this cannot be written.
+            drop(writeln!(std::io::stdout(), "{name}: {text}"));
+        }
+    };
+    let told = poll::poll(&poll::Poll {
+        server,
+        app: &app,
+        clock: &clock,
+        now: arguments.now,
+        tell: &tell,
+    })?;
+    let mut out = std::io::stdout().lock();
+    Ok(match told {
+        Told::NothingNew => {
+            tell("nothing new");
+            Exit::Done
+        }
+        Told::Elsewhere => {
+            tell("another poll is at work");
+            Exit::Done
+        }
+        Told::Held(hold) => {
+            tell(&format!(
+                "held by {} since {}: {}",
+                hold.by, hold.since, hold.why
+            ));
+            Exit::Done
+        }
+        Told::Waiting(failure) => {
+            tell(&format!(
+                "{} failed {} times, last {}: {}",
+                poll::short(&failure.commit),
+                failure.tries,
+                failure.last,
+                failure.why
+            ));
+            Exit::Done
+        }
+        Told::Deployed {
+            from,
+            to,
+            took,
+            after_silence,
+        } => {
+            if let Some(silence) = after_silence {
+                writeln!(
+                    out,
+                    "{name}: the git host answers again, after {} polls without",
+                    silence.polls
+                )?;
+            }
+            let from = from.map_or_else(
+                || "first release".to_owned(),
+                |from| poll::short(&from.commit).to_owned(),
+            );
+            writeln!(
+                out,
+                "{name}: {from} → {} live after {took:.1} s",
+                named(&to)
+            )?;
+            Exit::Done
+        }
+        Told::Failed(report) => {
+            write!(out, "{}", failed(name.as_str(), &report))?;
+            if report.not_brought_back.is_some() {
+                Exit::NotBroughtBack
+            } else {
+                Exit::Failed
+            }
+        }
+        Told::CouldNotAsk {
+            silence,
+            tell: aloud,
+        } => {
+            if aloud || arguments.verbose {
+                write!(out, "{}", could_not_ask(name.as_str(), &silence))?;
+            }
+            Exit::Waiting
+        }
+    })
+}
+
+fn named(release: &Release) -> String {
+    format!(
+        "{} \"{}\"",
+        poll::short(&release.commit),
+        for_terminal(&release.subject)
+    )
+}
+
+fn failed(name: &str, report: &Report) -> String {
+    let live = match (&report.live, &report.not_brought_back) {
+        (Some(live), None) => format!("{} is still live", poll::short(&live.commit)),
+        (Some(live), Some(why)) => format!(
+            "AND {} COULD NOT BE BROUGHT BACK: {}",
+            poll::short(&live.commit),
+            for_terminal(why)
+        ),
+        (None, _) => "nothing is live yet".to_owned(),
+    };
+    let mut text = format!(
+        "{name}: deploying {} failed: {}; {live}\n",
+        named(&report.release),
+        for_terminal(&report.why)
+    );
+    for line in &report.last_lines {
+        text.push_str("  | ");
+        text.push_str(&for_terminal(line));
+        text.push('\n');
+    }
+    text.push_str(&format!("  log   {}\n", report.log.display()));
+    let next = if report.tries >= report.attempts {
+        format!(
+            "given up after {} tries, until a new commit or a change of settings",
+            report.tries
+        )
+    } else {
+        format!(
+            "try {} of {} in {} minutes, or at the next commit",
+            report.tries + 1,
+            report.attempts,
+            10 << (report.tries - 1).min(8)
+        )
+    };
+    text.push_str(&format!("  next  {next}\n"));
+    text
+}
+
+fn could_not_ask(name: &str, silence: &Silence) -> String {
+    let mut text = format!(
+        "{name}: {}, {} polls in a row, since {}\n",
+        for_terminal(&silence.why),
+        silence.polls,
+        silence.since
+    );
+    if silence.why.contains("Permission denied") {
+        text.push_str(&format!(
+            "  hint: does the agent hold the key? sudo systemctl restart ssh-agent.{name}.service\n"
+        ));
+    }
+    text
+}

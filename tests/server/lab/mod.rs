@@ -1,0 +1,182 @@
+//! A laboratory: a LAN of its own with a git host and web servers on it, each a really booted Debian.
+//!
+//! ```ignore
+//! let lab = Lab::new("wizard")?;
+//! let (host, web) = lab.git_host_and_web_server(Release::Bookworm)?;
+//! let repo = host.repository("acme/todo")?;
+//! let waiting = web.run("pullpray init --yes …")?.exits(3)?;
+//! host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+//! ```
+//!
+//! Servers go when they are dropped, and when the test process dies without dropping anything.
+//! `LAB_KEEP=1 cargo test …` leaves them up and says how to get in.
+
+mod git_host;
+mod server;
+mod terminal;
+mod todo;
+mod tool;
+mod web_server;
+
+use std::fs::{File, create_dir_all};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
+
+pub use git_host::{Access, GitHost, Repository};
+pub use server::{Disk, Server};
+pub use terminal::{Terminal, key};
+pub use todo::Todo;
+pub use tool::{Heard, Output};
+pub use web_server::{Page, WebServer};
+
+/// Laboratories at once on this machine, over all test processes. Their servers mostly wait, so
+/// there may be more than the two cores; what they build they build in memory, so not many more.
+const AT_ONCE: usize = 4;
+
+const GIT_HOST_IP: &str = "10.77.0.1";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    Bookworm,
+    Trixie,
+}
+
+impl Release {
+    fn image(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+}
+
+/// One LAN. Servers on it know each other by name: `githost`, `web`, then `web2`, `web3`.
+pub struct Lab {
+    name: String,
+    lan: Lan,
+    webs: AtomicUsize,
+}
+
+/// What every server of a laboratory shares and keeps alive.
+#[derive(Clone)]
+struct Lan {
+    id: String,
+    _place: Arc<Flock<File>>,
+}
+
+impl Lab {
+    /// `name` is for the reader of `fresh-server list`; its first letters are part of every id.
+    pub fn new(name: &str) -> Result<Self> {
+        let place = Arc::new(take_a_place()?);
+        let lan = Lan {
+            id: unique_id(name),
+            _place: place,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            lan,
+            webs: AtomicUsize::new(0),
+        })
+    }
+
+    /// A git host: sshd, one deploy key a repository, nothing that a key does not allow.
+    ///
+    /// Bookworm, because sshd 9.8 and later shut out for a while whoever was refused a few times.
+    pub fn git_host(&self) -> Result<GitHost> {
+        let server = self.boot("githost", GIT_HOST_IP, Release::Bookworm, Disk::Memory)?;
+        GitHost::on(server).context("failed to make a git host")
+    }
+
+    /// A server with cron, sudo, nginx and the pullpray under test in /usr/local/bin.
+    pub fn web_server(&self, release: Release) -> Result<WebServer> {
+        self.web_server_on(release, Disk::Memory)
+    }
+
+    /// The same on a disk that loses what was not synced when the power is cut, or that fills up.
+    pub fn web_server_on(&self, release: Release, disk: Disk) -> Result<WebServer> {
+        let number = self.webs.fetch_add(1, Ordering::Relaxed) + 1;
+        let hostname = if number == 1 {
+            "web".to_owned()
+        } else {
+            format!("web{number}")
+        };
+        let server = self.boot(&hostname, &format!("10.77.0.{}", 1 + number), release, disk)?;
+        WebServer::on(server).context("failed to make a web server")
+    }
+
+    /// Both at the same time.
+    pub fn git_host_and_web_server(&self, release: Release) -> Result<(GitHost, WebServer)> {
+        thread::scope(|scope| {
+            let host = scope.spawn(|| self.git_host());
+            let web = self.web_server(release);
+            let host = host
+                .join()
+                .map_err(|_| anyhow!("the git host's thread panicked"))?;
+            Ok((host?, web?))
+        })
+    }
+
+    fn boot(&self, hostname: &str, ip: &str, release: Release, disk: Disk) -> Result<Server> {
+        Server::boot(
+            unique_id(&self.name),
+            hostname,
+            ip,
+            release.image(),
+            disk,
+            self.lan.clone(),
+        )
+    }
+}
+
+/// Waits for one of `AT_ONCE` places. A laboratory takes its place before its first server, so two
+/// of them cannot each hold one server and wait for the other's. The kernel gives the place back
+/// when the process ends, however it ends.
+fn take_a_place() -> Result<Flock<File>> {
+    let home = std::env::var_os("FRESH_HOME")
+        .map_or_else(|| PathBuf::from("/var/tmp/fresh-server"), PathBuf::from);
+    let places = home.join("places");
+    create_dir_all(&places).with_context(|| format!("failed to make {}", places.display()))?;
+    loop {
+        for number in 0..AT_ONCE {
+            let path = places.join(number.to_string());
+            let file = File::create(&path)
+                .with_context(|| format!("failed to open {}", path.display()))?;
+            if let Ok(place) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                return Ok(place);
+            }
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// At most 12 characters, the length that fresh-server and the names of network interfaces allow;
+/// no other in this process, and none in another that runs at the same time.
+fn unique_id(name: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let tail = format!("{}-{}", base36(std::process::id() as usize), base36(number));
+    let head: String = name
+        .chars()
+        .filter(char::is_ascii_lowercase)
+        .take(12 - tail.len())
+        .collect();
+    format!("{}{tail}", if head.is_empty() { "l" } else { &head })
+}
+
+fn base36(mut number: usize) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from(DIGITS[number % 36]));
+        number /= 36;
+        if number == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
+}

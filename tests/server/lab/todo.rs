@@ -1,0 +1,44 @@
+//! What most tests begin with: the todo application live on a server of its own.
+
+use anyhow::Result;
+
+use super::{Access, GitHost, Lab, Release, Repository, WebServer};
+
+/// A git host, a web server, and `todo` between them.
+pub struct Todo {
+    pub host: GitHost,
+    pub repo: Repository,
+    pub web: WebServer,
+}
+
+impl Todo {
+    /// Booted, the repository made, nginx told; pullpray has not run yet.
+    pub fn before_init(lab: &Lab, release: Release) -> Result<Self> {
+        let (host, web) = lab.git_host_and_web_server(release)?;
+        let repo = host.repository("acme/todo")?;
+        web.nginx_site("todo", "127.0.0.1:8000")?;
+        Ok(Self { host, repo, web })
+    }
+
+    /// `pullpray init` has made it live, with a read-only key, at "version one". Its schedule is
+    /// the first of January: until a test says otherwise, nothing polls but the test.
+    pub fn live(lab: &Lab, release: Release) -> Result<Self> {
+        let todo = Self::before_init(lab, release)?;
+        let init = todo.init("--schedule '0 0 1 1 *'")?;
+        todo.web.run(&init)?.exits(3)?;
+        todo.host
+            .allow_key(&todo.repo, &todo.web.deploy_key("todo")?, Access::ReadOnly)?;
+        todo.web.run(&init)?.ok()?;
+        Ok(todo)
+    }
+
+    /// The command line of an unattended init; `more` is added to it.
+    pub fn init(&self, more: &str) -> Result<String> {
+        Ok(format!(
+            "pullpray init --app todo --repo {} --branch main --bind 127.0.0.1:8000 --health-path / \
+             --health-host localhost --host-key {} --yes --wait 0 {more}",
+            self.repo.url(),
+            self.host.fingerprint()?,
+        ))
+    }
+}

@@ -1,0 +1,148 @@
+//! A web server: nginx in front, pullpray at work behind it.
+
+use std::ops::Deref;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Server;
+
+const PULLPRAY: &str = env!("CARGO_BIN_EXE_pullpray");
+
+/// `web` on the LAN.
+pub struct WebServer {
+    server: Server,
+}
+
+impl Deref for WebServer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// What nginx answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Page {
+    /// Shown as it should be: 200, and this text on it.
+    pub fn shows(&self, text: &str) -> bool {
+        self.status == 200 && self.body.contains(text)
+    }
+}
+
+impl WebServer {
+    pub(super) fn on(server: Server) -> Result<Self> {
+        server.copy(PULLPRAY, "/usr/local/bin/pullpray")?;
+        Ok(Self { server })
+    }
+
+    /// nginx serves `app` as `app.example`: the rest from `bind` (127.0.0.1:8000, /run/x.sock), static
+    /// files from /www/static/app. The first site also answers to every other name.
+    pub fn nginx_site(&self, app: &str, bind: &str) -> Result<()> {
+        self.script("nginx-site", &[app, bind])?.ok()?;
+        Ok(())
+    }
+
+    /// Through nginx, from the first site.
+    pub fn page(&self, path: &str) -> Result<Page> {
+        self.page_of("localhost", path)
+    }
+
+    /// Through nginx, from the site of this name: `notes.example`.
+    pub fn page_of(&self, name: &str, path: &str) -> Result<Page> {
+        let curl = "curl --silent --show-error --max-time 60 --write-out '\\n%{http_code}'";
+        let out = self
+            .run(&format!(
+                "{curl} --header 'Host: {name}' 'http://127.0.0.1{path}'"
+            ))?
+            .ok()?;
+        let (body, status) = out
+            .stdout
+            .rsplit_once('\n')
+            .context("curl gave no status")?;
+        Ok(Page {
+            status: status.parse().context("curl gave no status")?,
+            body: body.to_owned(),
+        })
+    }
+
+    /// Asks again and again until the page shows the text.
+    pub fn wait_for_page(&self, path: &str, text: &str, seconds: u64) -> Result<Page> {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let page = self.page(path)?;
+            if page.shows(text) {
+                return Ok(page);
+            }
+            ensure!(
+                Instant::now() < end,
+                "{path} did not show {text:?} in {seconds} s; at last {page:#?}"
+            );
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// cron's clock runs `factor` times as fast: 20 makes `* * * * *` fire every 3 s. Its jobs do not
+    /// inherit the clock.
+    pub fn fast_cron(&self, factor: u32) -> Result<()> {
+        self.script("fast-cron", &[&factor.to_string()])?.ok()?;
+        Ok(())
+    }
+
+    /// The public half of the key that init made for the app.
+    pub fn deploy_key(&self, app: &str) -> Result<String> {
+        self.read(&format!(
+            "/etc/ssh-agent-service/deploy-keys/{app}_ed25519.pub"
+        ))
+    }
+
+    /// While `work` goes on, somebody asks for the page without pause: how often, and every answer
+    /// that was not 200.
+    pub fn under_load<T>(&self, path: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, Load)> {
+        let curl =
+            format!("curl -s -o /dev/null -m 60 -w '%{{http_code}}\\n' 'http://127.0.0.1{path}'");
+        let go_on = "/run/lab-load";
+        thread::scope(|scope| {
+            self.run(&format!("touch {go_on}"))?.ok()?;
+            let visitor = scope.spawn(|| {
+                self.run_for(
+                    600,
+                    &format!("while [ -e {go_on} ]; do {curl} || true; done"),
+                )
+            });
+            let done = work();
+            self.run(&format!("rm {go_on}"))?.ok()?;
+            let Ok(answers) = visitor.join() else {
+                bail!("the visitor's thread panicked")
+            };
+            let answers = answers?.ok()?.stdout;
+            let failed = answers
+                .lines()
+                .filter(|&status| status != "200")
+                .map(str::to_owned)
+                .collect();
+            Ok((
+                done?,
+                Load {
+                    asked: answers.lines().count(),
+                    failed,
+                },
+            ))
+        })
+    }
+}
+
+/// What a visitor who never stopped asking saw.
+#[derive(Debug)]
+pub struct Load {
+    pub asked: usize,
+    /// Status by status; 000 when there was no answer.
+    pub failed: Vec<String>,
+}

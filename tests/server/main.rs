@@ -1,0 +1,14 @@
+//! pullpray on booted servers. Needs root; `tests/run` brings what else it needs.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the fixture is not the program: it starts and writes what it likes"
+)]
+
+mod fixture;
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the fixture offers more than the tests take at any time"
+)]
+mod lab;

@@ -92,13 +92,18 @@ impl FromStr for Schedule {
             return Err(refuse(format!("{text:?} is not a schedule of cron")));
         }
         let fields: Vec<&str> = text.split(' ').collect();
-        if fields[..3]
-            .iter()
-            .any(|field| field.bytes().any(|b| b.is_ascii_alphabetic()))
-        {
-            return Err(refuse(format!(
-                "{text:?} has letters where cron wants numbers"
-            )));
+        // Names of months and days only where crontab(5) reads them.
+        let months = "jan feb mar apr may jun jul aug sep oct nov dec";
+        let days = "sun mon tue wed thu fri sat";
+        for (field, names) in fields.iter().zip(["", "", "", months, days]) {
+            let words = field.split(|c: char| !c.is_ascii_alphabetic());
+            for word in words.filter(|word| !word.is_empty()) {
+                if !names.split(' ').any(|name| name.eq_ignore_ascii_case(word)) {
+                    return Err(refuse(format!(
+                        "{text:?} has {word:?} where cron wants a number"
+                    )));
+                }
+            }
         }
         let cron = CronParser::builder()
             .seconds(Seconds::Disallowed)

@@ -3,6 +3,8 @@
 mod init;
 mod inspect;
 mod load_key;
+mod making;
+mod plan;
 mod poll;
 mod questions;
 

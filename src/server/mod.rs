@@ -21,6 +21,7 @@ mod identity;
 mod lock;
 mod ssh;
 mod units;
+mod write;
 
 pub use accounts::{Account, GroupEntry};
 pub use agent::{AgentKey, hand_over_key};

@@ -53,7 +53,7 @@ pub(super) fn pinned(text: &str, host: &str) -> Vec<HostKey> {
 }
 
 impl View {
-    /// Host keys that [`pinned`] finds in a file's text.
+    /// The keys that the text of a known_hosts file lists for a host.
     #[must_use]
     pub fn pinned_host_keys(&self, text: &str, host: &str) -> Vec<HostKey> {
         pinned(text, host)

@@ -1,9 +1,9 @@
 //! Steps: each is one fact about the server, which can be checked, made true and taken back.
 //!
-//! `init`, `doctor`, `doctor --fix`, the dry run and `remove` are walks over one list ([`list`]),
+//! `init`, `doctor`, `doctor --fix`, the dry run and `remove` are walks over one list ([`list()`]),
 //! so that no fact is described twice. Checking gets a [`Look`], which has no writing methods;
 //! making true gets [`Changes`], whose every method writes the receipt first. Taking back is the
-//! receipt read backwards ([`undo`]): what was not written there as created is never removed.
+//! receipt read backwards ([`undo()`]): what was not written there as created is never removed.
 
 mod account;
 mod agent;

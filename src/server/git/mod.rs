@@ -2,7 +2,7 @@
 //!
 //! Two questions are asked of a git host, and they are asked in different ways:
 //!
-//! * *Where does the branch stand?* every few minutes, for years. [`tip`] asks it in
+//! * *Where does the branch stand?* every few minutes, for years. [`tip()`] asks it in
 //!   protocol v2 with one ref-prefix, so that the answer stays small however many
 //!   references the repository has. libgit2 speaks only v0, whose answer grows with them.
 //! * *Give me that commit*, rarely. [`Mirror::fetch`] lets libgit2 do it over a transport

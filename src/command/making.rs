@@ -1,0 +1,310 @@
+//! Carrying a plan out: step after step, each told once it was looked at again.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::app::{Answers, App, paths};
+use crate::exit::Exit;
+use crate::poll::{Inspection, short};
+use crate::record::ledger::Ledger;
+use crate::record::receipt::Receipt;
+use crate::server::{Clock, Server};
+use crate::step::{self, Changes, Finding, Settled, Step};
+use crate::ui::{self, AskError, Mark, Ui, for_terminal};
+
+/// How often access is tried while the person adds the key.
+const TRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Carrying the plan out.
+pub(super) struct Making<'a> {
+    pub(super) server: &'a Server,
+    pub(super) ui: &'a mut dyn Ui,
+    pub(super) clock: &'a Clock,
+    pub(super) receipt: Receipt,
+    pub(super) overwrite: bool,
+    pub(super) interactive: bool,
+    /// `None`: without end.
+    pub(super) wait: Option<Duration>,
+    /// Steps whose line was printed.
+    pub(super) told: BTreeSet<&'static str>,
+}
+
+impl Making<'_> {
+    pub(super) fn all(&mut self, mut app: App) -> Result<Exit> {
+        if app.wsgi.is_none() {
+            if let Some(exit) = self.walk(&app, Some("repo.read_only"))? {
+                return Ok(exit);
+            }
+            app = self.ask_repository(app)?;
+        }
+        if let Some(exit) = self.walk(&app, None)? {
+            return Ok(exit);
+        }
+        self.farewell(&app)?;
+        Ok(Exit::Done)
+    }
+
+    /// Settles the steps up to one of them, or all. An exit code if it has to end before that.
+    fn walk(&mut self, app: &App, until: Option<&str>) -> Result<Option<Exit>> {
+        for step in step::list(app) {
+            let step = step.as_ref();
+            if ui::interrupted() {
+                return Err(self.interrupted(app));
+            }
+            if !self.told.contains(step.id()) {
+                self.ui.begin(&step.title());
+            }
+            match self.settle(app, step)? {
+                Settled::Was(finding) => self.tell(step, &finding, Mark::Unchanged),
+                Settled::Made(finding) => {
+                    self.told.remove(step.id());
+                    self.tell(step, &finding, Mark::Ok);
+                }
+                Settled::AwaitsAccess(why) => {
+                    if let Some(exit) = self.await_access(app, step, &why)? {
+                        return Ok(Some(exit));
+                    }
+                }
+            }
+            if until == Some(step.id()) {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn settle(&mut self, app: &App, step: &dyn Step) -> Result<Settled> {
+        let mut changes = Changes::begin(
+            self.server,
+            &mut self.receipt,
+            self.clock,
+            &app.name,
+            self.overwrite,
+        )?;
+        let settled = step::settle(step, &mut changes);
+        if let Err(error) = &settled {
+            let text = format!("{error:#}");
+            let first = text.lines().next().unwrap_or_default().to_owned();
+            self.ui.done(Mark::Failed, &step.title(), &first);
+        }
+        settled.with_context(|| format!("the step {} failed; what was made so far stays, and `pullpray init {}` goes on from here", step.id(), app.name))
+    }
+
+    fn tell(&mut self, step: &dyn Step, finding: &Finding, mark: Mark) {
+        if !self.told.insert(step.id()) {
+            return;
+        }
+        match finding {
+            Finding::Holds(what) => self.ui.done(mark, &step.title(), what),
+            Finding::Kept(what, _) => self.ui.done(Mark::Unchanged, &step.title(), what),
+            Finding::Unproven(what) => self.ui.done(Mark::Skipped, &step.title(), what),
+            other => self.ui.done(mark, &step.title(), &format!("{other:?}")),
+        }
+    }
+
+    /// Shows the key, says where it belongs, and tries until it is accepted.
+    fn await_access(&mut self, app: &App, step: &dyn Step, why: &str) -> Result<Option<Exit>> {
+        let (key, fingerprint) = step::public_key(self.server, &app.name)?
+            .ok_or_else(|| anyhow!("the public key is gone"))?;
+        self.ui.done(
+            Mark::Waiting,
+            &step.title(),
+            "waits until the git host knows the deploy key",
+        );
+        let page = match app.repo.deploy_key_page() {
+            Some((page, off)) => format!("Add this key to the repository:\n  {page}\n  {off}"),
+            None => format!(
+                "Add this key to {} on {}, for reading only (in its settings: Deploy keys):",
+                app.repo.slug(),
+                app.repo.host()
+            ),
+        };
+        let title = key
+            .split_once(' ')
+            .and_then(|(_, rest)| rest.split_once(' '))
+            .map_or("", |(_, title)| title);
+        self.ui.say("");
+        self.ui.block(&format!(
+            "{page}\n  title: {title}\n  fingerprint: {fingerprint}"
+        ));
+        self.ui.say("");
+        self.ui.block(&key);
+        self.ui.say("");
+        let until = self.wait.map(|wait| Instant::now() + wait);
+        if self.wait == Some(Duration::ZERO) {
+            self.ui
+                .say(&format!("{} says: {}", app.repo.host(), for_terminal(why)));
+            self.ui.say(&format!(
+                "Once the key was added, go on with: pullpray init {}",
+                app.name
+            ));
+            return Ok(Some(Exit::Waiting));
+        }
+        self.ui.begin(&format!(
+            "waiting for access (trying every {} s, Ctrl-C to go on later with `pullpray init {}`)",
+            TRY_EVERY.as_secs(),
+            app.name
+        ));
+        loop {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                self.ui.done(
+                    Mark::Waiting,
+                    &step.title(),
+                    &format!("no access yet: {}", for_terminal(why)),
+                );
+                self.ui.say(&format!(
+                    "Once the key was added, go on with: pullpray init {}",
+                    app.name
+                ));
+                return Ok(Some(Exit::Waiting));
+            }
+            let left = until.map_or(TRY_EVERY, |until| {
+                until
+                    .saturating_duration_since(Instant::now())
+                    .min(TRY_EVERY)
+            });
+            if ui::sleep(left) {
+                return Err(self.interrupted(app));
+            }
+            match self.settle(app, step)? {
+                Settled::Was(finding) | Settled::Made(finding) => {
+                    self.tell(step, &finding, Mark::Ok);
+                    return Ok(None);
+                }
+                Settled::AwaitsAccess(_) => {}
+            }
+        }
+    }
+
+    fn interrupted(&mut self, app: &App) -> anyhow::Error {
+        self.ui.say(&format!(
+            "Interrupted. What was made so far stays; go on with: pullpray init {}",
+            app.name
+        ));
+        anyhow!(AskError::Interrupted)
+    }
+
+    /// Completes the answers that only the repository could give.
+    fn ask_repository(&mut self, mut app: App) -> Result<App> {
+        let title = "repository is looked at";
+        self.ui.begin(title);
+        let found: Inspection = self
+            .server
+            .run_inspect(&app.program, app.name.as_str())
+            .and_then(|text| Ok(serde_json::from_str(&text)?))
+            .inspect_err(|error| {
+                self.ui.done(Mark::Failed, title, &format!("{error:#}"));
+            })?;
+        let subject = for_terminal(&found.subject);
+        self.ui.done(
+            Mark::Ok,
+            title,
+            &format!("{} \"{subject}\"", short(&found.commit)),
+        );
+        let wsgi = match found.wsgi.as_slice() {
+            [only] => only.clone(),
+            [] if !self.interactive => bail!(
+                "there is no wsgi.py in the repository\nhint: pullpray init {} --wsgi MODULE:CALLABLE",
+                app.name
+            ),
+            [_, _, ..] if !self.interactive => bail!(
+                "the repository has several WSGI modules: {}\nhint: pullpray init {} --wsgi {}",
+                found.wsgi.join(", "),
+                app.name,
+                found.wsgi.join(" | --wsgi ")
+            ),
+            several => {
+                let question = ui::Question {
+                    prompt: "WSGI module".to_owned(),
+                    default: several.first().cloned(),
+                    help: Some(if several.is_empty() {
+                        "no wsgi.py was found in the repository".to_owned()
+                    } else {
+                        format!("found: {}", several.join(", "))
+                    }),
+                };
+                self.ui.text(&question, &|text| {
+                    if text.is_empty() {
+                        return Err("it is needed to start the app".to_owned());
+                    }
+                    Answers::check_one("wsgi", text).map_err(|invalid| invalid.to_string())
+                })?
+            }
+        };
+        let parsed = wsgi.parse().map_err(|error| anyhow!("{error}"))?;
+        app.wsgi = Some(parsed);
+        if app.settings.is_none() {
+            app.settings = found
+                .settings
+                .as_deref()
+                .and_then(|module| module.parse().ok());
+        }
+        let settings = app
+            .settings
+            .as_ref()
+            .map_or_else(|| "left to wsgi.py".to_owned(), ToString::to_string);
+        self.ui.done(
+            Mark::Ok,
+            "WSGI module",
+            &format!("{wsgi}, settings {settings}"),
+        );
+        if !found.manage {
+            self.ui.warn(&format!(
+                "there is no manage.py at the top of the repository; adapt {}",
+                app.deploy_script().display()
+            ));
+        }
+        if found.sqlite && app.shared_paths.is_empty() {
+            self.ui.warn("the project's settings put a sqlite database beside the code, where it would begin anew with each release");
+            self.ui.note(&format!("list it: pullpray init {} --shared-paths db.sqlite3, or read its directory from os.environ[\"PULLPRAY_SHARED\"]", app.name));
+        }
+        Ok(app)
+    }
+
+    fn farewell(&mut self, app: &App) -> Result<()> {
+        let ledger = Ledger::load(self.server, &app.name)?;
+        let live = ledger
+            .live
+            .map_or_else(String::new, |live| format!(" at {}", short(&live.commit)));
+        let name = &app.name;
+        let next = app
+            .schedule
+            .next_after(&self.clock.local())
+            .map_or_else(String::new, |at| {
+                format!(" (next at {})", at.format("%H:%M"))
+            });
+        self.ui.say("");
+        self.ui
+            .heading(&format!("{name} is live{live} on {}.", app.bind));
+        self.ui.say(&format!(
+            "cron asks {} {}{next}; what is pushed to {} goes live by itself.",
+            app.repo.host(),
+            app.schedule.words(),
+            app.branch
+        ));
+        self.ui.say(&format!(
+            "  environment, secrets   {}",
+            app.environment_file().display()
+        ));
+        self.ui.say(&format!(
+            "  deploy script          {}",
+            app.deploy_script().display()
+        ));
+        self.ui.say(&format!(
+            "  settings               {}",
+            paths::settings(name).display()
+        ));
+        self.ui.say(&format!(
+            "  deploy now             sudo pullpray poll {name} -v"
+        ));
+        if let Some(operator) = &app.operator {
+            self.ui.note(&format!(
+                "{operator} is a member of {} from the next login on",
+                app.group
+            ));
+        }
+        Ok(())
+    }
+}

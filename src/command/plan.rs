@@ -1,0 +1,84 @@
+//! The plan: shown before anything is changed, and refused where going on would not help.
+
+use anyhow::{Result, bail};
+
+use crate::step::{Finding, Look, Planned};
+use crate::ui::{PlanRow, Ui};
+
+pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
+    let rows: Vec<PlanRow> = plan
+        .iter()
+        .filter_map(|planned| {
+            let row = planned.step.row();
+            let (mark, detail) = match &planned.finding {
+                Ok(Finding::Absent(what) | Finding::Waits(_, what)) => ('+', what.clone()),
+                Ok(Finding::Differs(what, _)) => ('~', what.clone()),
+                Ok(Finding::AwaitsAccess(_)) => {
+                    ('+', "waits until the git host knows the key".to_owned())
+                }
+                Ok(Finding::Kept(what, _)) => ('=', what.clone()),
+                Ok(Finding::Holds(_) | Finding::Unproven(_)) => return None,
+                Ok(Finding::Broken(..)) | Err(_) => return None,
+            };
+            Some(PlanRow {
+                mark,
+                kind: row.kind.to_owned(),
+                what: row.what,
+                detail,
+            })
+        })
+        .collect();
+    if !rows.is_empty() {
+        ui.say("");
+        ui.heading(&format!("Plan: {} steps", rows.len()));
+        ui.plan(&rows);
+        ui.say("");
+    }
+}
+
+/// What cannot be mended by going on stops before anything is changed, all of it at once.
+pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
+    let mut text = String::new();
+    for planned in plan {
+        let problem = match &planned.finding {
+            Ok(Finding::Broken(why, hint)) => format!("{why}\nhint: {hint}"),
+            Err(error) => format!("{error:#}"),
+            _ => continue,
+        };
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!(
+            "{} ({}): {problem}",
+            planned.step.title(),
+            planned.step.id()
+        ));
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    bail!("{text}")
+}
+
+pub(super) fn show_files(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &Look<'_>) -> Result<()> {
+    for planned in plan {
+        if planned.finding.as_ref().is_ok_and(Finding::holds) {
+            continue;
+        }
+        if let Some((path, diff)) = planned.step.preview(look)? {
+            ui.diff(&path.display().to_string(), &diff);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn tell_kept(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
+    for planned in plan {
+        if let Ok(Finding::Kept(what, _)) = &planned.finding {
+            ui.note(&format!(
+                "{}: {what}; --overwrite replaces it",
+                planned.step.row().what
+            ));
+        }
+    }
+}

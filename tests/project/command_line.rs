@@ -1,0 +1,77 @@
+//! The binary, run as a person without rights would run it.
+
+use std::process::{Command, Output, Stdio};
+
+use anyhow::Result;
+
+fn pullpray(arguments: &[&str]) -> Result<Output> {
+    Ok(Command::new(env!("CARGO_BIN_EXE_pullpray"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_clear()
+        .output()?)
+}
+
+/// The help as one line: where it is wrapped depends on the terminal.
+fn help(verb: &str) -> Result<String> {
+    let text = String::from_utf8(pullpray(&[verb, "--help"])?.stdout)?;
+    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn help_names_every_answer_and_every_exit_code() -> Result<()> {
+    let text = help("init")?;
+    for name in pullpray::app::NAMES {
+        let flag = format!("--{}", name.replace('_', "-"));
+        assert!(text.contains(&flag), "{flag} is not in the help");
+    }
+    for words in [
+        "0 done",
+        "1 a step failed",
+        "2 usage",
+        "3 waiting",
+        "130 interrupted",
+    ] {
+        assert!(
+            text.contains(words),
+            "{words:?} is not in the help:\n{text}"
+        );
+    }
+    let text = help("poll")?;
+    for words in [
+        "0 nothing new",
+        "1 the deployment failed",
+        "2 usage",
+        "3 the git host",
+        "4 the deployment failed",
+    ] {
+        assert!(
+            text.contains(words),
+            "{words:?} is not in the help:\n{text}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn nonsense_ends_with_2_and_says_what_is_wrong() -> Result<()> {
+    for (arguments, words) in [
+        (&["pull"][..], "unrecognized subcommand"),
+        (&["init", "--bnid", "x"], "--bind"),
+        (&["init", "Not A Name"], "cannot be the name of an app"),
+        (&["init", "--wait", "soon"], "for example 30s"),
+        (&["poll"], "<APP>"),
+        (&["poll", "../x"], "cannot be the name of an app"),
+        (&["poll", "no-such-app"], "there is no app no-such-app"),
+    ] {
+        let output = pullpray(arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(
+            said.contains(words),
+            "{arguments:?} should say {words:?}: {said}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+    Ok(())
+}

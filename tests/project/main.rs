@@ -1,0 +1,10 @@
+//! What must hold of the project itself: layers, documents, command line. Needs no server.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests are not the program: they start and write what they like"
+)]
+
+mod command_line;
+mod documents;
+mod layers;

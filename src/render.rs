@@ -26,7 +26,8 @@ macro_rules! templates {
             /// When askama cannot render; none is known.
             pub fn $function(app: &App) -> Result<String> {
                 let value = |make: fn(&App) -> $name<'_>| make(app).render();
-                Ok(value(|app| $name { app, $($field: $value(app)),* })?)
+                // askama drops a template's last newline, and cron ignores a file without it.
+                Ok(value(|app| $name { app, $($field: $value(app)),* })? + "\n")
             }
         )+
     };
@@ -129,4 +130,99 @@ pub fn key_title(app: &App, hostname: &str) -> String {
 #[must_use]
 pub fn release_dir(app: &App, id: &str) -> PathBuf {
     app.releases().join(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Answers, Facts, Limits, Settings};
+
+    fn app(more: &[(&str, &str)]) -> Result<App> {
+        let mut answers = Answers::default();
+        answers.set("repo", "git@github.com:acme/todo.git");
+        answers.set("wsgi", "todo.wsgi");
+        answers.set("settings", "todo.settings");
+        for (name, text) in more {
+            answers.set(name, text);
+        }
+        let facts = Facts {
+            processors: 2,
+            program: "/usr/local/bin/pullpray".into(),
+            systemctl: "/usr/bin/systemctl".into(),
+            ..Facts::default()
+        };
+        answers
+            .parse(&facts, Limits::default())
+            .map_err(|problems| anyhow::anyhow!("{problems:?}"))
+    }
+
+    #[test]
+    fn every_file_ends_with_one_newline_and_has_no_empty_first_line() -> Result<()> {
+        for app in [
+            app(&[])?,
+            app(&[
+                ("bind", "/run/todo.sock"),
+                ("operator", "ann"),
+                ("shared_paths", "db.sqlite3,media/"),
+            ])?,
+        ] {
+            for render in [
+                sudoers,
+                cron,
+                ssh_config,
+                agent_service,
+                gunicorn_socket,
+                gunicorn_service,
+                settings,
+                environment,
+                deploy_script,
+            ] {
+                let text = render(&app)?;
+                assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{text}");
+                assert!(!text.starts_with('\n'), "{text}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_rendered_into_the_settings_is_read_back_as_the_same_app() -> Result<()> {
+        for more in [
+            &[][..],
+            &[
+                ("bind", "/run/todo.sock"),
+                ("operator", "ann"),
+                ("shared_paths", "db.sqlite3,media/"),
+                ("schedule", "0 7 * * mon-fri"),
+            ],
+        ] {
+            let app = app(more)?;
+            let facts = Facts {
+                program: app.program.clone(),
+                systemctl: app.systemctl.clone(),
+                ..Facts::default()
+            };
+            let again = Settings::parse(&settings(&app)?)?.app(&app.name, &facts);
+            assert_eq!(
+                again.map_err(|problems| anyhow::anyhow!("{problems:?}"))?,
+                app
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sudo_is_permitted_exactly_what_a_poll_runs() -> Result<()> {
+        let text = sudoers(&app(&[])?)?;
+        let rule: String = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert_eq!(
+            rule,
+            "%hosted_apps ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service"
+        );
+        Ok(())
+    }
 }

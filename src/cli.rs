@@ -34,6 +34,16 @@ pub enum Verb {
         after_long_help = "Exit codes: 0 nothing new, deployed, held, or another poll is at work · 1 the deployment failed, the release before is live · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back\n\nPrints nothing when nothing happened."
     )]
     Poll(Poll),
+    /// Check that everything is still as it should be; changes nothing
+    #[command(
+        after_long_help = "Exit codes: 0 all holds · 1 something does not · 2 usage · 3 something could not be checked"
+    )]
+    Doctor(Doctor),
+    /// Take an app off this server, by what init wrote down
+    #[command(
+        after_long_help = "Exit codes: 0 done · 1 something could not be taken away · 2 usage"
+    )]
+    Remove(Remove),
     /// Hand the deploy key to the agent; its unit runs this
     #[command(hide = true)]
     LoadKey {
@@ -85,6 +95,51 @@ pub struct Poll {
     /// Try a commit that failed before again, without waiting for its time
     #[arg(long)]
     pub now: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// The apps; all of this server if none is named
+    #[arg(value_name = "APP")]
+    pub apps: Vec<AppName>,
+    /// Only this check; can be given several times
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Name the checks, and do none
+    #[arg(long)]
+    pub list: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Ask no git host
+    #[arg(long)]
+    pub offline: bool,
+    /// Count what is only to be looked at as failed
+    #[arg(long)]
+    pub strict: bool,
+    /// Mend what fails, after asking
+    #[arg(long)]
+    pub fix: bool,
+    /// Mend without asking
+    #[arg(long, short, requires = "fix")]
+    pub yes: bool,
+    /// Replace files that somebody changed by what pullpray would write; a backup is kept
+    #[arg(long, requires = "fix")]
+    pub overwrite: bool,
+}
+
+/// Arguments of `remove`.
+#[derive(Debug, clap::Args)]
+pub struct Remove {
+    /// The app
+    pub app: AppName,
+    /// Take away without asking
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Take the app's own data away too: shared/, and files that somebody changed
+    #[arg(long)]
+    pub purge: bool,
 }
 
 /// Reads `90`, `90s`, `10m` or `1h`.

@@ -97,7 +97,15 @@ impl Making<'_> {
             return;
         }
         match finding {
-            Finding::Holds(what) => self.ui.done(mark, &step.title(), what),
+            Finding::Holds(what) => {
+                let made = mark == Mark::Ok && step.row().makes();
+                let what = if made {
+                    format!("made, {what}")
+                } else {
+                    what.clone()
+                };
+                self.ui.done(mark, &step.title(), &what);
+            }
             Finding::Kept(what, _) => self.ui.done(Mark::Unchanged, &step.title(), what),
             Finding::Unproven(what) => self.ui.done(Mark::Skipped, &step.title(), what),
             other => self.ui.done(mark, &step.title(), &format!("{other:?}")),

@@ -1,5 +1,6 @@
 //! One file a verb: read the arguments, call what does it, tell what came of it.
 
+mod doctor;
 mod init;
 mod inspect;
 mod load_key;
@@ -7,6 +8,7 @@ mod making;
 mod plan;
 mod poll;
 mod questions;
+mod remove;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -23,6 +25,8 @@ pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
     match cli.verb {
         Verb::Init(arguments) => init::run(server, &arguments),
         Verb::Poll(arguments) => poll::run(server, &arguments),
+        Verb::Doctor(arguments) => doctor::run(server, &arguments),
+        Verb::Remove(arguments) => remove::run(server, &arguments),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app } => inspect::run(server, &app),
     }

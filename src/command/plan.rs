@@ -17,7 +17,7 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
                     ('+', "waits until the git host knows the key".to_owned())
                 }
                 Ok(Finding::Kept(what, _)) => ('=', what.clone()),
-                Ok(Finding::Holds(_) | Finding::Unproven(_)) => return None,
+                Ok(Finding::Holds(_) | Finding::Unproven(_) | Finding::Warns(..)) => return None,
                 Ok(Finding::Broken(..)) | Err(_) => return None,
             };
             Some(PlanRow {

@@ -83,6 +83,8 @@ pub enum Change {
     Release {
         /// The project directory.
         path: PathBuf,
+        /// Where its static files are published.
+        static_dir: PathBuf,
     },
 }
 
@@ -115,6 +117,15 @@ impl Receipt {
         let text = view.read_text(&path)?.unwrap_or_default();
         let entries = parse(&text).with_context(|| format!("{} is damaged", path.display()))?;
         Ok(Self { path, entries })
+    }
+
+    /// The receipt as somebody sees it who may not read it: empty.
+    #[must_use]
+    pub fn unreadable(app: &AppName) -> Self {
+        Self {
+            path: paths::receipt(app),
+            entries: Vec::new(),
+        }
     }
 
     /// Its lines, oldest first.

@@ -175,6 +175,28 @@ impl View {
         Ok(self.unit("cron.service")?.is_active() || self.unit("crond.service")?.is_active())
     }
 
+    /// The first part of a path, the file itself or a directory on the way, that others than root
+    /// can change. A named entry of an ACL that may write shows in the group's bits, since they are
+    /// its mask (acl(5)); a link counts by where it leads, and the directory it lies in is a part.
+    ///
+    /// # Errors
+    /// When a part cannot be looked at.
+    pub fn first_changeable(&self, path: &Path) -> Result<Option<PathBuf>> {
+        let mut ways = vec![path.to_owned()];
+        if let Some(target) = self.link_target(path)? {
+            ways.push(target);
+        }
+        for part in ways.iter().flat_map(|way| way.ancestors()) {
+            let Some(stat) = self.stat_target(part)? else {
+                continue;
+            };
+            if stat.uid != 0 || stat.mode & 0o022 != 0 {
+                return Ok(Some(part.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether every directory on the way to a file, and the file, are root's and nobody else's to
     /// write; gives the first that is not.
     ///

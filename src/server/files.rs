@@ -45,6 +45,27 @@ pub struct Stat {
     pub modified: i64,
 }
 
+/// What of a tree is not as it should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// How many entries were looked at.
+    pub seen: usize,
+    /// How many are not as they should be.
+    pub count: usize,
+    /// The first few of them.
+    pub first: Vec<String>,
+}
+
+impl Drift {
+    /// Adds what was found in another tree.
+    pub fn add(&mut self, other: Self) {
+        self.seen += other.seen;
+        self.count += other.count;
+        self.first.extend(other.first);
+        self.first.truncate(3);
+    }
+}
+
 impl From<Metadata> for Stat {
     fn from(meta: Metadata) -> Self {
         use std::os::unix::fs::FileTypeExt;
@@ -155,6 +176,49 @@ impl View {
             .and_then(|file| file.take(bytes.len() as u64).read_to_end(&mut head))
             .with_context(|| format!("failed to read {}", path.display()))?;
         Ok(head == bytes)
+    }
+
+    /// Where a path ends once every link on it was followed; `None` if that is the path itself.
+    ///
+    /// # Errors
+    /// When a link leads nowhere or cannot be read.
+    pub fn link_target(&self, path: &Path) -> Result<Option<PathBuf>> {
+        let real = fs::canonicalize(self.real(path))
+            .with_context(|| format!("failed to follow {}", path.display()))?;
+        Ok((real != self.real(path)).then_some(real))
+    }
+
+    /// Entries of a tree that do not belong to this user and group, and directories that do not
+    /// pass the group on. Links are looked at themselves and never followed.
+    ///
+    /// # Errors
+    /// When a part of the tree cannot be looked at.
+    pub fn drift(&self, path: &Path, uid: u32, gid: u32) -> Result<Drift> {
+        let mut drift = Drift::default();
+        let mut waiting = vec![path.to_owned()];
+        while let Some(path) = waiting.pop() {
+            // What went while we looked is not ours to judge.
+            let Some(stat) = self.stat(&path)? else {
+                continue;
+            };
+            drift.seen += 1;
+            let directory = stat.kind == Kind::Directory;
+            if stat.uid != uid || stat.gid != gid || (directory && stat.mode & 0o2070 != 0o2070) {
+                drift.count += 1;
+                if drift.first.len() < 3 {
+                    drift.first.push(path.display().to_string());
+                }
+            }
+            if directory {
+                waiting.extend(
+                    self.list(&path)?
+                        .into_iter()
+                        .rev()
+                        .map(|name| path.join(name)),
+                );
+            }
+        }
+        Ok(drift)
     }
 
     /// The names in a directory, sorted; empty if there is none.

@@ -28,7 +28,7 @@ pub use agent::{AgentKey, hand_over_key};
 pub use ask::Survey;
 pub use clock::{Clock, stamp};
 pub use command::{Command, Outcome};
-pub use files::{Kind, Stat, sha256};
+pub use files::{Drift, Kind, Stat, sha256};
 pub use guest::Guest;
 pub use http::{HttpError, Response};
 pub use identity::{Identity, become_user, effective_uid};

@@ -9,6 +9,21 @@ use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
+/// Whether the agent can be asked and holds the deploy key; an agent that is not there does not.
+pub(super) fn holds_key(look: &Look<'_>, app: &App) -> Result<bool> {
+    let socket = paths::agent_socket(&app.name);
+    let Some((_, wanted)) = public_key(look.view, &app.name)? else {
+        return Ok(false);
+    };
+    if look.view.stat(&socket)?.is_none()
+        || !look.view.unit(&paths::agent_unit(&app.name))?.is_active()
+    {
+        return Ok(false);
+    }
+    let keys = look.view.agent_keys(&socket)?;
+    Ok(keys.iter().any(|key| key.fingerprint == wanted))
+}
+
 impl Step for AgentRuns<'_> {
     fn id(&self) -> &'static str {
         "agent.key"

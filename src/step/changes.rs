@@ -294,7 +294,10 @@ impl<'a> Changes<'a> {
     ///
     /// # Errors
     /// When the receipt cannot be written.
-    pub fn release(&mut self, path: &Path) -> Result<()> {
-        self.announce(Change::Release { path: path.into() })
+    pub fn release(&mut self, path: &Path, static_dir: &Path) -> Result<()> {
+        self.announce(Change::Release {
+            path: path.into(),
+            static_dir: static_dir.into(),
+        })
     }
 }

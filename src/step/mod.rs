@@ -20,12 +20,14 @@ mod requirements;
 mod service;
 mod undo;
 mod walk;
+mod watch;
 
 pub use changes::Changes;
 pub use key::public_key;
 pub use list::list;
-pub use undo::{Undone, undo};
+pub use undo::{Undone, close_receipt, in_order_of_removal, is_shared, remove_empty_remains, undo};
 pub use walk::{Planned, Settled, look, settle};
+pub use watch::watches;
 
 use std::path::PathBuf;
 
@@ -51,6 +53,8 @@ pub enum Finding {
     AwaitsAccess(String),
     /// It could not be proven, and nothing can be done about it here.
     Unproven(String),
+    /// It holds, and somebody should look at it all the same: why, and what to do.
+    Warns(String, String),
     /// It is not so, and applying the step would not help: why, and what to do.
     Broken(String, String),
 }
@@ -59,7 +63,10 @@ impl Finding {
     /// Whether nothing has to be done.
     #[must_use]
     pub fn holds(&self) -> bool {
-        matches!(self, Self::Holds(_) | Self::Kept(..) | Self::Unproven(_))
+        matches!(
+            self,
+            Self::Holds(_) | Self::Kept(..) | Self::Unproven(_) | Self::Warns(..)
+        )
     }
 }
 
@@ -83,6 +90,17 @@ pub struct Row {
     pub what: String,
 }
 
+impl Row {
+    /// Whether what it stands for is a thing that is made, rather than something that is proven.
+    #[must_use]
+    pub fn makes(&self) -> bool {
+        matches!(
+            self.kind,
+            "file" | "dirs" | "key" | "group" | "user" | "member"
+        )
+    }
+}
+
 /// One fact about the server.
 pub trait Step {
     /// Its name, for people and for scripts: `account.user`.
@@ -93,6 +111,11 @@ pub trait Step {
 
     /// How it shows in a plan.
     fn row(&self) -> Row;
+
+    /// Whether checking it asks the git host.
+    fn asks_network(&self) -> bool {
+        false
+    }
 
     /// Whether it is so.
     ///

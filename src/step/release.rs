@@ -60,7 +60,7 @@ impl Step for FirstRelease<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        changes.release(self.0.project_dir.as_path())?;
+        changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())?;
         let said = changes.server().run_poll(
             &self.0.program,
             self.0.name.as_str(),

@@ -45,6 +45,9 @@ impl Step for Access<'_> {
         }
     }
 
+    fn asks_network(&self) -> bool {
+        true
+    }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let app = self.0;
         let Some(remote) = remote(look.view, app)? else {
@@ -53,6 +56,12 @@ impl Step for Access<'_> {
                 format!("read with the deploy key once {} has it", app.repo.host()),
             ));
         };
+        if !super::agent::holds_key(look, app)? {
+            return Ok(Finding::Waits(
+                "agent.key",
+                "asked with the key that the agent holds".to_owned(),
+            ));
+        }
         match git::tip(&remote, &format!("refs/heads/{}", app.branch)) {
             Ok(Some(tip)) => Ok(Finding::Holds(format!(
                 "reads {} at {}",
@@ -94,12 +103,18 @@ impl Step for ReadOnly<'_> {
         }
     }
 
+    fn asks_network(&self) -> bool {
+        true
+    }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let app = self.0;
         let waits = || Finding::Waits("repo.access", "proven by asking to write".to_owned());
         let Some(remote) = remote(look.view, app)? else {
             return Ok(waits());
         };
+        if !super::agent::holds_key(look, app)? {
+            return Ok(waits());
+        }
         match git::write_access(&remote) {
             Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Holds(format!(
                 "{} refuses writing with it",

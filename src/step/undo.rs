@@ -1,9 +1,13 @@
 //! Taking a change back, by what the receipt says of it and nothing else.
 
+use std::cmp::Reverse;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use ssh_key::{HashAlg, PrivateKey};
+use zeroize::Zeroizing;
 
+use crate::app::{AppName, RepoUrl, Settings, paths};
 use crate::record::receipt::{Before, Change, Receipt};
 use crate::server::{Kind, Server, sha256};
 
@@ -21,11 +25,17 @@ pub enum Undone {
 ///
 /// # Errors
 /// When it is there, is ours, and cannot be removed.
-pub fn undo(server: &Server, receipt: &Receipt, change: &Change) -> Result<Undone> {
+pub fn undo(
+    server: &Server,
+    receipt: &Receipt,
+    app: &AppName,
+    change: &Change,
+    purge: bool,
+) -> Result<Undone> {
     let gone = |what: &str| Ok(Undone::Gone(what.to_owned()));
     let stays = |why: String| Ok(Undone::Stays(why));
     match change {
-        Change::File { path, before, .. } => undo_file(server, receipt, path, before),
+        Change::File { path, before, .. } => undo_file(server, receipt, path, before, purge),
         Change::Line { path, line } => {
             let Some(text) = server.read_text(path)? else {
                 return gone("was gone already");
@@ -46,6 +56,9 @@ pub fn undo(server: &Server, receipt: &Receipt, change: &Change) -> Result<Undon
             Before::Created => stays("still holds something".to_owned()),
             _ => stays("was there before".to_owned()),
         },
+        Change::Group { .. } | Change::User { .. } if owns_data(server, receipt)? => {
+            stays("owns the app's data".to_owned())
+        }
         Change::Group { name, before } => match before {
             Before::Created if server.group(name).is_none() => gone("was gone already"),
             Before::Created => {
@@ -85,31 +98,197 @@ pub fn undo(server: &Server, receipt: &Receipt, change: &Change) -> Result<Undon
             server.disable_now(name)?;
             gone("stopped and disabled")
         }
-        Change::Release { path } => stays(format!("{} is the app's own", path.display())),
+        Change::Release { path, static_dir } => {
+            undo_release(server, receipt, app, path, static_dir, purge)
+        }
     }
 }
 
-fn undo_file(server: &Server, receipt: &Receipt, path: &Path, before: &Before) -> Result<Undone> {
+/// Whether the app's data is still there. Its owner then stays: files of a number that nobody has
+/// would fall to whoever is given it next.
+fn owns_data(server: &Server, receipt: &Receipt) -> Result<bool> {
+    for entry in receipt.entries() {
+        if let Change::Release { path, .. } = &entry.change
+            && !server.list(&path.join("shared"))?.is_empty()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn undo_file(
+    server: &Server,
+    receipt: &Receipt,
+    path: &Path,
+    before: &Before,
+    purge: bool,
+) -> Result<Undone> {
     if *before == Before::Adopted {
         return Ok(Undone::Stays("was there before".to_owned()));
     }
     let Some(stat) = server.stat(path)? else {
         return Ok(Undone::Gone("was gone already".to_owned()));
     };
-    let ours = stat.kind == Kind::File
-        && receipt.wrote(path, &sha256(&server.read(path)?.unwrap_or_default()));
-    if !ours {
-        return Ok(Undone::Stays("was changed since".to_owned()));
+    if stat.kind != Kind::File {
+        return Ok(Undone::Stays("is not a file any more".to_owned()));
+    }
+    if !purge && !is_what_we_wrote(server, receipt, path)? {
+        return Ok(Undone::Stays(
+            "was changed since; --purge takes it too".to_owned(),
+        ));
     }
     if let Before::Replaced(backup) = before
         && let Some(old) = server.stat(backup)?
     {
         let content = server.read(backup)?.unwrap_or_default();
         server.write(path, &content, old.mode, Some((old.uid, old.gid)))?;
-        return Ok(Undone::Gone(
-            "the file that was there before is back".to_owned(),
-        ));
+        return Ok(Undone::Gone("what was there before is back".to_owned()));
     }
     server.remove_file(path)?;
     Ok(Undone::Gone("removed".to_owned()))
+}
+
+fn is_what_we_wrote(server: &Server, receipt: &Receipt, path: &Path) -> Result<bool> {
+    let bytes = Zeroizing::new(server.read(path)?.unwrap_or_default());
+    if receipt.wrote(path, &sha256(&bytes)) {
+        return Ok(true);
+    }
+    // Of a private key the receipt holds the public half's fingerprint, not a digest of the secret.
+    let key = PrivateKey::from_openssh(bytes.as_slice());
+    Ok(key.is_ok_and(|key| receipt.wrote(path, &key.fingerprint(HashAlg::Sha256).to_string())))
+}
+
+/// What the app itself made in its directories goes; its data stays unless it is asked for.
+fn undo_release(
+    server: &Server,
+    receipt: &Receipt,
+    app: &AppName,
+    project: &Path,
+    static_dir: &Path,
+    purge: bool,
+) -> Result<Undone> {
+    let ours = |path: &Path| receipt.before(path) == Some(&Before::Created);
+    let state = paths::state(app);
+    let mut trees = vec![project.join("releases"), project.join("venvs")];
+    if purge {
+        trees.push(project.join("shared"));
+    }
+    trees.extend([static_dir.to_owned(), paths::logs(app)]);
+    server.remove_file(&project.join("current"))?;
+    for tree in trees.iter().filter(|tree| ours(tree)) {
+        server.empty_tree(tree)?;
+    }
+    server.remove_tree(&paths::mirror(app))?;
+    for file in [paths::ledger(app), paths::lock(app)] {
+        server.remove_file(&file)?;
+    }
+    // Caches that the deploy script's tools left in their home.
+    if ours(&state) {
+        server.empty_tree(&state)?;
+    }
+    let shared = project.join("shared");
+    if !server.list(&shared)?.is_empty() {
+        return Ok(Undone::Gone(format!(
+            "removed; the app's data stays in {}",
+            shared.display()
+        )));
+    }
+    Ok(Undone::Gone("removed".to_owned()))
+}
+
+/// The changes of a receipt, each once, in the order in which they are taken back: units first,
+/// that nothing runs any more, then files, then accounts, directories last and the deepest first.
+#[must_use]
+pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
+    let key = |change: &Change| match change {
+        Change::Unit { name } => (0, name.clone()),
+        Change::File { path, .. } => (1, path.display().to_string()),
+        Change::Line { path, line } => (2, format!("{} {line}", path.display())),
+        Change::Release { path, .. } => (3, path.display().to_string()),
+        Change::Member { user, group, .. } => (4, format!("{user} {group}")),
+        Change::User { name, .. } => (5, name.clone()),
+        Change::Group { name, .. } => (6, name.clone()),
+        Change::Directory { path, .. } => (7, path.display().to_string()),
+    };
+    // The last word on a thing counts: a directory that was adopted for this app and handed over
+    // when the app that made it went.
+    let mut last: Vec<(usize, &Change)> = Vec::new();
+    for (number, entry) in receipt.entries().iter().enumerate() {
+        last.retain(|(_, known)| key(known) != key(&entry.change));
+        last.push((number, &entry.change));
+    }
+    let depth = |change: &Change| match change {
+        Change::Directory { path, .. } => path.components().count(),
+        _ => 0,
+    };
+    last.retain(
+        |(_, change)| !matches!(change, Change::Directory { path, .. } if is_ours_alone(path)),
+    );
+    last.sort_by_key(|(number, change)| (key(change).0, Reverse(depth(change)), Reverse(*number)));
+    last.into_iter().map(|(_, change)| change).collect()
+}
+
+/// The two directories that hold the receipt itself, and go after it.
+fn is_ours_alone(path: &Path) -> bool {
+    path == Path::new(paths::STATE_DIR) || path == Path::new(paths::RECEIPTS_DIR)
+}
+
+/// Whether another app needs what this change made. A directory is found out by what is in it.
+///
+/// # Errors
+/// When another app's settings cannot be read: then nothing is known to be free.
+pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result<bool> {
+    for other in others {
+        let path = paths::settings(other);
+        let Some(text) = server.read_text(&path)? else {
+            continue;
+        };
+        let settings =
+            Settings::parse(&text).with_context(|| format!("{} cannot be used", path.display()))?;
+        let says = |name: &str, value: &str| settings.answers.get(name) == Some(value);
+        let needed = match change {
+            Change::Group { name, .. } => says("group", name),
+            Change::User { name, .. } => says("user", name),
+            Change::Member { user, group, .. } => {
+                says("group", group) && (says("user", user) || says("operator", user))
+            }
+            Change::Line { line, .. } => settings
+                .answers
+                .get("repo")
+                .and_then(|repo| repo.parse::<RepoUrl>().ok())
+                .is_some_and(|repo| line.starts_with(&format!("{} ", repo.known_hosts_name()))),
+            Change::File { path, .. } => {
+                path.file_name() == server.own_program()?.file_name() && path.starts_with("/usr")
+            }
+            _ => false,
+        };
+        if needed {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes the receipt itself away, with its backups, and the directories that only held receipts.
+///
+/// # Errors
+/// When something of it cannot be removed.
+pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
+    server.remove_tree(&paths::backups(app))?;
+    server.remove_file(&paths::receipt(app))?;
+    remove_empty_remains(server)
+}
+
+/// Removes pullpray's own directories once nothing is in them.
+///
+/// # Errors
+/// When they cannot be removed.
+pub fn remove_empty_remains(server: &Server) -> Result<()> {
+    for dir in [paths::RECEIPTS_DIR, paths::STATE_DIR] {
+        if !server.remove_empty_dir(Path::new(dir))? {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,333 @@
+//! `pullpray doctor`: walks the same list as init, changes nothing, and says of each fact whether it
+//! is so. With `--fix` it applies exactly the steps that fail.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::app::{App, AppName};
+use crate::cli;
+use crate::exit::Exit;
+use crate::record::receipt::Receipt;
+use crate::server::{Clock, Server, effective_uid};
+use crate::step::{self, Changes, Finding, Look, Settled, Step};
+use crate::ui::{self, Mark, for_terminal};
+
+use super::{load, usage};
+
+/// The version of the JSON form; tests/project/doctor.schema.json describes it.
+const SCHEMA: u32 = 1;
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// It is so.
+    Ok,
+    /// It is so, or nearly, and somebody should look at it.
+    Warn,
+    /// It is not so.
+    Fail,
+    /// It was not looked at, since something else comes first or it was asked not to be.
+    Skip,
+    /// It could not be told.
+    Error,
+}
+
+/// One check of one app.
+#[derive(Debug, Serialize)]
+struct Check {
+    app: String,
+    id: &'static str,
+    title: String,
+    status: Status,
+    message: String,
+    /// A diff, where text differs.
+    detail: Option<String>,
+    /// Commands that mend it.
+    remediation: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: u32,
+    version: &'static str,
+    checks: &'a [Check],
+}
+
+pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
+    let names = names(server, arguments)?;
+    if arguments.list {
+        return list(server, &names);
+    }
+    if arguments.fix && effective_uid() != 0 {
+        return Err(usage(
+            "only root can mend\nhint: sudo pullpray doctor --fix",
+        ));
+    }
+    let mut checks = Vec::new();
+    for name in &names {
+        let app = load(server, name)?;
+        checks.extend(examine(server, &app, arguments)?);
+        if arguments.fix
+            && checks
+                .iter()
+                .any(|check| check.app == name.as_str() && check.status == Status::Fail)
+        {
+            fix(server, &app, arguments, &checks)?;
+            checks.retain(|check| check.app != name.as_str());
+            checks.extend(examine(server, &app, arguments)?);
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let report = Report {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            checks: &checks,
+        };
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        for name in &names {
+            write!(out, "{}", told(name, &checks, names.len() > 1))?;
+        }
+    }
+    let any = |status: Status| checks.iter().any(|check| check.status == status);
+    Ok(
+        if any(Status::Fail) || (arguments.strict && any(Status::Warn)) {
+            Exit::Failed
+        } else if any(Status::Error) {
+            Exit::Waiting
+        } else {
+            Exit::Done
+        },
+    )
+}
+
+fn names(server: &Server, arguments: &cli::Doctor) -> Result<Vec<AppName>> {
+    if !arguments.apps.is_empty() {
+        return Ok(arguments.apps.clone());
+    }
+    let names = server.apps()?;
+    if names.is_empty() {
+        return Err(usage(
+            "there is no app on this server yet\nhint: sudo pullpray init",
+        ));
+    }
+    Ok(names)
+}
+
+fn steps(app: &App) -> Vec<Box<dyn Step + '_>> {
+    let mut steps = step::list(app);
+    steps.extend(step::watches(app));
+    steps
+}
+
+fn list(server: &Server, names: &[AppName]) -> Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    for name in names {
+        let app = load(server, name)?;
+        for step in steps(&app) {
+            writeln!(out, "{:<22} {}", step.id(), step.title())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The receipt is root's to read; for others it is as if init had left none, which only shows in
+/// what is said of files that somebody changed.
+fn receipt(server: &Server, app: &App) -> Result<Receipt> {
+    if effective_uid() == 0 {
+        Receipt::load(server, &app.name)
+    } else {
+        Ok(Receipt::unreadable(&app.name))
+    }
+}
+
+fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Check>> {
+    let receipt = receipt(server, app)?;
+    let look = Look {
+        view: server.view(),
+        receipt: &receipt,
+        overwrite: arguments.overwrite,
+    };
+    let steps = steps(app);
+    for id in &arguments.only {
+        if !steps.iter().any(|step| step.id() == id) {
+            return Err(usage(format!(
+                "there is no check {id}\nhint: pullpray doctor --list"
+            )));
+        }
+    }
+    Ok(steps
+        .iter()
+        .filter(|step| arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id()))
+        .map(|step| {
+            if arguments.offline && step.asks_network() {
+                return check(
+                    app,
+                    step.as_ref(),
+                    Status::Skip,
+                    "asks the git host, and --offline was given".to_owned(),
+                );
+            }
+            judged(app, step.as_ref(), step.check(&look))
+        })
+        .collect())
+}
+
+fn check(app: &App, step: &dyn Step, status: Status, message: String) -> Check {
+    Check {
+        app: app.name.to_string(),
+        id: step.id(),
+        title: step.title(),
+        status,
+        message,
+        detail: None,
+        remediation: Vec::new(),
+    }
+}
+
+fn judged(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
+    let fix = format!(
+        "sudo pullpray doctor {} --fix --only {}",
+        app.name,
+        step.id()
+    );
+    let say = |status, message: String| check(app, step, status, message);
+    match finding {
+        Ok(Finding::Holds(what)) => say(Status::Ok, what),
+        Ok(Finding::Kept(what, diff)) => Check {
+            detail: Some(diff),
+            ..say(Status::Ok, what)
+        },
+        Ok(Finding::Unproven(what)) => say(Status::Warn, what),
+        Ok(Finding::Warns(why, hint)) => Check {
+            remediation: vec![hint],
+            ..say(Status::Warn, why)
+        },
+        Ok(Finding::Absent(what)) => Check {
+            remediation: vec![fix],
+            ..say(Status::Fail, format!("is missing ({what})"))
+        },
+        Ok(Finding::Differs(what, diff)) => Check {
+            detail: diff,
+            remediation: vec![fix],
+            ..say(Status::Fail, what)
+        },
+        Ok(Finding::Waits(on, why)) => say(Status::Skip, format!("waits for {on} ({why})")),
+        Ok(Finding::AwaitsAccess(why)) => Check {
+            remediation: vec![format!("sudo pullpray init {}", app.name)],
+            ..say(
+                Status::Fail,
+                format!("the git host does not let the deploy key in: {why}"),
+            )
+        },
+        Ok(Finding::Broken(why, hint)) => Check {
+            remediation: vec![hint],
+            ..say(Status::Fail, why)
+        },
+        Err(error) => say(Status::Error, format!("{error:#}")),
+    }
+}
+
+/// Applies what fails and can be applied, in the order of the list.
+fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) -> Result<()> {
+    let mut ui = ui::open(arguments.yes);
+    let failing: Vec<&Check> = checks
+        .iter()
+        .filter(|check| check.app == app.name.as_str() && check.status == Status::Fail)
+        .collect();
+    for check in &failing {
+        ui.say(&format!(
+            "  {:<22} {}",
+            check.id,
+            for_terminal(&check.message)
+        ));
+        if let Some(diff) = &check.detail {
+            ui.diff(check.id, diff);
+        }
+    }
+    if !arguments.yes {
+        if !ui::is_interactive() {
+            return Err(usage(
+                "there is no terminal to ask at\nhint: --yes mends without asking",
+            ));
+        }
+        if !ui.confirm(&format!("Mend {} of {}?", failing.len(), app.name), true)? {
+            return Ok(());
+        }
+    }
+    let clock = Clock::system();
+    let mut receipt = Receipt::load(server, &app.name)?;
+    for step in steps(app) {
+        let wanted = arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id());
+        if !wanted || (arguments.offline && step.asks_network()) {
+            continue;
+        }
+        let mut changes =
+            Changes::begin(server, &mut receipt, &clock, &app.name, arguments.overwrite)?;
+        match step::settle(step.as_ref(), &mut changes) {
+            Ok(Settled::Made(_)) => ui.done(Mark::Ok, step.id(), "mended"),
+            Ok(Settled::Was(_)) => {}
+            Ok(Settled::AwaitsAccess(why)) => {
+                ui.done(Mark::Waiting, step.id(), &for_terminal(&why));
+            }
+            // What cannot be mended is told again below, with what to do; the rest goes on.
+            Err(error) => ui.done(
+                Mark::Failed,
+                step.id(),
+                &for_terminal(error.to_string().lines().next().unwrap_or_default()),
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn told(name: &AppName, checks: &[Check], many: bool) -> String {
+    let mut text = String::new();
+    let of: Vec<&Check> = checks
+        .iter()
+        .filter(|check| check.app == name.as_str())
+        .collect();
+    if many {
+        text.push_str(&format!("{name}\n"));
+    }
+    for check in &of {
+        let status = match check.status {
+            Status::Ok => "ok",
+            Status::Warn => "warn",
+            Status::Fail => "fail",
+            Status::Skip => "skip",
+            Status::Error => "error",
+        };
+        text.push_str(&format!(
+            "  {status:<5} {:<22} {}\n",
+            check.id,
+            for_terminal(&check.message)
+        ));
+        if let Some(diff) = &check.detail {
+            for line in diff.lines() {
+                text.push_str(&format!("        | {}\n", for_terminal(line)));
+            }
+        }
+        for command in &check.remediation {
+            text.push_str(&format!("        fix: {}\n", for_terminal(command)));
+        }
+    }
+    let count = |status: Status| of.iter().filter(|check| check.status == status).count();
+    let mut parts = vec![format!("{} ok", count(Status::Ok))];
+    for (status, words) in [
+        (Status::Warn, "to look at"),
+        (Status::Fail, "failed"),
+        (Status::Skip, "skipped"),
+        (Status::Error, "could not be checked"),
+    ] {
+        if count(status) > 0 {
+            parts.push(format!("{} {words}", count(status)));
+        }
+    }
+    text.push_str(&format!("{name}: {}\n", parts.join(", ")));
+    text
+}

@@ -1,0 +1,185 @@
+//! `pullpray remove APP`: the receipt, taken back.
+
+use anyhow::{Result, bail};
+
+use crate::app::{AppName, paths};
+use crate::cli;
+use crate::exit::Exit;
+use crate::record::receipt::{Before, Change, Receipt};
+use crate::server::{Clock, Locked, Server, effective_uid};
+use crate::step::{self, Undone, in_order_of_removal};
+use crate::ui::{self, Mark, PlanRow, Ui};
+
+use super::usage;
+
+pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
+    if effective_uid() != 0 {
+        return Err(usage(format!(
+            "remove takes away what root made, so it needs root\nhint: sudo pullpray remove {}",
+            arguments.app
+        )));
+    }
+    let name = &arguments.app;
+    let receipt = Receipt::load(server, name)?;
+    let mut ui = ui::open(arguments.yes);
+    if receipt.entries().is_empty() {
+        if server.apps()?.contains(name) {
+            bail!(
+                "there is no receipt of {name} ({}), so it is not known what init made",
+                paths::receipt(name).display()
+            );
+        }
+        step::remove_empty_remains(server)?;
+        ui.say(&format!("There is nothing of {name} on this server."));
+        return Ok(Exit::Done);
+    }
+    let others: Vec<AppName> = others(server, name)?;
+    let changes = in_order_of_removal(&receipt);
+    ui.heading(&format!("Takes {name} off this server"));
+    let rows: Vec<PlanRow> = changes
+        .iter()
+        .map(|change| row(change, arguments.purge))
+        .collect();
+    ui.plan(&rows);
+    if !arguments.yes {
+        if !ui::is_interactive() {
+            return Err(usage(
+                "there is no terminal to ask at\nhint: --yes removes without asking",
+            ));
+        }
+        if !ui.type_to_confirm("Type the app's name to go on", name.as_str())? {
+            ui.say("Nothing was changed.");
+            return Ok(Exit::Done);
+        }
+    }
+    take_away(
+        server,
+        ui.as_mut(),
+        &receipt,
+        name,
+        &changes,
+        &others,
+        arguments.purge,
+    )
+}
+
+/// Other apps that have a receipt: what was made for all of them is theirs from now on.
+fn others(server: &Server, name: &AppName) -> Result<Vec<AppName>> {
+    let names = server.list(std::path::Path::new(paths::RECEIPTS_DIR))?;
+    Ok(names
+        .iter()
+        .filter_map(|file| file.to_str()?.strip_suffix(".jsonl")?.parse().ok())
+        .filter(|other| other != name)
+        .collect())
+}
+
+fn row(change: &Change, purge: bool) -> PlanRow {
+    let (kind, what, before) = match change {
+        Change::File { path, before, .. } => ("file", path.display().to_string(), Some(before)),
+        Change::Line { path, .. } => ("line", path.display().to_string(), None),
+        Change::Directory { path, before } => ("dir", path.display().to_string(), Some(before)),
+        Change::Group { name, before } => ("group", name.clone(), Some(before)),
+        Change::User { name, before } => ("user", name.clone(), Some(before)),
+        Change::Member {
+            user,
+            group,
+            before,
+        } => ("member", format!("{user} of {group}"), Some(before)),
+        Change::Unit { name } => ("unit", name.clone(), None),
+        Change::Release { path, .. } => ("app", path.display().to_string(), None),
+    };
+    let (mark, detail) = match (change, before) {
+        (_, Some(Before::Adopted)) => ('=', "was there before, and stays"),
+        (_, Some(Before::Replaced(_))) => ('~', "what was there before comes back"),
+        (Change::Release { .. }, _) if purge => (
+            '-',
+            "releases, environments, static files, mirror, logs, and shared/ with the app's data",
+        ),
+        (Change::Release { .. }, _) => (
+            '-',
+            "releases, environments, static files, mirror, logs; shared/ with the app's data stays",
+        ),
+        (Change::Directory { .. }, _) => ('-', "if nothing is left in it"),
+        _ => ('-', ""),
+    };
+    PlanRow {
+        mark,
+        kind: kind.to_owned(),
+        what,
+        detail: detail.to_owned(),
+    }
+}
+
+fn take_away(
+    server: &Server,
+    ui: &mut dyn Ui,
+    receipt: &Receipt,
+    name: &AppName,
+    changes: &[&Change],
+    others: &[AppName],
+    purge: bool,
+) -> Result<Exit> {
+    // No poll may be at work, or begin, while its directories go.
+    let _lock = match server.stat(&paths::state(name))? {
+        Some(_) => match server.lock(&paths::lock(name))? {
+            Locked::Held(lock) => Some(lock),
+            Locked::Elsewhere => bail!(
+                "a poll of {name} is at work\nhint: wait for it, then: sudo pullpray remove {name}"
+            ),
+        },
+        None => None,
+    };
+    let clock = Clock::system();
+    let mut failed = 0;
+    for change in changes {
+        let row = row(change, purge);
+        let title = format!("{} {}", row.kind, row.what);
+        if let Some(heir) = others.first()
+            && step::is_shared(server, change, others)?
+        {
+            let mut theirs = Receipt::load(server, heir)?;
+            theirs.announce(server, &clock, "remove", (*change).clone())?;
+            ui.done(Mark::Unchanged, &title, &format!("stays: {heir} needs it"));
+            continue;
+        }
+        match step::undo(server, receipt, name, change, purge) {
+            Ok(Undone::Gone(what)) => ui.done(Mark::Ok, &title, &what),
+            Ok(Undone::Stays(why)) => {
+                // A directory with something of another app in it: whoever goes last takes it.
+                if let (
+                    Some(heir),
+                    Change::Directory {
+                        before: Before::Created,
+                        ..
+                    },
+                ) = (others.first(), change)
+                {
+                    Receipt::load(server, heir)?.announce(
+                        server,
+                        &clock,
+                        "remove",
+                        (*change).clone(),
+                    )?;
+                }
+                ui.done(Mark::Unchanged, &title, &format!("stays: {why}"));
+            }
+            Err(error) => {
+                failed += 1;
+                ui.done(Mark::Failed, &title, &format!("{error:#}"));
+            }
+        }
+    }
+    if failed > 0 {
+        bail!(
+            "{failed} of {} could not be taken away; the receipt stays\nhint: sudo pullpray remove {name}",
+            changes.len()
+        );
+    }
+    server.reload_units()?;
+    step::close_receipt(server, name)?;
+    ui.say("");
+    ui.say(&format!(
+        "{name} is gone. Take its deploy key out of the repository's settings on the git host, too."
+    ));
+    Ok(Exit::Done)
+}

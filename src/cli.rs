@@ -34,6 +34,36 @@ pub enum Verb {
         after_long_help = "Exit codes: 0 nothing new, deployed, held, or another poll is at work · 1 the deployment failed, the release before is live · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back\n\nPrints nothing when nothing happened."
     )]
     Poll(Poll),
+    /// Tell what is live, what happened, and what the polls are about to do
+    Status(Status),
+    /// Go back to the release before, and hold
+    #[command(
+        after_long_help = "Exit codes: 0 it is live · 1 there is nothing to go back to, or it was ill and what was live is live again · 2 usage · 4 it was ill and what was live could not be brought back"
+    )]
+    Rollback {
+        /// The app
+        app: AppName,
+        /// The release, by its name or the first digits of its commit [default: the one before]
+        release: Option<String>,
+    },
+    /// Let polls look and not deploy
+    Hold {
+        /// The app
+        app: AppName,
+        /// Why, for whoever asks the status
+        #[arg(long, short, default_value = "")]
+        message: String,
+    },
+    /// Let polls deploy again
+    Resume {
+        /// The app
+        app: AppName,
+    },
+    /// Give commits that failed all their tries again, from the next poll on
+    Retry {
+        /// The app
+        app: AppName,
+    },
     /// Check that everything is still as it should be; changes nothing
     #[command(
         after_long_help = "Exit codes: 0 all holds · 1 something does not · 2 usage · 3 something could not be checked"
@@ -127,6 +157,20 @@ pub struct Doctor {
     /// Replace files that somebody changed by what pullpray would write; a backup is kept
     #[arg(long, requires = "fix")]
     pub overwrite: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// The apps; all of this server if none is named
+    #[arg(value_name = "APP")]
+    pub apps: Vec<AppName>,
+    /// Tell past deployments too
+    #[arg(long)]
+    pub history: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `remove`.

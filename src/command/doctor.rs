@@ -14,7 +14,7 @@ use crate::server::{Clock, Server, effective_uid};
 use crate::step::{self, Changes, Finding, Look, Settled, Step};
 use crate::ui::{self, Mark, for_terminal};
 
-use super::{load, usage};
+use super::{load, named, usage};
 
 /// The version of the JSON form; tests/project/doctor.schema.json describes it.
 const SCHEMA: u32 = 1;
@@ -57,7 +57,7 @@ struct Report<'a> {
 }
 
 pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
-    let names = names(server, arguments)?;
+    let names = named(server, &arguments.apps)?;
     if arguments.list {
         return list(server, &names);
     }
@@ -103,19 +103,6 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
             Exit::Done
         },
     )
-}
-
-fn names(server: &Server, arguments: &cli::Doctor) -> Result<Vec<AppName>> {
-    if !arguments.apps.is_empty() {
-        return Ok(arguments.apps.clone());
-    }
-    let names = server.apps()?;
-    if names.is_empty() {
-        return Err(usage(
-            "there is no app on this server yet\nhint: sudo pullpray init",
-        ));
-    }
-    Ok(names)
 }
 
 fn steps(app: &App) -> Vec<Box<dyn Step + '_>> {

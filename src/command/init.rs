@@ -267,20 +267,8 @@ fn welcome(ui: &mut dyn Ui, server: &Server) -> Result<()> {
     ui.say("  makes          account, deploy key, ssh alias, ssh agent, sudoers entry, gunicorn service, cron entry; you see all of it before anything is changed");
     ui.say("  never          touches your own ssh keys, opens a port, or runs your code as root");
     ui.say("");
-    if !survey.missing.is_empty() {
-        let mut packages: Vec<&str> = survey
-            .missing
-            .iter()
-            .map(|missing| missing.package)
-            .collect();
-        packages.sort_unstable();
-        packages.dedup();
-        let what: Vec<&str> = survey.missing.iter().map(|missing| missing.what).collect();
-        bail!(
-            "missing on this server: {}\nhint: sudo apt-get install {}",
-            what.join("; "),
-            packages.join(" ")
-        );
+    if let Some((what, install)) = survey.lacks() {
+        bail!("{what}\nhint: {install}");
     }
     Ok(())
 }

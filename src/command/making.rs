@@ -305,7 +305,7 @@ impl Making<'_> {
             paths::settings(name).display()
         ));
         self.ui.say(&format!(
-            "  deploy now             sudo pullpray poll {name} -v"
+            "  what is live           pullpray status {name}      all as it should be?  sudo pullpray doctor {name}\n  deploy now             sudo pullpray poll {name} -v   back again: sudo pullpray rollback {name}"
         ));
         if let Some(operator) = &app.operator {
             self.ui.note(&format!(

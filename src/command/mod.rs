@@ -9,6 +9,8 @@ mod plan;
 mod poll;
 mod questions;
 mod remove;
+mod status;
+mod steer;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -25,6 +27,11 @@ pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
     match cli.verb {
         Verb::Init(arguments) => init::run(server, &arguments),
         Verb::Poll(arguments) => poll::run(server, &arguments),
+        Verb::Status(arguments) => status::run(server, &arguments),
+        Verb::Rollback { app, release } => steer::rollback(server, &app, release.as_deref()),
+        Verb::Hold { app, message } => steer::hold(server, &app, &message),
+        Verb::Resume { app } => steer::resume(server, &app),
+        Verb::Retry { app } => steer::retry(server, &app),
         Verb::Doctor(arguments) => doctor::run(server, &arguments),
         Verb::Remove(arguments) => remove::run(server, &arguments),
         Verb::LoadKey { app } => load_key::run(server, &app),
@@ -34,6 +41,20 @@ pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
 
 fn usage(text: impl Into<String>) -> anyhow::Error {
     anyhow!(UsageError(text.into()))
+}
+
+/// The apps that were named; all of this server if none was.
+fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
+    if !apps.is_empty() {
+        return Ok(apps.to_vec());
+    }
+    let names = view.apps()?;
+    if names.is_empty() {
+        return Err(usage(
+            "there is no app on this server yet\nhint: sudo pullpray init",
+        ));
+    }
+    Ok(names)
 }
 
 /// The settings of an app that init has made.
@@ -91,8 +112,9 @@ fn become_app_user(server: &Server, app: &App) -> Result<()> {
         become_user(&identity)?;
     } else if me != identity.uid {
         return Err(usage(format!(
-            "only {} and root can do this\nhint: sudo pullpray poll {}",
-            app.user, app.name
+            "only {} and root can do this\nhint: sudo pullpray {}",
+            app.user,
+            std::env::args().skip(1).collect::<Vec<_>>().join(" ")
         )));
     }
     // Files are the group's to write, whatever the umask was: setgid alone passes on the group.

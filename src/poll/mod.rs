@@ -10,6 +10,7 @@ mod dependencies;
 pub mod gate;
 mod inspect;
 mod release;
+pub mod steer;
 mod switch;
 mod tidy;
 
@@ -125,19 +126,12 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
     if poll.now {
         ledger.failures.clear();
     }
-    match gate::decide(
-        &tip.to_string(),
-        &ledger,
-        &app.limits,
-        &conditions,
-        poll.clock.now(),
-    ) {
-        Decision::Deploy => {}
-        Decision::UpToDate => return Ok(Told::NothingNew),
-        Decision::Held(hold) => return Ok(Told::Held(hold)),
-        Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
-            return Ok(Told::Waiting(failure));
-        }
+    let gate = |ledger: &Ledger, commit: &str| {
+        let now = poll.clock.now();
+        passed(gate::decide(commit, ledger, &app.limits, &conditions, now))
+    };
+    if let Err(told) = gate(&ledger, &tip.to_string()) {
+        return Ok(told);
     }
     let started = poll.clock.elapsed();
     poll.say(&format!("{} is new", short(&tip.to_string())));
@@ -147,23 +141,20 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
         Err(code::FetchError::Here(error)) => return Err(error),
     };
     // The branch may have moved since it was listed: what was fetched is what counts.
-    if code.commit() != tip.to_string() {
-        match gate::decide(
-            code.commit(),
-            &ledger,
-            &app.limits,
-            &conditions,
-            poll.clock.now(),
-        ) {
-            Decision::Deploy => {}
-            Decision::UpToDate => return Ok(Told::NothingNew),
-            Decision::Held(hold) => return Ok(Told::Held(hold)),
-            Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
-                return Ok(Told::Waiting(failure));
-            }
-        }
+    if let Err(told) = gate(&ledger, code.commit()) {
+        return Ok(told);
     }
     poll.deploy(code, ledger, conditions, started, after_silence)
+}
+
+/// Whether the gate lets a commit through; else what is told of it.
+fn passed(decision: Decision) -> Result<(), Told> {
+    Err(match decision {
+        Decision::Deploy => return Ok(()),
+        Decision::UpToDate => Told::NothingNew,
+        Decision::Held(hold) => Told::Held(hold),
+        Decision::Waiting(failure, _) | Decision::Quarantined(failure) => Told::Waiting(failure),
+    })
 }
 
 impl Poll<'_> {

@@ -54,31 +54,70 @@ fn point(server: &Server, app: &App, id: &str) -> Result<()> {
 impl Flipped {
     /// Restarts the service and asks the app; takes the release back if it is ill.
     pub(super) fn restart_and_ask(self, poll: &Poll<'_>) -> Result<Healthy, Failed> {
-        let why = match go_live(poll, &self.release) {
-            Ok(()) => {
-                return Ok(Healthy {
-                    release: self.release,
-                });
-            }
-            Err(error) => format!("{error:#}"),
+        match go(poll, &self.release, self.before.as_ref()) {
+            Returned::Live => Ok(Healthy {
+                release: self.release,
+            }),
+            Returned::Ill {
+                why,
+                not_brought_back,
+            } => Err(Failed {
+                why,
+                last_lines: last_words(poll),
+                not_brought_back,
+            }),
+        }
+    }
+}
+
+/// What the service wrote last.
+fn last_words(poll: &Poll<'_>) -> Vec<String> {
+    let log = poll
+        .server
+        .unit_log(&paths::service_unit(&poll.app.name), 10);
+    log.lines().map(str::to_owned).collect()
+}
+
+/// How switching to a release ended.
+pub(super) enum Returned {
+    /// It is live and well.
+    Live,
+    /// It was ill, and was taken back.
+    Ill {
+        why: String,
+        not_brought_back: Option<String>,
+    },
+}
+
+/// Points `current` to a release that was live before, and goes the same way as a deployment.
+pub(super) fn go_to(poll: &Poll<'_>, release: &Release, live: &Release) -> Returned {
+    poll.say(&format!("switching to {}", release.id));
+    if let Err(error) = point(poll.server, poll.app, &release.id) {
+        return Returned::Ill {
+            why: format!("{error:#}"),
+            not_brought_back: None,
         };
-        let mut failed = Failed::new(why);
-        failed.last_lines = poll
-            .server
-            .unit_log(&paths::service_unit(&poll.app.name), 10)
-            .lines()
-            .map(str::to_owned)
-            .collect();
-        let back = match &self.before {
-            Some(before) => {
-                poll.say(&format!("going back to {}", short(&before.commit)));
-                point(poll.server, poll.app, &before.id).and_then(|()| go_live(poll, before))
-            }
-            // Nothing was live before: an ill first release must not look like one.
-            None => poll.server.remove_file(&poll.app.current()),
-        };
-        failed.not_brought_back = back.err().map(|error| format!("{error:#}"));
-        Err(failed)
+    }
+    go(poll, release, Some(live))
+}
+
+/// Makes the release that `current` leads to the one that is served; takes it back if it is ill.
+fn go(poll: &Poll<'_>, release: &Release, before: Option<&Release>) -> Returned {
+    let why = match go_live(poll, release) {
+        Ok(()) => return Returned::Live,
+        Err(error) => format!("{error:#}"),
+    };
+    let back = match before {
+        Some(before) => {
+            poll.say(&format!("going back to {}", short(&before.commit)));
+            point(poll.server, poll.app, &before.id).and_then(|()| go_live(poll, before))
+        }
+        // Nothing was live before: an ill first release must not look like one.
+        None => poll.server.remove_file(&poll.app.current()),
+    };
+    Returned::Ill {
+        why,
+        not_brought_back: back.err().map(|error| format!("{error:#}")),
     }
 }
 

@@ -35,6 +35,19 @@ pub struct Missing {
     pub package: &'static str,
 }
 
+impl Survey {
+    /// What is missing, in words, and the command that installs it; `None` if nothing is.
+    #[must_use]
+    pub fn lacks(&self) -> Option<(String, String)> {
+        let what: Vec<&str> = self.missing.iter().map(|missing| missing.what).collect();
+        let mut packages: Vec<&str> = self.missing.iter().map(|missing| missing.package).collect();
+        packages.sort_unstable();
+        packages.dedup();
+        let install = format!("sudo apt-get install {}", packages.join(" "));
+        (!what.is_empty()).then(|| (format!("missing: {}", what.join("; ")), install))
+    }
+}
+
 /// Programs that init and poll start, and the packages that bring them.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("systemctl", "systemd, which runs the app", "systemd"),

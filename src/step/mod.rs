@@ -27,7 +27,7 @@ pub use key::public_key;
 pub use list::list;
 pub use undo::{Undone, close_receipt, in_order_of_removal, is_shared, remove_empty_remains, undo};
 pub use walk::{Planned, Settled, look, settle};
-pub use watch::watches;
+pub use watch::{spoken, watches};
 
 use std::path::PathBuf;
 

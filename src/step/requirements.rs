@@ -26,19 +26,8 @@ impl Step for Requirements<'_> {
     }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let survey = look.view.survey(self.0.python.as_path())?;
-        if !survey.missing.is_empty() {
-            let what: Vec<&str> = survey.missing.iter().map(|missing| missing.what).collect();
-            let mut packages: Vec<&str> = survey
-                .missing
-                .iter()
-                .map(|missing| missing.package)
-                .collect();
-            packages.sort_unstable();
-            packages.dedup();
-            return Ok(Finding::Broken(
-                format!("missing: {}", what.join("; ")),
-                format!("sudo apt-get install {}", packages.join(" ")),
-            ));
+        if let Some((what, install)) = survey.lacks() {
+            return Ok(Finding::Broken(what, install));
         }
         let Some(systemd) = &survey.systemd else {
             return Ok(Finding::Broken(

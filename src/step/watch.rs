@@ -100,7 +100,8 @@ impl Step for RecentPoll<'_> {
 }
 
 /// A span of time as people say it.
-fn spoken(span: TimeDelta) -> String {
+#[must_use]
+pub fn spoken(span: TimeDelta) -> String {
     let (count, unit) = match span.num_seconds().max(0) {
         seconds @ 0..120 => (seconds, "second"),
         seconds @ 120..7_200 => (seconds / 60, "minute"),

@@ -1,0 +1,210 @@
+//! `pullpray status`: what is live, what happened, what comes next.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use anyhow::Result;
+use chrono::{DateTime, Local, TimeDelta, Utc};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::cli;
+use crate::exit::Exit;
+use crate::poll::{gate, short};
+use crate::record::ledger::{Ledger, Outcome};
+use crate::server::{Clock, Server};
+use crate::ui::for_terminal;
+
+use super::{load, named};
+
+/// The version of the JSON form.
+const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Report {
+    schema: u32,
+    apps: Vec<Of>,
+}
+
+#[derive(Serialize)]
+struct Of {
+    app: String,
+    free_bytes: u64,
+    #[serde(flatten)]
+    ledger: Ledger,
+}
+
+pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
+    let mut apps = Vec::new();
+    for name in named(server, &arguments.apps)? {
+        let app = load(server, &name)?;
+        let ledger = Ledger::load(server, &name)?;
+        let free = server
+            .free_space(app.project_dir.as_path())
+            .map_or(0, |(bytes, _)| bytes);
+        apps.push((app, ledger, free));
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let apps = apps
+            .into_iter()
+            .map(|(app, ledger, free_bytes)| Of {
+                app: app.name.to_string(),
+                free_bytes,
+                ledger,
+            })
+            .collect();
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&Report {
+                schema: SCHEMA,
+                apps
+            })?
+        )?;
+        return Ok(Exit::Done);
+    }
+    let clock = Clock::system();
+    for (app, ledger, free) in &apps {
+        write!(
+            out,
+            "{}",
+            told(app, ledger, *free, &clock, arguments.history)?
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
+fn told(app: &App, ledger: &Ledger, free: u64, clock: &Clock, history: bool) -> Result<String> {
+    let mut text = String::new();
+    let now = clock.now();
+    match &ledger.live {
+        Some(live) => writeln!(
+            text,
+            "{}: {} \"{}\" is live since {}",
+            app.name,
+            short(&live.commit),
+            for_terminal(&live.subject),
+            when(&live.since, now)
+        )?,
+        None => writeln!(text, "{}: nothing is live yet", app.name)?,
+    }
+    if let Some(under_way) = &ledger.under_way {
+        writeln!(
+            text,
+            "  now       {} \"{}\" is being deployed, or was when the poll was ended",
+            short(&under_way.commit),
+            for_terminal(&under_way.subject)
+        )?;
+    }
+    match (&ledger.silence, &ledger.last_check) {
+        (Some(silence), _) => writeln!(
+            text,
+            "  checked   not since {}: {}",
+            when(&silence.since, now),
+            for_terminal(&silence.why)
+        )?,
+        (None, Some(last)) => writeln!(
+            text,
+            "  checked   {}; cron polls {}",
+            when(last, now),
+            app.schedule.words()
+        )?,
+        (None, None) => writeln!(
+            text,
+            "  checked   never; cron polls {}",
+            app.schedule.words()
+        )?,
+    }
+    if let Some(hold) = &ledger.hold {
+        writeln!(
+            text,
+            "  held      by {} since {}{}",
+            for_terminal(&hold.by),
+            when(&hold.since, now),
+            reason(&hold.why)
+        )?;
+        writeln!(text, "            pullpray resume {}", app.name)?;
+    }
+    for failure in &ledger.failures {
+        writeln!(
+            text,
+            "  failed    {}, {} times, last {}{}",
+            short(&failure.commit),
+            failure.tries,
+            when(&failure.last, now),
+            reason(&failure.why)
+        )?;
+        match gate::next_try(failure).filter(|_| failure.tries < app.limits.attempts) {
+            Some(next) => writeln!(
+                text,
+                "            next try {}, or: pullpray retry {}",
+                next.with_timezone(&Local).format("%H:%M"),
+                app.name
+            )?,
+            None => writeln!(
+                text,
+                "            left alone until a new commit, other settings, or: pullpray retry {}",
+                app.name
+            )?,
+        }
+    }
+    if let Some(previous) = &ledger.previous {
+        writeln!(
+            text,
+            "  before    {} \"{}\"; back to it: pullpray rollback {}",
+            short(&previous.commit),
+            for_terminal(&previous.subject),
+            app.name
+        )?;
+    }
+    writeln!(text, "  disk      {} MiB free", free / 1024 / 1024)?;
+    if history {
+        for deployment in &ledger.history {
+            let outcome = match &deployment.outcome {
+                Outcome::Live => "live".to_owned(),
+                Outcome::RolledBack => "gone back to".to_owned(),
+                Outcome::Failed(why) => format!("failed: {}", for_terminal(why)),
+            };
+            let took = deployment.took.0;
+            writeln!(
+                text,
+                "  {}  {} {:>4}.{} s  {outcome}  \"{}\"",
+                local(&deployment.at),
+                short(&deployment.commit),
+                took / 10,
+                took % 10,
+                for_terminal(&deployment.subject)
+            )?;
+        }
+    }
+    Ok(text)
+}
+
+fn reason(why: &str) -> String {
+    if why.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", for_terminal(why))
+    }
+}
+
+fn local(stamp: &str) -> String {
+    DateTime::parse_from_rfc3339(stamp).map_or_else(
+        |_| for_terminal(stamp),
+        |time| {
+            time.with_timezone(&Local)
+                .format("%Y-%m-%d %H:%M")
+                .to_string()
+        },
+    )
+}
+
+/// A time with its age: `2026-11-22 14:03 (3 minutes ago)`.
+fn when(stamp: &str, now: DateTime<Utc>) -> String {
+    let Ok(time) = DateTime::parse_from_rfc3339(stamp) else {
+        return for_terminal(stamp);
+    };
+    let ago: TimeDelta = now - time.with_timezone(&Utc);
+    format!("{} ({} ago)", local(stamp), crate::step::spoken(ago))
+}

@@ -1,0 +1,119 @@
+//! `pullpray rollback`, `hold`, `resume`, `retry`.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::app::AppName;
+use crate::exit::Exit;
+use crate::poll::steer::{self, WentBack};
+use crate::poll::{self, Poll};
+use crate::server::{Clock, Server};
+use crate::ui::for_terminal;
+
+use super::{become_app_user, load};
+
+/// Who says it: whoever called sudo, else the account itself.
+fn who(server: &Server) -> String {
+    std::env::var("SUDO_USER")
+        .ok()
+        .or_else(|| server.current_user().map(|user| user.name))
+        .unwrap_or_else(|| "somebody".to_owned())
+}
+
+/// Does it as the app's own account, and prints what came of it.
+fn as_app(
+    server: &Server,
+    name: &AppName,
+    act: impl FnOnce(&Poll<'_>, &str) -> Result<(Exit, String)>,
+) -> Result<Exit> {
+    let who = who(server);
+    let app = load(server, name)?;
+    become_app_user(server, &app)?;
+    let clock = Clock::system();
+    let poll = Poll {
+        server,
+        app: &app,
+        clock: &clock,
+        now: false,
+        tell: &|_| {},
+    };
+    let (exit, text) = act(&poll, &who)?;
+    writeln!(std::io::stdout(), "{name}: {text}")?;
+    Ok(exit)
+}
+
+pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -> Result<Exit> {
+    as_app(server, name, |poll, who| {
+        Ok(match steer::rollback(poll, release, who)? {
+            WentBack::To(release) => (
+                Exit::Done,
+                format!(
+                    "{} \"{}\" is live again\n  held  polls do not deploy until: pullpray resume {name}\n  note  migrations are not taken back; what later releases did to the database stays",
+                    poll::short(&release.commit),
+                    for_terminal(&release.subject)
+                ),
+            ),
+            WentBack::Failed {
+                why,
+                not_brought_back: None,
+            } => (
+                Exit::Failed,
+                format!(
+                    "going back failed: {}; what was live is live again, and held",
+                    for_terminal(&why)
+                ),
+            ),
+            WentBack::Failed {
+                why,
+                not_brought_back: Some(more),
+            } => (
+                Exit::NotBroughtBack,
+                format!(
+                    "going back failed: {}; AND WHAT WAS LIVE COULD NOT BE BROUGHT BACK: {}",
+                    for_terminal(&why),
+                    for_terminal(&more)
+                ),
+            ),
+        })
+    })
+}
+
+pub(super) fn hold(server: &Server, name: &AppName, message: &str) -> Result<Exit> {
+    as_app(server, name, |poll, who| {
+        steer::hold(poll, who, message)?;
+        Ok((
+            Exit::Done,
+            format!("held; polls look and do not deploy until: pullpray resume {name}"),
+        ))
+    })
+}
+
+pub(super) fn resume(server: &Server, name: &AppName) -> Result<Exit> {
+    as_app(server, name, |poll, _| {
+        Ok((
+            Exit::Done,
+            match steer::resume(poll)? {
+                Some(hold) => format!(
+                    "no longer held (by {} since {}); the next poll deploys what is new",
+                    hold.by, hold.since
+                ),
+                None => "was not held".to_owned(),
+            },
+        ))
+    })
+}
+
+pub(super) fn retry(server: &Server, name: &AppName) -> Result<Exit> {
+    as_app(server, name, |poll, _| {
+        Ok((
+            Exit::Done,
+            match steer::retry(poll)? {
+                0 => "no commit failed".to_owned(),
+                count => format!(
+                    "{count} failed commits get all their tries again; now: pullpray poll {name} -v"
+                ),
+            },
+        ))
+    })
+}

@@ -160,23 +160,30 @@ fn told(app: &App, ledger: &Ledger, free: u64, clock: &Clock, history: bool) -> 
     }
     writeln!(text, "  disk      {} MiB free", free / 1024 / 1024)?;
     if history {
-        for deployment in &ledger.history {
-            let outcome = match &deployment.outcome {
-                Outcome::Live => "live".to_owned(),
-                Outcome::RolledBack => "gone back to".to_owned(),
-                Outcome::Failed(why) => format!("failed: {}", for_terminal(why)),
-            };
-            let took = deployment.took.0;
-            writeln!(
-                text,
-                "  {}  {} {:>4}.{} s  {outcome}  \"{}\"",
-                local(&deployment.at),
-                short(&deployment.commit),
-                took / 10,
-                took % 10,
-                for_terminal(&deployment.subject)
-            )?;
-        }
+        text.push_str(&past(ledger)?);
+    }
+    Ok(text)
+}
+
+/// Past deployments, a line each.
+fn past(ledger: &Ledger) -> Result<String> {
+    let mut text = String::new();
+    for deployment in &ledger.history {
+        let outcome = match &deployment.outcome {
+            Outcome::Live => "live".to_owned(),
+            Outcome::RolledBack => "gone back to".to_owned(),
+            Outcome::Failed(why) => format!("failed: {}", for_terminal(why)),
+        };
+        let took = deployment.took.0;
+        writeln!(
+            text,
+            "  {}  {} {:>4}.{} s  {outcome}  \"{}\"",
+            local(&deployment.at),
+            short(&deployment.commit),
+            took / 10,
+            took % 10,
+            for_terminal(&deployment.subject)
+        )?;
     }
     Ok(text)
 }

@@ -128,9 +128,9 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
     }
     let gate = |ledger: &Ledger, commit: &str| {
         let now = poll.clock.now();
-        passed(gate::decide(commit, ledger, &app.limits, &conditions, now))
+        stopped(gate::decide(commit, ledger, &app.limits, &conditions, now))
     };
-    if let Err(told) = gate(&ledger, &tip.to_string()) {
+    if let Some(told) = gate(&ledger, &tip.to_string()) {
         return Ok(told);
     }
     let started = poll.clock.elapsed();
@@ -141,16 +141,16 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
         Err(code::FetchError::Here(error)) => return Err(error),
     };
     // The branch may have moved since it was listed: what was fetched is what counts.
-    if let Err(told) = gate(&ledger, code.commit()) {
+    if let Some(told) = gate(&ledger, code.commit()) {
         return Ok(told);
     }
     poll.deploy(code, ledger, conditions, started, after_silence)
 }
 
-/// Whether the gate lets a commit through; else what is told of it.
-fn passed(decision: Decision) -> Result<(), Told> {
-    Err(match decision {
-        Decision::Deploy => return Ok(()),
+/// What is told of a commit that the gate does not let through.
+fn stopped(decision: Decision) -> Option<Told> {
+    Some(match decision {
+        Decision::Deploy => return None,
         Decision::UpToDate => Told::NothingNew,
         Decision::Held(hold) => Told::Held(hold),
         Decision::Waiting(failure, _) | Decision::Quarantined(failure) => Told::Waiting(failure),

@@ -153,7 +153,7 @@ impl Ledger {
     /// When it cannot be read or is of another format.
     pub fn load(view: &View, app: &AppName) -> Result<Self> {
         let path = paths::ledger(app);
-        let Some(text) = view.read_text(&path)? else {
+        let Some(text) = view.read_untrusted(&path)? else {
             return Ok(Self::default());
         };
         let ledger: Self = serde_json::from_str(&text)

@@ -185,7 +185,13 @@ impl View {
     /// # Errors
     /// When systemd cannot be asked.
     pub fn cron_runs(&self) -> Result<bool> {
-        Ok(self.unit("cron.service")?.is_active() || self.unit("crond.service")?.is_active())
+        for unit in ["cron.service", "crond.service"] {
+            let state = self.unit(unit)?;
+            if state.is_active() && state.enabled != "disabled" {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The first part of a path, the file itself or a directory on the way, that others than root

@@ -5,7 +5,7 @@
 //! leads to. So each part of the path is opened without following links, and owner and mode are
 //! set on the open directory. A link is followed only where nobody but root could have made it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown, fchownat};
 
-use super::Server;
+use super::{Kind, Server};
 
 const PLAIN: OFlag = OFlag::O_DIRECTORY
     .union(OFlag::O_CLOEXEC)
@@ -45,6 +45,31 @@ impl Server {
         self.sync_dir_of(path)
     }
 
+    /// Removes everything in a directory and keeps the directory. One that is gone is fine, and
+    /// what was put in its place is removed itself, never followed.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn empty_tree(&self, path: &Path) -> Result<()> {
+        match self.stat(path)?.map(|stat| stat.kind) {
+            None => return Ok(()),
+            Some(Kind::Directory) => {}
+            Some(_) => return self.remove_file(path),
+        }
+        let dir = self.open_dir(path)?;
+        // Through the open directory: its path may lead elsewhere by now.
+        let held = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        let by_descriptor = Self::at(Path::new("/"));
+        for name in by_descriptor.list(&held)? {
+            let entry = held.join(name);
+            match by_descriptor.stat(&entry)?.map(|stat| stat.kind) {
+                Some(Kind::Directory) => by_descriptor.remove_tree(&entry)?,
+                _ => by_descriptor.remove_file(&entry)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a directory part by part as the head of this module says.
     fn open_dir(&self, path: &Path) -> Result<OwnedFd> {
         let mut dir = open(&self.root, PLAIN, Mode::empty())?;
@@ -65,12 +90,14 @@ impl Server {
     /// At the first entry that cannot be changed.
     pub fn own_tree(&self, path: &Path, uid: u32, gid: u32) -> Result<usize> {
         let dir = self.open_dir(path)?;
-        own(dir, uid, gid)
+        let guarded = self.read_text(Path::new("/proc/sys/fs/protected_hardlinks"))?;
+        let guarded = guarded.is_some_and(|text| text.trim() == "1");
+        own(dir, uid, gid, guarded)
             .with_context(|| format!("failed to mend the owner below {}", path.display()))
     }
 }
 
-fn own(dir: OwnedFd, uid: u32, gid: u32) -> Result<usize> {
+fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
     let mut changed = 0;
     let stat = fstat(&dir)?;
     let mode = stat.st_mode & 0o7777;
@@ -95,26 +122,31 @@ fn own(dir: OwnedFd, uid: u32, gid: u32) -> Result<usize> {
         if kind(&stat) == SFlag::S_IFDIR {
             let flags = PLAIN.union(OFlag::O_NOFOLLOW);
             match openat(&dir, name.as_c_str(), flags, Mode::empty()) {
-                Ok(below) => changed += own(below, uid, gid)?,
+                Ok(below) => changed += own(below, uid, gid, guarded)?,
                 // It went, or became something else, while we looked.
                 Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {}
                 Err(error) => return Err(error.into()),
             }
         } else if stat.st_uid != uid || stat.st_gid != gid {
-            // A second name of somebody else's file would hand that file over.
-            if kind(&stat) == SFlag::S_IFREG && stat.st_nlink > 1 && stat.st_uid != uid {
+            // What is looked at and what is changed is one open file, whatever its name is by now.
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let file = match openat(&dir, name.as_c_str(), flags, Mode::empty()) {
+                Ok(file) => file,
+                Err(Errno::ENOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let stat = fstat(&file)?;
+            // A second name of somebody else's file would hand that file over, on a kernel that
+            // lets people make such names (proc_sys_fs(5), protected_hardlinks).
+            if !guarded && kind(&stat) == SFlag::S_IFREG && stat.st_nlink > 1 && stat.st_uid != uid
+            {
                 bail!(
                     "{} has another name elsewhere and is left alone",
                     name.to_string_lossy()
                 );
             }
-            fchownat(
-                &dir,
-                name.as_c_str(),
-                Some(Uid::from_raw(uid)),
-                Some(Gid::from_raw(gid)),
-                AtFlags::AT_SYMLINK_NOFOLLOW,
-            )?;
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            fchownat(&file, c"", uid, gid, AtFlags::AT_EMPTY_PATH)?;
             changed += 1;
         }
     }
@@ -174,6 +206,41 @@ mod tests {
             server
                 .make_dir(Path::new("/none/b"), me.uid(), me.gid(), 0o755)
                 .is_err()
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_tree_is_emptied_and_what_links_lead_to_stays() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let server = Server::at(root.path());
+        std::fs::create_dir_all(root.path().join("victim/inside"))?;
+        std::fs::create_dir_all(root.path().join("tree/a/b"))?;
+        std::fs::write(root.path().join("tree/a/file"), "x")?;
+        symlink("../victim", root.path().join("tree/link"))?;
+        server.empty_tree(Path::new("/tree"))?;
+        assert!(server.list(Path::new("/tree"))?.is_empty());
+        symlink("victim", root.path().join("planted"))?;
+        server.empty_tree(Path::new("/planted"))?;
+        assert_eq!(server.list(Path::new("/victim"))?, ["inside"]);
+        server.empty_tree(Path::new("/gone"))
+    }
+
+    #[test]
+    fn a_tree_gets_its_owner_and_setgid_back() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let server = Server::at(root.path());
+        let me = std::fs::metadata(root.path())?;
+        std::fs::create_dir_all(root.path().join("tree/a"))?;
+        std::fs::write(root.path().join("tree/a/file"), "x")?;
+        let changed = server.own_tree(Path::new("/tree"), me.uid(), me.gid())?;
+        assert_eq!(changed, 2, "the two directories lacked setgid");
+        assert_eq!(
+            server
+                .view()
+                .drift(Path::new("/tree"), me.uid(), me.gid())?
+                .count,
+            0
         );
         Ok(())
     }

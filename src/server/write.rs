@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
-use super::{Kind, Server};
+use super::Server;
 
 /// The name of a file that is about to become `path`.
 ///
@@ -209,27 +209,6 @@ impl Server {
         self.sync_dir_of(path)
     }
 
-    /// Removes everything in a directory, following no link, and keeps the directory; one that is
-    /// gone is fine, and so is a link in its place, which is removed.
-    ///
-    /// # Errors
-    /// When something in it cannot be removed.
-    pub fn empty_tree(&self, path: &Path) -> Result<()> {
-        match self.stat(path)?.map(|stat| stat.kind) {
-            None => return Ok(()),
-            Some(Kind::Directory) => {}
-            Some(_) => return self.remove_file(path),
-        }
-        for name in self.list(path)? {
-            let entry = path.join(name);
-            match self.stat(&entry)?.map(|stat| stat.kind) {
-                Some(Kind::Directory) => self.remove_tree(&entry)?,
-                _ => self.remove_file(&entry)?,
-            }
-        }
-        Ok(())
-    }
-
     /// Makes a file that must not be there yet, to write to.
     ///
     /// # Errors
@@ -314,6 +293,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Kind;
 
     #[test]
     fn a_file_is_written_whole_with_its_mode() -> Result<()> {

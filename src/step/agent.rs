@@ -62,7 +62,15 @@ impl Step for AgentRuns<'_> {
         let Some((_, wanted)) = public_key(look.view, &self.0.name)? else {
             return Ok(Finding::Waits("key.deploy", "is given the key".to_owned()));
         };
-        let keys = look.view.agent_keys(&paths::agent_socket(&self.0.name))?;
+        let socket = paths::agent_socket(&self.0.name);
+        // Whoever removed it, a restart makes it again.
+        if look.view.stat(&socket)?.is_none() {
+            return Ok(Finding::Differs(
+                format!("{unit} runs, and its socket {} is gone", socket.display()),
+                None,
+            ));
+        }
+        let keys = look.view.agent_keys(&socket)?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
             return Ok(Finding::Holds(format!("{unit} runs as {}", self.0.user)));
         }

@@ -243,7 +243,7 @@ pub(super) fn cron(app: &App) -> FileStep<'_> {
                 None
             } else {
                 Some((
-                    "cron does not run, so nothing polls".to_owned(),
+                    "cron does not run, or not after the next boot, so nothing polls".to_owned(),
                     "sudo systemctl enable --now cron".to_owned(),
                 ))
             })

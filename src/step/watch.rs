@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::{App, paths};
 use crate::record::ledger::Ledger;
-use crate::server::{Clock, Drift};
+use crate::server::{Clock, Drift, Kind};
 
 use super::{Changes, Finding, Look, Row, Step};
 
@@ -355,7 +355,13 @@ impl Step for NoWayToRoot<'_> {
         let mut ways = Vec::new();
         let mut looked = 0;
         for (path, why) in read_by_root {
-            if look.view.stat(&path)?.is_none() {
+            // Nothing is read from what is not there, nor from /dev/null, where a masked unit leads:
+            // that one others may write to, and must.
+            if look
+                .view
+                .stat_target(&path)?
+                .is_none_or(|stat| stat.kind == Kind::Other)
+            {
                 continue;
             }
             looked += 1;
@@ -368,7 +374,7 @@ impl Step for NoWayToRoot<'_> {
         if let Some(stat) = look.view.stat(&key)?
             && (stat.uid != 0 || stat.mode & 0o077 != 0)
         {
-            ways.push((key.clone(), "the private deploy key can be read".to_owned()));
+            ways.push((key.clone(), "it is the private deploy key".to_owned()));
         }
         Ok(match ways.first() {
             None => Finding::Holds(format!(
@@ -378,13 +384,14 @@ impl Step for NoWayToRoot<'_> {
                 let all: Vec<String> = ways
                     .iter()
                     .map(|(part, what)| {
+                        let can = if *part == key { "read" } else { "changed" };
                         format!(
-                            "{} can be changed by others than root: {what}",
+                            "{} can be {can} by others than root: {what}",
                             part.display()
                         )
                     })
                     .collect();
-                Finding::Broken(all.join("; "), mend(part))
+                Finding::Broken(all.join("; "), mend(part, &key))
             }
         })
     }
@@ -395,9 +402,11 @@ impl Step for NoWayToRoot<'_> {
     }
 }
 
-fn mend(path: &Path) -> String {
+/// An ACL shows in the group's bits, which are its mask, and goes with them.
+fn mend(path: &Path, key: &Path) -> String {
+    let mode = if path == key { "go=" } else { "go-w" };
     format!(
-        "sudo chown root {0} && sudo chmod go-w {0}   (an ACL shows in the group's bits: getfacl {0})",
+        "sudo chown root {0} && sudo chmod {mode} {0}",
         path.display()
     )
 }

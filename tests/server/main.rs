@@ -5,10 +5,19 @@
     reason = "the fixture is not the program: it starts and writes what it likes"
 )]
 
+mod again;
+mod attack;
+mod deploying;
 mod fixture;
+mod interrupted;
 #[expect(
     dead_code,
     unused_imports,
     reason = "the fixture offers more than the tests take at any time"
 )]
 mod lab;
+mod live;
+mod refusals;
+mod rights;
+mod unfit;
+mod wizard;

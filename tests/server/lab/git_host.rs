@@ -77,6 +77,16 @@ impl GitHost {
         Ok(())
     }
 
+    /// The command line of an unattended init that leaves everything it can to defaults; `more` is
+    /// added to it.
+    pub fn init(&self, repo: &Repository, more: &str) -> Result<String> {
+        Ok(format!(
+            "pullpray init --yes --repo {} --host-key {} {more}",
+            repo.url(),
+            self.fingerprint()?
+        ))
+    }
+
     /// `SHA256:…` of the ed25519 host key.
     pub fn fingerprint(&self) -> Result<String> {
         let out = self

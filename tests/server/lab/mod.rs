@@ -12,6 +12,7 @@
 //! `LAB_KEEP=1 cargo test …` leaves them up and says how to get in.
 
 mod git_host;
+mod made;
 mod server;
 mod terminal;
 mod todo;
@@ -29,11 +30,12 @@ use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 
 pub use git_host::{Access, GitHost, Repository};
+pub use made::differences;
 pub use server::{Disk, Server};
 pub use terminal::{Terminal, key};
 pub use todo::Todo;
 pub use tool::{Heard, Output};
-pub use web_server::{Page, WebServer};
+pub use web_server::{Page, TOUCHED, WebServer};
 
 /// Laboratories at once on this machine, over all test processes. Their servers mostly wait, so
 /// there may be more than the two cores; what they build they build in memory, so not many more.

@@ -114,6 +114,11 @@ impl Server {
         self.script_by(&["bash", "-s", "--"], &["-u", user], name, args)
     }
 
+    /// A script of tests/server/inside that is in Python.
+    pub fn python_as(&self, user: &str, name: &str, args: &[&str]) -> Result<Output> {
+        self.script_by(&["python3", "-"], &["-u", user], name, args)
+    }
+
     fn script_by(
         &self,
         reader: &[&str],

@@ -20,6 +20,8 @@ pub mod key {
     pub const BACKSPACE: &str = "\x7f";
     pub const CTRL_C: &str = "\x03";
     pub const CTRL_D: &str = "\x04";
+    /// Takes away what was typed.
+    pub const CTRL_U: &str = "\x15";
 }
 
 pub struct Terminal {
@@ -49,6 +51,22 @@ impl Terminal {
     /// Waits for a text; gives what appeared up to its end.
     pub fn sees(&mut self, text: &str) -> Result<String> {
         self.wait_for(text, text)
+    }
+
+    /// A sentence, wherever its lines break.
+    pub fn reads(&mut self, sentence: &str) -> Result<String> {
+        let words: Vec<String> = sentence
+            .split_whitespace()
+            .map(|word| {
+                word.chars()
+                    .map(|c| match c {
+                        c if c.is_alphanumeric() || c == '_' => c.to_string(),
+                        c => format!("\\x{{{:x}}}", c as u32),
+                    })
+                    .collect()
+            })
+            .collect();
+        self.wait_for(Regex(&words.join("\\s+")), sentence)
     }
 
     pub fn sees_pattern(&mut self, pattern: &str) -> Result<String> {

@@ -6,7 +6,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Server;
+use super::{Output, Server};
+
+/// Every place in which init leaves something.
+pub const TOUCHED: &[&str] = &[
+    "/etc",
+    "/opt",
+    "/usr/local",
+    "/var/www",
+    "/www",
+    "/var/lib/pullpray",
+];
 
 const PULLPRAY: &str = env!("CARGO_BIN_EXE_pullpray");
 
@@ -43,6 +53,21 @@ impl WebServer {
         Ok(Self { server })
     }
 
+    /// A command after which everything is as it was before it, except for times.
+    pub fn changes_nothing(&self, command: &str) -> Result<Output> {
+        let before = self.listing(TOUCHED)?;
+        let out = self.run(command)?;
+        let after = self.listing(TOUCHED)?;
+        let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+        let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+        ensure!(
+            before == after,
+            "nothing was to be changed; new: {new:#?}, gone: {gone:#?}\n{}",
+            *out
+        );
+        Ok(out)
+    }
+
     /// nginx serves `app` as `app.example`: the rest from `bind` (127.0.0.1:8000, /run/x.sock), static
     /// files from /www/static/app. The first site also answers to every other name.
     pub fn nginx_site(&self, app: &str, bind: &str) -> Result<()> {
@@ -75,9 +100,19 @@ impl WebServer {
 
     /// Asks again and again until the page shows the text.
     pub fn wait_for_page(&self, path: &str, text: &str, seconds: u64) -> Result<Page> {
+        self.wait_for_page_of("localhost", path, text, seconds)
+    }
+
+    pub fn wait_for_page_of(
+        &self,
+        name: &str,
+        path: &str,
+        text: &str,
+        seconds: u64,
+    ) -> Result<Page> {
         let end = Instant::now() + Duration::from_secs(seconds);
         loop {
-            let page = self.page(path)?;
+            let page = self.page_of(name, path)?;
             if page.shows(text) {
                 return Ok(page);
             }

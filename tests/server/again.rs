@@ -1,0 +1,171 @@
+//! init a second time: what is so already is left alone, to the inode and the second; what an
+//! administrator changed is theirs.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Lab, Release, TOUCHED, Todo, WebServer};
+
+/// Every path with inode and times, so that even writing the same once more shows.
+fn traces(web: &WebServer) -> Result<Vec<String>> {
+    let find = format!(
+        "find {} -printf '%p %i %T@ %C@\\n' | sort",
+        TOUCHED.join(" ")
+    );
+    let out = web.run(&find)?.ok()?;
+    Ok(out.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Paths that are not as they were.
+fn changed(before: &[String], after: &[String]) -> Vec<String> {
+    let mut paths: Vec<String> = after
+        .iter()
+        .filter(|line| !before.contains(line))
+        .chain(before.iter().filter(|line| !after.contains(line)))
+        .filter_map(|line| line.split(' ').next().map(str::to_owned))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+#[test]
+fn a_second_init_touches_nothing() -> Result<()> {
+    let lab = Lab::new("again")?;
+    for release in [Release::Bookworm, Release::Trixie] {
+        let todo = Todo::live(&lab, release)?;
+        let Todo { web, .. } = &todo;
+        let before = traces(web)?;
+        ensure!(before.len() > 500, "{} paths are looked at", before.len());
+        let started = "systemctl show -P ActiveEnterTimestampMonotonic gunicorn.todo.service gunicorn.todo.socket ssh-agent.todo.service cron";
+        let since = web.run(started)?.ok()?.stdout;
+        for init in [
+            "pullpray init todo --yes".to_owned(),
+            todo.init("--schedule '0 0 1 1 *'")?,
+            "pullpray init todo --yes --dry-run".to_owned(),
+            "pullpray init todo --yes --overwrite".to_owned(),
+        ] {
+            web.run(&init)?.ok()?.says("nothing to change")?;
+            let touched = changed(&before, &traces(web)?);
+            ensure!(touched.is_empty(), "{init}: {touched:#?}");
+        }
+        ensure!(
+            web.run(started)?.ok()?.stdout == since,
+            "nothing was restarted"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn another_schedule_changes_the_settings_and_the_cron_entry() -> Result<()> {
+    let lab = Lab::new("schedule")?;
+    let Todo {
+        web, host: _host, ..
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let before = web.listing(TOUCHED)?;
+    web.run("pullpray init todo --yes --schedule 10")?.ok()?;
+    ensure!(
+        changed(&before, &web.listing(TOUCHED)?)
+            == [
+                "/etc/cron.d/pullpray-todo",
+                "/etc/pullpray/todo.toml",
+                "/var/lib/pullpray/receipts/todo.jsonl",
+            ],
+        "{:#?}",
+        changed(&before, &web.listing(TOUCHED)?)
+    );
+    ensure!(
+        web.read("/etc/cron.d/pullpray-todo")?
+            .contains("\n*/10 * * * * gunicorn ")
+    );
+    web.run("pullpray init todo --yes")?
+        .ok()?
+        .says("nothing to change")?;
+    Ok(())
+}
+
+#[test]
+fn what_the_administrator_changed_stays_until_overwritten() -> Result<()> {
+    let lab = Lab::new("admin")?;
+    let Todo {
+        web, host: _host, ..
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let (cron, unit) = (
+        "/etc/cron.d/pullpray-todo",
+        "/etc/systemd/system/gunicorn.todo.service",
+    );
+    let (script, environment) = ("/opt/git_pollers/todo/deploy.sh", "/etc/pullpray/todo.env");
+    let theirs = [script, environment];
+    for path in [cron, unit, script, environment] {
+        web.run(&format!("echo '# by ann' >>{path}"))?.ok()?;
+    }
+    web.run("systemctl daemon-reload")?.ok()?;
+
+    let edited = web.listing(TOUCHED)?;
+    let kept = web.run("pullpray init todo --yes")?.ok()?;
+    for path in [cron, unit] {
+        kept.says(&format!("{path}: changed by somebody, and kept so"))?;
+    }
+    ensure!(
+        !kept.stdout.contains(script) && !kept.stdout.contains(environment),
+        "what is theirs anyway is no news: {kept}"
+    );
+    ensure!(changed(&edited, &web.listing(TOUCHED)?).is_empty());
+    // A change elsewhere does not carry the edited file away either.
+    web.run("pullpray init todo --yes --workers 4")?.ok()?;
+    ensure!(web.read(unit)?.ends_with("# by ann\n"));
+
+    web.run("pullpray init todo --yes --overwrite")?.ok()?;
+    for path in [cron, unit] {
+        ensure!(!web.read(path)?.contains("by ann"), "{path}");
+        let backup = path.trim_start_matches('/').replace('/', "!");
+        web.run(&format!(
+            "grep -c 'by ann' '/var/lib/pullpray/receipts/todo.replaced/{backup}.'*"
+        ))?
+        .ok()?;
+    }
+    for path in theirs {
+        ensure!(web.read(path)?.ends_with("# by ann\n"), "{path}");
+    }
+    ensure!(web.read(unit)?.contains("--workers 4"));
+    ensure!(web.page("/")?.shows("version one"));
+    web.run("pullpray init todo --yes")?
+        .ok()?
+        .says("nothing to change")?;
+    Ok(())
+}
+
+#[test]
+fn what_somebody_broke_is_made_whole_again() -> Result<()> {
+    let lab = Lab::new("mend")?;
+    let Todo {
+        web, host: _host, ..
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let whole = web.listing(TOUCHED)?;
+    for harm in [
+        "rm /etc/sudoers.d/pullpray-todo /etc/cron.d/pullpray-todo",
+        "rm /etc/systemd/system/gunicorn.todo.socket",
+        "chmod 777 /etc/sudoers.d/pullpray-todo /etc/pullpray/todo.env",
+        "chmod 644 /etc/ssh-agent-service/deploy-keys/todo_ed25519",
+        "rm /etc/ssh-agent-service/deploy-keys/todo_ed25519.pub",
+        "systemctl disable --now ssh-agent.todo.service gunicorn.todo.service",
+        "chmod 755 /var/www/projects/todo/shared; chown root /var/www/projects/todo/releases",
+        "SSH_AUTH_SOCK=/run/ssh-agent.todo/agent.sock ssh-add -D",
+        "rm /etc/ssh-agent-service/known_hosts",
+    ] {
+        web.run(harm)?.ok()?;
+        web.run("pullpray init todo --yes")?.ok()?;
+        let differs = changed(&whole, &web.listing(TOUCHED)?);
+        ensure!(
+            differs
+                .iter()
+                .all(|path| path.ends_with("/receipts/todo.jsonl")),
+            "{harm}: {differs:#?}"
+        );
+        web.run("pullpray init todo --yes")?
+            .ok()?
+            .says("nothing to change")?;
+    }
+    ensure!(web.page("/")?.shows("version one"));
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The one moment when the private key leaves root: the agent is started, and somebody who is the
+//! deploy user wants to be in its place.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Lab, Release, Todo, WebServer};
+
+const AGENT: &str = "ssh-agent.todo";
+const RESTARTS: u32 = 20;
+
+/// The unit that anybody would write first.
+const NAIVE: &str = "[Service]
+Type=forking
+User=gunicorn
+RuntimeDirectory=naive
+Environment=SSH_AUTH_SOCK=/run/naive/agent.sock
+ExecStart=/usr/bin/ssh-agent -a /run/naive/agent.sock
+ExecStartPost=+/usr/bin/ssh-add /etc/ssh-agent-service/deploy-keys/todo_ed25519
+";
+
+/// What an attacker got hold of, by kind.
+struct Loot(String);
+
+impl Loot {
+    fn count(&self, kind: &str) -> usize {
+        let begins = format!("{kind} ");
+        self.0.lines().filter(|l| l.starts_with(&begins)).count()
+    }
+
+    fn holds(&self, secret: &str) -> bool {
+        self.0.contains(secret)
+    }
+}
+
+/// The secret half of the app's key, 32 bytes in hexadecimal.
+fn secret(web: &WebServer) -> Result<String> {
+    let read = "import base64; lines = open('/etc/ssh-agent-service/deploy-keys/todo_ed25519').read().split('\\n'); \
+                data = base64.b64decode(''.join(lines[1:-2])); at = data.index(b'\\0\\0\\0\\x40'); print(data[at + 4:at + 36].hex())";
+    let out = web.run(&format!("python3 -c \"{read}\""))?.ok()?;
+    let secret = out.stdout.trim().to_owned();
+    ensure!(secret.len() == 64, "{out}");
+    Ok(secret)
+}
+
+/// Restarts a unit again and again while the deploy user attacks it.
+fn attacked(web: &WebServer, way: &str, unit: &str) -> Result<Loot> {
+    let attacker = format!("attacker-{way}-{unit}");
+    let record = format!("/tmp/{attacker}");
+    web.run(&format!(
+        "systemd-run --quiet --collect --unit={attacker} --uid=gunicorn --gid=hosted_apps \
+         python3 /usr/local/lib/attacker {way} {unit} {record}; \
+         for n in $(seq 100); do grep -q ready {record} && exit; sleep 0.1; done; exit 9"
+    ))?
+    .ok()?;
+    web.run_for(
+        300,
+        &format!(
+            "for n in $(seq {RESTARTS}); do systemctl reset-failed {unit}; timeout 30 systemctl restart {unit}; done; \
+             sleep 0.5; systemctl stop {attacker}"
+        ),
+    )?
+    .ok()?;
+    Ok(Loot(web.read(&record)?))
+}
+
+fn todo_with_an_attacker(lab: &Lab, release: Release) -> Result<Todo> {
+    let todo = Todo::live(lab, release)?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/inside/attacker");
+    todo.web.copy(script, "/usr/local/lib/attacker")?;
+    Ok(todo)
+}
+
+fn comes_back(web: &WebServer) -> Result<()> {
+    web.run(&format!(
+        "systemctl reset-failed {AGENT}; systemctl restart {AGENT}"
+    ))?
+    .ok()?;
+    let key = web.deploy_key("todo")?;
+    web.run_as(
+        "gunicorn",
+        &format!("SSH_AUTH_SOCK=/run/{AGENT}/agent.sock ssh-add -L"),
+    )?
+    .ok()?
+    .says(key.trim())?;
+    web.run("pullpray poll todo")?.ok()?.silent()?;
+    Ok(())
+}
+
+/// Without this, the tests below could be passed by an attacker that is merely clumsy.
+#[test]
+fn the_obvious_unit_gives_the_key_away() -> Result<()> {
+    let lab = Lab::new("naive")?;
+    let Todo {
+        web, host: _host, ..
+    } = todo_with_an_attacker(&lab, Release::Bookworm)?;
+    web.write("/etc/systemd/system/naive.service", NAIVE)?;
+    web.run("systemctl daemon-reload && systemctl start naive && SSH_AUTH_SOCK=/run/naive/agent.sock ssh-add -L")?
+        .ok()?
+        .says(web.deploy_key("todo")?.trim())?;
+    let secret = secret(&web)?;
+    for way in ["socket", "symlink"] {
+        let loot = attacked(&web, way, "naive")?;
+        ensure!(
+            loot.count("key") > 0 && loot.holds(&secret),
+            "{way}: the attacker is too slow to prove anything: {:.2000}",
+            loot.0
+        );
+    }
+
+    // The tracer: an agent that systemd starts with no_new_privs is not setgid and is open until it
+    // closes itself; a plain process of the account is open all the time.
+    web.run("systemd-run --quiet --collect --unit=open --uid=gunicorn bash -c 'while :; do sleep 0.01; done'")?
+        .ok()?;
+    let loot = attacked(&web, "trace", "naive")?;
+    ensure!(loot.count("traced") > 0, "{:.2000}", loot.0);
+    Ok(())
+}
+
+#[test]
+fn nobody_gets_between_root_and_the_agent_on_bookworm() -> Result<()> {
+    nobody_gets_between(Release::Bookworm)
+}
+
+#[test]
+fn nobody_gets_between_root_and_the_agent_on_trixie() -> Result<()> {
+    nobody_gets_between(Release::Trixie)
+}
+
+fn nobody_gets_between(release: Release) -> Result<()> {
+    let lab = Lab::new("attack")?;
+    let Todo {
+        web, host: _host, ..
+    } = todo_with_an_attacker(&lab, release)?;
+    let secret = secret(&web)?;
+    for way in ["socket", "symlink", "kill"] {
+        let loot = attacked(&web, way, AGENT)?;
+        ensure!(
+            loot.count("placed") > 0,
+            "{way}: the attack did not take place: {:.2000}",
+            loot.0
+        );
+        ensure!(
+            loot.count("key") == 0 && !loot.holds(&secret),
+            "{way}: {:.2000}",
+            loot.0
+        );
+        comes_back(&web)?;
+    }
+    web.run("systemd-run --quiet --collect --unit=open --uid=gunicorn bash -c 'while :; do sleep 0.01; done'")?
+        .ok()?;
+    let loot = attacked(&web, "trace", AGENT)?;
+    ensure!(
+        loot.count("traced") > 0,
+        "trace: the attack did not take place"
+    );
+    ensure!(
+        !loot.holds(&secret) && loot.count("memory") == 0,
+        "trace: {:.2000}",
+        loot.0
+    );
+    comes_back(&web)
+}

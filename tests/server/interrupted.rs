@@ -1,0 +1,60 @@
+//! init killed again and again, at ever later moments, and run until it is done: nothing is lost,
+//! nothing is left over, nothing is made twice.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Access, Lab, Release, Todo, differences};
+
+#[test]
+fn an_init_that_was_killed_again_and_again_comes_right() -> Result<()> {
+    let lab = Lab::new("killed")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let Todo { host, repo, web } = &todo;
+    let init = todo.init("--schedule '0 0 1 1 *'")?;
+    let mut key: Option<String> = None;
+    let mut after = 0.05;
+    let mut kills = 0;
+    let ended = loop {
+        let out = web.run(&format!(
+            "{init} >/tmp/said 2>&1 & init=$!; sleep {after:.2}; kill -KILL $init 2>/dev/null; wait $init; \
+             status=$?; [ $status = 137 ] || cat /tmp/said; exit $status"
+        ))?;
+        match out.status {
+            137 => kills += 1,
+            0 => break out.ok()?,
+            // The git host does not know the key yet.
+            3 => ensure!(key.is_none(), "{}", *out),
+            // The poll of the init that was killed may go on; nothing else is an excuse.
+            1 if out.stdout.contains("ended without a release") => {}
+            _ => {
+                out.ok()?;
+            }
+        }
+        let made = "cat /etc/ssh-agent-service/deploy-keys/todo_ed25519.pub 2>/dev/null";
+        let now = web.run(made)?.stdout.clone();
+        match &key {
+            Some(key) => ensure!(*key == now, "the key that the host knows is gone: {now}"),
+            None if !now.is_empty() => {
+                host.allow_key(repo, &now, Access::ReadOnly)?;
+                key = Some(now);
+            }
+            None => {}
+        }
+        after *= 1.2;
+        ensure!(after < 300.0, "it never ends");
+    };
+    ensure!(kills >= 10, "{kills} kills are too few to prove anything");
+    ended.says("todo is live at")?;
+    ensure!(web.page("/")?.shows("version one"));
+    web.run("pullpray init todo --yes")?
+        .ok()?
+        .says("nothing to change")?;
+
+    let other = lab.web_server(Release::Bookworm)?;
+    other.run(&init)?.exits(3)?;
+    host.allow_key(repo, &other.deploy_key("todo")?, Access::ReadOnly)?;
+    other.run(&init)?.ok()?;
+    let differs = differences(&other.made()?, &web.made()?);
+    ensure!(differs.is_empty(), "whole -, killed +: {differs:#?}");
+    Ok(())
+}

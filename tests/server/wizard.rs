@@ -1,0 +1,194 @@
+//! The wizard, key by key.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Access, Lab, Release, Terminal, Todo, differences, key};
+
+/// Answers, is refused, and answers again.
+fn is_refused(person: &mut Terminal, question: &str, answer: &str, why: &str) -> Result<()> {
+    person.answers(question, answer)?;
+    person.reads(why)?;
+    person.presses(key::CTRL_U)
+}
+
+#[test]
+fn the_wizard_makes_the_server_that_flags_make() -> Result<()> {
+    let lab = Lab::new("wizard")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let Todo { host, repo, web } = &todo;
+    let mut person = web.terminal("NO_COLOR=1 pullpray init")?;
+    person.patience(Duration::from_secs(90));
+
+    person.sees("pullpray: continuous delivery")?;
+    person.reads("never touches your own ssh keys")?;
+    is_refused(
+        &mut person,
+        "Repository to deploy",
+        "https://githost/acme/todo",
+        "a deploy key works over ssh only",
+    )?;
+    person.types(&repo.url())?;
+    person.reads(&host.fingerprint()?)?;
+    person.sees("Is that its key?")?;
+    person.presses("y")?;
+    person.presses(key::ENTER)?;
+    is_refused(&mut person, "Branch", "a b", "branch")?;
+    person.presses(key::ENTER)?;
+    is_refused(&mut person, "Name of the app", "../etc", "name")?;
+    person.presses(key::ENTER)?;
+    for question in [
+        "WSGI module",
+        "Account it runs as",
+        "Group of the hosted apps",
+    ] {
+        person.answers(question, "")?;
+    }
+    is_refused(
+        &mut person,
+        "Your account, for the group",
+        "nobody-here",
+        "there is no user nobody-here",
+    )?;
+    person.types("none")?;
+    for question in [
+        "Where the app lives",
+        "Where its static files go",
+        "Files that outlive releases",
+    ] {
+        person.answers(question, "")?;
+    }
+    is_refused(
+        &mut person,
+        "Where it listens",
+        "127.0.0.1:80",
+        "something listens on port 80 already",
+    )?;
+    person.presses(key::ENTER)?;
+    person.answers("Path to ask for its health", "")?;
+    person.answers("Host header to ask with", "")?;
+    person.answers("Poll every", "30")?;
+
+    person.reads("Plan:")?;
+    person.reads("/etc/sudoers.d/pullpray-todo 0440 root")?;
+    person.reads("Go on? arrow keys, then Enter")?;
+    ensure!(web.run("getent passwd gunicorn")?.status == 2, "not yet");
+    person.presses(&[key::DOWN, key::DOWN, key::ENTER].concat())?;
+    person.reads("Which answer?")?;
+    person.sees("Poll every")?;
+    person.presses(&[key::UP, key::ENTER].concat())?;
+    person.answers("[30]", "0 0 1 1 *")?;
+    person.reads("Go on? arrow keys, then Enter")?;
+    person.presses(&[key::DOWN, key::ENTER].concat())?;
+    person.reads("+0 0 1 1 * gunicorn /usr/local/bin/pullpray poll todo")?;
+    person.sees("Go on?")?;
+    person.presses(key::ENTER)?;
+
+    person.reads("Add this key to acme/todo on githost")?;
+    person.reads("trying every 5 s")?;
+    let key = web.deploy_key("todo")?;
+    host.allow_key(repo, &key, Access::ReadOnly)?;
+    person.reads("githost refuses writing with it")?;
+    person.reads("todo is live at")?;
+    let (status, seen) = person.ends()?;
+    ensure!(status == 0, "{seen}");
+    ensure!(seen.contains(key.trim()), "whole, on one line: {seen}");
+    ensure!(web.page("/")?.shows("version one"));
+
+    let other = lab.web_server(Release::Bookworm)?;
+    let init = todo.init("--schedule '0 0 1 1 *'")?;
+    other.run(&init)?.exits(3)?;
+    host.allow_key(repo, &other.deploy_key("todo")?, Access::ReadOnly)?;
+    other.run(&init)?.ok()?;
+    let differs = differences(&other.made()?, &web.made()?);
+    ensure!(differs.is_empty(), "flags -, wizard +: {differs:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_host_key_that_is_not_confirmed_changes_nothing() -> Result<()> {
+    let lab = Lab::new("confirm")?;
+    let Todo {
+        host: _host,
+        repo,
+        web,
+    } = Todo::before_init(&lab, Release::Bookworm)?;
+    let mut person = web.terminal("pullpray init")?;
+    person.answers("Repository to deploy", &repo.url())?;
+    person.sees("Is that its key?")?;
+    person.presses(key::ENTER)?;
+    let (status, seen) = person.ends()?;
+    ensure!(status == 1 && seen.contains("was not confirmed"), "{seen}");
+    web.run("ls -d /etc/pullpray /var/lib/pullpray /opt/git_pollers")?
+        .exits(2)?;
+    Ok(())
+}
+
+#[test]
+fn a_narrow_terminal_breaks_nothing() -> Result<()> {
+    let lab = Lab::new("narrow")?;
+    let Todo { host, repo, web } = Todo::before_init(&lab, Release::Trixie)?;
+    let mut person = web.terminal("stty cols 40 rows 24; pullpray init")?;
+    person.patience(Duration::from_secs(90));
+    person.reads("Repository to deploy")?;
+    person.types(&repo.url())?;
+    person.reads("Is that its key?")?;
+    person.presses("y")?;
+    person.presses(key::ENTER)?;
+    for question in [
+        "Branch",
+        "Name of the app",
+        "WSGI module",
+        "Account it runs as",
+        "Group of the hosted apps",
+        "Your account, for the group",
+        "Where the app lives",
+        "Where its static files go",
+        "Files that outlive releases",
+        "Where it listens",
+        "Path to ask for its health",
+        "Host header to ask with",
+        "Poll every … minutes",
+    ] {
+        person.reads(question)?;
+        person.presses(key::ENTER)?;
+    }
+    person.reads("Go on?")?;
+    person.presses(key::ENTER)?;
+    person.reads("trying every 5 s")?;
+    host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    person.reads("todo is live at")?;
+    ensure!(person.ends()?.0 == 0);
+    ensure!(web.page("/")?.shows("version one"));
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_while_waiting_says_how_to_go_on() -> Result<()> {
+    let lab = Lab::new("ctrlc")?;
+    let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
+    web.run(&host.init(&repo, "--app todo --schedule '0 0 1 1 *'")?)?
+        .exits(3)?;
+    let mut person = web.terminal("pullpray init todo; echo ended with $?; stty -a")?;
+    person.reads("Go on?")?;
+    person.presses(key::ENTER)?;
+    person.reads("trying every 5 s")?;
+    person.presses(key::CTRL_C)?;
+    person.reads("go on with: pullpray init todo")?;
+    let (_, seen) = person.ends()?;
+    ensure!(seen.contains("ended with 130"), "{seen}");
+    ensure!(
+        seen.contains(" echo ") && seen.contains(" icanon "),
+        "the terminal is as it was: {seen}"
+    );
+    ensure!(
+        seen.rfind("\x1b[?25h") >= seen.rfind("\x1b[?25l"),
+        "the cursor shows: {seen:?}"
+    );
+
+    host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run("pullpray init todo --yes")?.ok()?;
+    ensure!(web.page("/")?.shows("version one"));
+    Ok(())
+}

@@ -121,12 +121,6 @@ impl Step for Membership<'_> {
         }
     }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
-        let Some(group) = look.view.group(self.app.group.as_str()) else {
-            return Ok(Finding::Waits(
-                "account.group",
-                format!("becomes a member of {}", self.app.group),
-            ));
-        };
         let Some(user) = look.view.user(self.user) else {
             // The app's own account is made by an earlier step; a person's never.
             if self.user == self.app.user.as_str() {
@@ -138,6 +132,12 @@ impl Step for Membership<'_> {
             return Ok(Finding::Broken(
                 format!("there is no user {}", self.user),
                 "name an account that exists, or none: --operator ''".to_owned(),
+            ));
+        };
+        let Some(group) = look.view.group(self.app.group.as_str()) else {
+            return Ok(Finding::Waits(
+                "account.group",
+                format!("becomes a member of {}", self.app.group),
             ));
         };
         Ok(if look.view.is_member(&user, &group) {

@@ -16,7 +16,8 @@ use super::{Changes, Finding, Look, Row, Step};
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
 impl PinnedHostKey<'_> {
-    fn shown(&self, look: &Look<'_>) -> Result<HostKey> {
+    /// The key that the host shows, if it is the one that the settings expect.
+    pub(super) fn shown(&self, look: &Look<'_>) -> Result<HostKey> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
         let keys = look.view.scan_host_keys(repo.host(), repo.port())?;
         if let Some(key) = keys.iter().find(|key| key.fingerprint == wanted) {
@@ -31,7 +32,10 @@ impl PinnedHostKey<'_> {
             repo.host(),
             shown.join(", "),
             self.0.name,
-            keys.first().map_or("SHA256:…", |key| &key.fingerprint),
+            keys.iter()
+                .find(|key| key.algorithm() == "ssh-ed25519")
+                .or(keys.first())
+                .map_or("SHA256:…", |key| &key.fingerprint),
         )
     }
 }

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::server::View;
 use crate::server::git::{self, AskError, AskKind, Remote, WriteAccess};
 
+use super::host_key::PinnedHostKey;
 use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct Access<'a>(pub(super) &'a App);
@@ -79,6 +80,11 @@ impl Step for Access<'_> {
                 AskKind::Permission | AskKind::NoRepository => {
                     Ok(Finding::AwaitsAccess(error.to_string()))
                 }
+                // Both fingerprints and what to do, in the place of ssh's banner.
+                AskKind::HostKey => Err(PinnedHostKey(app)
+                    .shown(look)
+                    .err()
+                    .unwrap_or_else(|| could_not_ask(app, &error))),
                 _ => Err(could_not_ask(app, &error)),
             },
         }
@@ -136,7 +142,12 @@ impl Step for ReadOnly<'_> {
             Ok(WriteAccess::Unproven(words)) => {
                 Ok(Finding::Unproven(format!("could not be proven: {words}")))
             }
-            Err(error) if matches!(error.kind(), AskKind::Permission | AskKind::NoRepository) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    AskKind::Permission | AskKind::NoRepository | AskKind::HostKey
+                ) =>
+            {
                 Ok(waits())
             }
             Err(error) => Err(could_not_ask(app, &error)),

@@ -96,6 +96,8 @@ pub fn undo(
                 return gone("was gone already");
             }
             server.disable_now(name)?;
+            // One that failed would be listed, without a file, for ever: ssh-agent always ends so.
+            drop(server.reset_failed(name));
             gone("stopped and disabled")
         }
         Change::Release { path, static_dir } => {

@@ -118,10 +118,6 @@ fn account_name(text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-#[expect(
-    clippy::case_sensitive_file_extension_comparisons,
-    reason = "git compares it so"
-)]
 fn branch(text: &str) -> Result<(), Invalid> {
     let bad = text.is_empty()
         || text.starts_with(['-', '/', '.'])

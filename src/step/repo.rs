@@ -80,11 +80,11 @@ impl Step for Access<'_> {
                 AskKind::Permission | AskKind::NoRepository => {
                     Ok(Finding::AwaitsAccess(error.to_string()))
                 }
-                // Both fingerprints and what to do, in the place of ssh's banner.
-                AskKind::HostKey => Err(PinnedHostKey(app)
-                    .shown(look)
-                    .err()
-                    .unwrap_or_else(|| could_not_ask(app, &error))),
+                // Said with both fingerprints, in the place of ssh's banner; unless the host shows
+                // what the settings expect, and only the pinned key is another or none.
+                AskKind::HostKey => PinnedHostKey(app).shown(look).map(|_| {
+                    Finding::Waits("ssh.host_key", "asked once that is pinned".to_owned())
+                }),
                 _ => Err(could_not_ask(app, &error)),
             },
         }

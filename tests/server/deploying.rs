@@ -100,7 +100,10 @@ fn what_is_ill_once_started_is_taken_back() -> Result<()> {
     ensure!(web.page("/")?.shows("version one"));
     poll.says("not healthy")?
         .says("is still live")?
-        .says("only at the start")?;
+        .says("  | what the app said: sudo journalctl -u gunicorn.todo.service -n 50")?;
+    web.run("journalctl -u gunicorn.todo.service -n 50")?
+        .ok()?
+        .says("RuntimeError: only at the start")?;
 
     let ill = VIEWS.replace(
         "    return render",

@@ -34,8 +34,8 @@ fn a_server_that_lacks_something_is_told_what_to_install() -> Result<()> {
         .exits(1)?
         .says("there is no user nobody-here")?;
     web.changes_nothing(&format!("{init} --user root"))?
-        .exits(1)?
-        .says("choose another account")?;
+        .exits(2)?
+        .says("--user root is never the account that runs an app")?;
 
     web.without(&["cron"])?;
     web.changes_nothing(&init)?

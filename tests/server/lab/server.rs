@@ -179,7 +179,7 @@ impl Server {
     /// A server on which these Debian packages were never installed.
     pub fn without(&self, packages: &[&str]) -> Result<()> {
         let command = format!(
-            "dpkg --purge --force-all {} 2>&1; hash -r",
+            "SUDO_FORCE_REMOVE=yes dpkg --purge --force-all {} 2>&1",
             packages.join(" ")
         );
         self.run(&command)?.ok()?;

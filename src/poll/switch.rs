@@ -76,7 +76,9 @@ fn last_words(poll: &Poll<'_>) -> Vec<String> {
     let log = poll.server.unit_log(&unit, 10);
     if log.is_empty() {
         // The journal is not every account's to read (journalctl(1)).
-        return vec![format!("what the app said: sudo journalctl -u {unit} -n 50")];
+        return vec![format!(
+            "what the app said: sudo journalctl -u {unit} -n 50"
+        )];
     }
     log.lines().map(str::to_owned).collect()
 }

@@ -19,8 +19,5 @@ mod lab;
 mod live;
 mod refusals;
 mod rights;
-mod sabotage;
-mod sabotages;
-mod there_and_back;
 mod unfit;
 mod wizard;

@@ -1,8 +1,8 @@
 //! A git host in a temporary directory.
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -88,13 +88,21 @@ impl Host {
 
     /// What is called instead of ssh.
     pub(super) fn script(&self, body: &str) -> Result<()> {
-        let path = self.path("ssh");
-        // Beside and renamed: another test's fork may hold the file open for writing for a
-        // moment, and exec would say "text file busy".
-        let beside = self.path("ssh.new");
-        fs::write(&beside, format!("#!/bin/sh\n{body}"))?;
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o755))?;
-        Ok(fs::rename(beside, path)?)
+        // Written by another process: a file that this one had open for writing may still be open
+        // in the child that another test is forking just now, and exec says "text file busy".
+        let mut install = Command::new("install")
+            .args(["-m", "755", "/dev/stdin"])
+            .arg(self.path("ssh"))
+            .stdin(Stdio::piped())
+            .spawn()?;
+        let mut stdin = install.stdin.take().context("no stdin")?;
+        stdin.write_all(format!("#!/bin/sh\n{body}").as_bytes())?;
+        drop(stdin);
+        ensure!(
+            install.wait()?.success(),
+            "the stand-in for ssh is not written"
+        );
+        Ok(())
     }
 
     pub(super) fn remote(&self) -> Remote {

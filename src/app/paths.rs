@@ -14,10 +14,12 @@ pub const AGENT_DIR: &str = "/etc/ssh-agent-service";
 pub const KEYS_DIR: &str = "/etc/ssh-agent-service/deploy-keys";
 /// The host keys that pullpray pinned, of all apps.
 pub const KNOWN_HOSTS: &str = "/etc/ssh-agent-service/known_hosts";
-/// Where every app has its mirror, ledger, lock and logs.
+/// Where every app has its mirror, ledger and logs.
 pub const STATE_DIR: &str = "/var/lib/pullpray";
 /// What init did, an app a file.
 pub const RECEIPTS_DIR: &str = "/var/lib/pullpray/receipts";
+/// Where a sudoers drop-in is checked before sudo can see it.
+pub const SUDOERS_CANDIDATE: &str = "/var/lib/pullpray/receipts/.sudoers-candidate";
 /// Drop-ins of the ssh client's configuration, included by Debian's ssh_config.
 pub const SSH_CONFIG_DIR: &str = "/etc/ssh/ssh_config.d";
 /// Units of the administrator (systemd.unit(5), table "Load path").
@@ -38,15 +40,15 @@ pub fn receipt(app: &AppName) -> PathBuf {
 pub fn backups(app: &AppName) -> PathBuf {
     Path::new(RECEIPTS_DIR).join(format!("{app}.replaced"))
 }
-/// Mirror, ledger, lock and logs of an app.
+/// Mirror, ledger and logs of an app; a poll holds its lock.
 #[must_use]
 pub fn state(app: &AppName) -> PathBuf {
     Path::new(STATE_DIR).join(app.as_str())
 }
-/// The file whose lock a poll holds.
+/// Where `current` leads, seen from the project directory.
 #[must_use]
-pub fn lock(app: &AppName) -> PathBuf {
-    state(app).join("lock")
+pub fn release_link(id: &str) -> PathBuf {
+    Path::new("releases").join(id)
 }
 /// What was deployed, what failed, what is held.
 #[must_use]
@@ -89,6 +91,16 @@ pub fn private_key(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn public_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519.pub"))
+}
+/// The private key that takes the deploy key's place once the git host knows it.
+#[must_use]
+pub fn next_private_key(app: &AppName) -> PathBuf {
+    Path::new(KEYS_DIR).join(format!("{app}_ed25519.next"))
+}
+/// Its public half.
+#[must_use]
+pub fn next_public_key(app: &AppName) -> PathBuf {
+    Path::new(KEYS_DIR).join(format!("{app}_ed25519.next.pub"))
 }
 /// gunicorn's socket unit.
 #[must_use]

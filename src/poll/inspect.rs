@@ -32,7 +32,7 @@ pub struct Inspection {
 /// # Errors
 /// When it cannot be fetched or read, or a poll is at work.
 pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
-    let Locked::Held(_lock) = server.lock(&paths::lock(&app.name))? else {
+    let Locked::Held(_lock) = server.lock(&paths::state(&app.name))? else {
         bail!("another poll of {} is at work", app.name);
     };
     let code = match code::fetch(server, app) {

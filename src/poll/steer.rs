@@ -15,7 +15,7 @@ use super::{Poll, deployment, short};
 /// The lock and what is remembered, for a change of it.
 fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     let name = &poll.app.name;
-    let Locked::Held(lock) = poll.server.lock(&paths::lock(name))? else {
+    let Locked::Held(lock) = poll.server.lock(&paths::state(name))? else {
         bail!(
             "a poll of {name} is at work\nhint: try again once it is done: pullpray status {name}"
         );

@@ -26,22 +26,22 @@ pub enum Locked {
 }
 
 impl Server {
-    /// Takes the lock of a file, which is made if it is missing, without waiting.
+    /// Takes the lock of a directory, without waiting. The directory itself is locked (flock(2)), so
+    /// there is no file that could be deleted under a poll at work, or be left over.
     ///
     /// # Errors
-    /// When the file cannot be made or opened.
-    pub fn lock(&self, path: &Path) -> Result<Locked> {
-        let failed = || format!("failed to lock {}", path.display());
-        // O_CLOEXEC comes with std; a link in the app's directory is not followed.
-        #[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
+    /// When it is not there, or something else is in its place.
+    pub fn lock(&self, dir: &Path) -> Result<Locked> {
+        let failed = || format!("failed to lock {}", dir.display());
+        // O_CLOEXEC comes with std; a link in its place is not followed.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "opened to be locked, never written"
+        )]
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o660)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(self.real(path))
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY).bits())
+            .open(self.real(dir))
             .with_context(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => Ok(Locked::Held(Lock { _held: held })),
@@ -59,14 +59,11 @@ mod tests {
     fn the_second_finds_it_elsewhere_until_the_first_lets_go() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
-        let first = server.lock(Path::new("/lock"))?;
+        let first = server.lock(Path::new("/"))?;
         assert!(matches!(first, Locked::Held(_)));
-        assert!(matches!(
-            server.lock(Path::new("/lock"))?,
-            Locked::Elsewhere
-        ));
+        assert!(matches!(server.lock(Path::new("/"))?, Locked::Elsewhere));
         drop(first);
-        assert!(matches!(server.lock(Path::new("/lock"))?, Locked::Held(_)));
+        assert!(matches!(server.lock(Path::new("/"))?, Locked::Held(_)));
         Ok(())
     }
 }

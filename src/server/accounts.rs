@@ -131,7 +131,7 @@ impl Server {
     /// # Errors
     /// What groupadd says.
     pub fn add_group(&self, name: &str) -> Result<()> {
-        Command::new("groupadd")
+        tool("groupadd")
             .args(["--system", "--", name])
             .run()
             .map(drop)
@@ -142,7 +142,7 @@ impl Server {
     /// # Errors
     /// What useradd says.
     pub fn add_user(&self, name: &str, group: &str, home: &Path, comment: &str) -> Result<()> {
-        Command::new("useradd")
+        tool("useradd")
             .args([
                 "--system",
                 "--no-create-home",
@@ -161,10 +161,7 @@ impl Server {
     /// # Errors
     /// What gpasswd says.
     pub fn add_member(&self, user: &str, group: &str) -> Result<()> {
-        Command::new("gpasswd")
-            .args(["--add", user, group])
-            .run()
-            .map(drop)
+        tool("gpasswd").args(["--add", user, group]).run().map(drop)
     }
 
     /// Takes a user out of a group.
@@ -172,7 +169,7 @@ impl Server {
     /// # Errors
     /// What gpasswd says.
     pub fn remove_member(&self, user: &str, group: &str) -> Result<()> {
-        Command::new("gpasswd")
+        tool("gpasswd")
             .args(["--delete", user, group])
             .run()
             .map(drop)
@@ -183,7 +180,7 @@ impl Server {
     /// # Errors
     /// What userdel says.
     pub fn remove_user(&self, name: &str) -> Result<()> {
-        Command::new("userdel").args(["--", name]).run().map(drop)
+        tool("userdel").args(["--", name]).run().map(drop)
     }
 
     /// Removes a group.
@@ -191,8 +188,14 @@ impl Server {
     /// # Errors
     /// What groupdel says.
     pub fn remove_group(&self, name: &str) -> Result<()> {
-        Command::new("groupdel").args(["--", name]).run().map(drop)
+        tool("groupdel").args(["--", name]).run().map(drop)
     }
+}
+
+/// A program that changes the account databases: it locks them and writes them beside first, and
+/// goes on with that even if this process is killed.
+fn tool(program: &str) -> Command {
+    Command::new(program).survives()
 }
 
 fn account(user: &users::User) -> Account {

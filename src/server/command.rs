@@ -30,6 +30,7 @@ pub struct Command {
     run_as: Option<Identity>,
     input: Vec<u8>,
     deadline: Duration,
+    survives: bool,
 }
 
 /// How a program ended and what it said.
@@ -58,6 +59,7 @@ impl Command {
             run_as: None,
             input: Vec::new(),
             deadline: Duration::from_secs(60),
+            survives: false,
         }
     }
 
@@ -98,6 +100,14 @@ impl Command {
         self
     }
 
+    /// If this process dies, it goes on to its end instead of dying too: for what leaves locks and
+    /// half a file behind when it is killed.
+    #[must_use]
+    pub fn survives(mut self) -> Self {
+        self.survives = true;
+        self
+    }
+
     /// When to end it, with its whole process group.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -119,7 +129,7 @@ impl Command {
         stdin.write_all(&self.input).with_context(failed)?;
         stdin.seek(SeekFrom::Start(0)).with_context(failed)?;
 
-        let mut child = base(&self.program, self.run_as.as_ref())?;
+        let mut child = base(&self.program, self.run_as.as_ref(), self.survives)?;
         child
             .process_group(0)
             .args(&self.arguments)
@@ -232,7 +242,11 @@ pub(super) fn ended(status: ExitStatus) -> String {
 }
 
 /// The part that every child has in common: who it is, its group, a clean environment.
-pub(super) fn base(program: &Path, run_as: Option<&Identity>) -> Result<std::process::Command> {
+pub(super) fn base(
+    program: &Path,
+    run_as: Option<&Identity>,
+    survives: bool,
+) -> Result<std::process::Command> {
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the module that starts programs"
@@ -254,7 +268,8 @@ pub(super) fn base(program: &Path, run_as: Option<&Identity>) -> Result<std::pro
     #[expect(unsafe_code, reason = "the only way to act between fork and exec")]
     unsafe {
         command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            let die_with_us = (!survives).then_some(Signal::SIGKILL);
+            nix::sys::prctl::set_pdeathsig(die_with_us)?;
             if let Some(identity) = &switch {
                 if nix::libc::setgroups(identity.groups.len(), identity.groups.as_ptr()) != 0
                     || nix::libc::setgid(identity.gid) != 0
@@ -263,7 +278,7 @@ pub(super) fn base(program: &Path, run_as: Option<&Identity>) -> Result<std::pro
                     return Err(std::io::Error::last_os_error());
                 }
                 // Changing identity clears the death signal (prctl(2)).
-                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+                nix::sys::prctl::set_pdeathsig(die_with_us)?;
             }
             Ok(())
         });

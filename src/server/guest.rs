@@ -68,7 +68,7 @@ impl Guest {
         let failed = || format!("failed to run {}", self.program.display());
         nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
         let (mut output, theirs) = std::io::pipe().with_context(failed)?;
-        let mut command = base(&self.program, None)?;
+        let mut command = base(&self.program, None, false)?;
         command
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(&self.directory)

@@ -13,7 +13,8 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
 use super::Server;
 
-/// The name of a file that is about to become `path`.
+/// The name of a file that is about to become `path`: always the same, so that what a killed run
+/// left behind is in the place that the next one writes to.
 ///
 /// The leading dot keeps it from being read where directories are read whole: sudo and cron pass
 /// over such names, systemd and ssh want their own suffix.
@@ -21,11 +22,7 @@ fn beside(path: &Path) -> Result<PathBuf> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("{} has no directory", path.display());
     };
-    Ok(dir.join(format!(
-        ".{}.pullpray-{}",
-        name.to_string_lossy(),
-        std::process::id()
-    )))
+    Ok(dir.join(format!(".{}.pullpray-new", name.to_string_lossy())))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
@@ -41,21 +38,43 @@ impl Server {
         mode: u32,
         owner: Option<(u32, u32)>,
     ) -> Result<()> {
+        self.write_by(path, content, mode, owner, RenameFlags::empty())
+    }
+
+    /// Writes a file whole that must not be there yet: what is there is never overwritten, not
+    /// even in a race.
+    ///
+    /// # Errors
+    /// When it is there, or a stage fails.
+    pub fn write_new(
+        &self,
+        path: &Path,
+        content: &[u8],
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    ) -> Result<()> {
+        self.write_by(path, content, mode, owner, RenameFlags::RENAME_NOREPLACE)
+    }
+
+    fn write_by(
+        &self,
+        path: &Path,
+        content: &[u8],
+        mode: u32,
+        owner: Option<(u32, u32)>,
+        rename: RenameFlags,
+    ) -> Result<()> {
         let failed = || format!("failed to write {}", path.display());
-        let real = self.real(path);
-        let staged = beside(&real).with_context(failed)?;
+        let staged = beside(path).with_context(failed)?;
+        // A leftover of a killed run would be in the way of O_EXCL.
+        self.remove_file(&staged).with_context(failed)?;
         let written = (|| -> Result<()> {
-            // A leftover of a killed run would be in the way of O_EXCL.
-            match fs::remove_file(&staged) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
             let mut file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
                 .custom_flags(OFlag::O_NOFOLLOW.bits())
-                .open(&staged)?;
+                .open(self.real(&staged))?;
             file.write_all(content)?;
             if let Some((uid, gid)) = owner {
                 // Owner first: chown clears setuid and setgid (chown(2)).
@@ -63,15 +82,24 @@ impl Server {
             }
             file.set_permissions(fs::Permissions::from_mode(mode))?;
             file.sync_all()?;
-            fs::rename(&staged, &real)?;
+            let (from, to) = (self.real(&staged), self.real(path));
+            renameat2(AT_FDCWD, &from, AT_FDCWD, &to, rename)?;
             Ok(())
         })();
         if let Err(error) = written {
             // The first error is the one to tell.
-            drop(fs::remove_file(&staged));
+            drop(self.remove_file(&staged));
             return Err(error).with_context(failed);
         }
         self.sync_dir_of(path)
+    }
+
+    /// Removes what a run that was killed left of writing a file.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove_leftover(&self, path: &Path) -> Result<()> {
+        self.remove_file(&beside(path)?)
     }
 
     /// Gives a file of root's directories its owner and mode back, links not followed.
@@ -179,34 +207,6 @@ impl Server {
                 Err(error).with_context(|| format!("failed to remove {}", path.display()))
             }
         }
-    }
-
-    /// Writes a file whole that must not be there yet: what is there is never overwritten, not
-    /// even in a race.
-    ///
-    /// # Errors
-    /// When it is there, or a stage fails.
-    pub fn write_new(
-        &self,
-        path: &Path,
-        content: &[u8],
-        mode: u32,
-        owner: Option<(u32, u32)>,
-    ) -> Result<()> {
-        let staged = beside(path)?;
-        self.write(&staged, content, mode, owner)?;
-        let renamed = renameat2(
-            AT_FDCWD,
-            &self.real(&staged),
-            AT_FDCWD,
-            &self.real(path),
-            RenameFlags::RENAME_NOREPLACE,
-        );
-        if let Err(error) = renamed {
-            self.remove_file(&staged)?;
-            return Err(error).with_context(|| format!("failed to write {}", path.display()));
-        }
-        self.sync_dir_of(path)
     }
 
     /// Makes a file that must not be there yet, to write to.

@@ -74,6 +74,11 @@ pub enum Verb {
         after_long_help = "Exit codes: 0 done · 1 something could not be taken away · 2 usage"
     )]
     Remove(Remove),
+    /// Show the public half of the deploy key, or replace the key
+    #[command(
+        after_long_help = "Exit codes: 0 shown, or replaced · 1 failed; one of the two keys is in use · 2 usage · 3 waiting until the git host knows the next key: run it again once it was added · 130 interrupted: run it again to go on"
+    )]
+    Key(Key),
     /// Hand the deploy key to the agent; its unit runs this
     #[command(hide = true)]
     LoadKey {
@@ -106,7 +111,7 @@ pub struct Init {
     /// How long to wait for the key to be accepted: 30s, 10m, 0 to not wait [default: without end at a terminal, else 0]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
-    /// Show what would be done, every file as a diff, and change nothing
+    /// Show what would be done, every file as a diff, and change nothing; exit code 1 if anything would be, 0 if not, 3 if that could not be told without root
     #[arg(long)]
     pub dry_run: bool,
     /// Replace files that somebody changed by what pullpray would write; a backup is kept
@@ -184,6 +189,19 @@ pub struct Remove {
     /// Take the app's own data away too: shared/, and files that somebody changed
     #[arg(long)]
     pub purge: bool,
+}
+
+/// Arguments of `key`.
+#[derive(Debug, clap::Args)]
+pub struct Key {
+    /// The app
+    pub app: AppName,
+    /// Make another key, wait until the git host knows it, and put it in the old one's place
+    #[arg(long)]
+    pub rotate: bool,
+    /// How long to wait for the next key to be accepted: 30s, 10m, 0 to not wait [default: without end at a terminal, else 0]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "rotate")]
+    pub wait: Option<Duration>,
 }
 
 /// Reads `90`, `90s`, `10m` or `1h`.

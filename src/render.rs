@@ -83,6 +83,7 @@ templates! {
     "ssh_config" SshConfig {
         alias: String = App::ssh_alias,
         public_key: String = |app: &App| text(&paths::public_key(&app.name)),
+        next_public_key: String = |app: &App| text(&paths::next_public_key(&app.name)),
         agent_socket: String = agent_socket,
         known_hosts: &'static str = |_: &App| paths::KNOWN_HOSTS
     } ssh_config

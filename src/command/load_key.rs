@@ -18,11 +18,17 @@ pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
     let user = server
         .user(app.user.as_str())
         .ok_or_else(|| anyhow!("there is no user {}", app.user))?;
+    // In the middle of a rotation both: whichever the git host knows, it works.
+    let mut keys = vec![paths::private_key(name)];
+    let next = paths::next_private_key(name);
+    if server.stat(&next)?.is_some() {
+        keys.push(next);
+    }
     hand_over_key(
         server,
         &paths::agent_unit(name),
         &paths::agent_socket(name),
-        &paths::private_key(name),
+        &keys,
         &user,
     )?;
     Ok(Exit::Done)

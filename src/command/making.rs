@@ -1,7 +1,7 @@
 //! Carrying a plan out: step after step, each told once it was looked at again.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -12,10 +12,14 @@ use crate::record::ledger::Ledger;
 use crate::record::receipt::Receipt;
 use crate::server::{Clock, Server};
 use crate::step::{self, Changes, Finding, Settled, Step};
-use crate::ui::{self, AskError, Mark, Ui, for_terminal};
+use crate::ui::{self, Mark, Ui, for_terminal};
 
-/// How often access is tried while the person adds the key.
-const TRY_EVERY: Duration = Duration::from_secs(5);
+use super::access;
+
+/// The command that goes on where this one ended.
+fn go_on(app: &App) -> String {
+    format!("pullpray init {}", app.name)
+}
 
 /// Carrying the plan out.
 pub(super) struct Making<'a> {
@@ -51,7 +55,7 @@ impl Making<'_> {
         for step in step::list(app) {
             let step = step.as_ref();
             if ui::interrupted() {
-                return Err(self.interrupted(app));
+                return Err(access::interrupted(self.ui, &go_on(app)));
             }
             if !self.told.contains(step.id()) {
                 self.ui.begin(&step.title());
@@ -107,7 +111,9 @@ impl Making<'_> {
                 self.ui.done(mark, &step.title(), &what);
             }
             Finding::Kept(what, _) => self.ui.done(Mark::Unchanged, &step.title(), what),
-            Finding::Unproven(what) => self.ui.done(Mark::Skipped, &step.title(), what),
+            Finding::Unproven(what) | Finding::Untold(what) => {
+                self.ui.done(Mark::Skipped, &step.title(), what);
+            }
             other => self.ui.done(mark, &step.title(), &format!("{other:?}")),
         }
     }
@@ -121,77 +127,27 @@ impl Making<'_> {
             &step.title(),
             "waits until the git host knows the deploy key",
         );
-        let page = match app.repo.deploy_key_page() {
-            Some((page, off)) => format!("Add this key to the repository:\n  {page}\n  {off}"),
-            None => format!(
-                "Add this key to {} on {}, for reading only (in its settings: Deploy keys):",
-                app.repo.slug(),
-                app.repo.host()
-            ),
-        };
-        let title = key
-            .split_once(' ')
-            .and_then(|(_, rest)| rest.split_once(' '))
-            .map_or("", |(_, title)| title);
-        self.ui.say("");
-        self.ui.block(&format!(
-            "{page}\n  title: {title}\n  fingerprint: {fingerprint}"
-        ));
-        self.ui.say("");
-        self.ui.block(&key);
-        self.ui.say("");
-        let until = self.wait.map(|wait| Instant::now() + wait);
-        if self.wait == Some(Duration::ZERO) {
-            self.ui
-                .say(&format!("{} says: {}", app.repo.host(), for_terminal(why)));
-            self.ui.say(&format!(
-                "Once the key was added, go on with: pullpray init {}",
-                app.name
-            ));
-            return Ok(Some(Exit::Waiting));
-        }
-        self.ui.begin(&format!(
-            "waiting for access (trying every {} s, Ctrl-C to go on later with `pullpray init {}`)",
-            TRY_EVERY.as_secs(),
-            app.name
-        ));
-        loop {
-            if until.is_some_and(|until| Instant::now() >= until) {
-                self.ui.done(
-                    Mark::Waiting,
-                    &step.title(),
-                    &format!("no access yet: {}", for_terminal(why)),
-                );
-                self.ui.say(&format!(
-                    "Once the key was added, go on with: pullpray init {}",
-                    app.name
-                ));
-                return Ok(Some(Exit::Waiting));
-            }
-            let left = until.map_or(TRY_EVERY, |until| {
-                until
-                    .saturating_duration_since(Instant::now())
-                    .min(TRY_EVERY)
-            });
-            if ui::sleep(left) {
-                return Err(self.interrupted(app));
-            }
-            match self.settle(app, step)? {
+        access::show_key(self.ui, app, &key, &fingerprint);
+        let mut found = None;
+        let (server, clock, overwrite) = (self.server, self.clock, self.overwrite);
+        let receipt = &mut self.receipt;
+        let mut attempt = || {
+            let mut changes = Changes::begin(server, receipt, clock, &app.name, overwrite)?;
+            Ok(match step::settle(step, &mut changes)? {
                 Settled::Was(finding) | Settled::Made(finding) => {
-                    self.tell(step, &finding, Mark::Ok);
-                    return Ok(None);
+                    found = Some(finding);
+                    None
                 }
-                Settled::AwaitsAccess(_) => {}
-            }
+                Settled::AwaitsAccess(why) => Some(why),
+            })
+        };
+        let why = why.to_owned();
+        let go_on = go_on(app);
+        let access = access::wait(self.ui, app, self.wait, &go_on, why, &mut attempt)?;
+        if let Some(finding) = found {
+            self.tell(step, &finding, Mark::Ok);
         }
-    }
-
-    fn interrupted(&mut self, app: &App) -> anyhow::Error {
-        self.ui.say(&format!(
-            "Interrupted. What was made so far stays; go on with: pullpray init {}",
-            app.name
-        ));
-        anyhow!(AskError::Interrupted)
+        Ok((!access).then_some(Exit::Waiting))
     }
 
     /// Completes the answers that only the repository could give.

@@ -1,8 +1,10 @@
 //! One file a verb: read the arguments, call what does it, tell what came of it.
 
+mod access;
 mod doctor;
 mod init;
 mod inspect;
+mod key;
 mod load_key;
 mod making;
 mod plan;
@@ -34,6 +36,7 @@ pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Retry { app } => steer::retry(server, &app),
         Verb::Doctor(arguments) => doctor::run(server, &arguments),
         Verb::Remove(arguments) => remove::run(server, &arguments),
+        Verb::Key(arguments) => key::run(server, &arguments),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app } => inspect::run(server, &app),
     }

@@ -18,7 +18,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -54,7 +54,7 @@ impl View {
     }
 }
 
-/// Hands the private key to the main process of the agent's unit; run by the unit, as root, right
+/// Hands private keys to the main process of the agent's unit; run by the unit, as root, right
 /// after the agent was started.
 ///
 /// # Errors
@@ -64,7 +64,7 @@ pub fn hand_over_key(
     server: &Server,
     unit: &str,
     socket: &Path,
-    key_file: &Path,
+    key_files: &[PathBuf],
     user: &Account,
 ) -> Result<()> {
     let dir = socket
@@ -109,16 +109,18 @@ pub fn hand_over_key(
         );
     }
     require_untraceable(server, main_pid)?;
-    let text = Zeroizing::new(
-        server
-            .read(key_file)?
-            .ok_or_else(|| anyhow!("{} is missing", key_file.display()))?,
-    );
-    let key = PrivateKey::from_openssh(text.as_slice())
-        .with_context(|| format!("{} is not a private key", key_file.display()))?;
-    let answer = exchange(&mut agent, &add_identity(&key)?)?;
-    if answer.first() != Some(&SUCCESS) {
-        bail!("the agent refused the key");
+    for key_file in key_files {
+        let text = Zeroizing::new(
+            server
+                .read(key_file)?
+                .ok_or_else(|| anyhow!("{} is missing", key_file.display()))?,
+        );
+        let key = PrivateKey::from_openssh(text.as_slice())
+            .with_context(|| format!("{} is not a private key", key_file.display()))?;
+        let answer = exchange(&mut agent, &add_identity(&key)?)?;
+        if answer.first() != Some(&SUCCESS) {
+            bail!("the agent refused the key");
+        }
     }
     Ok(())
 }

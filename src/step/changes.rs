@@ -19,6 +19,7 @@ pub struct Changes<'a> {
     app: &'a AppName,
     step: &'static str,
     overwrite: bool,
+    offline: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -40,6 +41,7 @@ impl<'a> Changes<'a> {
             app,
             step: "project.directories",
             overwrite,
+            offline: false,
         };
         // These two alone are made before they can be announced, being where it is announced.
         let (state, receipts) = (Path::new(paths::STATE_DIR), Path::new(paths::RECEIPTS_DIR));
@@ -69,6 +71,11 @@ impl<'a> Changes<'a> {
         Ok(changes)
     }
 
+    /// Nothing is asked over the network from here on.
+    pub fn stay_offline(&mut self) {
+        self.offline = true;
+    }
+
     /// Says which step acts from here on.
     pub fn enter(&mut self, step: &'static str) {
         self.step = step;
@@ -80,6 +87,12 @@ impl<'a> Changes<'a> {
         self.server
     }
 
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.clock
+    }
+
     /// The half of it that only looks.
     #[must_use]
     pub fn look(&self) -> Look<'_> {
@@ -87,6 +100,7 @@ impl<'a> Changes<'a> {
             view: self.server.view(),
             receipt: self.receipt,
             overwrite: self.overwrite,
+            offline: self.offline,
         }
     }
 
@@ -132,6 +146,24 @@ impl<'a> Changes<'a> {
             sha256: sha.into(),
         })?;
         self.server.write_new(path, content, mode, Some((0, 0)))
+    }
+
+    /// Puts a file that is announced already in another's place, in one rename.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn take_the_place(&mut self, from: &Path, to: &Path, sha: &str) -> Result<()> {
+        let before = match self.receipt.before(to) {
+            Some(before) if *before != Before::Adopted => before.clone(),
+            // What was there before us comes back when the app is removed.
+            _ => self.before(to)?,
+        };
+        self.announce(Change::File {
+            path: to.into(),
+            before,
+            sha256: sha.into(),
+        })?;
+        self.server.rename(from, to)
     }
 
     /// Copies this program to where others can start it.

@@ -15,7 +15,7 @@ pub(super) struct Access<'a>(pub(super) &'a App);
 pub(super) struct ReadOnly<'a>(pub(super) &'a App);
 
 /// The repository as the app's own account reaches it; `None` while a part of the way is missing.
-fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
+pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
     if view.user(app.user.as_str()).is_none() || view.stat(&app.ssh_config())?.is_none() {
         return Ok(None);
     }
@@ -24,6 +24,7 @@ fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
         path: app.repo.path().to_owned(),
         run_as: Some(view.identity(app.user.as_str())?),
         ssh: "/usr/bin/ssh".into(),
+        options: Vec::new(),
         idle: Duration::from_secs(30),
     }))
 }
@@ -132,11 +133,11 @@ impl Step for ReadOnly<'_> {
                     app.repo.slug()
                 ),
                 format!(
-                    "take the key out at {}, add it again without write access, then: pullpray init {}",
+                    "sudo pullpray init {}  # once the key was taken out at {} and added again without write access",
+                    app.name,
                     app.repo
                         .deploy_key_page()
                         .map_or_else(|| app.repo.host().to_owned(), |(page, _)| page),
-                    app.name
                 ),
             )),
             Ok(WriteAccess::Unproven(words)) => {

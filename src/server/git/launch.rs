@@ -3,8 +3,10 @@
 //! * No shell here, and one quoted word for the shell at the other side.
 //! * A clean environment: nothing of cron's, of a `sudo` caller's, or of an attacker's
 //!   (`SSH_ASKPASS`, `GIT_SSH_COMMAND`, `LD_PRELOAD`) reaches it.
-//! * When we are root, ssh never is: the deploy key's agent answers its user only, and what
-//!   an `ssh_config` of that user runs must not run as root.
+//! * When we are root, ssh becomes the app's user: the deploy key's agent answers its user only,
+//!   and what an `ssh_config` of that user runs must not run as root. The one exception is a key
+//!   that only root can read yet, tried while it is rotated: then ssh is root's own, with root's
+//!   own configuration.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -44,6 +46,7 @@ pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, AskE
         // SendEnv always, even with nothing to send: a multiplexing master that was started
         // without it gives v0 to every later session.
         .args(["-o", "BatchMode=yes", "-o", "SendEnv=GIT_PROTOCOL"])
+        .args(remote.options.iter().flat_map(|option| ["-o", option]))
         // The agent and the display are not for the git host, whatever `Host *` says.
         .args(["-a", "-x", "-T", "--", &remote.host])
         .arg(format!("{words} {}", quote(&remote.path)))

@@ -66,6 +66,8 @@ pub struct Remote {
     pub run_as: Option<Identity>,
     /// The ssh client, normally `/usr/bin/ssh`.
     pub ssh: PathBuf,
+    /// What ssh is told before its configuration files (`-o`): the first value wins.
+    pub options: Vec<String>,
     /// How long the remote may stay silent (no protocol byte in either direction) before
     /// the whole process group is ended: TERM, then KILL.
     pub idle: Duration,

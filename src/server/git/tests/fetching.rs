@@ -146,6 +146,7 @@ fn killed_in_mid_fetch() -> Result<()> {
             host: "h".into(),
             path: dir.join("repo.git").display().to_string(),
             run_as: None,
+            options: Vec::new(),
             ssh: dir.join("ssh"),
             idle: std::time::Duration::from_secs(20),
         };

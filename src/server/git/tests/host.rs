@@ -111,6 +111,7 @@ impl Host {
             path: self.path("repo.git").display().to_string(),
             run_as: None,
             ssh: self.path("ssh"),
+            options: Vec::new(),
             idle: Duration::from_secs(20),
         }
     }

@@ -1,0 +1,153 @@
+//! `pullpray key APP`: the public half of the deploy key, and replacing the key.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use crate::app::App;
+use crate::cli;
+use crate::exit::Exit;
+use crate::record::receipt::Receipt;
+use crate::server::{Clock, Server, effective_uid};
+use crate::step::{self, Changes, Finding, Opens, Rotation, Settled};
+use crate::ui::{self, Mark, Ui, for_terminal};
+
+use super::{access, load, usage};
+
+pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
+    let app = load(server, &arguments.app)?;
+    if arguments.rotate {
+        return rotate(server, &app, arguments.wait);
+    }
+    let (key, fingerprint) = step::public_key(server, &app.name)?.ok_or_else(|| {
+        anyhow!(
+            "{} has no deploy key\nhint: sudo pullpray doctor {} --fix --only key.deploy",
+            app.name,
+            app.name
+        )
+    })?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{key}")?;
+    writeln!(out, "fingerprint  {fingerprint}")?;
+    match app.repo.deploy_key_page() {
+        Some((page, off)) => writeln!(out, "belongs to   {page} ({off})")?,
+        None => writeln!(
+            out,
+            "belongs to   {} on {}, for reading only",
+            app.repo.slug(),
+            app.repo.host()
+        )?,
+    }
+    Ok(Exit::Done)
+}
+
+fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
+    if effective_uid() != 0 {
+        return Err(usage(format!(
+            "the deploy key is root's\nhint: sudo pullpray key {} --rotate",
+            app.name
+        )));
+    }
+    let mut ui = ui::open(false);
+    let ui = ui.as_mut();
+    let clock = Clock::system();
+    let mut receipt = Receipt::load(server, &app.name)?;
+    let mut changes = Changes::begin(server, &mut receipt, &clock, &app.name, false)?;
+    let (_, old) = step::public_key(server, &app.name)?.ok_or_else(|| {
+        anyhow!(
+            "{} has no deploy key to rotate\nhint: sudo pullpray init {}",
+            app.name,
+            app.name
+        )
+    })?;
+    let go_on = format!("sudo pullpray key {} --rotate", app.name);
+    if step::rotation(server, &app.name)? != Rotation::Switched {
+        let (key, fingerprint) = step::next_key(&mut changes, app)?;
+        ui.done(Mark::Ok, "next key", &format!("ed25519 {fingerprint}"));
+        let time = wait.or((!ui::is_interactive()).then_some(Duration::ZERO));
+        if !await_access(ui, server, app, (&key, &fingerprint), time, &go_on)? {
+            return Ok(Exit::Waiting);
+        }
+    }
+    step::switch(&mut changes, app)?;
+    // A restart, since it holds the old key: the step finds that by itself.
+    for id in ["key.deploy", "agent.key", "repo.access", "repo.read_only"] {
+        settle(ui, app, id, &mut changes, &go_on)?;
+    }
+    let (_, new) =
+        step::public_key(server, &app.name)?.ok_or_else(|| anyhow!("the public key is gone"))?;
+    if new != old {
+        let place = app
+            .repo
+            .deploy_key_page()
+            .map_or_else(|| app.repo.host().to_owned(), |(page, _)| page);
+        ui.say(&format!(
+            "The old key {old} is gone from this server. Take it out at {place} too."
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Until the next key opens the repository and cannot write to it; `false` when the time is up.
+fn await_access(
+    ui: &mut dyn Ui,
+    server: &Server,
+    app: &App,
+    key: (&str, &str),
+    time: Option<Duration>,
+    go_on: &str,
+) -> Result<bool> {
+    let mut opened = String::new();
+    let mut attempt = || {
+        Ok(match step::next_opens(server, app)? {
+            Opens::Repository(words) => {
+                opened = words;
+                None
+            }
+            Opens::Nothing(why) => Some(why),
+            Opens::Writing => {
+                return Err(anyhow!(
+                    "the next key may write to {}: whoever breaks into this server could change the code; the old key stays\nhint: take it out, add it again without write access, then: {go_on}",
+                    app.repo.slug()
+                ));
+            }
+        })
+    };
+    if let Some(why) = attempt()? {
+        ui.done(
+            Mark::Waiting,
+            "access",
+            "waits until the git host knows the next key; the old one stays in use",
+        );
+        access::show_key(ui, app, key.0, key.1);
+        if !access::wait(ui, app, time, go_on, why, &mut attempt)? {
+            return Ok(false);
+        }
+    }
+    ui.done(Mark::Ok, "access", &for_terminal(&opened));
+    Ok(true)
+}
+
+fn settle(
+    ui: &mut dyn Ui,
+    app: &App,
+    id: &str,
+    changes: &mut Changes<'_>,
+    go_on: &str,
+) -> Result<()> {
+    let steps = step::list(app);
+    let Some(step) = steps.iter().find(|step| step.id() == id) else {
+        return Err(anyhow!("there is no step {id}"));
+    };
+    let failed = |why: String| anyhow!("{}: {why}\nhint: {go_on}", step.title());
+    match step::settle(step.as_ref(), changes).map_err(|error| failed(format!("{error:#}")))? {
+        Settled::Was(Finding::Holds(what) | Finding::Unproven(what))
+        | Settled::Made(Finding::Holds(what) | Finding::Unproven(what)) => {
+            ui.done(Mark::Ok, &step.title(), &for_terminal(&what));
+            Ok(())
+        }
+        Settled::AwaitsAccess(why) => Err(failed(why)),
+        Settled::Was(other) | Settled::Made(other) => Err(failed(format!("{other:?}"))),
+    }
+}

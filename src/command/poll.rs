@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
+use crate::app::App;
 use crate::cli;
 use crate::exit::Exit;
 use crate::poll::{self, Report, Told};
@@ -31,8 +32,42 @@ pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
         now: arguments.now,
         tell: &tell,
     })?;
+    tell_told(&app, told, arguments.verbose)
+}
+
+/// One line, if there is something to say, and the exit code.
+fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
+    let name = &app.name;
+    let tell = |text: &str| {
+        if verbose {
+            drop(writeln!(std::io::stdout(), "{name}: {text}"));
+        }
+    };
     let mut out = std::io::stdout().lock();
     Ok(match told {
+        Told::Straightened(straightened, then) => {
+            let live = named(&straightened.live);
+            let found = for_terminal(&straightened.found);
+            let exit = match straightened.ill {
+                None => {
+                    writeln!(out, "{name}: {found}; {live} is live again")?;
+                    Exit::Done
+                }
+                Some(why) => {
+                    let why = for_terminal(&why);
+                    writeln!(
+                        out,
+                        "{name}: {found}; {live} was put back and is ill: {why}"
+                    )?;
+                    Exit::NotBroughtBack
+                }
+            };
+            match tell_told(app, *then, verbose)? {
+                Exit::Done => exit,
+                other if exit == Exit::Done => other,
+                _ => exit,
+            }
+        }
         Told::NothingNew => {
             tell("nothing new");
             Exit::Done
@@ -94,7 +129,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
             silence,
             tell: aloud,
         } => {
-            if aloud || arguments.verbose {
+            if aloud || verbose {
                 write!(out, "{}", could_not_ask(name.as_str(), &silence))?;
             }
             Exit::Waiting

@@ -5,6 +5,7 @@
 //! the flip and after it, so a poll that was killed at any instant is followed by one that comes
 //! right: what was under way is begun anew, from the release that was last known to be good.
 
+mod astray;
 mod code;
 mod dependencies;
 pub mod gate;
@@ -14,6 +15,7 @@ pub mod steer;
 mod switch;
 mod tidy;
 
+pub use astray::Straightened;
 pub use inspect::{Inspection, inspect};
 
 use std::path::{Path, PathBuf};
@@ -50,6 +52,8 @@ pub enum Told {
         /// Since when the remote could not be asked before, if that was reported.
         after_silence: Option<Silence>,
     },
+    /// Something else than the ledger says was found and put right; then the poll went on.
+    Straightened(Straightened, Box<Told>),
     /// The new release failed.
     Failed(Box<Report>),
     /// The remote could not be asked.
@@ -106,10 +110,29 @@ pub struct Poll<'a> {
 /// is not an error but told.
 pub fn poll(poll: &Poll<'_>) -> Result<Told> {
     let (server, app) = (poll.server, poll.app);
-    let Locked::Held(_lock) = server.lock(&paths::lock(&app.name))? else {
+    let Locked::Held(_lock) = server.lock(&paths::state(&app.name))? else {
         return Ok(Told::Elsewhere);
     };
+    let told = ask(poll);
+    if matches!(told, Ok(Told::Deployed { .. } | Told::Failed(_))) {
+        return told;
+    }
+    // Also when the remote cannot be asked, or something here is in the way of a deployment.
+    match astray::straighten(poll)? {
+        Some(straightened) => Ok(Told::Straightened(straightened, Box::new(told?))),
+        None => told,
+    }
+}
+
+/// Asks, and deploys what is new.
+fn ask(poll: &Poll<'_>) -> Result<Told> {
+    let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
+    // Somebody removed the live release: then the same commit is deployed once more.
+    let gone = match &ledger.live {
+        Some(live) => server.stat(&app.releases().join(&live.id))?.is_none(),
+        None => false,
+    };
     let conditions = conditions(server, app)?;
 
     let tip = match git::tip(&remote(app), &reference(app)) {
@@ -128,7 +151,11 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
     }
     let gate = |ledger: &Ledger, commit: &str| {
         let now = poll.clock.now();
-        stopped(gate::decide(commit, ledger, &app.limits, &conditions, now))
+        let mut ledger = ledger.clone();
+        if gone {
+            ledger.live = None;
+        }
+        stopped(gate::decide(commit, &ledger, &app.limits, &conditions, now))
     };
     if let Some(told) = gate(&ledger, &tip.to_string()) {
         return Ok(told);
@@ -318,6 +345,7 @@ fn remote(app: &App) -> Remote {
         path: app.repo.path().to_owned(),
         run_as: None,
         ssh: "/usr/bin/ssh".into(),
+        options: Vec::new(),
         idle: Duration::from_secs(60),
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn flip(
 }
 
 fn point(server: &Server, app: &App, id: &str) -> Result<()> {
-    server.switch_link(&app.current(), &Path::new("releases").join(id))
+    server.switch_link(&app.current(), &paths::release_link(id))
 }
 
 impl Flipped {
@@ -77,7 +77,7 @@ fn last_words(poll: &Poll<'_>) -> Vec<String> {
     if log.is_empty() {
         // The journal is not every account's to read (journalctl(1)).
         return vec![format!(
-            "what the app said: sudo journalctl -u {unit} -n 50"
+            "what the app said: sudo journalctl -u {unit} -n 200"
         )];
     }
     log.lines().map(str::to_owned).collect()
@@ -92,6 +92,13 @@ pub(super) enum Returned {
         why: String,
         not_brought_back: Option<String>,
     },
+}
+
+/// Points `current` to the release that is live by the ledger and restarts.
+pub(super) fn bring_back(poll: &Poll<'_>, release: &Release) -> Result<()> {
+    poll.say(&format!("going back to {}", short(&release.commit)));
+    point(poll.server, poll.app, &release.id)?;
+    go_live(poll, release)
 }
 
 /// Points `current` to a release that was live before, and goes the same way as a deployment.
@@ -113,10 +120,7 @@ fn go(poll: &Poll<'_>, release: &Release, before: Option<&Release>) -> Returned 
         Err(error) => format!("{error:#}"),
     };
     let back = match before {
-        Some(before) => {
-            poll.say(&format!("going back to {}", short(&before.commit)));
-            point(poll.server, poll.app, &before.id).and_then(|()| go_live(poll, before))
-        }
+        Some(before) => bring_back(poll, before),
         // Nothing was live before: an ill first release must not look like one.
         None => poll.server.remove_file(&poll.app.current()),
     };

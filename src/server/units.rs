@@ -28,6 +28,8 @@ pub struct UnitState {
     pub drop_ins: Vec<String>,
     /// Whether its file changed since systemd read it.
     pub needs_reload: bool,
+    /// As whom it runs, drop-ins considered; empty for root and for what is no service.
+    pub user: String,
 }
 
 impl UnitState {
@@ -43,7 +45,7 @@ impl UnitState {
     }
 }
 
-const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload";
+const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,User";
 
 impl View {
     /// Whether systemd is the running init (sd_booted(3)).
@@ -160,15 +162,23 @@ impl Server {
             .map(drop)
     }
 
-    /// Runs a poll of an app as cron would, only that it does not wait for a failed commit's next
-    /// time: the installed program, in a process of its own. It
-    /// gives up root by itself. `script` is how many seconds the deploy script may take.
+    /// Runs a poll of an app as cron would: the installed program, in a process of its own. It
+    /// gives up root by itself. `now`: it does not wait for a failed commit's next time. `script` is
+    /// how many seconds the deploy script may take.
     ///
     /// # Errors
     /// When it cannot be started or does not end.
-    pub fn run_poll(&self, program: &Path, app: &str, script: u64) -> Result<super::Outcome> {
+    pub fn run_poll(
+        &self,
+        program: &Path,
+        app: &str,
+        now: bool,
+        script: u64,
+    ) -> Result<super::Outcome> {
         Command::new(program)
-            .args(["poll", "--now", app])
+            .arg("poll")
+            .args(now.then_some("--now"))
+            .arg(app)
             .deadline(Duration::from_secs(script + 900))
             .outcome()
     }
@@ -217,6 +227,7 @@ fn parse(shown: &str) -> UnitState {
             "Result" => state.result = text,
             "NRestarts" => state.restarts = value.parse().unwrap_or(0),
             "DropInPaths" => state.drop_ins = value.split_whitespace().map(str::to_owned).collect(),
+            "User" => state.user = text,
             "NeedDaemonReload" => state.needs_reload = value == "yes",
             _ => {}
         }

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::app::{App, paths};
 use crate::record::ledger::Ledger;
+use crate::server::Kind;
 
 use super::{Changes, Finding, Look, Row, Step};
 
@@ -36,19 +37,30 @@ impl Step for FirstRelease<'_> {
                 "built, switched to, and asked for its health".to_owned(),
             ));
         };
-        let target = look.view.read_link(&self.0.current())?;
-        let id = target
-            .as_deref()
-            .and_then(|path| path.file_name())
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if id != live.id {
+        let (current, dir) = (self.0.current(), self.0.releases().join(&live.id));
+        let path = current.display();
+        if look.view.stat(&dir)?.is_none() {
+            return Ok(Finding::Absent(format!(
+                "{} is gone, deployed again",
+                dir.display()
+            )));
+        }
+        let leads = match look.view.stat(&current)?.map(|stat| stat.kind) {
+            None => None,
+            Some(Kind::Link) => look.view.read_link(&current)?,
+            Some(_) => {
+                return Ok(Finding::Broken(
+                    format!("{path} is there and is not a link"),
+                    format!(
+                        "sudo mv -T {path} {path}.was && sudo pullpray poll {}",
+                        self.0.name
+                    ),
+                ));
+            }
+        };
+        if leads.as_deref() != Some(&paths::release_link(&live.id)) {
             return Ok(Finding::Differs(
-                format!(
-                    "{} does not lead to the live release {}",
-                    self.0.current().display(),
-                    live.id
-                ),
+                format!("{path} does not lead to the live release {}", live.id),
                 None,
             ));
         }
@@ -60,13 +72,19 @@ impl Step for FirstRelease<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())?;
+        let first = Ledger::load(changes.server(), &self.0.name)?.live.is_none();
         let said = changes.server().run_poll(
             &self.0.program,
             self.0.name.as_str(),
+            first,
             self.0.limits.deploy_timeout,
         )?;
-        if !said.success() {
+        // Its exit code says how the poll ended; a `current` led back to the live release counts
+        // even if the git host could not be asked.
+        if matches!(self.check(&changes.look())?, Finding::Holds(_)) {
+            return Ok(());
+        }
+        if first {
             // An ill first release would be started again and again, and a socket without a
             // release ends in trigger-limit-hit. The next run starts them.
             for unit in [
@@ -75,23 +93,12 @@ impl Step for FirstRelease<'_> {
             ] {
                 changes.server().disable_now(&unit)?;
             }
-            bail!(
-                "pullpray poll {} {}\n{}{}",
-                self.0.name,
-                said.ended,
-                said.stdout,
-                said.stderr
-            );
         }
-        // What a poll would have printed nothing for: another one was running, or it is held.
-        if Ledger::load(changes.server(), &self.0.name)?.live.is_none() {
-            bail!(
-                "pullpray poll {} ended without a release: {}{}",
-                self.0.name,
-                said.stdout,
-                said.stderr
-            );
+        let (name, words) = (&self.0.name, said.stdout + &said.stderr);
+        if said.code == Some(0) {
+            // Another poll was running, or it is held.
+            bail!("pullpray poll {name} ended without a release: {words}");
         }
-        Ok(())
+        bail!("pullpray poll {name} {}\n{words}", said.ended);
     }
 }

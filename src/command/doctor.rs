@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::app::{App, AppName};
+use crate::app::{App, AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
 use crate::record::receipt::Receipt;
@@ -68,17 +68,21 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
     }
     let mut checks = Vec::new();
     for name in &names {
-        let app = load(server, name)?;
-        checks.extend(examine(server, &app, arguments)?);
-        if arguments.fix
-            && checks
-                .iter()
-                .any(|check| check.app == name.as_str() && check.status == Status::Fail)
-        {
-            fix(server, &app, arguments, &checks)?;
-            checks.retain(|check| check.app != name.as_str());
-            checks.extend(examine(server, &app, arguments)?);
+        let app = match load(server, name) {
+            Ok(app) => app,
+            // One app's nonsense hides nothing of the others.
+            Err(error) if server.stat(&paths::settings(name))?.is_some() => {
+                checks.push(unusable(name, &error));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let mut of = examine(server, &app, arguments)?;
+        if arguments.fix && of.iter().any(|check| check.status == Status::Fail) {
+            fix(server, &app, arguments, &of)?;
+            of = examine(server, &app, arguments)?;
         }
+        checks.extend(of);
     }
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -138,6 +142,7 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
         view: server.view(),
         receipt: &receipt,
         overwrite: arguments.overwrite,
+        offline: arguments.offline,
     };
     let steps = steps(app);
     for id in &arguments.only {
@@ -162,6 +167,19 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
             judged(app, step.as_ref(), step.check(&look))
         })
         .collect())
+}
+
+/// The settings of an app cannot be read as settings, so nothing else of it can be looked at.
+fn unusable(name: &AppName, error: &anyhow::Error) -> Check {
+    Check {
+        app: name.to_string(),
+        id: "app.settings",
+        title: "settings file".to_owned(),
+        status: Status::Fail,
+        message: format!("{error:#}"),
+        detail: None,
+        remediation: vec![format!("sudoedit {}", paths::settings(name).display())],
+    }
 }
 
 fn check(app: &App, step: &dyn Step, status: Status, message: String) -> Check {
@@ -203,6 +221,7 @@ fn judged(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
             remediation: vec![fix],
             ..say(Status::Fail, what)
         },
+        Ok(Finding::Untold(why)) => say(Status::Skip, why),
         Ok(Finding::Waits(on, why)) => say(Status::Skip, format!("waits for {on} ({why})")),
         Ok(Finding::AwaitsAccess(why)) => Check {
             remediation: vec![format!("sudo pullpray init {}", app.name)],
@@ -224,7 +243,7 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
     let mut ui = ui::open(arguments.yes);
     let failing: Vec<&Check> = checks
         .iter()
-        .filter(|check| check.app == app.name.as_str() && check.status == Status::Fail)
+        .filter(|check| check.status == Status::Fail)
         .collect();
     for check in &failing {
         ui.say(&format!(
@@ -255,6 +274,9 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
         }
         let mut changes =
             Changes::begin(server, &mut receipt, &clock, &app.name, arguments.overwrite)?;
+        if arguments.offline {
+            changes.stay_offline();
+        }
         match step::settle(step.as_ref(), &mut changes) {
             Ok(Settled::Made(_)) => ui.done(Mark::Ok, step.id(), "mended"),
             Ok(Settled::Was(_)) => {}

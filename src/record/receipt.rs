@@ -105,6 +105,7 @@ pub struct Entry {
 pub struct Receipt {
     path: PathBuf,
     entries: Vec<Entry>,
+    readable: bool,
 }
 
 impl Receipt {
@@ -116,7 +117,11 @@ impl Receipt {
         let path = paths::receipt(app);
         let text = view.read_text(&path)?.unwrap_or_default();
         let entries = parse(&text).with_context(|| format!("{} is damaged", path.display()))?;
-        Ok(Self { path, entries })
+        Ok(Self {
+            path,
+            entries,
+            readable: true,
+        })
     }
 
     /// The receipt as somebody sees it who may not read it: empty.
@@ -125,7 +130,14 @@ impl Receipt {
         Self {
             path: paths::receipt(app),
             entries: Vec::new(),
+            readable: false,
         }
+    }
+
+    /// Whether it could be read, so that what it does not say was not done.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.readable
     }
 
     /// Its lines, oldest first.

@@ -74,7 +74,36 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("gpasswd", "gpasswd", "passwd"),
 ];
 
+/// Who keeps the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeService {
+    /// One that systemd knows is enabled.
+    pub enabled: bool,
+    /// The kernel holds the clock for right, whoever set it.
+    pub synchronised: bool,
+}
+
 impl View {
+    /// Asks who keeps the clock (timedatectl(1), "show").
+    ///
+    /// # Errors
+    /// When timedatectl cannot be asked.
+    pub fn time_service(&self) -> Result<TimeService> {
+        let said = Command::new("timedatectl")
+            .args(["show", "--property=NTP", "--property=NTPSynchronized"])
+            .deadline(Duration::from_secs(20))
+            .run()?;
+        let is = |name: &str| {
+            said.stdout
+                .lines()
+                .any(|line| line == format!("{name}=yes"))
+        };
+        Ok(TimeService {
+            enabled: is("NTP"),
+            synchronised: is("NTPSynchronized"),
+        })
+    }
+
     /// Looks around, for an app that is to live in these directories and use this interpreter.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ mod write;
 
 pub use accounts::{Account, GroupEntry};
 pub use agent::{AgentKey, hand_over_key};
-pub use ask::Survey;
+pub use ask::{Survey, TimeService};
 pub use clock::{Clock, stamp};
 pub use command::{Command, Outcome};
 pub use files::{Drift, Kind, Stat, sha256};

@@ -130,6 +130,19 @@ impl View {
         Ok(keys)
     }
 
+    /// What a host says to somebody who asks for nothing, as that user.
+    ///
+    /// # Errors
+    /// When ssh cannot be started or does not end.
+    pub fn ssh_greeting(&self, alias: &str, run_as: Option<&Identity>) -> Result<String> {
+        let said = Command::new("ssh")
+            .args(["-T", "-o", "BatchMode=yes", "--", alias])
+            .run_as(run_as)
+            .deadline(Duration::from_secs(30))
+            .outcome()?;
+        Ok(format!("{}\n{}", said.stdout, said.stderr))
+    }
+
     /// Whether sudo lets that user run exactly these arguments without a password, as sudo itself
     /// says (`sudo -n -l`).
     ///

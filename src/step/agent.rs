@@ -54,10 +54,8 @@ impl Step for AgentRuns<'_> {
             ));
         }
         if !state.is_active() || !state.is_enabled() {
-            return Ok(Finding::Absent(format!(
-                "is {} and {}; enabled and started",
-                state.active, state.enabled
-            )));
+            let is = format!("{unit} is {} and {}", state.active, state.enabled);
+            return Ok(Finding::Differs(is, None));
         }
         let Some((_, wanted)) = public_key(look.view, &self.0.name)? else {
             return Ok(Finding::Waits("key.deploy", "is given the key".to_owned()));

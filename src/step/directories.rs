@@ -132,10 +132,7 @@ impl Step for Directories<'_> {
             if kind != Some(Kind::Directory) {
                 return Ok(Finding::Broken(
                     format!("{} is there and is not a directory", spec.path.display()),
-                    format!(
-                        "look at it and move it away: ls -ld {}",
-                        spec.path.display()
-                    ),
+                    format!("sudo mv -T {0} {0}.was", spec.path.display()),
                 ));
             }
             if spec.way {
@@ -197,6 +194,7 @@ impl Step for Directories<'_> {
             };
             changes.directory(&spec.path, owner, spec.mode)?;
         }
-        Ok(())
+        // From here on the app writes in them: mirror, ledger, logs, releases.
+        changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())
     }
 }

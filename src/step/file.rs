@@ -1,7 +1,7 @@
 //! A file as a step: the same for sudoers, cron, the ssh alias and units. Content from a template,
 //! owner and mode, a check before it is in place, questions to the program that reads it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use similar::TextDiff;
@@ -84,10 +84,21 @@ impl Step for FileStep<'_> {
         };
         let path = self.path.display();
         if stat.kind != Kind::File {
-            return Ok(Finding::Broken(
-                format!("{path} is not a file"),
-                format!("look at it and move it away: ls -ld {path}"),
-            ));
+            // What `systemctl mask` makes in the place of a unit (systemctl(1)).
+            let masked = stat.kind == Kind::Link
+                && look.view.read_link(&self.path)?.as_deref() == Some(Path::new("/dev/null"));
+            return Ok(if masked {
+                let unit = self.path.file_name().unwrap_or_default().to_string_lossy();
+                Finding::Broken(
+                    format!("{unit} is masked"),
+                    format!("sudo systemctl unmask {unit}"),
+                )
+            } else {
+                Finding::Broken(
+                    format!("{path} is there and is not a file"),
+                    format!("sudo mv -T {path} {path}.was"),
+                )
+            });
         }
         let Some(gid) = self.gid(look.view) else {
             return Ok(Finding::Waits(

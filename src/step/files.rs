@@ -79,7 +79,7 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
                     app.ssh_alias()
                 ),
                 format!(
-                    "ssh -vG {} 2>&1 | grep -i 'applying\\|reading'; the Include in /etc/ssh/ssh_config must stand before any Host",
+                    "ssh -vG {} 2>&1 | grep -i 'applying\\|reading'  # the Include in /etc/ssh/ssh_config must stand before any Host",
                     app.ssh_alias()
                 ),
             )));
@@ -139,10 +139,6 @@ fn unit<'a>(
                     format!("systemd has not read {unit} again since it changed"),
                     "sudo systemctl daemon-reload".to_owned(),
                 )),
-                "masked" => Some((
-                    format!("{unit} is masked"),
-                    format!("sudo systemctl unmask {unit}"),
-                )),
                 other => Some((
                     format!("systemd says of {unit}: {other}"),
                     format!("systemctl status {unit}"),
@@ -159,10 +155,10 @@ pub(super) fn sudoers(app: &App) -> FileStep<'_> {
         before: Some(Box::new(|server, bytes| {
             // visudo looks at owner and mode too, so the candidate gets them, in a place where
             // sudo does not look.
-            let candidate = Path::new(paths::RECEIPTS_DIR).join(".sudoers-candidate");
-            server.write(&candidate, bytes, 0o440, Some((0, 0)))?;
-            let complaints = server.sudoers_complaints(Some(&candidate));
-            server.remove_file(&candidate)?;
+            let candidate = Path::new(paths::SUDOERS_CANDIDATE);
+            server.write(candidate, bytes, 0o440, Some((0, 0)))?;
+            let complaints = server.sudoers_complaints(Some(candidate));
+            server.remove_file(candidate)?;
             match complaints? {
                 text if text.is_empty() => Ok(()),
                 text => Err(anyhow!("visudo refuses the new file: {text}")),
@@ -202,7 +198,8 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
                     app.user,
                     words.join(" ")
                 ),
-                "sudo visudo -c; is there `@includedir /etc/sudoers.d` in /etc/sudoers?".to_owned(),
+                "sudo visudo -c; sudo grep -n includedir /etc/sudoers  # it must include /etc/sudoers.d"
+                    .to_owned(),
             )));
         }
     }
@@ -277,8 +274,8 @@ impl Step for SettingsFile<'_> {
         };
         if stat.kind != Kind::File {
             return Ok(Finding::Broken(
-                format!("{} is not a file", path.display()),
-                format!("ls -ld {}", path.display()),
+                format!("{} is there and is not a file", path.display()),
+                format!("sudo mv -T {0} {0}.was", path.display()),
             ));
         }
         if (stat.uid, stat.gid, stat.mode) != (0, 0, 0o644) {

@@ -75,6 +75,21 @@ impl Step for PinnedHostKey<'_> {
             }
             return Ok(Finding::Holds(wanted.to_owned()));
         }
+        if look.offline {
+            return Ok(Finding::Broken(
+                match pinned.first() {
+                    Some(other) => {
+                        format!("{} is pinned, the settings say {wanted}", other.fingerprint)
+                    }
+                    None => format!("no key is pinned for {name}"),
+                },
+                format!(
+                    "sudo pullpray doctor {} --fix --only {}",
+                    self.0.name,
+                    self.id()
+                ),
+            ));
+        }
         // Asked now, so that a wrong fingerprint or an unreachable host stops before any change.
         let shown = self.shown(look)?;
         Ok(match pinned.first() {

@@ -7,16 +7,19 @@
 
 mod account;
 mod agent;
+mod audit;
 mod changes;
 mod directories;
 mod file;
 mod files;
+mod host;
 mod host_key;
 mod key;
 mod list;
 mod release;
 mod repo;
 mod requirements;
+mod rotation;
 mod service;
 mod undo;
 mod walk;
@@ -25,6 +28,7 @@ mod watch;
 pub use changes::Changes;
 pub use key::public_key;
 pub use list::list;
+pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
 pub use undo::{Undone, close_receipt, in_order_of_removal, is_shared, remove_empty_remains, undo};
 pub use walk::{Planned, Settled, look, settle};
 pub use watch::{spoken, watches};
@@ -53,6 +57,8 @@ pub enum Finding {
     AwaitsAccess(String),
     /// It could not be proven, and nothing can be done about it here.
     Unproven(String),
+    /// There is no way to find it out here; nothing speaks against it.
+    Untold(String),
     /// It holds, and somebody should look at it all the same: why, and what to do.
     Warns(String, String),
     /// It is not so, and applying the step would not help: why, and what to do.
@@ -65,7 +71,7 @@ impl Finding {
     pub fn holds(&self) -> bool {
         matches!(
             self,
-            Self::Holds(_) | Self::Kept(..) | Self::Unproven(_) | Self::Warns(..)
+            Self::Holds(_) | Self::Kept(..) | Self::Unproven(_) | Self::Untold(_) | Self::Warns(..)
         )
     }
 }
@@ -79,6 +85,8 @@ pub struct Look<'a> {
     pub receipt: &'a Receipt,
     /// Whether files that the administrator changed are to be replaced.
     pub overwrite: bool,
+    /// Whether nothing may be asked over the network.
+    pub offline: bool,
 }
 
 /// How a step shows in a plan.

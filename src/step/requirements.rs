@@ -32,7 +32,7 @@ impl Step for Requirements<'_> {
         let Some(systemd) = &survey.systemd else {
             return Ok(Finding::Broken(
                 "systemd does not run here (there is no /run/systemd/system), and it is what keeps the app and the agent running".to_owned(),
-                "run pullpray on a server, or in a container that boots systemd".to_owned(),
+                "ps -p 1  # run pullpray on a server, or in a container that boots systemd".to_owned(),
             ));
         };
         if let Some(dir) = survey.read_only.first() {
@@ -85,11 +85,12 @@ impl Step for Address<'_> {
                 format!("something else listens on {} already", self.0.bind),
                 match self.0.bind.port() {
                     Some(port) => format!(
-                        "who it is: sudo ss -ltnp 'sport = :{port}'; a free one: --bind {free}"
+                        "sudo ss -ltnp 'sport = :{port}'  # who it is; a free one: sudo pullpray init {} --bind {free}",
+                        self.0.name
                     ),
                     None => format!(
-                        "who it is: sudo ss -lxp | grep {0}; or another path: --bind",
-                        self.0.bind
+                        "sudo ss -lxp | grep {}  # who it is; another path: sudo pullpray init {} --bind PATH",
+                        self.0.bind, self.0.name
                     ),
                 },
             ));

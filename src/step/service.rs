@@ -56,7 +56,7 @@ impl Step for Units<'_> {
                 "app.release",
                 "enabled and started once there is a release".to_owned(),
             ),
-            Some(why) => Finding::Absent(format!("{why}; enabled and started")),
+            Some(why) => Finding::Differs(why, None),
             None => Finding::Holds("enabled and active".to_owned()),
         })
     }
@@ -92,7 +92,7 @@ impl Step for Healthy<'_> {
         }
         let question = format!("GET {} on {}", app.health_path, app.bind);
         let unit = paths::service_unit(&app.name);
-        let log = format!("sudo journalctl -u {unit} -n 50");
+        let log = format!("sudo journalctl -u {unit} -n 200");
         Ok(
             match look.view.http_get(
                 &app.bind,

@@ -34,6 +34,11 @@ pub fn undo(
 ) -> Result<Undone> {
     let gone = |what: &str| Ok(Undone::Gone(what.to_owned()));
     let stays = |why: String| Ok(Undone::Stays(why));
+    if let Change::File { path, .. } | Change::Line { path, .. } = change
+        && parent_is_there(server, path)?
+    {
+        server.remove_leftover(path)?;
+    }
     match change {
         Change::File { path, before, .. } => undo_file(server, receipt, path, before, purge),
         Change::Line { path, line } => {
@@ -119,6 +124,13 @@ fn owns_data(server: &Server, receipt: &Receipt) -> Result<bool> {
     Ok(false)
 }
 
+fn parent_is_there(server: &Server, path: &Path) -> Result<bool> {
+    match path.parent() {
+        Some(dir) => Ok(server.stat(dir)?.is_some()),
+        None => Ok(false),
+    }
+}
+
 fn undo_file(
     server: &Server,
     receipt: &Receipt,
@@ -182,9 +194,7 @@ fn undo_release(
         server.empty_tree(tree)?;
     }
     server.remove_tree(&paths::mirror(app))?;
-    for file in [paths::ledger(app), paths::lock(app)] {
-        server.remove_file(&file)?;
-    }
+    server.remove_file(&paths::ledger(app))?;
     // Caches that the deploy script's tools left in their home.
     if ours(&state) {
         server.empty_tree(&state)?;
@@ -287,6 +297,11 @@ pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
 /// # Errors
 /// When they cannot be removed.
 pub fn remove_empty_remains(server: &Server) -> Result<()> {
+    if server.stat(Path::new(paths::RECEIPTS_DIR))?.is_some() {
+        let candidate = Path::new(paths::SUDOERS_CANDIDATE);
+        server.remove_leftover(candidate)?;
+        server.remove_file(candidate)?;
+    }
     for dir in [paths::RECEIPTS_DIR, paths::STATE_DIR] {
         if !server.remove_empty_dir(Path::new(dir))? {
             break;

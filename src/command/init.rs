@@ -11,16 +11,17 @@ use crate::exit::Exit;
 use crate::record::receipt::Receipt;
 use crate::server::{Clock, Server, effective_uid};
 use crate::step::{self, Finding, Look, Planned};
-use crate::ui::{self, Mark, Ui};
+use crate::ui::{self, Mark, Ui, for_terminal};
 
 use super::making::Making;
 use super::plan::{show, show_files, stop_if_broken, tell_kept};
 use super::{questions, usage};
 
 pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
-    if effective_uid() != 0 {
+    let root = effective_uid() == 0;
+    if !root && !arguments.dry_run {
         return Err(usage(
-            "init makes accounts, units and files of root's, so it needs root\nhint: sudo pullpray init",
+            "init makes accounts, units and files of root's, so it needs root\nhint: sudo pullpray init, or, only to see what it would do: pullpray init --dry-run",
         ));
     }
     let mut ui = ui::open(arguments.yes);
@@ -46,12 +47,17 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
         let app = answers
             .parse(&facts, limits.clone())
             .map_err(|problems| missing(server, &answers, &problems, interactive))?;
-        let receipt = Receipt::load(server, &app.name)?;
+        let receipt = if root {
+            Receipt::load(server, &app.name)?
+        } else {
+            Receipt::unreadable(&app.name)
+        };
         let steps = step::list(&app);
         let look = Look {
             view: server.view(),
             receipt: &receipt,
             overwrite: arguments.overwrite,
+            offline: false,
         };
         ui.begin("looking at this server");
         let plan = step::look(&steps, &look);
@@ -80,11 +86,10 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
             ),
         );
         show(ui.as_mut(), &plan);
-        stop_if_broken(&plan)?;
         if arguments.dry_run {
-            show_files(ui.as_mut(), &plan, &look)?;
-            return Ok(Exit::Failed);
+            return dry_run(ui.as_mut(), &plan, &look, root);
         }
+        stop_if_broken(&plan)?;
         if interactive {
             match go_on(ui.as_mut(), &plan, &look)? {
                 Choice::Go => {}
@@ -114,6 +119,28 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
     }
 }
 
+/// Every file that would be written; what cannot be looked at without root is named and not guessed.
+fn dry_run(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &Look<'_>, root: bool) -> Result<Exit> {
+    let unseen = show_files(ui, plan, look);
+    if root {
+        stop_if_broken(plan)?;
+    }
+    if !root && !unseen.is_empty() {
+        ui.say("");
+        for (id, why) in &unseen {
+            ui.warn(&format!("{id}: {}", for_terminal(why)));
+        }
+        ui.say("The rest can be seen as root: sudo pullpray init --dry-run");
+    }
+    let changes = plan.iter().any(|planned| {
+        planned
+            .finding
+            .as_ref()
+            .is_ok_and(|finding| !finding.holds())
+    });
+    Ok(if changes { Exit::Failed } else { Exit::Waiting })
+}
+
 /// What the person said to the plan.
 enum Choice {
     Go,
@@ -126,7 +153,7 @@ fn go_on(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &Look<'_>) -> Result<Choic
     Ok(match ui.choose("Go on?", &options, 0)? {
         0 => Choice::Go,
         1 => {
-            show_files(ui, plan, look)?;
+            show_files(ui, plan, look);
             if ui.confirm("Go on?", true)? {
                 Choice::Go
             } else {

@@ -17,7 +17,12 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
                     ('+', "waits until the git host knows the key".to_owned())
                 }
                 Ok(Finding::Kept(what, _)) => ('=', what.clone()),
-                Ok(Finding::Holds(_) | Finding::Unproven(_) | Finding::Warns(..)) => return None,
+                Ok(
+                    Finding::Holds(_)
+                    | Finding::Unproven(_)
+                    | Finding::Untold(_)
+                    | Finding::Warns(..),
+                ) => return None,
                 Ok(Finding::Broken(..)) | Err(_) => return None,
             };
             Some(PlanRow {
@@ -60,16 +65,31 @@ pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
     bail!("{text}")
 }
 
-pub(super) fn show_files(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &Look<'_>) -> Result<()> {
+/// Shows every file that would be written as a diff; gives the steps that could not be looked at,
+/// and why.
+pub(super) fn show_files(
+    ui: &mut dyn Ui,
+    plan: &[Planned<'_>],
+    look: &Look<'_>,
+) -> Vec<(&'static str, String)> {
+    let mut unseen = Vec::new();
     for planned in plan {
-        if planned.finding.as_ref().is_ok_and(Finding::holds) {
-            continue;
+        let id = planned.step.id();
+        match &planned.finding {
+            Ok(finding) if finding.holds() => continue,
+            Ok(_) => {}
+            Err(error) => {
+                unseen.push((id, format!("{error:#}")));
+                continue;
+            }
         }
-        if let Some((path, diff)) = planned.step.preview(look)? {
-            ui.diff(&path.display().to_string(), &diff);
+        match planned.step.preview(look) {
+            Ok(Some((path, diff))) => ui.diff(&path.display().to_string(), &diff),
+            Ok(None) => {}
+            Err(error) => unseen.push((id, format!("{error:#}"))),
         }
     }
-    Ok(())
+    unseen
 }
 
 pub(super) fn tell_kept(ui: &mut dyn Ui, plan: &[Planned<'_>]) {

@@ -121,7 +121,7 @@ fn take_away(
 ) -> Result<Exit> {
     // No poll may be at work, or begin, while its directories go.
     let _lock = match server.stat(&paths::state(name))? {
-        Some(_) => match server.lock(&paths::lock(name))? {
+        Some(_) => match server.lock(&paths::state(name))? {
             Locked::Held(lock) => Some(lock),
             Locked::Elsewhere => bail!(
                 "a poll of {name} is at work\nhint: wait for it, then: sudo pullpray remove {name}"

@@ -1,0 +1,356 @@
+//! What somebody breaks, doctor finds, names, and mends or says how.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::lab::{Access, Lab, Release, TOUCHED, Todo, WebServer};
+use crate::sabotages::{ACCOUNTS_AND_FILES, KEYS_AND_SSH, TREE_AND_SETTINGS, UNITS};
+
+/// One thing that is broken.
+pub struct Sabotage {
+    /// What somebody does, as root.
+    pub harm: &'static str,
+    /// The checks that fail, and no others; `warn:` and `error:` before those that only do that.
+    pub finds: &'static str,
+    pub then: Then,
+}
+
+pub enum Then {
+    /// `doctor --fix --yes` mends it.
+    Fixed,
+    /// The same, once the git host may be asked.
+    FixedOnline,
+    /// doctor says this, and the command that it names mends it.
+    Remedy(&'static str),
+    /// doctor says this, and leaves the rest to somebody who undoes it.
+    Says(&'static str, &'static str),
+}
+
+/// What `doctor --json` printed, proven to be of the form that its schema describes.
+struct Report(Value);
+
+impl Report {
+    fn parse(text: &str) -> Result<Self> {
+        let schema = serde_json::from_str(include_str!("../project/doctor.schema.json"))?;
+        let report = serde_json::from_str(text).with_context(|| format!("not JSON: {text}"))?;
+        conforms(&schema, &report, "report")?;
+        Ok(Self(report))
+    }
+
+    fn checks(&self) -> impl Iterator<Item = &Value> {
+        self.0["checks"].as_array().into_iter().flatten()
+    }
+
+    /// What is not as it should be, as a table says it.
+    fn found(&self) -> BTreeSet<String> {
+        self.checks()
+            .filter_map(|check| match (word(check, "status"), word(check, "id")) {
+                ("ok" | "skip", _) => None,
+                ("fail", id) => Some(id.to_owned()),
+                (status, id) => Some(format!("{status}:{id}")),
+            })
+            .collect()
+    }
+
+    /// What is said of it.
+    fn words(&self) -> String {
+        let bad = |check: &&Value| !matches!(word(check, "status"), "ok" | "skip");
+        let say = |check| format!("{}: {}", word(check, "id"), word(check, "message"));
+        self.checks()
+            .filter(bad)
+            .map(say)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// The command that mends what these words say.
+    fn remedy(&self, words: &str) -> Result<&str> {
+        self.checks()
+            .find(|check| word(check, "message").contains(words))
+            .and_then(|check| check["remediation"][0].as_str())
+            .with_context(|| format!("nothing says {words:?} and what to do: {:#}", self.0))
+    }
+}
+
+fn word<'a>(check: &'a Value, field: &str) -> &'a str {
+    check[field].as_str().unwrap_or_default()
+}
+
+/// As much of JSON Schema as doctor.schema.json uses.
+fn conforms(schema: &Value, value: &Value, at: &str) -> Result<()> {
+    if let Some(only) = schema.get("const") {
+        ensure!(value == only, "{at} is {value}, not {only}");
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        ensure!(words.contains(value), "{at} is {value}, none of {words:?}");
+    }
+    let is = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    match schema.get("type") {
+        None => {}
+        Some(Value::Array(kinds)) => ensure!(kinds.contains(&is.into()), "{at} is a {is}"),
+        Some(kind) => ensure!(kind == is, "{at} is a {is}, not a {kind}"),
+    }
+    for (name, part) in value.as_object().into_iter().flatten() {
+        let Some(known) = schema["properties"].get(name) else {
+            bail!("{at} has a field {name}, which the schema does not know");
+        };
+        conforms(known, part, &format!("{at}.{name}"))?;
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        let name = name.as_str().context("a field's name")?;
+        ensure!(value.get(name).is_some(), "{at} has no field {name}");
+    }
+    for (number, part) in value.as_array().into_iter().flatten().enumerate() {
+        conforms(&schema["items"], part, &format!("{at}[{number}]"))?;
+    }
+    Ok(())
+}
+
+fn doctor(web: &WebServer, more: &str) -> Result<Report> {
+    let heard = web.run(&format!("pullpray doctor todo --json {more}"))?;
+    let report = Report::parse(&heard.stdout).with_context(|| format!("{}", *heard))?;
+    let found = report.found();
+    let status = match () {
+        () if found.iter().any(|id| !id.contains(':')) => 1,
+        () if found.iter().any(|id| id.starts_with("error:")) => 3,
+        () => 0,
+    };
+    ensure!(heard.status == status, "{found:?} and {}", heard.status);
+    Ok(report)
+}
+
+/// Files as they were, but for what pullpray and the accounts' tools write down of their work.
+fn same_files(web: &WebServer, whole: &[String]) -> Result<()> {
+    const WORK: [&str; 7] = [
+        "/var/lib/pullpray/receipts",
+        "/var/lib/pullpray/todo/log/",
+        "/var/lib/pullpray/todo/ledger.json",
+        "/etc/group",
+        "/etc/gshadow",
+        "/etc/passwd",
+        "/etc/shadow",
+    ];
+    let remembered = |line: &&String| {
+        !WORK.iter().any(|path| line.starts_with(path)) && !line.contains("__pycache__")
+    };
+    let now = web.listing(TOUCHED)?;
+    let differs: Vec<_> = now
+        .iter()
+        .filter(|line| !whole.contains(line))
+        .chain(whole.iter().filter(|line| !now.contains(line)))
+        .filter(remembered)
+        .collect();
+    ensure!(differs.is_empty(), "files are not as before: {differs:#?}");
+    Ok(())
+}
+
+fn befalls(web: &WebServer, whole: &[String], sabotage: &Sabotage) -> Result<()> {
+    web.run(&format!("set -e; {}", sabotage.harm))?.ok()?;
+    let report = doctor(web, "--offline")?;
+    let expected: BTreeSet<String> = sabotage
+        .finds
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    ensure!(
+        report.found() == expected,
+        "found {:?}, not {expected:?}\n{}",
+        report.found(),
+        report.words()
+    );
+    let fix = "pullpray doctor todo --fix --yes --offline --strict";
+    match sabotage.then {
+        Then::Fixed => {
+            web.run(fix)?.ok()?;
+        }
+        Then::FixedOnline => {
+            web.run(fix)?.exits(1)?;
+            web.run("pullpray doctor todo --fix --yes --strict")?.ok()?;
+        }
+        Then::Remedy(words) => {
+            let remedy = report.remedy(words)?;
+            web.run(fix)?.exits(1)?.says(words)?.says(remedy)?;
+            web.run(remedy)?.ok()?;
+            web.run("pullpray doctor todo --offline --strict")?.ok()?;
+        }
+        Then::Says(words, undo) => {
+            let heard = web.run(fix)?;
+            ensure!(heard.status != 0, "{}", *heard);
+            heard.says(words)?;
+            web.run(&format!("set -e; {undo}"))?.ok()?;
+            // What undoing alone does not bring back.
+            web.run(fix)?.ok()?;
+        }
+    }
+    same_files(web, whole)
+}
+
+fn befall(name: &str, sabotages: &[Sabotage]) -> Result<()> {
+    let lab = Lab::new(name)?;
+    let Todo {
+        host: _host, web, ..
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let whole = web.listing(TOUCHED)?;
+    for sabotage in sabotages {
+        befalls(&web, &whole, sabotage).with_context(|| sabotage.harm)?;
+    }
+    let report = doctor(&web, "")?;
+    ensure!(report.found().is_empty(), "{:#?}", report.found());
+    ensure!(web.page("/")?.shows("version one"));
+    Ok(())
+}
+
+#[test]
+fn broken_accounts_and_files_are_found_and_mended() -> Result<()> {
+    befall("files", ACCOUNTS_AND_FILES)
+}
+
+#[test]
+fn broken_keys_and_ssh_are_found_and_mended() -> Result<()> {
+    befall("keys", KEYS_AND_SSH)
+}
+
+#[test]
+fn broken_units_are_found_and_mended() -> Result<()> {
+    befall("units", UNITS)
+}
+
+#[test]
+fn a_broken_tree_and_settings_are_found_and_mended() -> Result<()> {
+    befall("tree", TREE_AND_SETTINGS)
+}
+
+/// One check alone.
+fn finds(web: &WebServer, id: &str, words: &str) -> Result<()> {
+    let report = doctor(web, &format!("--only {}", id.trim_start_matches("error:")))?;
+    ensure!(report.found() == [id.to_owned()].into(), "{:#}", report.0);
+    let said = report.checks().any(|check| {
+        word(check, "message").contains(words)
+            || check["remediation"][0]
+                .as_str()
+                .is_some_and(|r| r.contains(words))
+    });
+    ensure!(said, "{words}: {:#}", report.0);
+    Ok(())
+}
+
+#[test]
+fn what_only_the_git_host_knows_is_found_too() -> Result<()> {
+    let lab = Lab::new("asked")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    let key = web.deploy_key("todo")?;
+    ensure!(doctor(&web, "")?.found().is_empty());
+
+    host.forget_keys()?;
+    finds(&web, "repo.access", "does not let the deploy key in")?;
+    host.allow_key(&repo, &key, Access::ReadWrite)?;
+    finds(&web, "repo.read_only", "may write to acme/todo")?;
+    web.run("pullpray doctor todo --fix --yes --only repo.read_only")?
+        .exits(1)?
+        .says("added again without write access")?;
+    host.forget_keys()?;
+    host.allow_key(&repo, &key, Access::ReadOnly)?;
+
+    host.stop_sshd()?;
+    for id in ["repo.access", "repo.read_only", "ssh.host_key_shown"] {
+        finds(&web, &format!("error:{id}"), "githost")?;
+    }
+    web.run("pullpray doctor todo --offline --strict")?.ok()?;
+    host.start_sshd()?;
+
+    web.run("rm /etc/ssh-agent-service/known_hosts")?.ok()?;
+    let report = doctor(&web, "")?;
+    ensure!(report.found().contains("ssh.host_key"), "{:#}", report.0);
+    web.run("pullpray doctor todo --fix --yes --strict")?.ok()?;
+
+    host.change_host_key()?;
+    finds(&web, "ssh.host_key_shown", "its key was changed")?;
+    let new = host.fingerprint()?;
+    finds(&web, "ssh.host_key_shown", &format!("--host-key {new}"))?;
+    web.run("pullpray doctor todo --fix --yes")?.exits(1)?;
+    ensure!(
+        !doctor(&web, "")?.found().is_empty(),
+        "never accepted unasked"
+    );
+    web.run(&format!("pullpray init todo --yes --host-key {new}"))?
+        .ok()?;
+    ensure!(doctor(&web, "")?.found().is_empty());
+    Ok(())
+}
+
+#[test]
+fn doctor_says_only_what_it_may_see_and_keeps_what_is_the_administrators() -> Result<()> {
+    let lab = Lab::new("sees")?;
+    let Todo {
+        host: _host, web, ..
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let hidden = [
+        "error:key.deploy failed to read /etc/ssh-agent-service/deploy-keys/todo_ed25519",
+        "error:sudo.rule failed to read /etc/sudoers.d/pullpray-todo",
+    ];
+    for (user, finds) in [("gunicorn", &hidden[..])] {
+        let heard = web.run_as(user, "pullpray doctor todo --json")?.exits(3)?;
+        let report = Report::parse(&heard.stdout)?;
+        let ids: BTreeSet<String> = finds
+            .iter()
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect();
+        ensure!(report.found() == ids, "{user}: {heard}");
+        for line in finds {
+            heard.says(line.split_once(' ').context("words")?.1)?;
+        }
+    }
+    let heard = web
+        .run_as("nobody", "pullpray doctor todo --offline")?
+        .exits(3)?;
+    for id in [
+        "key.deploy",
+        "agent.key",
+        "sudo.rule",
+        "app.release",
+        "poll.recent",
+    ] {
+        heard.says(&format!("error {id} "))?;
+    }
+    web.run_as("gunicorn", "pullpray doctor todo --fix --yes")?
+        .exits(2)?
+        .says("only root can mend")?;
+    web.run("pullpray doctor todo --only nonsense")?
+        .exits(2)?
+        .says("there is no check nonsense")?;
+
+    // Looking changes nothing, not even once everything was looked at.
+    web.changes_nothing("pullpray doctor todo --strict")?.ok()?;
+
+    let (cron, script) = (
+        "/etc/cron.d/pullpray-todo",
+        "/opt/git_pollers/todo/deploy.sh",
+    );
+    for path in [cron, script] {
+        web.run(&format!("echo '# by ann' >>{path}"))?.ok()?;
+    }
+    web.changes_nothing("pullpray doctor todo --fix --yes --strict")?
+        .ok()?
+        .says("changed by somebody, and kept so")?
+        .says("# by ann")?;
+    ensure!(doctor(&web, "--offline")?.found().is_empty());
+    web.run("pullpray doctor todo --fix --yes --overwrite --strict")?
+        .ok()?;
+    ensure!(!web.read(cron)?.contains("by ann"));
+    ensure!(web.read(script)?.contains("by ann"), "theirs for good");
+
+    // Sick, and of another opinion than the file: the app's own words.
+    web.run("sed -i 's/^health_host.*/health_host = \"evil.example\"/' /etc/pullpray/todo.toml")?
+        .ok()?;
+    finds(&web, "app.healthy", "ALLOWED_HOSTS")?;
+    Ok(())
+}

@@ -100,8 +100,8 @@ fn what_is_ill_once_started_is_taken_back() -> Result<()> {
     ensure!(web.page("/")?.shows("version one"));
     poll.says("not healthy")?
         .says("is still live")?
-        .says("  | what the app said: sudo journalctl -u gunicorn.todo.service -n 50")?;
-    web.run("journalctl -u gunicorn.todo.service -n 50")?
+        .says("  | what the app said: sudo journalctl -u gunicorn.todo.service -n 200")?;
+    web.run("journalctl -u gunicorn.todo.service -n 200")?
         .ok()?
         .says("RuntimeError: only at the start")?;
 

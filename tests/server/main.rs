@@ -8,8 +8,11 @@
 mod again;
 mod attack;
 mod deploying;
+mod doctor;
 mod fixture;
 mod interrupted;
+mod key;
+mod killed;
 #[expect(
     dead_code,
     unused_imports,
@@ -19,5 +22,8 @@ mod lab;
 mod live;
 mod refusals;
 mod rights;
+mod sabotage;
+mod sabotages;
+mod there_and_back;
 mod unfit;
 mod wizard;

@@ -133,8 +133,11 @@ impl Server {
 
     /// A session on a terminal inside, 80 columns wide, to be driven key by key.
     pub fn terminal(&self, command: &str) -> Result<Terminal> {
-        let mut shell = Command::new(TOOL);
+        // Whoever started the tests in the background has SIGINT ignored, and so would everything
+        // below: Ctrl-C would do nothing.
+        let mut shell = Command::new("env");
         shell
+            .args(["--default-signal", TOOL])
             .args(["shell", &self.id, "bash", "-c", command])
             .env("TERM", "xterm-256color");
         Terminal::open(shell, &format!("{}: {command}", self.hostname))

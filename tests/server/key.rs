@@ -1,0 +1,141 @@
+//! The deploy key, shown and rotated; wherever that is interrupted, one of the two keys works.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Access, GitHost, Lab, Release, Repository, Todo, WebServer};
+
+const KEYS: &str = "/etc/ssh-agent-service/deploy-keys/todo_ed25519";
+const ROTATE: &str = "pullpray key todo --rotate";
+
+/// The git host knows this key and no other.
+fn only(host: &GitHost, repo: &Repository, key: &str) -> Result<()> {
+    host.forget_keys()?;
+    host.allow_key(repo, key, Access::ReadOnly)
+}
+
+/// A push goes live, now and once the agent was started anew, as after a boot.
+fn works(repo: &Repository, web: &WebServer, version: &str) -> Result<()> {
+    repo.push(version)?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    web.run("systemctl restart ssh-agent.todo.service && pullpray poll todo -v")?
+        .ok()?
+        .says("nothing new")?;
+    Ok(())
+}
+
+#[test]
+fn a_key_is_shown_and_rotated() -> Result<()> {
+    let lab = Lab::new("rotate")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    let old = web.deploy_key("todo")?;
+    for user in ["root", "nobody"] {
+        web.run_as(user, "pullpray key todo")?
+            .ok()?
+            .says(&format!("{}\nfingerprint  SHA256:", old.trim()))?
+            .says("acme/todo on githost, for reading only")?;
+    }
+    web.run_as("gunicorn", ROTATE)?
+        .exits(2)?
+        .says("sudo pullpray key todo --rotate")?;
+    web.run("pullpray key nothing")?
+        .exits(2)?
+        .says("there is no app nothing")?;
+    web.run("pullpray key todo --wait 5s")?.exits(2)?;
+
+    // The old key opens the repository and must not be taken for the next one.
+    web.run(ROTATE)?
+        .exits(3)?
+        .says("not given yet; githost says: ")?
+        .says("go on with: sudo pullpray key todo --rotate")?;
+    let next = web.read(&format!("{KEYS}.next.pub"))?;
+    ensure!(next != old && next.starts_with("ssh-ed25519 "), "{next}");
+    web.run(ROTATE)?.exits(3)?.says(next.trim())?;
+    web.run("pullpray doctor todo")?
+        .ok()?
+        .says("the next key waits to take its place")?;
+    works(&repo, &web, "version two")?;
+
+    host.allow_key(&repo, &next, Access::ReadWrite)?;
+    web.run(ROTATE)?
+        .exits(1)?
+        .says("the next key may write to acme/todo")?
+        .says("without write access")?;
+    ensure!(web.deploy_key("todo")? == old, "the old one stays in use");
+
+    only(&host, &repo, &old)?;
+    host.allow_key(&repo, &next, Access::ReadOnly)?;
+    web.run(ROTATE)?
+        .ok()?
+        .says("writing is refused")?
+        .says("Take it out at githost too")?;
+    ensure!(web.deploy_key("todo")? == next);
+    only(&host, &repo, &next)?;
+    works(&repo, &web, "version three")?;
+    web.run(&format!("ls {KEYS}.next*"))?.exits(2)?;
+    web.run("pullpray doctor todo --strict")?.ok()?;
+    web.run("pullpray remove todo --yes --purge")?.ok()?;
+    web.run(&format!("ls {KEYS}*"))?.exits(2)?;
+    Ok(())
+}
+
+#[test]
+fn a_person_adds_the_next_key_while_it_waits() -> Result<()> {
+    let lab = Lab::new("next")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    let mut person = web.terminal(&format!("{ROTATE}; echo ended with $?"))?;
+    person.sees("waiting for access")?;
+    person.presses(crate::lab::key::CTRL_C)?;
+    person.sees("Interrupted. What was made so far stays; go on with: sudo pullpray key")?;
+    person.sees("ended with 130")?;
+    let mut person = web.terminal(&format!("{ROTATE}; echo ended with $?"))?;
+    person.sees("waiting for access")?;
+    let next = web.read(&format!("{KEYS}.next.pub"))?;
+    host.allow_key(&repo, &next, Access::ReadOnly)?;
+    person.sees("Take it out at githost too")?;
+    person.sees("ended with 0")?;
+    ensure!(web.deploy_key("todo")? == next);
+    Ok(())
+}
+
+/// What a power cut leaves after each of the renames that make a rotation.
+#[test]
+fn interrupted_anywhere_one_of_the_two_works() -> Result<()> {
+    let lab = Lab::new("halves")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    let mut old = web.deploy_key("todo")?;
+    let half_switched = format!("mv {KEYS}.next {KEYS}");
+    let public_too = format!("mv {KEYS}.next {KEYS}; cp {KEYS}.next.pub {KEYS}.pub");
+    let no_public = format!("rm {KEYS}.next.pub");
+    let fix = "pullpray doctor todo --fix --yes";
+    for (number, (state, opens, finish)) in [
+        ("true", "old", ROTATE),
+        ("true", "new", ROTATE),
+        (no_public.as_str(), "old", ROTATE),
+        (half_switched.as_str(), "new", fix),
+        (half_switched.as_str(), "new", ROTATE),
+        (public_too.as_str(), "new", fix),
+        (public_too.as_str(), "new", ROTATE),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        only(&host, &repo, &old)?;
+        web.run(ROTATE)?.exits(3)?;
+        let next = web.read(&format!("{KEYS}.next.pub"))?;
+        web.run(&format!(
+            "set -e; {state}; systemctl restart ssh-agent.todo"
+        ))?
+        .ok()?;
+        only(&host, &repo, if opens == "old" { &old } else { &next })?;
+        works(&repo, &web, &format!("version for {number}"))?;
+
+        only(&host, &repo, &next)?;
+        web.run(finish)?.ok()?;
+        ensure!(web.deploy_key("todo")? == next, "{number}");
+        works(&repo, &web, &format!("version after {number}"))?;
+        web.run("pullpray doctor todo --strict")?.ok()?;
+        web.run(&format!("ls {KEYS}.next*"))?.exits(2)?;
+        old = next;
+    }
+    Ok(())
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{Answers, AppName, Limits, Problem, RepoUrl, Settings};
+use crate::app::{Answers, App, AppName, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::exit::Exit;
 use crate::record::receipt::Receipt;
@@ -43,6 +43,8 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
         questions::ask(ui.as_mut(), server, &mut answers, &facts, &saved)?;
     }
     let clock = Clock::system();
+    let mut overwrite = arguments.overwrite;
+    let mut asked = false;
     loop {
         let app = answers
             .parse(&facts, limits.clone())
@@ -56,35 +58,22 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
         let look = Look {
             view: server.view(),
             receipt: &receipt,
-            overwrite: arguments.overwrite,
+            overwrite,
             offline: false,
         };
         ui.begin("looking at this server");
         let plan = step::look(&steps, &look);
         ui.update("");
-        if plan
-            .iter()
-            .all(|planned| planned.finding.as_ref().is_ok_and(Finding::holds))
-        {
-            ui.done(
-                Mark::Ok,
-                "nothing to change",
-                &format!("all {} steps of {} hold", plan.len(), app.name),
-            );
-            tell_kept(ui.as_mut(), &plan);
+        let holds = tell_looked(ui.as_mut(), &plan, &app);
+        let may_ask = interactive && !arguments.dry_run && !asked;
+        asked = true;
+        if asks_to_replace(ui.as_mut(), &plan, may_ask)? {
+            overwrite = true;
+            continue;
+        }
+        if holds {
             return Ok(Exit::Done);
         }
-        ui.done(
-            Mark::Ok,
-            "looked at this server",
-            &format!(
-                "{} of {} steps are to be made",
-                plan.iter()
-                    .filter(|p| !p.finding.as_ref().is_ok_and(Finding::holds))
-                    .count(),
-                plan.len()
-            ),
-        );
         show(ui.as_mut(), &plan);
         if arguments.dry_run {
             return dry_run(ui.as_mut(), &plan, &look, root);
@@ -110,13 +99,44 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
             ui: ui.as_mut(),
             clock: &clock,
             receipt,
-            overwrite: arguments.overwrite,
+            overwrite,
             interactive,
             wait: arguments.wait.or((!interactive).then_some(Duration::ZERO)),
             told: BTreeSet::new(),
         };
         return making.all(app);
     }
+}
+
+/// Tells how much is to be done; whether nothing is.
+fn tell_looked(ui: &mut dyn Ui, plan: &[Planned<'_>], app: &App) -> bool {
+    let holds = |planned: &&Planned<'_>| planned.finding.as_ref().is_ok_and(Finding::holds);
+    let missing = plan.len() - plan.iter().filter(holds).count();
+    let (title, detail) = if missing == 0 {
+        (
+            "nothing to change",
+            format!("all {} steps of {} hold", plan.len(), app.name),
+        )
+    } else {
+        (
+            "looked at this server",
+            format!("{missing} of {} steps are to be made", plan.len()),
+        )
+    };
+    ui.done(Mark::Ok, title, &detail);
+    missing == 0
+}
+
+/// Shows what somebody changed; whether the person wants it replaced.
+fn asks_to_replace(ui: &mut dyn Ui, plan: &[Planned<'_>], may_ask: bool) -> Result<bool> {
+    if !tell_kept(ui, plan) || !may_ask {
+        return Ok(false);
+    }
+    let options = [
+        "keep them as they are",
+        "replace them by what pullpray would write; backups are kept",
+    ];
+    Ok(ui.choose("Somebody changed these files", &options, 0)? == 1)
 }
 
 /// Every file that would be written; what cannot be looked at without root is named and not guessed.

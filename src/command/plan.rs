@@ -92,13 +92,16 @@ pub(super) fn show_files(
     unseen
 }
 
-pub(super) fn tell_kept(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
+/// Shows what somebody changed and what is kept so; whether there is any.
+pub(super) fn tell_kept(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> bool {
+    let mut any = false;
     for planned in plan {
-        if let Ok(Finding::Kept(what, _)) = &planned.finding {
-            ui.note(&format!(
-                "{}: {what}; --overwrite replaces it",
-                planned.step.row().what
-            ));
+        if let Ok(Finding::Kept(what, diff)) = &planned.finding {
+            any = true;
+            let path = planned.step.row().what;
+            ui.note(&format!("{path}: {what}; --overwrite replaces it"));
+            ui.diff(&path, diff);
         }
     }
+    any
 }

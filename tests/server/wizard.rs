@@ -192,3 +192,38 @@ fn ctrl_c_while_waiting_says_how_to_go_on() -> Result<()> {
     ensure!(web.page("/")?.shows("version one"));
     Ok(())
 }
+
+#[test]
+fn files_that_somebody_changed_are_shown_and_replaced_only_if_wanted() -> Result<()> {
+    let lab = Lab::new("theirs")?;
+    let Todo {
+        host: _host, web, ..
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let cron = "/etc/cron.d/pullpray-todo";
+    web.run(&format!(
+        "echo '# by ann' >>{cron}; rm /etc/ssh/ssh_config.d/pullpray-todo.conf"
+    ))?
+    .ok()?;
+    let mut person = web.terminal("pullpray init todo")?;
+    person.sees("-# by ann")?;
+    person.reads("Somebody changed these files")?;
+    person.presses(key::ENTER)?;
+    person.reads("Go on? arrow keys, then Enter")?;
+    person.presses(key::ENTER)?;
+    person.reads("todo is live at")?;
+    ensure!(person.ends()?.0 == 0);
+    ensure!(web.read(cron)?.ends_with("# by ann\n"), "kept");
+
+    let mut person = web.terminal("pullpray init todo")?;
+    person.reads("Somebody changed these files")?;
+    person.presses(&[key::DOWN, key::ENTER].concat())?;
+    person.reads("Go on? arrow keys, then Enter")?;
+    person.presses(key::ENTER)?;
+    person.reads("todo is live at")?;
+    ensure!(person.ends()?.0 == 0);
+    ensure!(!web.read(cron)?.contains("by ann"), "replaced");
+    web.run("cat /var/lib/pullpray/receipts/todo.replaced/*cron*")?
+        .ok()?
+        .says("# by ann")?;
+    Ok(())
+}

@@ -46,26 +46,61 @@ fn agent_socket(app: &App) -> String {
 fn shared(app: &App) -> String {
     text(&app.shared())
 }
+fn trial_socket(app: &App) -> String {
+    text(&paths::trial_socket(&app.name))
+}
+fn trial_runtime(app: &App) -> String {
+    paths::trial_runtime(&app.name)
+}
 fn current(app: &App) -> String {
     text(&app.current())
 }
 
-/// The arguments of systemctl that the sudoers drop-in permits: what is rendered there and what a
-/// poll runs are this one list.
+/// What the app's account may do as root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Start gunicorn anew.
+    RestartService,
+    /// Listen again, after a crash loop.
+    RestartSocket,
+    /// Forget that both failed, without which they refuse to start.
+    ForgetFailure,
+    /// Start a new release beside the live one.
+    RestartTrial,
+    /// End that.
+    StopTrial,
+}
+
+impl Deed {
+    const ALL: [Self; 5] = [
+        Self::RestartService,
+        Self::RestartSocket,
+        Self::ForgetFailure,
+        Self::RestartTrial,
+        Self::StopTrial,
+    ];
+
+    /// systemctl's arguments for it: what the sudoers drop-in permits and what a poll runs.
+    #[must_use]
+    pub fn arguments(self, app: &App) -> Vec<String> {
+        let socket = paths::socket_unit(&app.name);
+        let service = paths::service_unit(&app.name);
+        let trial = paths::trial_unit(&app.name);
+        let (verb, units) = match self {
+            Self::RestartService => ("restart", vec![service]),
+            Self::RestartSocket => ("restart", vec![socket]),
+            Self::ForgetFailure => ("reset-failed", vec![socket, service]),
+            Self::RestartTrial => ("restart", vec![trial]),
+            Self::StopTrial => ("stop", vec![trial]),
+        };
+        std::iter::once(verb.to_owned()).chain(units).collect()
+    }
+}
+
+/// Everything that the sudoers drop-in permits.
 #[must_use]
 pub fn permitted(app: &App) -> Vec<Vec<String>> {
-    let socket = paths::socket_unit(&app.name);
-    let service = paths::service_unit(&app.name);
-    let words = |verb: &str, units: &[&String]| {
-        std::iter::once(verb.to_owned())
-            .chain(units.iter().map(|unit| (*unit).clone()))
-            .collect()
-    };
-    vec![
-        words("restart", &[&service]),
-        words("restart", &[&socket]),
-        words("reset-failed", &[&socket, &service]),
-    ]
+    Deed::ALL.iter().map(|deed| deed.arguments(app)).collect()
 }
 
 fn commands(app: &App) -> Vec<String> {
@@ -98,14 +133,31 @@ templates! {
     } gunicorn_socket
         /// gunicorn's socket unit.
     "gunicorn.service" GunicornService {
+        trial: bool = |_: &App| false,
+        unit: String = |app: &App| paths::service_unit(&app.name),
+        current: String = current,
         runtime: String = runtime,
         agent_dir: &'static str = |_: &App| paths::AGENT_DIR,
-        current: String = current,
+        trial_socket: String = trial_socket,
+        trial_runtime: String = trial_runtime,
         shared: String = shared,
         environment: String = |app: &App| text(&app.environment_file()),
         wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
     } gunicorn_service
         /// gunicorn's service unit; it needs the app's WSGI callable.
+    "gunicorn.service" GunicornTrial {
+        trial: bool = |_: &App| true,
+        unit: String = |app: &App| paths::trial_unit(&app.name),
+        current: String = |app: &App| text(&app.next()),
+        runtime: String = runtime,
+        agent_dir: &'static str = |_: &App| paths::AGENT_DIR,
+        trial_socket: String = trial_socket,
+        trial_runtime: String = trial_runtime,
+        shared: String = shared,
+        environment: String = |app: &App| text(&app.environment_file()),
+        wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
+    } gunicorn_trial
+        /// The unit in which a new release is tried: the same, but for where it is and listens.
     "settings.toml" SettingsFile {} settings
         /// The settings file.
     "environment.env" EnvironmentFile {} environment

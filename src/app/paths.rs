@@ -112,6 +112,23 @@ pub fn socket_unit(app: &AppName) -> String {
 pub fn service_unit(app: &AppName) -> String {
     format!("gunicorn.{app}.service")
 }
+/// The unit in which a new release is tried.
+#[must_use]
+pub fn trial_unit(app: &AppName) -> String {
+    format!("gunicorn.{app}.trial.service")
+}
+/// The name of the trial's directory under /run.
+#[must_use]
+pub fn trial_runtime(app: &AppName) -> String {
+    format!("gunicorn.{app}.trial")
+}
+/// Where a release that is tried listens.
+#[must_use]
+pub fn trial_socket(app: &AppName) -> PathBuf {
+    Path::new("/run")
+        .join(trial_runtime(app))
+        .join("trial.sock")
+}
 /// Where a unit's file lies.
 #[must_use]
 pub fn unit_file(unit: &str) -> PathBuf {
@@ -158,6 +175,11 @@ impl App {
     #[must_use]
     pub fn current(&self) -> PathBuf {
         self.project_dir.as_path().join("current")
+    }
+    /// The link to a release that is tried; it is there only meanwhile.
+    #[must_use]
+    pub fn next(&self) -> PathBuf {
+        self.project_dir.as_path().join("next")
     }
     /// The releases.
     #[must_use]

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::app::paths;
 use crate::record::ledger::{Ledger, Release};
 
-use super::{Poll, short, switch, tidy};
+use super::{Poll, short, switch, tidy, trial};
 
 /// What was put right.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
         return Ok(None);
     };
     poll.say(&found);
+    trial::end(poll)?;
     let ill = switch::bring_back(poll, &live).err();
     ledger.under_way = None;
     ledger.store(server, &app.name)?;

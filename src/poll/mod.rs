@@ -9,11 +9,13 @@ mod astray;
 mod code;
 mod dependencies;
 pub mod gate;
+mod health;
 mod inspect;
 mod release;
 pub mod steer;
 mod switch;
 mod tidy;
+mod trial;
 
 pub use astray::Straightened;
 pub use inspect::{Inspection, inspect};
@@ -204,7 +206,8 @@ impl Poll<'_> {
         ledger.store(server, &app.name)?;
         let result = begun
             .build(self, &code)
-            .and_then(|built| switch::flip(self, built, ledger.live.as_ref()))
+            .and_then(|built| trial::try_out(self, built))
+            .and_then(|tried| switch::flip(self, tried, ledger.live.as_ref()))
             .and_then(|flipped| flipped.restart_and_ask(self));
         let took = self.clock.elapsed() - started;
         let now = stamp(self.clock.now());

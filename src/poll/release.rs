@@ -32,7 +32,6 @@ pub(super) struct Begun {
 #[must_use]
 pub(super) struct Built {
     pub(super) release: Release,
-    pub(super) dir: PathBuf,
 }
 
 /// Names the release and makes its directory and its log.
@@ -105,7 +104,6 @@ impl Begun {
         server.sync_file_system(&self.dir)?;
         Ok(Built {
             release: self.release.clone(),
-            dir: self.dir.clone(),
         })
     }
 

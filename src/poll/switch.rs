@@ -1,16 +1,16 @@
 //! The flip and what follows: restart, health, and the way back.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
+use std::path::{Path, PathBuf};
 
 use crate::app::{App, paths};
 use crate::record::ledger::Release;
-use crate::render;
+use crate::render::Deed;
 use crate::server::{Kind, Server};
 
-use super::release::{Built, STATIC};
+use super::health::healthy;
+use super::release::STATIC;
+use super::trial::{self, Tried};
 use super::{Failed, Poll, short};
 
 /// A release that `current` leads to and that has not been asked for its health.
@@ -35,14 +35,14 @@ impl Healthy {
 /// Points `current` to the release, in one rename.
 pub(super) fn flip(
     poll: &Poll<'_>,
-    built: Built,
+    tried: Tried,
     before: Option<&Release>,
 ) -> Result<Flipped, Failed> {
-    poll.say(&format!("switching to {}", built.release.id));
-    debug_assert!(built.dir.ends_with(&built.release.id));
-    point(poll.server, poll.app, &built.release.id)?;
+    let release = tried.into_release();
+    poll.say(&format!("switching to {}", release.id));
+    point(poll.server, poll.app, &release.id)?;
     Ok(Flipped {
-        release: built.release,
+        release,
         before: before.cloned(),
     })
 }
@@ -63,17 +63,16 @@ impl Flipped {
                 not_brought_back,
             } => Err(Failed {
                 why,
-                last_lines: last_words(poll),
+                last_lines: last_words(poll, &paths::service_unit(&poll.app.name)),
                 not_brought_back,
             }),
         }
     }
 }
 
-/// What the service wrote last.
-fn last_words(poll: &Poll<'_>) -> Vec<String> {
-    let unit = paths::service_unit(&poll.app.name);
-    let log = poll.server.unit_log(&unit, 10);
+/// What a unit wrote last.
+pub(super) fn last_words(poll: &Poll<'_>, unit: &str) -> Vec<String> {
+    let log = poll.server.unit_log(unit, 10);
     if log.is_empty() {
         // The journal is not every account's to read (journalctl(1)).
         return vec![format!(
@@ -103,6 +102,12 @@ pub(super) fn bring_back(poll: &Poll<'_>, release: &Release) -> Result<()> {
 
 /// Points `current` to a release that was live before, and goes the same way as a deployment.
 pub(super) fn go_to(poll: &Poll<'_>, release: &Release, live: &Release) -> Returned {
+    if let Err(error) = trial::answers_well(poll, &release.id) {
+        return Returned::Ill {
+            why: format!("{error:#}"),
+            not_brought_back: None,
+        };
+    }
     poll.say(&format!("switching to {}", release.id));
     if let Err(error) = point(poll.server, poll.app, &release.id) {
         return Returned::Ill {
@@ -141,94 +146,30 @@ fn go_live(poll: &Poll<'_>, release: &Release) -> Result<()> {
     poll.say("restarting");
     restart(poll.server, poll.app)?;
     poll.say("asking for health");
-    healthy(poll)
+    healthy(poll, &paths::service_unit(&poll.app.name), &poll.app.bind)
 }
 
 /// Restarts the service, with the arguments that the sudoers drop-in permits. After a crash loop
 /// both units refuse to start until their failure is forgotten: then socket first, then service.
 fn restart(server: &Server, app: &App) -> Result<()> {
-    let permitted = render::permitted(app);
-    let run = |index: usize| -> Result<()> {
-        let arguments: Vec<&str> = permitted
-            .get(index)
-            .map(|words| words.iter().map(String::as_str).collect())
-            .unwrap_or_default();
-        server.sudo_systemctl(&app.systemctl, &arguments)
-    };
-    let (service, socket, forget) = (0, 1, 2);
+    let run = |deed: Deed| sudo(server, app, deed);
     let listening = server.unit(&paths::socket_unit(&app.name))?.is_active();
-    let Err(error) = run(service) else {
+    let Err(error) = run(Deed::RestartService) else {
         return Ok(());
     };
     if listening && server.unit(&paths::service_unit(&app.name))?.result == "success" {
         return Err(error);
     }
-    run(forget)?;
-    run(socket)?;
-    run(service)
+    run(Deed::ForgetFailure)?;
+    run(Deed::RestartSocket)?;
+    run(Deed::RestartService)
 }
 
-/// How often the app must answer well in a row, and how far apart.
-const ANSWERS: u32 = 2;
-const APART: Duration = Duration::from_millis(250);
-
-/// Asks until the app has answered well twice from the same main process, or its time is up.
-fn healthy(poll: &Poll<'_>) -> Result<()> {
-    let (server, app) = (poll.server, poll.app);
-    let unit = paths::service_unit(&app.name);
-    let until = Instant::now() + Duration::from_secs(app.limits.health_timeout);
-    let mut well = 0;
-    let mut process = 0;
-    let why = loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let state = server.unit(&unit)?;
-        let why = if state.is_active() {
-            if state.main_pid != process {
-                process = state.main_pid;
-                well = 0;
-            }
-            let patience = left.max(Duration::from_millis(100));
-            match server.http_get(&app.bind, &app.health_path, &app.health_host, patience) {
-                Ok(answer) if (200..400).contains(&answer.status) => {
-                    well += 1;
-                    if well >= ANSWERS {
-                        return Ok(());
-                    }
-                    format!("{unit} did not stay up")
-                }
-                Ok(answer) => {
-                    well = 0;
-                    ill(app, answer.status)
-                }
-                Err(error) => {
-                    well = 0;
-                    format!("GET {} on {}: {error}", app.health_path, app.bind)
-                }
-            }
-        } else {
-            well = 0;
-            format!("{unit} is {} ({})", state.active, state.result)
-        };
-        if state.active == "failed" || Instant::now() >= until {
-            break why;
-        }
-        std::thread::sleep(APART);
-    };
-    anyhow::bail!("not healthy: {why}")
-}
-
-fn ill(app: &App, status: u16) -> String {
-    let question = format!(
-        "GET {} on {} (Host: {})",
-        app.health_path, app.bind, app.health_host
-    );
-    match status {
-        400 => format!(
-            "{question} → 400; is {} one of the project's ALLOWED_HOSTS? health_host in the settings says who is asked",
-            app.health_host
-        ),
-        _ => format!("{question} → {status}"),
-    }
+/// Has systemd do one of the things that the sudoers drop-in permits.
+pub(super) fn sudo(server: &Server, app: &App, deed: Deed) -> Result<()> {
+    let arguments = deed.arguments(app);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    server.sudo_systemctl(&app.systemctl, &arguments)
 }
 
 /// Copies the release's static files to where the web server looks: each beside its target, then

@@ -34,6 +34,7 @@ impl Step for DropIns<'_> {
             paths::agent_unit(name),
             paths::socket_unit(name),
             paths::service_unit(name),
+            paths::trial_unit(name),
         ] {
             let drop_ins = look.view.unit(&unit)?.drop_ins;
             if !drop_ins.is_empty() {
@@ -144,7 +145,7 @@ impl Step for NoWayToRoot<'_> {
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let app = self.0;
         let name = &app.name;
-        let read_by_root: [(PathBuf, &str); 11] = [
+        let read_by_root: [(PathBuf, &str); 12] = [
             (app.program.clone(), "root's units and cron start it"),
             (paths::settings(name), "it says as whom and where root acts"),
             (app.environment_file(), "systemd reads it as root"),
@@ -159,6 +160,10 @@ impl Step for NoWayToRoot<'_> {
             ),
             (
                 paths::unit_file(&paths::service_unit(name)),
+                "systemd obeys it",
+            ),
+            (
+                paths::unit_file(&paths::trial_unit(name)),
                 "systemd obeys it",
             ),
             (app.cron(), "cron starts what it says as whom it says"),
@@ -204,7 +209,11 @@ impl Step for NoWayToRoot<'_> {
                 mend(&key, "go="),
             ));
         }
-        for unit in [paths::agent_unit(name), paths::service_unit(name)] {
+        for unit in [
+            paths::agent_unit(name),
+            paths::service_unit(name),
+            paths::trial_unit(name),
+        ] {
             let state = look.view.unit(&unit)?;
             if state.load == "loaded" && state.user != app.user.as_str() {
                 let is = if state.user.is_empty() {

@@ -107,12 +107,30 @@ pub(super) fn gunicorn_socket(app: &App) -> FileStep<'_> {
 }
 
 pub(super) fn gunicorn_service(app: &App) -> FileStep<'_> {
-    let mut step = unit(
-        "gunicorn.service",
-        "gunicorn service unit",
-        &paths::service_unit(&app.name),
-        render::gunicorn_service(app),
-    );
+    needs_wsgi(
+        app,
+        unit(
+            "gunicorn.service",
+            "gunicorn service unit",
+            &paths::service_unit(&app.name),
+            render::gunicorn_service(app),
+        ),
+    )
+}
+
+pub(super) fn gunicorn_trial(app: &App) -> FileStep<'_> {
+    needs_wsgi(
+        app,
+        unit(
+            "gunicorn.trial",
+            "trial unit",
+            &paths::trial_unit(&app.name),
+            render::gunicorn_trial(app),
+        ),
+    )
+}
+
+fn needs_wsgi<'a>(app: &App, mut step: FileStep<'a>) -> FileStep<'a> {
     if app.wsgi.is_none() {
         step.content = Err((
             "repo.access",

@@ -51,6 +51,7 @@ pub fn list(app: &App) -> Vec<Box<dyn Step + '_>> {
     steps.push(Box::new(files::deploy_script(app)));
     steps.push(Box::new(files::gunicorn_socket(app)));
     steps.push(Box::new(files::gunicorn_service(app)));
+    steps.push(Box::new(files::gunicorn_trial(app)));
     steps.push(Box::new(FirstRelease(app)));
     steps.push(Box::new(Units(app)));
     steps.push(Box::new(Healthy(app)));

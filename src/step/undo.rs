@@ -189,7 +189,9 @@ fn undo_release(
         trees.push(project.join("shared"));
     }
     trees.extend([static_dir.to_owned(), paths::logs(app)]);
-    server.remove_file(&project.join("current"))?;
+    for link in ["current", "next"] {
+        server.remove_file(&project.join(link))?;
+    }
     for tree in trees.iter().filter(|tree| ours(tree)) {
         server.empty_tree(tree)?;
     }

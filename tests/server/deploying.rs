@@ -92,16 +92,18 @@ fn what_is_ill_once_started_is_taken_back() -> Result<()> {
     let lab = Lab::new("ill")?;
     let Todo { repo, web, .. } = live(&lab)?;
 
+    let started = "systemctl show -P ExecMainStartTimestampMonotonic gunicorn.todo.service";
+    let since = web.run(started)?.ok()?.stdout.clone();
     repo.commit(
         "Fail at the start",
         &[("todo/wsgi.py", "raise RuntimeError('only at the start')\n")],
     )?;
-    let poll = web.run("pullpray poll todo")?.exits(1)?;
-    ensure!(web.page("/")?.shows("version one"));
-    poll.says("not healthy")?
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("tried beside the live release, it is not healthy")?
         .says("is still live")?
-        .says("  | what the app said: sudo journalctl -u gunicorn.todo.service -n 200")?;
-    web.run("journalctl -u gunicorn.todo.service -n 200")?
+        .says("  | what the app said: sudo journalctl -u gunicorn.todo.trial.service -n 200")?;
+    web.run("journalctl -u gunicorn.todo.trial.service -n 200")?
         .ok()?
         .says("RuntimeError: only at the start")?;
 
@@ -115,9 +117,32 @@ fn what_is_ill_once_started_is_taken_back() -> Result<()> {
     )?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("not healthy: GET / on 127.0.0.1:8000 (Host: localhost) → 500")?
+        .says("not healthy: GET / on /run/gunicorn.todo.trial/trial.sock (Host: localhost) → 500")?
         .says("is still live")?;
     ensure!(web.page("/")?.shows("version one"));
+    ensure!(
+        web.run(started)?.ok()?.stdout == since,
+        "the live release was never touched"
+    );
+    let left = "ls /var/www/projects/todo/next /run/gunicorn.todo.trial";
+    web.run(left)?.exits(2)?;
+
+    // Well beside the live one and ill in its place: what no trial can show.
+    let alone = format!(
+        "import sys\nif '--bind' not in sys.argv:\n    raise RuntimeError('only when it is live')\n{WSGI}"
+    );
+    repo.commit(
+        "Fail when live",
+        &[("todo/wsgi.py", &alone), ("items/views.py", VIEWS)],
+    )?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("failed: not healthy")?
+        .says("is still live")?
+        .says("sudo journalctl -u gunicorn.todo.service -n 200")?;
+    ensure!(web.page("/")?.shows("version one"));
+    ensure!(web.run(started)?.ok()?.stdout != since);
+    repo.commit("Well again", &[("todo/wsgi.py", WSGI)])?;
 
     let strict = SETTINGS.replace("\"localhost,127.0.0.1,todo.example\"", "\"todo.example\"");
     repo.commit(

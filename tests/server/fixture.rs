@@ -101,7 +101,7 @@ fn the_project_is_served_by_debians_own_packages() -> Result<()> {
         ensure!(web.page_of("unknown.example", "/")?.status == 400);
         let (_, load) = web.under_load("/", || web.run("systemctl restart todo; sleep 1")?.ok())?;
         ensure!(
-            load.asked > 10 && !load.failed.is_empty(),
+            load.asked > 3 && !load.failed.is_empty(),
             "a restart that binds anew is seen: {load:?}"
         );
     }

@@ -17,7 +17,7 @@ fn a_key_that_may_write_is_refused_until_it_may_not() -> Result<()> {
         .exits(1)?
         .says("(repo.read_only)")?
         .says("the deploy key may write to acme/todo")?
-        .says("add it again without write access, then: pullpray init todo")?;
+        .says("sudo pullpray init todo  # once the key was taken out at githost and added again without write access")?;
     web.run("cat /etc/cron.d/pullpray-todo /etc/sudoers.d/pullpray-todo")?
         .exits(1)?;
     ensure!(web.page("/")?.status == 502, "nothing of it is live");

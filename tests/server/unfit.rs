@@ -16,7 +16,7 @@ fn a_server_that_lacks_something_is_told_what_to_install() -> Result<()> {
     web.changes_nothing(&format!("{init} --bind 127.0.0.1:8000"))?
         .exits(1)?
         .says("something else listens on 127.0.0.1:8000 already")?
-        .says("a free one: --bind 127.0.0.1:8001")?;
+        .says("a free one: sudo pullpray init todo --bind 127.0.0.1:8001")?;
     web.run("systemctl stop squatter")?.ok()?;
 
     let hidden = "mount -t tmpfs none /run/systemd";

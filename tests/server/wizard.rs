@@ -208,7 +208,7 @@ fn files_that_somebody_changed_are_shown_and_replaced_only_if_wanted() -> Result
     person.sees("-# by ann")?;
     person.reads("Somebody changed these files")?;
     person.presses(key::ENTER)?;
-    person.reads("Go on? arrow keys, then Enter")?;
+    person.sees("show every file")?;
     person.presses(key::ENTER)?;
     person.reads("todo is live at")?;
     ensure!(person.ends()?.0 == 0);
@@ -217,7 +217,7 @@ fn files_that_somebody_changed_are_shown_and_replaced_only_if_wanted() -> Result
     let mut person = web.terminal("pullpray init todo")?;
     person.reads("Somebody changed these files")?;
     person.presses(&[key::DOWN, key::ENTER].concat())?;
-    person.reads("Go on? arrow keys, then Enter")?;
+    person.sees("show every file")?;
     person.presses(key::ENTER)?;
     person.reads("todo is live at")?;
     ensure!(person.ends()?.0 == 0);

@@ -31,7 +31,7 @@ pub enum Verb {
     Init(Box<Init>),
     /// Ask the git host once, and deploy what is new; cron runs this
     #[command(
-        after_long_help = "Exit codes: 0 nothing new, deployed, held, or another poll is at work · 1 the deployment failed, the release before is live · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back\n\nPrints nothing when nothing happened."
+        after_long_help = "Exit codes: 0 nothing new, deployed, held, outside the deploy window, or another poll is at work · 1 the deployment failed, the release before is live; or what is new is refused, which is told once · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back\n\nPrints nothing when nothing happened."
     )]
     Poll(Poll),
     /// Tell what is live, what happened, and what the polls are about to do
@@ -127,7 +127,7 @@ pub struct Poll {
     /// Tell the stages as they happen
     #[arg(long, short)]
     pub verbose: bool,
-    /// Try a commit that failed before again, without waiting for its time
+    /// Do not wait: not for the next try of a commit that failed, nor for the deploy window
     #[arg(long)]
     pub now: bool,
 }

@@ -13,6 +13,7 @@ mod repo;
 mod schedule;
 mod settings;
 mod text;
+mod window;
 
 pub use answers::{Answers, NAMES, Problem, Said};
 pub use bind::Bind;
@@ -25,6 +26,7 @@ pub use text::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, HealthHost, HealthPath, Module, SharedPath,
     Wsgi,
 };
+pub use window::Window;
 
 use std::path::PathBuf;
 
@@ -67,7 +69,7 @@ pub struct App {
     pub python: AbsPath,
     /// What outlives releases.
     pub shared_paths: Vec<SharedPath>,
-    /// What a poll may use and when it gives up.
+    /// What a poll may use, what it lets through and when it gives up.
     pub limits: Limits,
     /// The installed program, which units and cron start.
     pub program: PathBuf,
@@ -75,7 +77,7 @@ pub struct App {
     pub systemctl: PathBuf,
 }
 
-/// What a poll may use and when it gives up; keys of the settings file, not questions.
+/// What a poll may use, what it lets through and when it gives up; keys of the settings file, not questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Successful releases that are kept, the live one among them; at least 2, to have one to go
@@ -87,6 +89,11 @@ pub struct Limits {
     pub deploy_timeout: u64,
     /// Seconds within which the restarted app must be healthy.
     pub health_timeout: u64,
+    /// Whether a commit is deployed that the live one is no ancestor of: the branch was rewritten,
+    /// or went back.
+    pub allow_rewind: bool,
+    /// When deployments may begin; at any time if there is none.
+    pub deploy_window: Option<Window>,
 }
 
 impl Default for Limits {
@@ -96,6 +103,8 @@ impl Default for Limits {
             attempts: 3,
             deploy_timeout: 900,
             health_timeout: 30,
+            allow_rewind: true,
+            deploy_window: None,
         }
     }
 }

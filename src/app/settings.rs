@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::{Answers, App, AppName, Facts, Limits, Problem};
+use super::{Answers, App, AppName, Facts, Invalid, Limits, Problem};
 
 /// The version of the file's format. A file of another version is refused, never guessed at.
 pub const FORMAT: i64 = 1;
@@ -42,14 +42,20 @@ struct File {
     deploy_timeout: Option<u64>,
     #[serde(default)]
     health_timeout: Option<u64>,
+    #[serde(default)]
+    allow_rewind: Option<bool>,
+    #[serde(default)]
+    deploy_window: Option<String>,
 }
 
-const LIMIT_KEYS: [&str; 5] = [
+const LIMIT_KEYS: [&str; 7] = [
     "format",
     "keep",
     "attempts",
     "deploy_timeout",
     "health_timeout",
+    "allow_rewind",
+    "deploy_window",
 ];
 
 impl Settings {
@@ -77,12 +83,20 @@ impl Settings {
         let answers = table
             .try_into()
             .map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+        let deploy_window = file
+            .deploy_window
+            .filter(|text| !text.trim().is_empty())
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|invalid: Invalid| refuse(format!("deploy_window: {invalid}")))?;
         let default = Limits::default();
         let limits = Limits {
             keep: file.keep.unwrap_or(default.keep),
             attempts: file.attempts.unwrap_or(default.attempts),
             deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
+            allow_rewind: file.allow_rewind.unwrap_or(default.allow_rewind),
+            deploy_window,
         };
         if limits.keep < 2 {
             return Err(refuse(
@@ -120,6 +134,15 @@ mod tests {
         assert!(
             settings.is_ok_and(|s| s.limits.keep == 3 && s.answers.get("workers") == Some("2"))
         );
+        let settings = Settings::parse(
+            "format = 1\nallow_rewind = false\ndeploy_window = \"daily 22:00-05:00\"\n",
+        );
+        assert!(settings.is_ok_and(|s| {
+            !s.limits.allow_rewind
+                && s.limits
+                    .deploy_window
+                    .is_some_and(|window| window.to_string() == "daily 22:00-05:00")
+        }));
     }
 
     #[test]
@@ -130,6 +153,11 @@ mod tests {
             ("format = 1\nkeep = 1\n", "keep"),
             ("format = 1\nbrunch = \"main\"\n", "brunch"),
             ("format = 1\nkeep = \n", "line 2"),
+            ("format = 1\nallow_rewind = \"no\"\n", "line 2"),
+            (
+                "format = 1\ndeploy_window = \"Mon-Fri\"\n",
+                "deploy_window: \"Mon-Fri\" has no times",
+            ),
         ] {
             let error = Settings::parse(text)
                 .err()

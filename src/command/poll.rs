@@ -4,11 +4,11 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::app::App;
+use crate::app::{App, paths};
 use crate::cli;
 use crate::exit::Exit;
 use crate::poll::{self, Report, Told};
-use crate::record::ledger::{Release, Silence};
+use crate::record::ledger::{Refusal, Release, Silence, Why};
 use crate::server::{Clock, Server};
 use crate::ui::for_terminal;
 
@@ -93,28 +93,27 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
             ));
             Exit::Done
         }
+        Told::Refused {
+            refusal,
+            tell: aloud,
+        } => {
+            if aloud || verbose {
+                write!(out, "{}", refused(app, &refusal))?;
+            }
+            if aloud { Exit::Failed } else { Exit::Done }
+        }
         Told::Deployed {
             from,
             to,
             took,
             after_silence,
+            note,
         } => {
             if let Some(silence) = after_silence {
-                writeln!(
-                    out,
-                    "{name}: the git host answers again, after {} polls without",
-                    silence.polls
-                )?;
+                write!(out, "{}", answers_again(name.as_str(), &silence))?;
             }
-            let from = from.map_or_else(
-                || "first release".to_owned(),
-                |from| poll::short(&from.commit).to_owned(),
-            );
-            writeln!(
-                out,
-                "{name}: {from} → {} live after {took:.1} s",
-                named(&to)
-            )?;
+            let text = deployed(name.as_str(), from.as_ref(), &to, took, note.as_deref());
+            write!(out, "{text}")?;
             Exit::Done
         }
         Told::Failed(report) => {
@@ -137,12 +136,54 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
     })
 }
 
+/// The end of a silence that was told.
+fn answers_again(name: &str, silence: &Silence) -> String {
+    format!(
+        "{name}: the git host answers again, after {} polls without\n",
+        silence.polls
+    )
+}
+
+/// A release that went live.
+fn deployed(
+    name: &str,
+    from: Option<&Release>,
+    to: &Release,
+    took: f64,
+    note: Option<&str>,
+) -> String {
+    let from = from.map_or("first release", |from| poll::short(&from.commit));
+    let mut text = format!("{name}: {from} → {} live after {took:.1} s\n", named(to));
+    if let Some(note) = note {
+        text.push_str(&format!("  note  {}\n", for_terminal(note)));
+    }
+    text
+}
+
 fn named(release: &Release) -> String {
     format!(
         "{} \"{}\"",
         poll::short(&release.commit),
         for_terminal(&release.subject)
     )
+}
+
+/// What is new and not let through: told once, so it says what mends it.
+fn refused(app: &App, refusal: &Refusal) -> String {
+    let (name, commit) = (&app.name, poll::short(&refusal.commit));
+    let why = for_terminal(&refusal.why.to_string());
+    if refusal.why.passes() {
+        return format!("{name}: {commit} is new; {why}\n  now   pullpray poll {name} --now\n");
+    }
+    let mut text = format!("{name}: {commit} is new and was not deployed: {why}\n");
+    if let Why::NotDescendant { .. } = refusal.why {
+        text.push_str(&format!(
+            "  hint: if that was meant, set allow_rewind = true in {}\n",
+            paths::settings(name).display()
+        ));
+    }
+    text.push_str("  next  this is told once; polls look on, and deploy what is let through\n");
+    text
 }
 
 fn failed(name: &str, report: &Report) -> String {
@@ -176,7 +217,7 @@ fn failed(name: &str, report: &Report) -> String {
             "try {} of {} in {} minutes, or at the next commit",
             report.tries + 1,
             report.attempts,
-            10 << (report.tries - 1).min(8)
+            poll::gate::pause(report.tries).num_minutes()
         )
     };
     text.push_str(&format!("  next  {next}\n"));

@@ -126,29 +126,7 @@ fn told(app: &App, ledger: &Ledger, free: u64, clock: &Clock, history: bool) -> 
         )?;
         writeln!(text, "            pullpray resume {}", app.name)?;
     }
-    for failure in &ledger.failures {
-        writeln!(
-            text,
-            "  failed    {}, {} times, last {}{}",
-            short(&failure.commit),
-            failure.tries,
-            when(&failure.last, now),
-            reason(&failure.why)
-        )?;
-        match gate::next_try(failure).filter(|_| failure.tries < app.limits.attempts) {
-            Some(next) => writeln!(
-                text,
-                "            next try {}, or: pullpray retry {}",
-                next.with_timezone(&Local).format("%H:%M"),
-                app.name
-            )?,
-            None => writeln!(
-                text,
-                "            left alone until a new commit, other settings, or: pullpray retry {}",
-                app.name
-            )?,
-        }
-    }
+    text.push_str(&not_live(app, ledger, now)?);
     if let Some(previous) = &ledger.previous {
         writeln!(
             text,
@@ -165,6 +143,50 @@ fn told(app: &App, ledger: &Ledger, free: u64, clock: &Clock, history: bool) -> 
     Ok(text)
 }
 
+/// What did not go live: refused, waiting, failed.
+fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
+    let mut text = String::new();
+    if let Some(refusal) = &ledger.refused {
+        writeln!(
+            text,
+            "  {}   {}, since {}: {}",
+            if refusal.why.passes() {
+                "waits  "
+            } else {
+                "refused"
+            },
+            short(&refusal.commit),
+            when(&refusal.since, now),
+            for_terminal(&refusal.why.to_string())
+        )?;
+    }
+    for failure in &ledger.failures {
+        writeln!(
+            text,
+            "  failed    {}, {} times, last {}{}",
+            short(&failure.commit),
+            failure.tries,
+            when(&failure.last, now),
+            reason(&failure.why)
+        )?;
+        match gate::next_try(failure, now) {
+            _ if failure.tries >= app.limits.attempts => writeln!(
+                text,
+                "            left alone until a new commit, other settings, or: pullpray retry {}",
+                app.name
+            )?,
+            None => writeln!(text, "            next try with the next poll")?,
+            Some(next) => writeln!(
+                text,
+                "            next try {}, or: pullpray retry {}",
+                next.with_timezone(&Local).format("%H:%M"),
+                app.name
+            )?,
+        }
+    }
+    Ok(text)
+}
+
 /// Past deployments, a line each.
 fn past(ledger: &Ledger) -> Result<String> {
     let mut text = String::new();
@@ -177,12 +199,16 @@ fn past(ledger: &Ledger) -> Result<String> {
         let took = deployment.took.0;
         writeln!(
             text,
-            "  {}  {} {:>4}.{} s  {outcome}  \"{}\"",
+            "  {}  {} {:>4}.{} s  {outcome}  \"{}\"{}",
             local(&deployment.at),
             short(&deployment.commit),
             took / 10,
             took % 10,
-            for_terminal(&deployment.subject)
+            for_terminal(&deployment.subject),
+            deployment
+                .note
+                .as_deref()
+                .map_or_else(String::new, |note| format!("; {}", for_terminal(note)))
         )?;
     }
     Ok(text)

@@ -15,6 +15,7 @@ pub(super) struct Code {
     mirror: Mirror,
     info: CommitInfo,
     commit: String,
+    descends: Option<bool>,
 }
 
 /// Why there is none.
@@ -30,6 +31,10 @@ impl Code {
     pub(super) fn commit(&self) -> &str {
         &self.commit
     }
+    /// Whether the live commit is its ancestor; `None` if nothing is live.
+    pub(super) fn descends(&self) -> Option<bool> {
+        self.descends
+    }
     /// What it says of itself.
     pub(super) fn info(&self) -> &CommitInfo {
         &self.info
@@ -40,13 +45,13 @@ impl Code {
     }
 }
 
-/// Fetches the branch. A mirror that is damaged is made anew from the remote: it is a copy.
-pub(super) fn fetch(server: &Server, app: &App) -> Result<Code, FetchError> {
+/// Fetches the branch, and asks whether it descends from the live commit. A mirror that is damaged is made anew from the remote: it is a copy.
+pub(super) fn fetch(server: &Server, app: &App, live: Option<&str>) -> Result<Code, FetchError> {
     let path = paths::mirror(&app.name);
-    match try_fetch(app, &path) {
+    match try_fetch(app, live, &path) {
         Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
             server.remove_tree(&path).map_err(FetchError::Here)?;
-            try_fetch(app, &path)
+            try_fetch(app, live, &path)
         }
         other => other,
     }
@@ -61,17 +66,23 @@ pub(super) fn fetch(server: &Server, app: &App) -> Result<Code, FetchError> {
     })
 }
 
-fn try_fetch(app: &App, path: &Path) -> Result<Code, MirrorError> {
+fn try_fetch(app: &App, live: Option<&str>, path: &Path) -> Result<Code, MirrorError> {
     let mirror = Mirror::open_or_init(path)?;
     let oid = mirror.fetch(&remote(app), &reference(app))?;
     if !mirror.has_whole(oid) {
         return Err(MirrorError::Damaged(format!("{oid} cannot be read whole")));
     }
     let info = mirror.commit(oid)?;
+    // Histories come whole: a commit that the mirror does not know is nobody's ancestor in it.
+    let descends = match live.and_then(|live| live.parse().ok()) {
+        Some(live) => Some(mirror.is_descendant(oid, live)?.unwrap_or(false)),
+        None => None,
+    };
     Ok(Code {
         commit: oid.to_string(),
         info,
         mirror,
+        descends,
     })
 }
 

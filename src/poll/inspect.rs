@@ -35,7 +35,7 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     let Locked::Held(_lock) = server.lock(&paths::state(&app.name))? else {
         bail!("another poll of {} is at work", app.name);
     };
-    let code = match code::fetch(server, app) {
+    let code = match code::fetch(server, app, None) {
         Ok(code) => code,
         Err(code::FetchError::Remote(why)) => bail!(why),
         Err(code::FetchError::Here(error)) => return Err(error),

@@ -6,6 +6,7 @@
 //! right: what was under way is begun anew, from the release that was last known to be good.
 
 mod astray;
+mod at_gate;
 mod code;
 mod dependencies;
 pub mod gate;
@@ -15,78 +16,25 @@ mod release;
 pub mod steer;
 mod switch;
 mod tidy;
+mod told;
 mod trial;
 
 pub use astray::Straightened;
 pub use inspect::{Inspection, inspect};
+pub use told::{Report, Told};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::app::{App, paths};
-use crate::record::ledger::{Deployment, Failure, Hold, Ledger, Outcome, Release, Silence, Tenths};
+use crate::app::{App, Limits, paths};
+use crate::record::ledger::{Deployment, Failure, Ledger, Outcome, Release, Silence, Tenths};
 use crate::server::git::{self, AskError, Remote};
 use crate::server::{Clock, Locked, Server, sha256, stamp};
 
-use gate::Decision;
-
-/// How a poll ended.
-#[derive(Debug)]
-pub enum Told {
-    /// What the remote has is live.
-    NothingNew,
-    /// Another poll is at work.
-    Elsewhere,
-    /// Something is new and somebody said that nothing is to be deployed.
-    Held(Hold),
-    /// Something is new, failed before, and is not due or given up.
-    Waiting(Failure),
-    /// A new release is live.
-    Deployed {
-        /// The release before.
-        from: Option<Release>,
-        /// The new one.
-        to: Release,
-        /// Seconds from the answer to the record.
-        took: f64,
-        /// Since when the remote could not be asked before, if that was reported.
-        after_silence: Option<Silence>,
-    },
-    /// Something else than the ledger says was found and put right; then the poll went on.
-    Straightened(Straightened, Box<Told>),
-    /// The new release failed.
-    Failed(Box<Report>),
-    /// The remote could not be asked.
-    CouldNotAsk {
-        /// For how long, and why.
-        silence: Silence,
-        /// Whether it is to be told: once it has lasted, and only once.
-        tell: bool,
-    },
-}
-
-/// A deployment that failed.
-#[derive(Debug)]
-pub struct Report {
-    /// What was to be deployed.
-    pub release: Release,
-    /// Which stage failed, and why, in one line.
-    pub why: String,
-    /// The last lines of the log.
-    pub last_lines: Vec<String>,
-    /// The log.
-    pub log: PathBuf,
-    /// What is live now.
-    pub live: Option<Release>,
-    /// Set if the release before could not be brought back.
-    pub not_brought_back: Option<String>,
-    /// Which try this was.
-    pub tries: u32,
-    /// How many there are.
-    pub attempts: u32,
-}
+use at_gate::Gate;
+use gate::{Signature, Tip};
 
 /// How many polls in a row must go unanswered before it is told.
 const SILENT_POLLS: u32 = 3;
@@ -99,7 +47,8 @@ pub struct Poll<'a> {
     pub app: &'a App,
     /// The time.
     pub clock: &'a Clock,
-    /// Whether commits that failed before are tried again without waiting.
+    /// Whether commits that failed before are tried again without waiting, and nobody waits for the
+    /// deploy window.
     pub now: bool,
     /// The stages as they happen are told here.
     pub tell: &'a dyn Fn(&str),
@@ -135,10 +84,19 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         Some(live) => server.stat(&app.releases().join(&live.id))?.is_none(),
         None => false,
     };
-    let conditions = conditions(server, app)?;
+    let gate = Gate {
+        limits: Limits {
+            deploy_window: app.limits.deploy_window.clone().filter(|_| !poll.now),
+            ..app.limits.clone()
+        },
+        conditions: conditions(server, app)?,
+        signers: String::new(),
+        asked: poll.now,
+        gone,
+    };
 
     let tip = match git::tip(&remote(app), &reference(app)) {
-        Ok(Some(tip)) => tip,
+        Ok(Some(tip)) => tip.to_string(),
         Ok(None) => {
             return poll.silent(
                 &mut ledger,
@@ -147,43 +105,45 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         }
         Err(error) => return poll.silent(&mut ledger, why_not_asked(app, &error)),
     };
-    let after_silence = poll.answered(&mut ledger)?;
     if poll.now {
         ledger.failures.clear();
     }
-    let gate = |ledger: &Ledger, commit: &str| {
-        let now = poll.clock.now();
-        let mut ledger = ledger.clone();
-        if gone {
-            ledger.live = None;
-        }
-        stopped(gate::decide(commit, &ledger, &app.limits, &conditions, now))
-    };
-    if let Some(told) = gate(&ledger, &tip.to_string()) {
+    let now = || poll.clock.local().fixed_offset();
+    let known = gate.known(&ledger, &tip, &tip);
+    if let Some(told) = gate.stops(&mut ledger, &known, &tip, now()) {
+        poll.answered(&mut ledger)?;
         return Ok(told);
     }
     let started = poll.clock.elapsed();
-    poll.say(&format!("{} is new", short(&tip.to_string())));
-    let code = match code::fetch(server, app) {
+    poll.say(&format!("{} is new", short(&tip)));
+    let live = ledger.live.as_ref().map(|live| live.commit.as_str());
+    let code = match code::fetch(server, app, live) {
         Ok(code) => code,
         Err(code::FetchError::Remote(why)) => return poll.silent(&mut ledger, why),
         Err(code::FetchError::Here(error)) => return Err(error),
     };
+    let after_silence = poll.answered(&mut ledger)?;
     // The branch may have moved since it was listed: what was fetched is what counts.
-    if let Some(told) = gate(&ledger, code.commit()) {
+    let fetched = Tip {
+        commit: code.commit(),
+        descends: code.descends(),
+        signature: Signature::NotAsked,
+    };
+    if let Some(told) = gate.stops(&mut ledger, &fetched, code.commit(), now()) {
+        ledger.store(server, &app.name)?;
         return Ok(told);
     }
-    poll.deploy(code, ledger, conditions, started, after_silence)
+    ledger.refused = None;
+    poll.deploy(code, ledger, gate.conditions, started, after_silence)
 }
 
-/// What is told of a commit that the gate does not let through.
-fn stopped(decision: Decision) -> Option<Told> {
-    Some(match decision {
-        Decision::Deploy => return None,
-        Decision::UpToDate => Told::NothingNew,
-        Decision::Held(hold) => Told::Held(hold),
-        Decision::Waiting(failure, _) | Decision::Quarantined(failure) => Told::Waiting(failure),
-    })
+/// What is to be known of a commit that is deployed though the live one is not its ancestor.
+fn rewritten(code: &code::Code, live: Option<&Release>) -> Option<String> {
+    let live = live.filter(|_| code.descends() == Some(false))?;
+    Some(format!(
+        "history was rewritten: {} is not an ancestor",
+        short(&live.commit)
+    ))
 }
 
 impl Poll<'_> {
@@ -201,6 +161,10 @@ impl Poll<'_> {
         after_silence: Option<Silence>,
     ) -> Result<Told> {
         let (server, app) = (self.server, self.app);
+        let note = rewritten(&code, ledger.live.as_ref());
+        if let Some(note) = &note {
+            self.say(note);
+        }
         let mut begun = release::begin(self, &code)?;
         ledger.under_way = Some(begun.release().clone());
         ledger.store(server, &app.name)?;
@@ -219,7 +183,11 @@ impl Poll<'_> {
                     ..healthy.into_release()
                 };
                 ledger.now_live(to.clone());
-                ledger.remember(deployment(&to, now, took, Outcome::Live));
+                let ended = deployment(&to, now, took, Outcome::Live);
+                ledger.remember(Deployment {
+                    note: note.clone(),
+                    ..ended
+                });
                 ledger.store(server, &app.name)?;
                 // What cannot be tidied now is tidied by the next deployment.
                 if let Err(error) = tidy::prune(self, &mut ledger) {
@@ -230,6 +198,7 @@ impl Poll<'_> {
                     to,
                     took,
                     after_silence,
+                    note,
                 });
             }
             Err(failed) => failed,
@@ -244,12 +213,8 @@ impl Poll<'_> {
             log: Some(begun.log().to_owned()),
             conditions,
         });
-        ledger.remember(deployment(
-            &release,
-            now,
-            took,
-            Outcome::Failed(failed.why.clone()),
-        ));
+        let ended = deployment(&release, now, took, Outcome::Failed(failed.why.clone()));
+        ledger.remember(Deployment { note, ..ended });
         ledger.store(server, &app.name)?;
         if let Err(error) = tidy::prune(self, &mut ledger) {
             self.say(&format!("old releases could not be removed: {error:#}"));
@@ -333,6 +298,7 @@ fn deployment(release: &Release, at: String, took: f64, outcome: Outcome) -> Dep
         at,
         took,
         outcome,
+        note: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! way) and after it (it is live, or it failed), so a poll that was killed in between is known to
 //! the next one.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +32,8 @@ pub struct Ledger {
     pub under_way: Option<Release>,
     /// Commits that failed, with their tries.
     pub failures: Vec<Failure>,
+    /// What the remote has and what is not let through.
+    pub refused: Option<Refusal>,
     /// Why polls look and do not deploy.
     pub hold: Option<Hold>,
     /// When the remote was last asked and answered.
@@ -73,6 +76,67 @@ pub struct Failure {
     pub conditions: String,
 }
 
+/// A commit that the gate does not let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The commit.
+    pub commit: String,
+    /// The object that the remote showed: the commit, or the annotated tag that leads to it.
+    pub object: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Why.
+    pub why: Why,
+    /// Stands for everything that decided beside the object: settings, signers, what was live.
+    pub conditions: String,
+}
+
+/// Why a commit is not let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Why {
+    /// Nobody whom the settings trust has signed it.
+    NotTrusted {
+        /// What is wrong with the signature, or with what says whom to trust.
+        words: String,
+    },
+    /// The live commit is not among its ancestors, and `allow_rewind = false`.
+    NotDescendant {
+        /// The live commit.
+        live: String,
+    },
+    /// Deployments may not begin at this time.
+    OutsideWindow {
+        /// When they may next, by this server's clock: `2026-11-23 08:00`.
+        opens: Option<String>,
+    },
+}
+
+impl Why {
+    /// Whether only the time is wrong: nobody has to do anything, and nobody is told.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::OutsideWindow { .. })
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTrusted { words } => f.write_str(words),
+            Self::NotDescendant { live } => write!(
+                f,
+                "history was rewritten: {}, which is live, is not an ancestor, and allow_rewind = false",
+                live.get(..7).unwrap_or(live)
+            ),
+            Self::OutsideWindow { opens: Some(opens) } => {
+                write!(f, "it waits for the deploy window, which opens {opens}")
+            }
+            Self::OutsideWindow { opens: None } => f.write_str("it waits for the deploy window"),
+        }
+    }
+}
+
 /// Polls look but do not deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
@@ -110,6 +174,9 @@ pub struct Deployment {
     pub took: Tenths,
     /// How it ended.
     pub outcome: Outcome,
+    /// What else is to be known of it: that history was rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Seconds in tenths.
@@ -138,6 +205,7 @@ impl Default for Ledger {
             releases: Vec::new(),
             under_way: None,
             failures: Vec::new(),
+            refused: None,
             hold: None,
             last_check: None,
             silence: None,
@@ -197,6 +265,19 @@ impl Ledger {
         // Old failures of commits that nobody will see again.
         let excess = self.failures.len().saturating_sub(20);
         self.failures.drain(..excess);
+    }
+
+    /// Notes that a commit is not let through; tells whether that is news: the commit is another, or
+    /// the reason is.
+    pub fn refuse(&mut self, refusal: Refusal) -> bool {
+        let known = self
+            .refused
+            .take()
+            .filter(|known| known.commit == refusal.commit && known.why == refusal.why);
+        let news = known.is_none();
+        let since = known.map_or_else(|| refusal.since.clone(), |known| known.since);
+        self.refused = Some(Refusal { since, ..refusal });
+        news
     }
 
     /// A release has become live.
@@ -271,5 +352,36 @@ mod tests {
         assert_eq!(ledger.failure("a").map(|f| f.tries), Some(2));
         ledger.now_live(release("a"));
         assert_eq!(ledger.failure("a"), None);
+    }
+
+    #[test]
+    fn a_refusal_is_news_once_and_keeps_its_beginning() {
+        let refusal = |commit: &str, live: &str, since: &str| Refusal {
+            commit: commit.into(),
+            object: commit.into(),
+            since: since.into(),
+            why: Why::NotDescendant { live: live.into() },
+            conditions: "c".into(),
+        };
+        let mut ledger = Ledger::default();
+        assert!(ledger.refuse(refusal("a", "x", "1")));
+        assert!(!ledger.refuse(refusal("a", "x", "2")));
+        assert_eq!(
+            ledger.refused.as_ref().map(|r| r.since.as_str()),
+            Some("1"),
+            "since the first time"
+        );
+        assert!(ledger.refuse(refusal("a", "y", "3")), "another reason");
+        assert!(ledger.refuse(refusal("b", "y", "4")), "another commit");
+    }
+
+    #[test]
+    fn a_ledger_from_before_refusals_is_read() -> Result<()> {
+        let mut old = serde_json::to_value(Ledger::default())?;
+        if let Some(fields) = old.as_object_mut() {
+            fields.remove("refused");
+        }
+        assert_eq!(serde_json::from_value::<Ledger>(old)?, Ledger::default());
+        Ok(())
     }
 }

@@ -1,0 +1,249 @@
+//! At the gate: what is known of the tip before the fetch, and what is remembered of a refusal.
+
+use chrono::{DateTime, FixedOffset};
+
+use crate::app::Limits;
+use crate::record::ledger::{Ledger, Refusal, Why};
+use crate::server::{sha256, stamp};
+
+use super::Told;
+use super::gate::{self, Decision, Signature, Tip};
+
+/// What the gate is asked with, beside the tip and the ledger.
+pub(super) struct Gate {
+    /// What is let through; without the window if somebody said "now".
+    pub(super) limits: Limits,
+    /// Stands for everything beside the commit that decides whether a deployment works.
+    pub(super) conditions: String,
+    /// Whom signatures are compared with, as text; empty if nobody has to sign.
+    pub(super) signers: String,
+    /// Whether a person asks, who is told a refusal again.
+    pub(super) asked: bool,
+    /// Whether the live release is no longer on the disk: then its commit is deployed once more.
+    pub(super) gone: bool,
+}
+
+impl Gate {
+    /// Stands for everything beside the object itself that decides whether it is refused.
+    fn deciding(&self, ledger: &Ledger) -> String {
+        let live = ledger.live.as_ref().map_or("", |live| live.commit.as_str());
+        sha256(format!("{}\0{}\0{live}", self.conditions, self.signers).as_bytes())
+    }
+
+    /// What is known before the fetch: the reason of an earlier refusal, as long as nothing has
+    /// changed that decided it. So a refused commit is not fetched again with every poll.
+    pub(super) fn known<'a>(&self, ledger: &Ledger, object: &str, commit: &'a str) -> Tip<'a> {
+        let mut tip = Tip {
+            commit,
+            descends: None,
+            signature: Signature::NotAsked,
+        };
+        let refusal = ledger.refused.as_ref().filter(|refusal| {
+            refusal.commit == commit
+                && refusal.object == object
+                && refusal.conditions == self.deciding(ledger)
+        });
+        match refusal.map(|refusal| &refusal.why) {
+            Some(Why::NotTrusted { words }) => tip.signature = Signature::Refused(words.clone()),
+            Some(Why::NotDescendant { .. }) => tip.descends = Some(false),
+            Some(Why::OutsideWindow { .. }) | None => {}
+        }
+        tip
+    }
+
+    /// Asks the gate. A live release that is gone is no reason to leave all as it is, nor is there
+    /// anything that a window protects; what its commit says of the next one's history still counts.
+    fn decide(&self, tip: &Tip<'_>, ledger: &Ledger, now: DateTime<FixedOffset>) -> Decision {
+        let ask = |ledger: &Ledger| gate::decide(tip, ledger, &self.limits, &self.conditions, now);
+        match ask(ledger) {
+            Decision::UpToDate if self.gone => {}
+            Decision::Refused(why) if self.gone && why.passes() => {}
+            decision => return decision,
+        }
+        let mut without = ledger.clone();
+        without.live = None;
+        ask(&without)
+    }
+
+    /// Asks the gate, remembers a refusal, and gives what is told of a tip that is not let through.
+    /// The ledger is left for the caller to store.
+    pub(super) fn stops(
+        &self,
+        ledger: &mut Ledger,
+        tip: &Tip<'_>,
+        object: &str,
+        now: DateTime<FixedOffset>,
+    ) -> Option<Told> {
+        let decision = self.decide(tip, ledger, now);
+        // What was refused is no longer what the remote has, or its hour has come.
+        let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.passes();
+        if !matches!(decision, Decision::Refused(_)) && ledger.refused.as_ref().is_some_and(over) {
+            ledger.refused = None;
+        }
+        Some(match decision {
+            Decision::Deploy => return None,
+            Decision::UpToDate => Told::NothingNew,
+            Decision::Held(hold) => Told::Held(hold),
+            Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
+                Told::Waiting(failure)
+            }
+            Decision::Refused(why) => {
+                let passes = why.passes();
+                let refusal = Refusal {
+                    commit: tip.commit.to_owned(),
+                    object: object.to_owned(),
+                    since: stamp(now.to_utc()),
+                    why,
+                    conditions: self.deciding(ledger),
+                };
+                let news = ledger.refuse(refusal.clone());
+                Told::Refused {
+                    tell: !passes && (news || self.asked),
+                    refusal: ledger.refused.clone().unwrap_or(refusal),
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::ledger::Release;
+
+    fn gate(signers: &str) -> Gate {
+        Gate {
+            limits: Limits {
+                allow_rewind: false,
+                ..Limits::default()
+            },
+            conditions: "c".into(),
+            signers: signers.into(),
+            asked: false,
+            gone: false,
+        }
+    }
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.now_live(Release {
+            id: "1".into(),
+            commit: "a".into(),
+            subject: String::new(),
+            since: String::new(),
+            venv: String::new(),
+        });
+        ledger
+    }
+    fn now() -> DateTime<FixedOffset> {
+        DateTime::UNIX_EPOCH.fixed_offset()
+    }
+    /// What a poll does with a commit whose signature is refused: whether it fetches, and tells.
+    fn polled(gate: &Gate, ledger: &mut Ledger, commit: &str) -> (bool, bool) {
+        let told = |told: Option<Told>| matches!(told, Some(Told::Refused { tell: true, .. }));
+        let tip = gate.known(ledger, commit, commit);
+        if let Some(stopped) = gate.stops(ledger, &tip, commit, now()) {
+            return (false, told(Some(stopped)));
+        }
+        let tip = Tip {
+            commit,
+            descends: Some(true),
+            signature: Signature::Refused("it is not signed".into()),
+        };
+        (true, told(gate.stops(ledger, &tip, commit, now())))
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_and_fetched_once() {
+        let (gate, mut ledger) = (gate("ann"), ledger());
+        assert_eq!(polled(&gate, &mut ledger, "b"), (true, true));
+        assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
+        assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
+        assert_eq!(polled(&gate, &mut ledger, "c"), (true, true), "the next");
+        assert!(ledger.refused.as_ref().is_some_and(|r| r.commit == "c"));
+        let tip = gate.known(&ledger, "a", "a");
+        assert!(matches!(
+            gate.stops(&mut ledger, &tip, "a", now()),
+            Some(Told::NothingNew)
+        ));
+        assert_eq!(ledger.refused, None, "the live commit is the tip again");
+    }
+
+    #[test]
+    fn what_decided_it_is_looked_at_anew_and_told_only_if_it_is_another() {
+        let mut ledger = ledger();
+        assert_eq!(polled(&gate("ann"), &mut ledger, "b"), (true, true));
+        let changed = gate("ann, bob");
+        assert_eq!(polled(&changed, &mut ledger, "b"), (true, false));
+        assert_eq!(polled(&changed, &mut ledger, "b"), (false, false));
+        let tip = Tip {
+            commit: "b",
+            descends: Some(false),
+            signature: Signature::Trusted("ann".into()),
+        };
+        assert!(matches!(
+            changed.stops(&mut ledger, &tip, "b", now()),
+            Some(Told::Refused { tell: true, .. })
+        ));
+        let tip = changed.known(&ledger, "b", "b");
+        assert_eq!(tip.descends, Some(false));
+        let resigned = changed.known(&ledger, "another tag", "b");
+        assert_eq!(resigned.descends, None, "another object, the same commit");
+    }
+
+    #[test]
+    fn a_person_who_asks_is_told_again() {
+        let mut ledger = ledger();
+        let asked = Gate {
+            asked: true,
+            ..gate("")
+        };
+        assert_eq!(polled(&asked, &mut ledger, "b"), (true, true));
+        assert_eq!(polled(&asked, &mut ledger, "b"), (false, true));
+    }
+
+    #[test]
+    fn a_live_release_that_is_gone_is_deployed_again_at_any_hour() {
+        let mut ledger = ledger();
+        let mut gate = gate("");
+        gate.limits.deploy_window = "Fri 08:00-18:00".parse().ok();
+        gate.gone = true;
+        for commit in ["a", "b"] {
+            let tip = gate.known(&ledger, commit, commit);
+            assert!(gate.stops(&mut ledger, &tip, commit, now()).is_none());
+        }
+        let rewound = Tip {
+            descends: Some(false),
+            ..gate.known(&ledger, "b", "b")
+        };
+        let stopped = gate.stops(&mut ledger, &rewound, "b", now());
+        assert!(matches!(stopped, Some(Told::Refused { .. })), "{stopped:?}");
+        ledger.hold = Some(crate::record::ledger::Hold {
+            by: "ann".into(),
+            since: "t".into(),
+            why: String::new(),
+        });
+        let tip = gate.known(&ledger, "a", "a");
+        let stopped = gate.stops(&mut ledger, &tip, "a", now());
+        assert!(matches!(stopped, Some(Told::Held(_))), "{stopped:?}");
+    }
+
+    #[test]
+    fn a_closed_window_is_remembered_and_never_told() {
+        let mut ledger = ledger();
+        let mut gate = gate("");
+        // The epoch was a Thursday.
+        gate.limits.deploy_window = "Fri 08:00-18:00".parse().ok();
+        let tip = gate.known(&ledger, "b", "b");
+        let stopped = gate.stops(&mut ledger, &tip, "b", now());
+        assert!(
+            matches!(stopped, Some(Told::Refused { tell: false, ref refusal })
+                if refusal.why.to_string().ends_with("opens Fri 1970-01-02 08:00")),
+            "{stopped:?}"
+        );
+        assert!(ledger.refused.is_some());
+        let open = now() + chrono::TimeDelta::hours(32);
+        let tip = gate.known(&ledger, "b", "b");
+        assert!(gate.stops(&mut ledger, &tip, "b", open).is_none());
+        assert_eq!(ledger.refused, None);
+    }
+}

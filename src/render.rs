@@ -247,9 +247,15 @@ mod tests {
                 ("operator", "ann"),
                 ("shared_paths", "db.sqlite3,media/"),
                 ("schedule", "0 7 * * mon-fri"),
+                ("tag", "release-?.*"),
             ],
+            &[("commit", "0123456789abcdef0123456789abcdef01234567")],
         ] {
-            let app = app(more)?;
+            let mut app = app(more)?;
+            if !more.is_empty() {
+                app.limits.allow_rewind = false;
+                app.limits.deploy_window = Some("Mon,Fri 22:00-05:00, Sun 1:00-2:00".parse()?);
+            }
             let facts = Facts {
                 program: app.program.clone(),
                 systemctl: app.systemctl.clone(),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::{App, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl};
+use super::{App, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl, Track};
 
 /// One answer as it was given. In a file it may be a string, a number, or a list of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -55,9 +55,13 @@ macro_rules! answers {
         pub const NAMES: &[&str] = &[$(stringify!($name)),+];
 
         impl Answers {
-            /// These answers, completed by others where nothing was said.
+            /// These answers, completed by others where nothing was said. Branch, tag and commit are
+            /// one answer: a tag here replaces a branch there.
             #[must_use]
-            pub fn or(self, other: Self) -> Self {
+            pub fn or(self, mut other: Self) -> Self {
+                if self.tracks().next().is_some() {
+                    (other.branch, other.tag, other.commit) = (None, None, None);
+                }
                 Self { $($name: self.$name.or(other.$name),)+ }
             }
             /// The answer of that name.
@@ -84,6 +88,10 @@ answers! {
     repo "URL" "PULLPRAY_REPO";
     /// The branch to follow [default: main]
     branch "BRANCH" "PULLPRAY_BRANCH";
+    /// Instead of a branch: the highest version among the tags of this pattern, for example 'v*'
+    tag "PATTERN" "PULLPRAY_TAG";
+    /// Instead of a branch: this commit and no other, by all 40 digits
+    commit "COMMIT" "PULLPRAY_COMMIT";
     /// The app's name on this server [default: the repository's name]
     app "NAME" "PULLPRAY_APP";
     /// The WSGI callable, for example todo.wsgi:application [default: found in the repository]
@@ -182,6 +190,26 @@ impl Reader<'_> {
         self.parsed(name, &text)
     }
 
+    /// What is followed: one of three answers.
+    fn track(&mut self, default: Option<String>) -> Option<Track> {
+        let said: Vec<&'static str> = self.answers.tracks().collect();
+        if let [first, second, ..] = said[..] {
+            self.problems.push(Problem {
+                name: second,
+                invalid: Some(
+                    Invalid::new(format!("and {first} exclude each other"))
+                        .hint("one of branch, tag and commit says what is followed"),
+                ),
+            });
+            return None;
+        }
+        match said.first() {
+            Some(&"tag") => self.read("tag", None).map(Track::Tag),
+            Some(&"commit") => self.read("commit", None).map(Track::Commit),
+            _ => self.read("branch", default).map(Track::Branch),
+        }
+    }
+
     fn parsed<T: FromStr<Err = Invalid>>(&mut self, name: &'static str, text: &str) -> Option<T> {
         match text.parse() {
             Ok(value) => Some(value),
@@ -197,6 +225,12 @@ impl Reader<'_> {
 }
 
 impl Answers {
+    /// Which of the three answers that say what is followed were given.
+    fn tracks(&self) -> impl Iterator<Item = &'static str> {
+        let said = |name: &&str| self.get(name).is_some_and(|text| !text.trim().is_empty());
+        ["branch", "tag", "commit"].into_iter().filter(said)
+    }
+
     /// Turns the answers into an app, with defaults worked out from the facts.
     ///
     /// # Errors
@@ -212,7 +246,7 @@ impl Answers {
             (None, None) => None,
             _ => reader.read("app", self.suggested("app", facts)),
         };
-        let branch = reader.read("branch", self.suggested("branch", facts));
+        let track = reader.track(self.suggested("branch", facts));
         let host_key: Option<Fingerprint> = match &repo {
             Some(_) => reader.read("host_key", self.suggested("host_key", facts)),
             None => reader.optional("host_key"),
@@ -248,7 +282,7 @@ impl Answers {
             Some(App {
                 name: name?,
                 repo: repo?,
-                branch: branch?,
+                track: track?,
                 wsgi,
                 settings,
                 user: user?,
@@ -287,7 +321,7 @@ impl Answers {
             None => repo().and_then(|repo| repo.suggested_name()),
         };
         match name {
-            "branch" => Some("main".to_owned()),
+            "branch" => self.tracks().next().is_none().then(|| "main".to_owned()),
             "app" => app().map(|name| name.to_string()),
             "user" => app().map(|name| facts.account(&name)),
             "group" => Some("hosted_apps".to_owned()),
@@ -323,6 +357,8 @@ impl Answers {
         match name {
             "repo" => taken::<RepoUrl>(text),
             "branch" => taken::<super::Branch>(text),
+            "tag" => taken::<super::TagPattern>(text),
+            "commit" => taken::<super::CommitId>(text),
             "app" => taken::<super::AppName>(text),
             "wsgi" => taken::<super::Wsgi>(text),
             "settings" => taken::<super::Module>(text),

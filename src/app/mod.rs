@@ -12,7 +12,9 @@ pub mod paths;
 mod repo;
 mod schedule;
 mod settings;
+mod tag;
 mod text;
+mod track;
 mod window;
 
 pub use answers::{Answers, NAMES, Problem, Said};
@@ -22,10 +24,12 @@ pub use invalid::Invalid;
 pub use repo::RepoUrl;
 pub use schedule::Schedule;
 pub use settings::{FORMAT, Settings, SettingsError};
+pub use tag::TagPattern;
 pub use text::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, HealthHost, HealthPath, Module, SharedPath,
     Wsgi,
 };
+pub use track::{CommitId, Track};
 pub use window::Window;
 
 use std::path::PathBuf;
@@ -37,8 +41,8 @@ pub struct App {
     pub name: AppName,
     /// The repository.
     pub repo: RepoUrl,
-    /// The branch that is followed.
-    pub branch: Branch,
+    /// What of it is followed.
+    pub track: Track,
     /// The WSGI callable; `None` until the repository could be read, for then it is found there.
     pub wsgi: Option<Wsgi>,
     /// `DJANGO_SETTINGS_MODULE`; `None` leaves it to manage.py and wsgi.py.

@@ -243,10 +243,10 @@ impl Making<'_> {
         self.ui
             .heading(&format!("{name} is live{live} on {}.", app.bind));
         self.ui.say(&format!(
-            "cron asks {} {}{next}; what is pushed to {} goes live by itself.",
+            "cron asks {} {}{next}; {}.",
             app.repo.host(),
             app.schedule.words(),
-            app.branch
+            app.track.words()
         ));
         self.ui.say(&format!(
             "  environment, secrets   {}",

@@ -75,7 +75,9 @@ pub(super) fn ask(
     known: &dyn Fn(&AppName) -> Result<Option<Answers>>,
 ) -> Result<()> {
     for (name, prompt, help) in QUESTIONS {
-        if answers.get(name).is_none() {
+        // A tag or a commit, given as a flag, says what is followed.
+        let followed = *name == "branch" && (answers.tag.is_some() || answers.commit.is_some());
+        if answers.get(name).is_none() && !followed {
             let default = match *name {
                 "operator" => facts.operator.as_ref().map(ToString::to_string),
                 _ => answers.suggested(name, facts),
@@ -216,6 +218,10 @@ pub(super) fn change(
                 .get(name)
                 .map(str::to_owned)
                 .or_else(|| answers.suggested(name, facts))
+                .or_else(|| {
+                    let tracks = answers.get("tag").or(answers.get("commit"));
+                    tracks.filter(|_| *name == "branch").map(str::to_owned)
+                })
                 .unwrap_or_default();
             format!("{prompt}: {is}")
         })
@@ -242,6 +248,9 @@ pub(super) fn change(
             &said
         },
     );
+    if *name == "branch" {
+        (answers.tag, answers.commit) = (None, None);
+    }
     if *name == "repo" {
         answers.host_key = None;
         host_key(ui, view, answers, facts)?;

@@ -6,15 +6,16 @@ use anyhow::{Context, anyhow};
 
 use crate::app::{App, paths};
 use crate::server::Server;
-use crate::server::git::{CommitInfo, Mirror, MirrorError};
+use crate::server::git::{CommitInfo, Mirror, MirrorError, Newest};
 
-use super::{reference, remote, why_not_asked};
+use super::{remote, why_not_asked};
 
 /// A commit that was fetched.
 pub(super) struct Code {
     mirror: Mirror,
     info: CommitInfo,
     commit: String,
+    object: String,
     descends: Option<bool>,
 }
 
@@ -31,7 +32,12 @@ impl Code {
     pub(super) fn commit(&self) -> &str {
         &self.commit
     }
-    /// Whether the live commit is its ancestor; `None` if nothing is live.
+    /// What was fetched: the commit, or an annotated tag that leads to it.
+    pub(super) fn object(&self) -> &str {
+        &self.object
+    }
+    /// Whether the live commit is its ancestor; `None` if nothing is live, or if the settings name the
+    /// commit.
     pub(super) fn descends(&self) -> Option<bool> {
         self.descends
     }
@@ -45,20 +51,29 @@ impl Code {
     }
 }
 
-/// Fetches the branch, and asks whether it descends from the live commit. A mirror that is damaged is made anew from the remote: it is a copy.
-pub(super) fn fetch(server: &Server, app: &App, live: Option<&str>) -> Result<Code, FetchError> {
+/// Fetches what the remote showed, and asks whether it descends from the live commit. A mirror that
+/// is damaged is made anew from the remote: it is a copy.
+pub(super) fn fetch(
+    server: &Server,
+    app: &App,
+    newest: &Newest,
+    live: Option<&str>,
+) -> Result<Code, FetchError> {
     let path = paths::mirror(&app.name);
-    match try_fetch(app, live, &path) {
+    match try_fetch(app, newest, live, &path) {
         Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
             server.remove_tree(&path).map_err(FetchError::Here)?;
-            try_fetch(app, live, &path)
+            try_fetch(app, newest, live, &path)
         }
         other => other,
     }
     .map_err(|error| match error {
         MirrorError::Remote(error) => FetchError::Remote(why_not_asked(app, &error)),
         MirrorError::NoReference(_) => {
-            FetchError::Remote(format!("{} has no branch {}", app.repo, app.branch))
+            FetchError::Remote(format!("{} {}", app.repo, app.track.missing()))
+        }
+        MirrorError::NotACommit(name) => {
+            FetchError::Remote(format!("{name} of {} is not a commit", app.repo))
         }
         other => FetchError::Here(
             anyhow!(other.to_string()).context(format!("failed to fetch {}", app.repo)),
@@ -66,9 +81,20 @@ pub(super) fn fetch(server: &Server, app: &App, live: Option<&str>) -> Result<Co
     })
 }
 
-fn try_fetch(app: &App, live: Option<&str>, path: &Path) -> Result<Code, MirrorError> {
+fn try_fetch(
+    app: &App,
+    newest: &Newest,
+    live: Option<&str>,
+    path: &Path,
+) -> Result<Code, MirrorError> {
     let mirror = Mirror::open_or_init(path)?;
-    let oid = mirror.fetch(&remote(app), &reference(app))?;
+    let (oid, live) = if let Some(reference) = &newest.reference {
+        (mirror.fetch(&remote(app), reference)?, live)
+    } else {
+        // Which commit the settings name is no matter of the remote's history.
+        mirror.fetch_commit(&remote(app), newest.commit)?;
+        (newest.commit, None)
+    };
     if !mirror.has_whole(oid) {
         return Err(MirrorError::Damaged(format!("{oid} cannot be read whole")));
     }
@@ -80,6 +106,7 @@ fn try_fetch(app: &App, live: Option<&str>, path: &Path) -> Result<Code, MirrorE
     };
     Ok(Code {
         commit: oid.to_string(),
+        object: mirror.fetched()?.to_string(),
         info,
         mirror,
         descends,

@@ -6,9 +6,9 @@ use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Module, Wsgi, paths};
-use crate::server::{Locked, Server};
+use crate::server::{Locked, Server, git};
 
-use super::code;
+use super::{code, remote, why_not_asked};
 
 /// What was found in the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct Inspection {
     pub sqlite: bool,
 }
 
-/// Fetches the branch and looks.
+/// Fetches what is followed and looks.
 ///
 /// # Errors
 /// When it cannot be fetched or read, or a poll is at work.
@@ -35,7 +35,10 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     let Locked::Held(_lock) = server.lock(&paths::state(&app.name))? else {
         bail!("another poll of {} is at work", app.name);
     };
-    let code = match code::fetch(server, app, None) {
+    let newest = git::newest(&remote(app), &app.track)
+        .map_err(|error| anyhow!(why_not_asked(app, &error)))?
+        .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
+    let code = match code::fetch(server, app, &newest, None) {
         Ok(code) => code,
         Err(code::FetchError::Remote(why)) => bail!(why),
         Err(code::FetchError::Here(error)) => return Err(error),

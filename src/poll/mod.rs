@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::app::{App, Limits, paths};
+use crate::app::{App, Limits, Track, paths};
 use crate::record::ledger::{Deployment, Failure, Ledger, Outcome, Release, Silence, Tenths};
 use crate::server::git::{self, AskError, Remote};
 use crate::server::{Clock, Locked, Server, sha256, stamp};
@@ -95,13 +95,10 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         gone,
     };
 
-    let tip = match git::tip(&remote(app), &reference(app)) {
-        Ok(Some(tip)) => tip.to_string(),
+    let newest = match git::newest(&remote(app), &app.track) {
+        Ok(Some(newest)) => newest,
         Ok(None) => {
-            return poll.silent(
-                &mut ledger,
-                format!("{} has no branch {}", app.repo, app.branch),
-            );
+            return poll.silent(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
         }
         Err(error) => return poll.silent(&mut ledger, why_not_asked(app, &error)),
     };
@@ -109,27 +106,31 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         ledger.failures.clear();
     }
     let now = || poll.clock.local().fixed_offset();
-    let known = gate.known(&ledger, &tip, &tip);
-    if let Some(told) = gate.stops(&mut ledger, &known, &tip, now()) {
+    let (commit, object) = (newest.commit.to_string(), newest.object.to_string());
+    let known = gate.known(&ledger, &object, &commit);
+    if let Some(told) = gate.stops(&mut ledger, &known, &object, now()) {
         poll.answered(&mut ledger)?;
         return Ok(told);
     }
     let started = poll.clock.elapsed();
-    poll.say(&format!("{} is new", short(&tip)));
+    poll.say(&match &app.track {
+        Track::Commit(_) => format!("{} is not live yet", newest.name),
+        _ => format!("{} is new at {}", short(&commit), newest.name),
+    });
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    let code = match code::fetch(server, app, live) {
+    let code = match code::fetch(server, app, &newest, live) {
         Ok(code) => code,
         Err(code::FetchError::Remote(why)) => return poll.silent(&mut ledger, why),
         Err(code::FetchError::Here(error)) => return Err(error),
     };
     let after_silence = poll.answered(&mut ledger)?;
-    // The branch may have moved since it was listed: what was fetched is what counts.
+    // It may have moved since it was listed: what was fetched is what counts.
     let fetched = Tip {
         commit: code.commit(),
         descends: code.descends(),
         signature: Signature::NotAsked,
     };
-    if let Some(told) = gate.stops(&mut ledger, &fetched, code.commit(), now()) {
+    if let Some(told) = gate.stops(&mut ledger, &fetched, code.object(), now()) {
         ledger.store(server, &app.name)?;
         return Ok(told);
     }
@@ -138,12 +139,14 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
 }
 
 /// What is to be known of a commit that is deployed though the live one is not its ancestor.
-fn rewritten(code: &code::Code, live: Option<&Release>) -> Option<String> {
+fn rewritten(app: &App, code: &code::Code, live: Option<&Release>) -> Option<String> {
     let live = live.filter(|_| code.descends() == Some(false))?;
-    Some(format!(
-        "history was rewritten: {} is not an ancestor",
-        short(&live.commit)
-    ))
+    let live = short(&live.commit);
+    Some(match &app.track {
+        // The next version may come from another branch: nothing was rewritten then.
+        Track::Tag(_) => format!("{live} is not an ancestor of {}", short(code.commit())),
+        _ => format!("history was rewritten: {live} is not an ancestor"),
+    })
 }
 
 impl Poll<'_> {
@@ -161,7 +164,7 @@ impl Poll<'_> {
         after_silence: Option<Silence>,
     ) -> Result<Told> {
         let (server, app) = (self.server, self.app);
-        let note = rewritten(&code, ledger.live.as_ref());
+        let note = rewritten(app, &code, ledger.live.as_ref());
         if let Some(note) = &note {
             self.say(note);
         }
@@ -317,10 +320,6 @@ fn remote(app: &App) -> Remote {
         options: Vec::new(),
         idle: Duration::from_secs(60),
     }
-}
-
-fn reference(app: &App) -> String {
-    format!("refs/heads/{}", app.branch)
 }
 
 fn why_not_asked(app: &App, error: &AskError) -> String {

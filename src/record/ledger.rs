@@ -126,7 +126,7 @@ impl fmt::Display for Why {
             Self::NotTrusted { words } => f.write_str(words),
             Self::NotDescendant { live } => write!(
                 f,
-                "history was rewritten: {}, which is live, is not an ancestor, and allow_rewind = false",
+                "{}, which is live, is not an ancestor of it: history was rewritten or went back, and allow_rewind = false",
                 live.get(..7).unwrap_or(live)
             ),
             Self::OutsideWindow { opens: Some(opens) } => {

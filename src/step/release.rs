@@ -20,7 +20,7 @@ impl Step for FirstRelease<'_> {
     fn row(&self) -> Row {
         Row {
             kind: "deploy",
-            what: format!("{} {}", self.0.repo.slug(), self.0.branch),
+            what: format!("{} {}", self.0.repo.slug(), self.0.track),
         }
     }
 

@@ -64,18 +64,11 @@ impl Step for Access<'_> {
                 "asked with the key that the agent holds".to_owned(),
             ));
         }
-        match git::tip(&remote, &format!("refs/heads/{}", app.branch)) {
-            Ok(Some(tip)) => Ok(Finding::Holds(format!(
-                "reads {} at {}",
-                app.branch,
-                &tip.to_string()[..7]
-            ))),
+        match git::reads(&remote, &app.track) {
+            Ok(Some(words)) => Ok(Finding::Holds(format!("reads {words}"))),
             Ok(None) => Ok(Finding::Broken(
-                format!(
-                    "the repository can be read and has no branch {}",
-                    app.branch
-                ),
-                format!("pullpray init {} --branch NAME", app.name),
+                format!("the repository can be read and {}", app.track.missing()),
+                format!("pullpray init {} {}", app.name, app.track.flag()),
             )),
             Err(error) => match error.kind() {
                 AskKind::Permission | AskKind::NoRepository => {

@@ -93,16 +93,16 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
         ..repo::remote(view, app)?
             .ok_or_else(|| anyhow!("{} is missing", app.ssh_config().display()))?
     };
-    let tip = match git::tip(&remote, &format!("refs/heads/{}", app.branch)) {
-        Ok(tip) => tip,
+    let words = match git::reads(&remote, &app.track) {
+        Ok(words) => words,
         Err(error) if matches!(error.kind(), AskKind::Permission | AskKind::NoRepository) => {
             return Ok(Opens::Nothing(error.to_string()));
         }
         Err(error) => bail!("could not ask {}: {error}", app.repo.host()),
     };
-    let words = tip.map_or_else(
-        || "reads the repository".to_owned(),
-        |tip| format!("reads {} at {}", app.branch, &tip.to_string()[..7]),
+    let words = format!(
+        "reads {}",
+        words.unwrap_or_else(|| "the repository".to_owned())
     );
     Ok(match git::write_access(&remote) {
         Ok(WriteAccess::Writable) => Opens::Writing,

@@ -17,7 +17,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use git2::RepositoryInitOptions;
-use git2::{AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, Repository};
+use git2::{
+    AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
+};
 use nix::unistd::geteuid;
 
 use super::transport::{Lease, register};
@@ -31,8 +33,10 @@ pub(super) const TIP: &str = "refs/pullpray/tip";
 pub enum MirrorError {
     /// The remote could not be asked, or hung up. The mirror is unharmed.
     Remote(AskError),
-    /// The remote has no reference of this name (any more).
+    /// The remote has no reference of this name (any more), or no commit of this id.
     NoReference(String),
+    /// The reference leads to something else than a commit: a tag may be put on a file.
+    NotACommit(String),
     /// The mirror is half-made or corrupt: delete it and fetch again. The text says what
     /// was noticed.
     Damaged(String),
@@ -52,6 +56,7 @@ impl fmt::Display for MirrorError {
         match self {
             Self::Remote(error) => error.fmt(f),
             Self::NoReference(name) => write!(f, "the remote has no {name}"),
+            Self::NotACommit(name) => write!(f, "{name} is not a commit"),
             Self::Damaged(what) => write!(f, "the mirror is damaged: {what}"),
             Self::NotOurs(path) => {
                 write!(f, "the mirror {} belongs to another user", path.display())
@@ -187,25 +192,95 @@ impl Mirror {
             return Err(AskError::Invalid(text).into());
         }
         remote.check()?;
-        let lease = Lease::new(remote);
-        let packs = tidy::pack_files(&self.path)?;
-        let target = self
-            .download(&lease, reference)
-            .map_err(|error| match error {
-                MirrorError::Git(error) => from_remote(&lease, error),
-                error => error,
-            })?;
-        tidy::sync_new_packs(&self.path, &packs)?;
+        let target = self.take(remote, |lease| self.download(lease, reference))?;
         let lost = |error: git2::Error| {
             MirrorError::Damaged(format!("{target} was fetched: {}", error.message()))
         };
-        let commit = self
-            .repo
-            .find_object(target, None)
-            .and_then(|o| o.peel_to_commit())
-            .map_err(lost)?;
+        let object = self.repo.find_object(target, None).map_err(lost)?;
+        let end = match object.kind() {
+            // To the end of the chain, if tags were put on tags.
+            Some(ObjectType::Tag) => object.peel(ObjectType::Any).map_err(lost)?,
+            _ => object,
+        };
+        if end.kind() != Some(ObjectType::Commit) {
+            return Err(MirrorError::NotACommit(reference.to_owned()));
+        }
+        let commit = end.peel_to_commit().map_err(lost)?;
         self.repo.reference(TIP, target, true, "fetch")?;
         Ok(commit.id())
+    }
+
+    /// Brings a commit of this id here with its history, from wherever the remote has it. What the
+    /// mirror has already is not asked for.
+    ///
+    /// Hosts that let clients ask for any commit (GitHub, GitLab) are asked for this one. Of others
+    /// all branches and tags are fetched, in case it is among their ancestors.
+    ///
+    /// # Errors
+    /// [`MirrorError::NoReference`] if the remote has no such commit, or none that it hands out; else
+    /// as [`Mirror::fetch`].
+    pub fn fetch_commit(&self, remote: &Remote, commit: Oid) -> Result<(), MirrorError> {
+        if self.find_commit(commit).is_err() {
+            remote.check()?;
+            let missing = || MirrorError::NoReference(format!("commit {commit}"));
+            let by_id = [format!("+{commit}:{TIP}")];
+            match self.take(remote, |lease| self.download_all(lease, &by_id)) {
+                Ok(()) => {}
+                // The host does not hand out commits by their ids: libgit2 says so before it asks.
+                Err(MirrorError::Git(error)) if error.class() == ErrorClass::Invalid => {
+                    let everything = ["heads", "tags"]
+                        .map(|kind| format!("+refs/{kind}/*:refs/pullpray/all/{kind}/*"));
+                    self.take(remote, |lease| self.download_all(lease, &everything))?;
+                }
+                // git-upload-pack(1), which GitHub and GitLab quote.
+                Err(MirrorError::Remote(AskError::Refused { message }))
+                    if message.contains("not our ref") =>
+                {
+                    return Err(missing());
+                }
+                Err(error) => return Err(error),
+            }
+            self.find_commit(commit).map_err(|_| missing())?;
+        }
+        self.repo.reference(TIP, commit, true, "fetch")?;
+        Ok(())
+    }
+
+    /// What was fetched last: a commit, or an annotated tag that leads to it.
+    ///
+    /// # Errors
+    /// Nothing was fetched yet.
+    pub fn fetched(&self) -> Result<Oid, MirrorError> {
+        let target = self.repo.find_reference(TIP)?.target();
+        target.ok_or_else(|| MirrorError::Damaged(format!("{TIP} leads nowhere")))
+    }
+
+    /// Talks to the remote; when this returns, the packs that came are on the disk.
+    fn take<T>(
+        &self,
+        remote: &Remote,
+        talk: impl FnOnce(&Lease) -> Result<T, MirrorError>,
+    ) -> Result<T, MirrorError> {
+        let lease = Lease::new(remote);
+        let packs = tidy::pack_files(&self.path)?;
+        let taken = talk(&lease).map_err(|error| match error {
+            MirrorError::Git(error) => from_remote(&lease, error),
+            error => error,
+        })?;
+        tidy::sync_new_packs(&self.path, &packs)?;
+        Ok(taken)
+    }
+
+    /// Downloads what these refspecs name and is missing. No reference is moved.
+    fn download_all(&self, lease: &Lease, specs: &[String]) -> Result<(), MirrorError> {
+        let mut anonymous = self.repo.remote_anonymous(&lease.url())?;
+        let mut connection = anonymous.connect_auth(Direction::Fetch, None, None)?;
+        let mut options = FetchOptions::new();
+        options
+            .download_tags(AutotagOption::None)
+            .update_fetchhead(false);
+        connection.remote().download(specs, Some(&mut options))?;
+        Ok(())
     }
 
     /// Downloads what is missing; what the reference points at.

@@ -17,7 +17,7 @@
 //! | `launch`, `ssh` | the one place that starts, feeds, times out and reaps `ssh` |
 //! | `pktline` | git's framing, pure |
 //! | `ask_error` | what can go wrong with a remote, and what kind of trouble it is |
-//! | `tip` | references of a remote |
+//! | `tip`, `newest` | references of a remote, and the one that is followed |
 //! | `write_access` | is the key really read-only? |
 //! | `transport` | libgit2 over `ssh` |
 //! | `mirror`, `tidy`, `contents`, `checkout`, `compact` | the bare local repository |
@@ -33,6 +33,7 @@ mod compact;
 mod contents;
 mod launch;
 mod mirror;
+mod newest;
 mod pktline;
 mod ssh;
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod write_access;
 pub use ask_error::{AskError, AskKind};
 pub use contents::{CommitInfo, Size};
 pub use mirror::{Mirror, MirrorError};
+pub use newest::{Newest, newest, reads};
 pub use tip::{FoundRef, refs, tip};
 pub use transport::register;
 pub use write_access::{WriteAccess, write_access};

@@ -3,6 +3,7 @@
 mod asking;
 mod conduct;
 mod fetching;
+mod following;
 mod host;
 mod release;
 mod upkeep;

@@ -254,6 +254,7 @@ mod tests {
             let mut app = app(more)?;
             if !more.is_empty() {
                 app.limits.allow_rewind = false;
+                app.limits.signed_by = Some("/etc/pullpray/todo.signers".parse()?);
                 app.limits.deploy_window = Some("Mon,Fri 22:00-05:00, Sun 1:00-2:00".parse()?);
             }
             let facts = Facts {

@@ -12,6 +12,7 @@ pub mod paths;
 mod repo;
 mod schedule;
 mod settings;
+mod signers;
 mod tag;
 mod text;
 mod track;
@@ -24,6 +25,7 @@ pub use invalid::Invalid;
 pub use repo::RepoUrl;
 pub use schedule::Schedule;
 pub use settings::{FORMAT, Settings, SettingsError};
+pub use signers::Signers;
 pub use tag::TagPattern;
 pub use text::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, HealthHost, HealthPath, Module, SharedPath,
@@ -98,6 +100,8 @@ pub struct Limits {
     pub allow_rewind: bool,
     /// When deployments may begin; at any time if there is none.
     pub deploy_window: Option<Window>,
+    /// The list of those who must have signed what is deployed; nobody has to if there is none.
+    pub signed_by: Option<AbsPath>,
 }
 
 impl Default for Limits {
@@ -109,6 +113,7 @@ impl Default for Limits {
             health_timeout: 30,
             allow_rewind: true,
             deploy_window: None,
+            signed_by: None,
         }
     }
 }

@@ -46,9 +46,11 @@ struct File {
     allow_rewind: Option<bool>,
     #[serde(default)]
     deploy_window: Option<String>,
+    #[serde(default)]
+    signed_by: Option<String>,
 }
 
-const LIMIT_KEYS: [&str; 7] = [
+const LIMIT_KEYS: [&str; 8] = [
     "format",
     "keep",
     "attempts",
@@ -56,6 +58,7 @@ const LIMIT_KEYS: [&str; 7] = [
     "health_timeout",
     "allow_rewind",
     "deploy_window",
+    "signed_by",
 ];
 
 impl Settings {
@@ -89,6 +92,12 @@ impl Settings {
             .map(|text| text.parse())
             .transpose()
             .map_err(|invalid: Invalid| refuse(format!("deploy_window: {invalid}")))?;
+        // An empty answer must not pass for "nobody has to sign".
+        let signed_by = file
+            .signed_by
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|invalid: Invalid| refuse(format!("signed_by: {invalid}")))?;
         let default = Limits::default();
         let limits = Limits {
             keep: file.keep.unwrap_or(default.keep),
@@ -97,6 +106,7 @@ impl Settings {
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
             allow_rewind: file.allow_rewind.unwrap_or(default.allow_rewind),
             deploy_window,
+            signed_by,
         };
         if limits.keep < 2 {
             return Err(refuse(
@@ -158,6 +168,8 @@ mod tests {
                 "format = 1\ndeploy_window = \"Mon-Fri\"\n",
                 "deploy_window: \"Mon-Fri\" has no times",
             ),
+            ("format = 1\nsigned_by = \"\"\n", "signed_by: \"\" is not"),
+            ("format = 1\nsigned_by = true\n", "line 2"),
         ] {
             let error = Settings::parse(text)
                 .err()

@@ -8,6 +8,7 @@ use crate::server::{sha256, stamp};
 
 use super::Told;
 use super::gate::{self, Decision, Signature, Tip};
+use super::signature::Trust;
 
 /// What the gate is asked with, beside the tip and the ledger.
 pub(super) struct Gate {
@@ -15,8 +16,8 @@ pub(super) struct Gate {
     pub(super) limits: Limits,
     /// Stands for everything beside the commit that decides whether a deployment works.
     pub(super) conditions: String,
-    /// Whom signatures are compared with, as text; empty if nobody has to sign.
-    pub(super) signers: String,
+    /// Whom the settings trust.
+    pub(super) trust: Trust,
     /// Whether a person asks, who is told a refusal again.
     pub(super) asked: bool,
     /// Whether the live release is no longer on the disk: then its commit is deployed once more.
@@ -27,7 +28,8 @@ impl Gate {
     /// Stands for everything beside the object itself that decides whether it is refused.
     fn deciding(&self, ledger: &Ledger) -> String {
         let live = ledger.live.as_ref().map_or("", |live| live.commit.as_str());
-        sha256(format!("{}\0{}\0{live}", self.conditions, self.signers).as_bytes())
+        let signers = self.trust.text();
+        sha256(format!("{}\0{}\0{live}", self.conditions, signers).as_bytes())
     }
 
     /// What is known before the fetch: the reason of an earlier refusal, as long as nothing has
@@ -36,7 +38,7 @@ impl Gate {
         let mut tip = Tip {
             commit,
             descends: None,
-            signature: Signature::NotAsked,
+            signature: self.trust.beforehand(),
         };
         let refusal = ledger.refused.as_ref().filter(|refusal| {
             refusal.commit == commit
@@ -111,6 +113,12 @@ mod tests {
     use super::*;
     use crate::record::ledger::Release;
 
+    fn trust(comment: &str) -> Trust {
+        let text = format!(
+            "# {comment}\nann ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"
+        );
+        Trust::Listed(crate::app::Signers::parse(&text).unwrap(), text)
+    }
     fn gate(signers: &str) -> Gate {
         Gate {
             limits: Limits {
@@ -118,7 +126,7 @@ mod tests {
                 ..Limits::default()
             },
             conditions: "c".into(),
-            signers: signers.into(),
+            trust: trust(signers),
             asked: false,
             gone: false,
         }
@@ -188,6 +196,17 @@ mod tests {
         assert_eq!(tip.descends, Some(false));
         let resigned = changed.known(&ledger, "another tag", "b");
         assert_eq!(resigned.descends, None, "another object, the same commit");
+    }
+
+    #[test]
+    fn without_a_list_nothing_is_fetched_and_nothing_let_through() {
+        let (mut gate, mut ledger) = (gate("ann"), ledger());
+        gate.trust = Trust::Nobody("the list is not there".into());
+        assert_eq!(polled(&gate, &mut ledger, "b"), (false, true));
+        assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
+        let tip = gate.known(&ledger, "a", "a");
+        let stopped = gate.stops(&mut ledger, &tip, "a", now());
+        assert!(matches!(stopped, Some(Told::NothingNew)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::app::{App, paths};
 use crate::server::Server;
 use crate::server::git::{CommitInfo, Mirror, MirrorError, Newest};
 
+use super::signature::Vouched;
 use super::{remote, why_not_asked};
 
 /// A commit that was fetched.
@@ -15,8 +16,9 @@ pub(super) struct Code {
     mirror: Mirror,
     info: CommitInfo,
     commit: String,
-    object: String,
+    object: git2::Oid,
     descends: Option<bool>,
+    name: String,
 }
 
 /// Why there is none.
@@ -33,13 +35,19 @@ impl Code {
         &self.commit
     }
     /// What was fetched: the commit, or an annotated tag that leads to it.
-    pub(super) fn object(&self) -> &str {
-        &self.object
+    pub(super) fn object(&self) -> git2::Oid {
+        self.object
     }
     /// Whether the live commit is its ancestor; `None` if nothing is live, or if the settings name the
     /// commit.
     pub(super) fn descends(&self) -> Option<bool> {
         self.descends
+    }
+    /// Who may have signed it.
+    pub(super) fn vouched(&self) -> anyhow::Result<Vouched> {
+        Vouched::read(&self.mirror, self.info.oid, self.object, &self.name)
+            .map_err(|error| anyhow!(error.to_string()))
+            .with_context(|| format!("failed to read the signature of {}", self.info.short))
     }
     /// What it says of itself.
     pub(super) fn info(&self) -> &CommitInfo {
@@ -106,7 +114,8 @@ fn try_fetch(
     };
     Ok(Code {
         commit: oid.to_string(),
-        object: mirror.fetched()?.to_string(),
+        object: mirror.fetched()?,
+        name: newest.name.clone(),
         info,
         mirror,
         descends,

@@ -13,6 +13,7 @@ pub mod gate;
 mod health;
 mod inspect;
 mod release;
+mod signature;
 pub mod steer;
 mod switch;
 mod tidy;
@@ -28,13 +29,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::app::{App, Limits, Track, paths};
+use crate::app::{AbsPath, App, Limits, Track, paths};
 use crate::record::ledger::{Deployment, Failure, Ledger, Outcome, Release, Silence, Tenths};
 use crate::server::git::{self, AskError, Remote};
 use crate::server::{Clock, Locked, Server, sha256, stamp};
 
 use at_gate::Gate;
 use gate::{Signature, Tip};
+use signature::Trust;
 
 /// How many polls in a row must go unanswered before it is told.
 const SILENT_POLLS: u32 = 3;
@@ -90,7 +92,7 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
             ..app.limits.clone()
         },
         conditions: conditions(server, app)?,
-        signers: String::new(),
+        trust: Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path)),
         asked: poll.now,
         gone,
     };
@@ -128,11 +130,14 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
     let fetched = Tip {
         commit: code.commit(),
         descends: code.descends(),
-        signature: Signature::NotAsked,
+        signature: gate.trust.of(|| code.vouched())?,
     };
-    if let Some(told) = gate.stops(&mut ledger, &fetched, code.object(), now()) {
+    if let Some(told) = gate.stops(&mut ledger, &fetched, &code.object().to_string(), now()) {
         ledger.store(server, &app.name)?;
         return Ok(told);
+    }
+    if let Signature::Trusted(who) = &fetched.signature {
+        poll.say(&format!("{} is signed by {who}", short(&commit)));
     }
     ledger.refused = None;
     poll.deploy(code, ledger, gate.conditions, started, after_silence)

@@ -175,7 +175,12 @@ impl Step for NoWayToRoot<'_> {
         // Each with the command that mends it.
         let mut ways: Vec<(String, String)> = Vec::new();
         let mut looked = 0;
-        for (path, why) in read_by_root {
+        let signers = app.limits.signed_by.iter();
+        let signers = signers.map(|path| {
+            let why = "it says whose commits are deployed";
+            (path.as_path().to_owned(), why)
+        });
+        for (path, why) in read_by_root.into_iter().chain(signers) {
             // Nothing is read from what is not there, nor from /dev/null, where a masked unit leads:
             // that one others may write to, and must.
             if look

@@ -20,7 +20,7 @@
 //! | `tip`, `newest` | references of a remote, and the one that is followed |
 //! | `write_access` | is the key really read-only? |
 //! | `transport` | libgit2 over `ssh` |
-//! | `mirror`, `tidy`, `contents`, `checkout`, `compact` | the bare local repository |
+//! | `mirror`, `tidy`, `contents`, `signed`, `checkout`, `compact` | the bare local repository |
 
 #![expect(
     clippy::disallowed_methods,
@@ -35,6 +35,7 @@ mod launch;
 mod mirror;
 mod newest;
 mod pktline;
+mod signed;
 mod ssh;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub use ask_error::{AskError, AskKind};
 pub use contents::{CommitInfo, Size};
 pub use mirror::{Mirror, MirrorError};
 pub use newest::{Newest, newest, reads};
+pub use signed::Signed;
 pub use tip::{FoundRef, refs, tip};
 pub use transport::register;
 pub use write_access::{WriteAccess, write_access};

@@ -213,8 +213,9 @@ impl Mirror {
     /// Brings a commit of this id here with its history, from wherever the remote has it. What the
     /// mirror has already is not asked for.
     ///
-    /// Hosts that let clients ask for any commit (GitHub, GitLab) are asked for this one. Of others
-    /// all branches and tags are fetched, in case it is among their ancestors.
+    /// Hosts that let clients ask for any commit (GitHub, GitLab) are asked for this one. Of others,
+    /// and of those that refuse it, all branches and tags are fetched, in case it is among their
+    /// ancestors.
     ///
     /// # Errors
     /// [`MirrorError::NoReference`] if the remote has no such commit, or none that it hands out; else
@@ -222,25 +223,26 @@ impl Mirror {
     pub fn fetch_commit(&self, remote: &Remote, commit: Oid) -> Result<(), MirrorError> {
         if self.find_commit(commit).is_err() {
             remote.check()?;
-            let missing = || MirrorError::NoReference(format!("commit {commit}"));
             let by_id = [format!("+{commit}:{TIP}")];
-            match self.take(remote, |lease| self.download_all(lease, &by_id)) {
-                Ok(()) => {}
-                // The host does not hand out commits by their ids: libgit2 says so before it asks.
-                Err(MirrorError::Git(error)) if error.class() == ErrorClass::Invalid => {
-                    let everything = ["heads", "tags"]
-                        .map(|kind| format!("+refs/{kind}/*:refs/pullpray/all/{kind}/*"));
-                    self.take(remote, |lease| self.download_all(lease, &everything))?;
-                }
-                // git-upload-pack(1), which GitHub and GitLab quote.
+            let handed_out = match self.take(remote, |lease| self.download_all(lease, &by_id)) {
+                Ok(()) => true,
+                // The host hands out no commits by their ids: libgit2 says so before it asks.
+                Err(MirrorError::Git(error)) if error.class() == ErrorClass::Invalid => false,
+                // It hands out some, and not this one: the words are git-upload-pack's everywhere.
                 Err(MirrorError::Remote(AskError::Refused { message }))
                     if message.contains("not our ref") =>
                 {
-                    return Err(missing());
+                    false
                 }
                 Err(error) => return Err(error),
+            };
+            if !handed_out {
+                let everything = ["heads", "tags"]
+                    .map(|kind| format!("+refs/{kind}/*:refs/pullpray/all/{kind}/*"));
+                self.take(remote, |lease| self.download_all(lease, &everything))?;
             }
-            self.find_commit(commit).map_err(|_| missing())?;
+            self.find_commit(commit)
+                .map_err(|_| MirrorError::NoReference(format!("commit {commit}")))?;
         }
         self.repo.reference(TIP, commit, true, "fetch")?;
         Ok(())

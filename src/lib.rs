@@ -12,8 +12,8 @@
 //! answers ──parse──► App ──► steps(App) ──► walk ──► findings ──► lines, exit code
 //! (wizard, flags, file)        one list
 //!
-//! lock ─► tip ─► gate ─► fetch ─► release ─► deploy script ─► flip ─► restart ─► health ─► record, prune
-//!                                                               └──── ill: flip back, restart, health ────┘
+//! lock ─► tip ─► gate ─► fetch ─► gate ─► release ─► deploy script ─► flip ─► restart ─► health ─► record, prune
+//!                                                                        └──── ill: flip back, restart, health ────┘
 //! ```
 //!
 //! # Who may use whom
@@ -53,6 +53,11 @@
 //!   v0, whose answer grows with the repository's references.
 //! - **`users` is the crate `uzers`**, the maintained continuation of the abandoned `users`
 //!   (RUSTSEC-2023-0040, RUSTSEC-2023-0059), under its old name.
+//! - **What is refused is no failure.** A rewritten history, a missing signature, an hour outside the
+//!   window use up no try; they are remembered in the ledger, told once, and looked at anew as soon as
+//!   anything changes that decided them ([`poll::gate`] says what comes first).
+//! - **Signatures are ssh's alone**, judged against OpenSSH's own list of allowed signers: the keys that
+//!   people have, without a keyring to keep on the server.
 //! - **Virtual environments are keyed** by what decides their content and live beside the
 //!   releases: unchanged dependencies cost nothing, and going back finds its own.
 //! - **Static files are published after the flip.** collectstatic writes into the release; once it

@@ -8,7 +8,8 @@ use crate::app::{App, paths};
 use crate::cli;
 use crate::exit::Exit;
 use crate::poll::{self, Report, Told};
-use crate::record::ledger::{Refusal, Release, Silence, Why};
+use crate::record::ledger::{Release, Silence};
+use crate::record::refusal::{Refusal, Why};
 use crate::server::{Clock, Server};
 use crate::ui::for_terminal;
 
@@ -173,14 +174,24 @@ fn refused(app: &App, refusal: &Refusal) -> String {
     let (name, commit) = (&app.name, poll::short(&refusal.commit));
     let why = for_terminal(&refusal.why.to_string());
     if refusal.why.passes() {
-        return format!("{name}: {commit} is new; {why}\n  now   pullpray poll {name} --now\n");
+        return format!(
+            "{name}: {commit} is new and waits: {why}\n  now   sudo pullpray poll {name} --now\n"
+        );
     }
     let mut text = format!("{name}: {commit} is new and was not deployed: {why}\n");
-    if let Why::NotDescendant { .. } = refusal.why {
-        text.push_str(&format!(
+    match &refusal.why {
+        Why::NotDescendant { .. } => text.push_str(&format!(
             "  hint: if that was meant, set allow_rewind = true in {}\n",
             paths::settings(name).display()
-        ));
+        )),
+        Why::NotTrusted { .. } => {
+            if let Some(list) = &app.limits.signed_by {
+                text.push_str(&format!(
+                    "  hint: {list} lists who may sign; see ALLOWED SIGNERS in ssh-keygen(1)\n"
+                ));
+            }
+        }
+        Why::OutsideWindow { .. } => {}
     }
     text.push_str("  next  this is told once; polls look on, and deploy what is let through\n");
     text

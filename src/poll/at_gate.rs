@@ -3,7 +3,8 @@
 use chrono::{DateTime, FixedOffset};
 
 use crate::app::Limits;
-use crate::record::ledger::{Ledger, Refusal, Why};
+use crate::record::ledger::Ledger;
+use crate::record::refusal::{Refusal, Why};
 use crate::server::{sha256, stamp};
 
 use super::Told;

@@ -18,7 +18,8 @@
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeDelta, Utc};
 
 use crate::app::Limits;
-use crate::record::ledger::{Failure, Hold, Ledger, Why};
+use crate::record::ledger::{Failure, Hold, Ledger};
+use crate::record::refusal::Why;
 
 /// What is known of what the remote has.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -137,7 +137,7 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         return Ok(told);
     }
     if let Signature::Trusted(who) = &fetched.signature {
-        poll.say(&format!("{} is signed by {who}", short(&commit)));
+        poll.say(&format!("{} is signed by {who}", short(code.commit())));
     }
     ledger.refused = None;
     poll.deploy(code, ledger, gate.conditions, started, after_silence)

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::record::ledger::{Failure, Hold, Refusal, Release, Silence};
+use crate::record::ledger::{Failure, Hold, Release, Silence};
+use crate::record::refusal::Refusal;
 
 use super::Straightened;
 

@@ -281,7 +281,7 @@ mod tests {
             .join("\n");
         assert_eq!(
             rule,
-            "%hosted_apps ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service"
+            "%hosted_apps ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service"
         );
         Ok(())
     }

@@ -217,6 +217,9 @@ fn failed(name: &str, report: &Report) -> String {
         text.push_str(&for_terminal(line));
         text.push('\n');
     }
+    if let Some(migrations) = &report.migrations {
+        text.push_str(&format!("  note  {}\n", for_terminal(migrations)));
+    }
     text.push_str(&format!("  log   {}\n", report.log.display()));
     let next = if report.tries >= report.attempts {
         format!(

@@ -12,6 +12,7 @@ mod dependencies;
 pub mod gate;
 mod health;
 mod inspect;
+mod migrations;
 mod release;
 mod signature;
 pub mod steer;
@@ -222,7 +223,12 @@ impl Poll<'_> {
             conditions,
         });
         let ended = deployment(&release, now, took, Outcome::Failed(failed.why.clone()));
-        ledger.remember(Deployment { note, ..ended });
+        let migrations = begun.migrations(server);
+        let notes: Vec<String> = note.into_iter().chain(migrations.clone()).collect();
+        ledger.remember(Deployment {
+            note: (!notes.is_empty()).then(|| notes.join("; ")),
+            ..ended
+        });
         ledger.store(server, &app.name)?;
         if let Err(error) = tidy::prune(self, &mut ledger) {
             self.say(&format!("old releases could not be removed: {error:#}"));
@@ -233,6 +239,7 @@ impl Poll<'_> {
         Ok(Told::Failed(Box::new(Report {
             log: begun.log().to_owned(),
             release,
+            migrations,
             why: failed.why,
             last_lines: failed.last_lines,
             live: ledger.live,

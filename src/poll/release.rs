@@ -13,7 +13,7 @@ use crate::server::{Guest, Kind, PATH, Server, stamp};
 
 use super::code::Code;
 use super::dependencies::{self, Dependencies};
-use super::{Failed, Poll, short};
+use super::{Failed, Poll, migrations, short};
 
 /// In a virtual environment that was filled to the end.
 pub(super) const COMPLETE: &str = ".pullpray-complete";
@@ -73,6 +73,13 @@ impl Begun {
     }
     pub(super) fn log(&self) -> &Path {
         &self.log_path
+    }
+
+    /// Which migrations the deploy script applied, by what it printed.
+    pub(super) fn migrations(&self, server: &Server) -> Option<String> {
+        // A log that cannot be read is told of where the log is named.
+        let log = server.read(&self.log_path).ok().flatten()?;
+        migrations::told(&migrations::applied(&String::from_utf8_lossy(&log)))
     }
 
     /// Checks out, links, runs the deploy script.

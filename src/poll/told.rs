@@ -58,6 +58,8 @@ pub struct Report {
     pub release: Release,
     /// Which stage failed, and why, in one line.
     pub why: String,
+    /// Which migrations it applied, if any: they stay.
+    pub migrations: Option<String>,
     /// The last lines of the log.
     pub last_lines: Vec<String>,
     /// The log.

@@ -87,6 +87,8 @@ fn what_cannot_be_built_never_becomes_live() -> Result<()> {
     Ok(())
 }
 
+const MIGRATION: &str = "from django.db import migrations\nclass Migration(migrations.Migration):\n    dependencies = [('items', '0001_initial')]\n    operations = [migrations.RunSQL('SELECT 1', 'SELECT 1')]\n";
+
 #[test]
 fn what_is_ill_once_started_is_taken_back() -> Result<()> {
     let lab = Lab::new("ill")?;
@@ -113,10 +115,15 @@ fn what_is_ill_once_started_is_taken_back() -> Result<()> {
     );
     repo.commit(
         "Answer with 500",
-        &[("todo/wsgi.py", WSGI), ("items/views.py", &ill)],
+        &[
+            ("todo/wsgi.py", WSGI),
+            ("items/views.py", &ill),
+            ("items/migrations/0002_more.py", MIGRATION),
+        ],
     )?;
     web.run("pullpray poll todo")?
         .exits(1)?
+        .says("  note  migrations stay applied: items.0002_more\n")?
         .says("not healthy: GET / on /run/gunicorn.todo.trial/trial.sock (Host: localhost) → 500")?
         .says("is still live")?;
     ensure!(web.page("/")?.shows("version one"));

@@ -10,6 +10,7 @@ mod attack;
 mod deploying;
 mod doctor;
 mod fixture;
+mod instants;
 mod interrupted;
 mod key;
 mod killed;
@@ -20,6 +21,7 @@ mod killed;
 )]
 mod lab;
 mod live;
+mod load;
 mod refusals;
 mod rights;
 mod sabotage;

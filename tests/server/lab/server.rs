@@ -119,6 +119,11 @@ impl Server {
         self.script_by(&["python3", "-"], &["-u", user], name, args)
     }
 
+    /// One that takes its time.
+    pub fn python_for(&self, seconds: u64, name: &str, args: &[&str]) -> Result<Output> {
+        self.script_for(seconds, &["python3", "-"], &[], name, args)
+    }
+
     fn script_by(
         &self,
         reader: &[&str],
@@ -126,8 +131,19 @@ impl Server {
         name: &str,
         args: &[&str],
     ) -> Result<Output> {
+        self.script_for(SECONDS, reader, options, name, args)
+    }
+
+    fn script_for(
+        &self,
+        seconds: u64,
+        reader: &[&str],
+        options: &[&str],
+        name: &str,
+        args: &[&str],
+    ) -> Result<Output> {
         let all = [&["exec", self.id.as_str()], options, &["--"], reader, args].concat();
-        let out = fresh_server(&all, Input::Script(name), SECONDS)?;
+        let out = fresh_server(&all, Input::Script(name), seconds)?;
         Ok(out.called(format!("{}: {name} {}", self.hostname, args.join(" "))))
     }
 

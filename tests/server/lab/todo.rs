@@ -24,12 +24,18 @@ impl Todo {
     /// the first of January: until a test says otherwise, nothing polls but the test.
     pub fn live(lab: &Lab, release: Release) -> Result<Self> {
         let todo = Self::before_init(lab, release)?;
-        let init = todo.init("--schedule '0 0 1 1 *'")?;
-        todo.web.run(&init)?.exits(3)?;
-        todo.host
-            .allow_key(&todo.repo, &todo.web.deploy_key("todo")?, Access::ReadOnly)?;
-        todo.web.run(&init)?.ok()?;
+        todo.make_live()?;
         Ok(todo)
+    }
+
+    /// The same, for servers that were booted otherwise.
+    pub fn make_live(&self) -> Result<()> {
+        let init = self.init("--schedule '0 0 1 1 *'")?;
+        self.web.run(&init)?.exits(3)?;
+        self.host
+            .allow_key(&self.repo, &self.web.deploy_key("todo")?, Access::ReadOnly)?;
+        self.web.run(&init)?.ok()?;
+        Ok(())
     }
 
     /// The command line of an unattended init; `more` is added to it.

@@ -1,0 +1,34 @@
+//! Which migrations a deployment applied, by what `manage.py migrate` says of each: they stay when
+//! the release is taken back, and whoever reads the report has to know.
+
+/// Lines as Django prints them: `  Applying items.0002_colour... OK`, or `... FAKED` (django
+/// `core/management/commands/migrate.py`, `migration_progress_callback`).
+pub(super) fn applied(log: &str) -> Vec<String> {
+    log.lines()
+        .filter_map(|line| line.trim().strip_prefix("Applying "))
+        .filter_map(|rest| rest.split_once("..."))
+        .filter(|(_, how)| matches!(how.trim(), "OK" | "FAKED"))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// As a sentence; `None` if there are none.
+pub(super) fn told(migrations: &[String]) -> Option<String> {
+    (!migrations.is_empty()).then(|| format!("migrations stay applied: {}", migrations.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_applied_counts() {
+        let log = "Operations to perform:\n  Apply all migrations: items\nRunning migrations:\n  Applying items.0001_initial... OK\n  Applying items.0002_x... FAKED\n  Applying items.0003_y...Traceback (most recent call last):\nApplying pressure... gently\n";
+        assert_eq!(applied(log), ["items.0001_initial", "items.0002_x"]);
+        assert_eq!(
+            told(&applied(log)).as_deref(),
+            Some("migrations stay applied: items.0001_initial, items.0002_x")
+        );
+        assert_eq!(told(&applied("No migrations to apply.\n")), None);
+    }
+}

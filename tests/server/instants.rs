@@ -8,7 +8,17 @@ use anyhow::{Context, Result, ensure};
 use crate::lab::{Disk, Lab, Release, Repository, Todo, WebServer};
 
 /// A deploy script that is quick: what is killed here is the poll.
-pub const QUICK: &str = "#!/bin/sh\nset -e\n[ \"$PULLPRAY_VENV_STATE\" = ready ] || python3 -m venv --system-site-packages --without-pip \"$PULLPRAY_VENV\"\n\"$PULLPRAY_VENV/bin/python\" manage.py migrate --noinput >/dev/null\nmkdir -p .static/items\ncp items/static/items/todo.css .static/items/\n";
+const QUICK: &str = "#!/bin/sh\nset -e\n[ \"$PULLPRAY_VENV_STATE\" = ready ] || python3 -m venv --system-site-packages --without-pip \"$PULLPRAY_VENV\"\n\"$PULLPRAY_VENV/bin/python\" manage.py migrate --noinput >/dev/null\nmkdir -p .static/items\ncp items/static/items/todo.css .static/items/\n";
+
+/// One worker, and a deploy script that does little: what is looked at is the poll.
+pub fn quick(web: &WebServer) -> Result<()> {
+    web.run("pullpray init todo --workers 1 --yes && systemctl restart gunicorn.todo.service")?
+        .ok()?;
+    web.write("/opt/git_pollers/todo/deploy.sh", QUICK)?;
+    web.run("sed -i 's/^keep = .*/keep = 2/' /etc/pullpray/todo.toml; pullpray poll todo; sync")?
+        .ok()?;
+    Ok(())
+}
 
 struct Scene {
     repo: Repository,
@@ -18,9 +28,7 @@ struct Scene {
 impl Scene {
     fn new(lab: &Lab) -> Result<Self> {
         let Todo { repo, web, .. } = Todo::live(lab, Release::Traced)?;
-        web.write("/opt/git_pollers/todo/deploy.sh", QUICK)?;
-        web.run("sed -i 's/^keep = .*/keep = 2/' /etc/pullpray/todo.toml")?
-            .ok()?;
+        quick(&web)?;
         Ok(Self { repo, web })
     }
 
@@ -161,9 +169,7 @@ fn the_power_goes_at_twenty_moments_of_a_deployment() -> Result<()> {
     let todo = Todo { host, repo, web };
     todo.make_live()?;
     let Todo { repo, web, .. } = &todo;
-    web.write("/opt/git_pollers/todo/deploy.sh", QUICK)?;
-    web.run("sed -i 's/^keep = .*/keep = 2/' /etc/pullpray/todo.toml; sync")?
-        .ok()?;
+    quick(web)?;
     let scene = |version: &str, versions: &[&str]| -> Result<()> {
         let words = [&["todo"], versions].concat();
         web.script("whole", &words)?

@@ -42,6 +42,10 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
             short(&killed.commit)
         )
     } else {
+        // One that was killed once it had succeeded left what it was about to remove.
+        if tidy::is_due(poll, &ledger)? {
+            tidy::prune(poll, &mut ledger)?;
+        }
         return Ok(None);
     };
     poll.say(&found);

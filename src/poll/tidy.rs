@@ -13,6 +13,23 @@ use super::Poll;
 /// Logs that are kept.
 const LOGS: usize = 50;
 
+/// Whether there are releases or virtual environments that no kept release needs.
+pub(super) fn is_due(poll: &Poll<'_>, ledger: &Ledger) -> Result<bool> {
+    let known = |name: &std::ffi::OsString| {
+        let is = |text: &str| name.to_str() == Some(text);
+        ledger
+            .releases
+            .iter()
+            .any(|release| is(&release.id) || is(&release.venv))
+    };
+    for dir in [poll.app.releases(), poll.app.venvs()] {
+        if !poll.server.list(&dir)?.iter().all(known) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes what no kept release needs. The live release and the one before are always kept,
 /// whatever the number says: deleting the code of a running gunicorn kills it at its next fork.
 pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {

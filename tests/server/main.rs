@@ -9,6 +9,7 @@ mod again;
 mod attack;
 mod deploying;
 mod doctor;
+mod environment;
 mod fixture;
 mod instants;
 mod interrupted;

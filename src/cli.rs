@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::app::{Answers, AppName};
 
@@ -31,7 +31,7 @@ pub enum Verb {
     Init(Box<Init>),
     /// Ask the git host once, and deploy what is new; cron runs this
     #[command(
-        after_long_help = "Exit codes: 0 nothing new, deployed, held, outside the deploy window, or another poll is at work · 1 the deployment failed, the release before is live; or what is new is refused, which is told once · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back\n\nPrints nothing when nothing happened."
+        after_long_help = "Exit codes: 0 nothing new, deployed, held, outside the deploy window, or another poll is at work · 1 the deployment failed, the release before is live; or what is new is refused, which is told once · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back · With --all, the worst that came of any app: 4, then 2, 1, 3, 0\n\nPrints nothing when nothing happened."
     )]
     Poll(Poll),
     /// Tell what is live, what happened, and what the polls are about to do
@@ -121,9 +121,13 @@ pub struct Init {
 
 /// Arguments of `poll`.
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["app", "all"])))]
 pub struct Poll {
     /// The app
-    pub app: AppName,
+    pub app: Option<AppName>,
+    /// Every app of this server, one after another; what befalls one does not keep the others
+    #[arg(long)]
+    pub all: bool,
     /// Tell the stages as they happen
     #[arg(long, short)]
     pub verbose: bool,

@@ -32,6 +32,22 @@ impl Exit {
             Self::Interrupted => 130,
         }
     }
+
+    /// How a pullpray that was started by this one ended; what is none of its numbers, or a signal,
+    /// is a failure.
+    #[must_use]
+    pub fn of(code: Option<i32>) -> Self {
+        [
+            Self::Done,
+            Self::Usage,
+            Self::Waiting,
+            Self::NotBroughtBack,
+            Self::Interrupted,
+        ]
+        .into_iter()
+        .find(|exit| code == Some(i32::from(exit.code())))
+        .unwrap_or(Self::Failed)
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -51,3 +67,17 @@ impl std::fmt::Display for UsageError {
 }
 
 impl std::error::Error for UsageError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_back() {
+        for code in [0, 1, 2, 3, 4, 130] {
+            assert_eq!(i32::from(Exit::of(Some(code)).code()), code);
+        }
+        assert_eq!(Exit::of(None), Exit::Failed);
+        assert_eq!(Exit::of(Some(101)), Exit::Failed);
+    }
+}

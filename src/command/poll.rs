@@ -1,10 +1,11 @@
-//! `pullpray poll APP`: one poll, and one line about it if there is something to say.
+//! `pullpray poll APP`: one poll, and one line about it if there is something to say; with `--all`,
+//! one poll of each app.
 
 use std::io::Write;
 
 use anyhow::Result;
 
-use crate::app::{App, paths};
+use crate::app::{App, AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
 use crate::poll::{self, Report, Told};
@@ -16,7 +17,43 @@ use crate::ui::for_terminal;
 use super::{become_app_user, load};
 
 pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
-    let app = load(server, &arguments.app)?;
+    match &arguments.app {
+        Some(name) => one(server, name, arguments),
+        None => all(server, arguments),
+    }
+}
+
+/// Each app in a process of its own: a poll becomes the app's account for good.
+fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
+    let program = server.own_program()?;
+    let mut worst = Exit::Done;
+    for name in super::named(server, &[])? {
+        let code = server.poll_in_turn(&program, &name, arguments.now, arguments.verbose)?;
+        worst = worse(worst, Exit::of(code));
+    }
+    Ok(worst)
+}
+
+/// The worse of two ends, by what is lost until somebody does something: the app itself; all news
+/// of it; one release; one question that the next poll asks again.
+fn worse(one: Exit, other: Exit) -> Exit {
+    let badness = |exit| match exit {
+        Exit::Done => 0,
+        Exit::Waiting => 1,
+        Exit::Failed => 2,
+        Exit::Usage => 3,
+        Exit::NotBroughtBack => 4,
+        Exit::Interrupted => 5,
+    };
+    if badness(other) > badness(one) {
+        other
+    } else {
+        one
+    }
+}
+
+fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
+    let app = load(server, name)?;
     become_app_user(server, &app)?;
     let clock = Clock::system();
     let name = &app.name;
@@ -251,4 +288,21 @@ fn could_not_ask(name: &str, silence: &Silence) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_that_is_down_is_the_worst_and_a_silent_host_the_least() {
+        use Exit::{Done, Failed, NotBroughtBack, Usage, Waiting};
+        let order = [Done, Waiting, Failed, Usage, NotBroughtBack];
+        for (at, exit) in order.into_iter().enumerate() {
+            for better in &order[..at] {
+                assert_eq!(worse(exit, *better), exit);
+                assert_eq!(worse(*better, exit), exit);
+            }
+        }
+    }
 }

@@ -44,6 +44,7 @@ fn help_names_every_answer_and_every_exit_code() -> Result<()> {
         "2 usage",
         "3 the git host",
         "4 the deployment failed",
+        "With --all, the worst",
     ] {
         assert!(
             text.contains(words),
@@ -60,7 +61,8 @@ fn nonsense_ends_with_2_and_says_what_is_wrong() -> Result<()> {
         (&["init", "--bnid", "x"], "--bind"),
         (&["init", "Not A Name"], "cannot be the name of an app"),
         (&["init", "--wait", "soon"], "for example 30s"),
-        (&["poll"], "<APP>"),
+        (&["poll"], "<APP|--all>"),
+        (&["poll", "todo", "--all"], "cannot be used with '--all'"),
         (&["poll", "../x"], "cannot be the name of an app"),
         (&["poll", "no-such-app"], "there is no app no-such-app"),
     ] {

@@ -6,6 +6,7 @@
 )]
 
 mod again;
+mod all_apps;
 mod attack;
 mod deploying;
 mod doctor;

@@ -1,0 +1,84 @@
+//! `pullpray poll --all`: every app of a server, each as its own account, none in another's way.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Access, Lab, Release, Todo, WebServer};
+
+fn settings(web: &WebServer, app: &str, from: &str, to: &str) -> Result<()> {
+    web.run(&format!(
+        "sed -i 's|^{from}|{to}|' /etc/pullpray/{app}.toml && grep -q '^{to}' /etc/pullpray/{app}.toml"
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+#[test]
+fn all_apps_are_polled_and_none_keeps_another() -> Result<()> {
+    let lab = Lab::new("all")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    let notes = host.repository("acme/notes")?;
+    let init = host.init(&notes, "--app notes --schedule '0 0 1 1 *'")?;
+    web.run(&init)?.exits(3)?;
+    host.allow_key(&notes, &web.deploy_key("notes")?, Access::ReadOnly)?;
+    web.run(&init)?.ok()?;
+    web.nginx_site("notes", "127.0.0.1:8001")?;
+    let shows =
+        |name: &str, text: &str| -> Result<bool> { Ok(web.page_of(name, "/")?.shows(text)) };
+    web.run("echo ALLOWED_HOSTS=localhost,notes.example >>/etc/pullpray/notes.env")?
+        .ok()?;
+
+    // What is new of each, in one run, by each one's own account; then nothing, in silence.
+    host.forget_requests()?;
+    repo.push("todo two")?;
+    notes.push("notes two")?;
+    web.run("pullpray poll --all")?
+        .ok()?
+        .says("notes: ")?
+        .says("\"notes two\" live after")?
+        .says("todo: ")?
+        .says("\"todo two\" live after")?;
+    ensure!(shows("todo.example", "todo two")? && shows("notes.example", "notes two")?);
+    for (app, account) in [("todo", "gunicorn"), ("notes", "gunicorn-notes")] {
+        let owner = format!("stat -c %U /var/www/projects/{app}/current/VERSION");
+        web.run(&owner)?.ok()?.says(&format!("{account}\n"))?;
+    }
+    web.run("pullpray poll --all")?.ok()?.silent()?;
+    web.run("pullpray poll --all --verbose")?
+        .ok()?
+        .says("notes: nothing new\ntodo: nothing new\n")?;
+
+    // The first fails (notes comes before todo), the second is deployed.
+    notes.commit("Break the notes", &[("todo/urls.py", "def (")])?;
+    repo.push("todo three")?;
+    web.run("pullpray poll --all")?
+        .exits(1)?
+        .says("\"Break the notes\" failed: the deploy script ended with")?
+        .says("\"todo three\" live after")?;
+    ensure!(shows("todo.example", "todo three")? && shows("notes.example", "notes two")?);
+    // Told, and its next try is not due: all is quiet. --now reaches every app.
+    web.run("pullpray poll --all")?.ok()?.silent()?;
+    web.run("pullpray poll --all --now")?
+        .exits(1)?
+        .says("\"Break the notes\" failed")?;
+
+    // Settings that cannot be used are worse than a host that does not answer.
+    settings(&web, "notes", "workers = .*", "workers = \"many\"")?;
+    repo.push("todo four")?;
+    web.run("pullpray poll --all")?
+        .exits(2)?
+        .says("/etc/pullpray/notes.toml cannot be used")?
+        .says("\"todo four\" live after")?;
+    host.stop_sshd()?;
+    web.run("pullpray poll --all")?.exits(2)?;
+    settings(&web, "notes", "workers = .*", "workers = 1")?;
+    web.run("pullpray poll --all")?.exits(3)?.silent()?;
+    host.start_sshd()?;
+
+    // An account polls its own app, and is told of the others that it may not.
+    repo.push("todo five")?;
+    web.run_as("gunicorn", "pullpray poll --all")?
+        .exits(2)?
+        .says("only gunicorn-notes and root can do this\n  hint: sudo pullpray poll notes")?
+        .says("\"todo five\" live after")?;
+    Ok(())
+}

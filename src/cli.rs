@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Parser, Subcommand};
+use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::app::{Answers, AppName};
 
@@ -79,6 +79,22 @@ pub enum Verb {
         after_long_help = "Exit codes: 0 shown, or replaced · 1 failed; one of the two keys is in use · 2 usage · 3 waiting until the git host knows the next key: run it again once it was added · 130 interrupted: run it again to go on"
     )]
     Key(Key),
+    /// Print the completions of a shell
+    #[command(
+        after_long_help = "Exit codes: 0 printed · 2 usage\n\nTo install them, for bash: pullpray completions bash | sudo install -D -m 644 /dev/stdin /usr/local/share/bash-completion/completions/pullpray"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages, one of pullpray and one of each verb
+    #[command(
+        after_long_help = "Exit codes: 0 written · 1 could not be written · 2 usage\n\nTo install them: sudo pullpray man /usr/local/share/man/man1"
+    )]
+    Man {
+        /// Where to write them; the directory is made if it is missing
+        dir: PathBuf,
+    },
     /// Hand the deploy key to the agent; its unit runs this
     #[command(hide = true)]
     LoadKey {
@@ -208,6 +224,36 @@ pub struct Key {
     pub wait: Option<Duration>,
 }
 
+/// A shell whose completions can be printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash, with the package bash-completion
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// The command line as it is told to people: without the verbs that only pullpray calls, which
+/// neither completions nor manual pages are to name.
+#[must_use]
+pub fn told() -> clap::Command {
+    let whole = Cli::command();
+    let told = whole
+        .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
+        .cloned()
+        .collect::<Vec<_>>();
+    // clap cannot take a verb away: the same one is made again with fewer.
+    clap::Command::new("pullpray")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(whole.get_about().cloned().unwrap_or_default())
+        .propagate_version(true)
+        .subcommand_required(true)
+        .subcommands(told)
+}
+
 /// Reads `90`, `90s`, `10m` or `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(
@@ -229,11 +275,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+        told().debug_assert();
     }
 
     #[test]

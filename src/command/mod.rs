@@ -1,12 +1,14 @@
 //! One file a verb: read the arguments, call what does it, tell what came of it.
 
 mod access;
+mod completions;
 mod doctor;
 mod init;
 mod inspect;
 mod key;
 mod load_key;
 mod making;
+mod man;
 mod plan;
 mod poll;
 mod questions;
@@ -37,6 +39,8 @@ pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Doctor(arguments) => doctor::run(server, &arguments),
         Verb::Remove(arguments) => remove::run(server, &arguments),
         Verb::Key(arguments) => key::run(server, &arguments),
+        Verb::Completions { shell } => completions::run(shell),
+        Verb::Man { dir } => man::run(server, &dir),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app } => inspect::run(server, &app),
     }

@@ -6,5 +6,6 @@
 )]
 
 mod command_line;
+mod completions_and_pages;
 mod documents;
 mod layers;

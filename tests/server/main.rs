@@ -25,6 +25,7 @@ mod lab;
 mod live;
 mod load;
 mod refusals;
+mod requirements;
 mod rights;
 mod sabotage;
 mod sabotages;

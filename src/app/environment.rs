@@ -6,21 +6,33 @@
 //! quotes, and later assignments winning. It was compared with what a booted systemd hands to a
 //! service (tests/server/environment.rs).
 //!
-//! In one case systemd's versions differ: a comment that ends in a backslash took the next line with
-//! it until 253, as here, and no longer does since 254.
+//! A file that systemd refuses as a whole, so that the service does not start, is refused here too.
+
+use super::Invalid;
+
+/// In what systemd's versions differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Until 253 a comment that ends in a backslash takes the next line with it.
+    Before254,
+    /// Since 254 a comment ends with its line.
+    Since254,
+}
 
 /// What the file assigns, in its order; of two assignments to one name the later is kept.
 ///
 /// Lines that systemd would skip with a warning are skipped.
-#[must_use]
-pub fn parse(text: &str) -> Vec<(String, String)> {
+///
+/// # Errors
+/// When an assignment is not UTF-8 text.
+pub fn parse(text: &[u8], dialect: Dialect) -> Result<Vec<(String, String)>, Invalid> {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut machine = Machine::default();
-    for c in text.chars() {
-        machine.feed(c, &mut found);
+    for &c in text {
+        machine.feed(c, dialect, &mut found)?;
     }
-    machine.finish(&mut found);
-    found
+    machine.finish(&mut found)?;
+    Ok(found)
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -41,21 +53,28 @@ enum State {
 #[derive(Debug, Default)]
 struct Machine {
     state: State,
-    key: String,
-    value: String,
+    line: usize,
+    key: Vec<u8>,
+    value: Vec<u8>,
     /// How much of `value` ends outside white space: what follows is cut off.
     solid: usize,
 }
 
-const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+const WHITESPACE: &[u8] = b" \t\n\r";
 
 impl Machine {
-    fn feed(&mut self, c: char, found: &mut Vec<(String, String)>) {
-        let newline = matches!(c, '\n' | '\r');
+    fn feed(
+        &mut self,
+        c: u8,
+        dialect: Dialect,
+        found: &mut Vec<(String, String)>,
+    ) -> Result<(), Invalid> {
+        self.line += usize::from(c == b'\n');
+        let newline = matches!(c, b'\n' | b'\r');
         let blank = WHITESPACE.contains(&c);
         match self.state {
             State::PreKey => match c {
-                '#' | ';' => self.state = State::Comment,
+                b'#' | b';' => self.state = State::Comment,
                 _ if blank => {}
                 _ => {
                     self.state = State::Key;
@@ -64,17 +83,17 @@ impl Machine {
             },
             State::Key => match c {
                 _ if newline => self.reset(),
-                '=' => {
+                b'=' => {
                     self.state = State::PreValue;
                     self.solid = 0;
                 }
                 _ => self.key.push(c),
             },
             State::PreValue | State::Value => match c {
-                _ if newline => self.assign(found),
-                '\'' if self.state == State::PreValue => self.state = State::Single,
-                '"' if self.state == State::PreValue => self.state = State::Double,
-                '\\' => {
+                _ if newline => self.assign(found)?,
+                b'\'' if self.state == State::PreValue => self.state = State::Single,
+                b'"' if self.state == State::PreValue => self.state = State::Double,
+                b'\\' => {
                     self.state = State::ValueEscape;
                     // White space before it stays, even if nothing but the end of the line follows.
                     self.solid = self.value.len();
@@ -95,48 +114,66 @@ impl Machine {
                 }
             }
             State::Single => match c {
-                '\'' => self.state = State::PreValue,
+                b'\'' => self.state = State::PreValue,
                 _ => self.keep(c),
             },
             State::Double => match c {
-                '"' => self.state = State::PreValue,
-                '\\' => self.state = State::DoubleEscape,
+                b'"' => self.state = State::PreValue,
+                b'\\' => self.state = State::DoubleEscape,
                 _ => self.keep(c),
             },
             State::DoubleEscape => {
                 self.state = State::Double;
                 match c {
                     // The characters that systemd unescapes inside double quotes (SHELL_NEED_ESCAPE).
-                    '"' | '\\' | '`' | '$' => self.keep(c),
-                    '\n' => {}
+                    b'"' | b'\\' | b'`' | b'$' => self.keep(c),
+                    b'\n' => {}
                     _ => {
-                        self.keep('\\');
+                        self.keep(b'\\');
                         self.keep(c);
                     }
                 }
             }
             State::Comment => match c {
-                '\\' => self.state = State::CommentEscape,
+                b'\\' => self.state = State::CommentEscape,
                 _ if newline => self.state = State::PreKey,
                 _ => {}
             },
-            State::CommentEscape => self.state = State::Comment,
+            State::CommentEscape => {
+                self.state = if newline && dialect == Dialect::Since254 {
+                    State::PreKey
+                } else {
+                    State::Comment
+                };
+            }
         }
+        Ok(())
     }
 
-    fn keep(&mut self, c: char) {
+    fn keep(&mut self, c: u8) {
         self.value.push(c);
         self.solid = self.value.len();
     }
 
     fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            line: self.line,
+            ..Self::default()
+        };
     }
 
-    fn assign(&mut self, found: &mut Vec<(String, String)>) {
+    fn assign(&mut self, found: &mut Vec<(String, String)>) -> Result<(), Invalid> {
         self.value.truncate(self.solid);
-        let key = self.key.trim_end_matches(WHITESPACE).to_owned();
-        let value = std::mem::take(&mut self.value);
+        while self.key.last().is_some_and(|c| WHITESPACE.contains(c)) {
+            self.key.pop();
+        }
+        let (key, value) = (text(&self.key), text(&self.value));
+        let (Some(key), Some(value)) = (key, value) else {
+            return Err(Invalid::new(format!(
+                "an assignment that ends near line {} is not UTF-8 text",
+                self.line.max(1)
+            )));
+        };
         self.reset();
         let good = !key.starts_with(|c: char| c.is_ascii_digit())
             && !key.is_empty()
@@ -145,16 +182,28 @@ impl Machine {
             found.retain(|(name, _)| *name != key);
             found.push((key, value));
         }
+        Ok(())
     }
 
-    fn finish(mut self, found: &mut Vec<(String, String)>) {
-        if !matches!(
+    fn finish(mut self, found: &mut Vec<(String, String)>) -> Result<(), Invalid> {
+        if matches!(
             self.state,
             State::PreKey | State::Key | State::Comment | State::CommentEscape
         ) {
-            self.assign(found);
+            return Ok(());
         }
+        self.assign(found)
     }
+}
+
+/// What systemd takes for text: UTF-8 without the code points that Unicode keeps for no character.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let none = |c: char| {
+        let c = u32::from(c);
+        c == 0 || (0xfdd0..=0xfdef).contains(&c) || c & 0xfffe == 0xfffe
+    };
+    (!text.contains(none)).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -162,7 +211,7 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Vec<(String, String)> {
-        parse(text)
+        parse(text.as_bytes(), Dialect::Since254).unwrap_or_default()
     }
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
         expected
@@ -195,5 +244,30 @@ mod tests {
         assert_eq!(one("nonsense\nA=1\n"), pairs(&[("A", "1")]));
         assert_eq!(one("1A=1\nA-B=2\nexport C=3\n"), pairs(&[]));
         assert_eq!(one("A=1\nA=2\n"), pairs(&[("A", "2")]));
+    }
+
+    #[test]
+    fn versions_differ_in_what_a_comment_takes_with_it() {
+        let text = b"# C:\\path\\\nA=1\nB=2\n";
+        assert_eq!(
+            parse(text, Dialect::Since254),
+            Ok(pairs(&[("A", "1"), ("B", "2")]))
+        );
+        assert_eq!(parse(text, Dialect::Before254), Ok(pairs(&[("B", "2")])));
+    }
+
+    #[test]
+    fn only_what_is_assigned_must_be_text() {
+        let read = |text: &[u8]| parse(text, Dialect::Since254);
+        assert_eq!(read(b"# gr\xfcn\n\xfc\nA=1"), Ok(pairs(&[("A", "1")])));
+        for refused in [
+            &b"A=\xfc\n"[..],
+            b"\xfc=1\n",
+            b"A-B=\xfc",
+            b"A=\0",
+            b"A=\xef\xbf\xbe",
+        ] {
+            assert!(read(refused).is_err(), "{refused:?}");
+        }
     }
 }

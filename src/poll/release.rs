@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{SharedPath, environment, paths};
+use crate::app::{SharedPath, paths};
 use crate::record::ledger::Release;
 use crate::server::{Guest, Kind, PATH, Server, stamp};
 
@@ -158,10 +158,7 @@ impl Begun {
         if let Some(settings) = &app.settings {
             guest.set("DJANGO_SETTINGS_MODULE", settings.as_str());
         }
-        let text = server
-            .read_text(&app.environment_file())?
-            .unwrap_or_default();
-        for (name, value) in environment::parse(&text) {
+        for (name, value) in server.environment(&app.environment_file())? {
             guest.set(name, value);
         }
         // After the administrator's file, which must not be able to point them elsewhere.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+
+use crate::app::environment::{self, Dialect};
 
 use super::{Command, Kind, View};
 
@@ -124,8 +126,7 @@ impl View {
             }
         }
         if self.has_systemd()? {
-            let said = Command::new("systemctl").arg("--version").outcome()?;
-            survey.systemd = said.stdout.split_whitespace().nth(1).map(str::to_owned);
+            survey.systemd = systemd_version()?;
         }
         if self.stat_target(python)?.is_some() {
             survey.python = self.python_version(python).ok();
@@ -165,11 +166,30 @@ impl View {
         Ok(said.stdout.trim().replace("CPython ", ""))
     }
 
+    /// What a unit gets of an `EnvironmentFile=`, as the systemd of this server reads it; of one that is
+    /// missing, nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read, or systemd would not start a unit with it.
+    pub fn environment(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        let text = self.read(path)?.unwrap_or_default();
+        let version = systemd_version()?.and_then(|version| version.parse::<u32>().ok());
+        let dialect = match version {
+            Some(version) if version < 254 => Dialect::Before254,
+            _ => Dialect::Since254,
+        };
+        environment::parse(&text, dialect).map_err(|error| {
+            anyhow!(
+                "{} cannot be used: {error}\nhint: no unit starts with it either; save it as UTF-8",
+                path.display()
+            )
+        })
+    }
+
     fn os_name(&self) -> Result<String> {
-        let text = self
-            .read_text(Path::new("/etc/os-release"))?
-            .unwrap_or_default();
-        let fields = crate::app::environment::parse(&text);
+        // os-release(5): the same syntax. Nothing depends on its comments.
+        let text = self.read(Path::new("/etc/os-release"))?.unwrap_or_default();
+        let fields = environment::parse(&text, Dialect::Since254).unwrap_or_default();
         let field = |name: &str| {
             fields
                 .iter()
@@ -265,4 +285,10 @@ impl View {
         }
         Ok(None)
     }
+}
+
+/// `252`; `None` where systemctl does not tell.
+fn systemd_version() -> Result<Option<String>> {
+    let said = Command::new("systemctl").arg("--version").outcome()?;
+    Ok(said.stdout.split_whitespace().nth(1).map(str::to_owned))
 }

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
-use super::Server;
+use super::{Server, sha256};
+
+const BESIDE: &str = ".pullpray-new";
 
 /// The name of a file that is about to become `path`: always the same, so that what a killed run
 /// left behind is in the place that the next one writes to.
@@ -22,7 +24,14 @@ fn beside(path: &Path) -> Result<PathBuf> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("{} has no directory", path.display());
     };
-    Ok(dir.join(format!(".{}.pullpray-new", name.to_string_lossy())))
+    let name = name.to_string_lossy();
+    // A file system gives a name 255 bytes; one that has them all is known by its hash.
+    let name = if name.len() + BESIDE.len() + 1 > 255 {
+        sha256(name.as_bytes()).into()
+    } else {
+        name
+    };
+    Ok(dir.join(format!(".{name}{BESIDE}")))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
@@ -305,6 +314,20 @@ mod tests {
         assert_eq!(server.read(path)?.as_deref(), Some(&b"two"[..]));
         assert_eq!(server.stat(path)?.map(|s| s.mode), Some(0o440));
         assert_eq!(server.list(Path::new("/"))?, ["a"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_as_long_as_names_can_be_is_written_too() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        let server = Server::at(root.path());
+        let long = Path::new("/").join("x".repeat(255));
+        server.write(&long, b"one", 0o640, None)?;
+        let other = Path::new("/").join("y".repeat(255));
+        server.publish_file(&long, &other)?;
+        server.switch_link(&long, Path::new("elsewhere"))?;
+        assert_eq!(server.read(&other)?.as_deref(), Some(&b"one"[..]));
+        assert_eq!(server.list(Path::new("/"))?.len(), 2);
         Ok(())
     }
 

@@ -276,18 +276,30 @@ fn failed(name: &str, report: &Report) -> String {
 }
 
 fn could_not_ask(name: &str, silence: &Silence) -> String {
-    let mut text = format!(
-        "{name}: {}, {} polls in a row, since {}\n",
-        for_terminal(&silence.why),
-        silence.polls,
-        silence.since
-    );
-    if silence.why.contains("Permission denied") {
-        text.push_str(&format!(
-            "  hint: does the agent hold the key? sudo systemctl restart ssh-agent.{name}.service\n"
-        ));
+    let polls = match silence.polls {
+        1 => "1 poll".to_owned(),
+        more => format!("{more} polls in a row"),
+    };
+    let why = for_terminal(silence.why.trim_end_matches('.'));
+    let mut text = format!("{name}: {why}, {polls}, since {}\n", silence.since);
+    if let Some(hint) = remedy(name, &silence.why) {
+        text.push_str(&format!("  hint: {hint}\n"));
     }
     text
+}
+
+/// What mends it that the git host could not be asked, where that is known.
+fn remedy(name: &str, why: &str) -> Option<String> {
+    if why.contains("Host key verification failed") {
+        return Some(format!(
+            "the git host shows another key than the pinned one: sudo pullpray doctor {name} shows both, and the command that accepts the new one"
+        ));
+    }
+    why.contains("Permission denied").then(|| {
+        format!(
+            "does the git host still know the key? pullpray key {name} shows it. Does the agent hold it? sudo systemctl restart ssh-agent.{name}.service"
+        )
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod attack;
 mod deploying;
 mod doctor;
 mod environment;
+mod faults;
+mod faults_remote;
 mod fixture;
 mod instants;
 mod interrupted;

@@ -55,10 +55,12 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .iter()
         .map(|release| release.id.as_str())
         .collect();
+    // One that cannot be removed must not keep the others.
+    let mut tidied = Ok(());
     for name in server.list(&app.releases())? {
         let known = name.to_str().is_some_and(|name| ids.contains(name));
         if !known && Some(&name) != current.as_ref() {
-            server.remove_tree(&app.releases().join(&name))?;
+            tidied = tidied.and(server.remove_tree(&app.releases().join(&name)));
         }
     }
     let venvs: BTreeSet<&str> = ledger
@@ -68,7 +70,7 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .collect();
     for name in server.list(&app.venvs())? {
         if !name.to_str().is_some_and(|name| venvs.contains(name)) {
-            server.remove_tree(&app.venvs().join(&name))?;
+            tidied = tidied.and(server.remove_tree(&app.venvs().join(&name)));
         }
     }
     let logs = server.list(&paths::logs(&app.name))?;
@@ -85,5 +87,5 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
     mirror
         .compact(&keep)
         .map_err(|error| anyhow::anyhow!(error.to_string()))?;
-    Ok(())
+    tidied
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
-use super::{Server, sha256};
+use super::{Server, effective_uid, sha256};
 
 const BESIDE: &str = ".pullpray-new";
 
@@ -205,16 +205,24 @@ impl Server {
     }
 
     /// Removes a directory with everything in it, following no link; gone already is fine.
+    /// Directories that their owner, who we are, shut against himself are opened first.
     ///
     /// # Errors
     /// When something in it cannot be removed.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
-        match fs::remove_dir_all(self.real(path)) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => {
+        let real = self.real(path);
+        let removed = match fs::remove_dir_all(&real) {
+            // Root is never refused for want of a bit, and must not follow a path twice.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && effective_uid() != 0 => {
+                open_shut(&real).and_then(|()| fs::remove_dir_all(&real))
+            }
+            removed => removed,
+        };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("failed to remove {}", path.display()))
             }
+            _ => Ok(()),
         }
     }
 
@@ -297,6 +305,22 @@ impl Server {
             .and_then(|dir| dir.sync_all())
             .with_context(|| format!("failed to sync {}", dir.display()))
     }
+}
+
+/// Gives the owner of a tree's directories access to them, links not followed.
+#[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
+fn open_shut(dir: &Path) -> std::io::Result<()> {
+    let mode = fs::symlink_metadata(dir)?.mode() & 0o7777;
+    if mode & 0o700 != 0o700 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o700))?;
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_shut(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -72,9 +72,11 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
         return told;
     }
     // Also when the remote cannot be asked, or something here is in the way of a deployment.
-    match astray::straighten(poll)? {
-        Some(straightened) => Ok(Told::Straightened(straightened, Box::new(told?))),
-        None => told,
+    match astray::straighten(poll) {
+        Ok(Some(straightened)) => Ok(Told::Straightened(straightened, Box::new(told?))),
+        Ok(None) => told,
+        // What came first is more likely the cause.
+        Err(error) => told.and(Err(error)),
     }
 }
 
@@ -229,10 +231,11 @@ impl Poll<'_> {
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             ..ended
         });
-        ledger.store(server, &app.name)?;
+        // First of all: it may have filled the disk, and then the ledger could not be written.
         if let Err(error) = tidy::prune(self, &mut ledger) {
             self.say(&format!("old releases could not be removed: {error:#}"));
         }
+        ledger.store(server, &app.name)?;
         let tries = ledger
             .failure(&release.commit)
             .map_or(1, |failure| failure.tries);

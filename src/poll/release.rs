@@ -95,6 +95,12 @@ impl Begun {
         self.release.venv.clone_from(&needs.key);
         let ready = self.link_venv(poll, &needs)?;
         self.run_script(poll, &needs, ready)?;
+        if server.stat(&self.dir)?.is_none() {
+            return Err(Failed::new(format!(
+                "the deploy script removed the release that it was run in, {}",
+                self.dir.display()
+            )));
+        }
         if !ready {
             let venv = app.venvs().join(&needs.key);
             if server.stat_target(&venv.join("bin/python"))?.is_none() {

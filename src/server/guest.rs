@@ -110,26 +110,33 @@ impl Guest {
         end_descendants();
         result.with_context(failed)?;
         kept.drain(&mut output)?;
-        let last_lines = kept.finish()?;
+        let (last_lines, unwritten) = kept.finish();
+        let mut how = status.map_or_else(
+            || {
+                format!(
+                    "did not end within {} s and was stopped",
+                    self.deadline.as_secs()
+                )
+            },
+            ended,
+        );
+        if let Some(error) = &unwritten {
+            how.push_str(&format!(", and its output could not be kept: {error}"));
+        }
         Ok(GuestOutcome {
-            success: status.is_some_and(|status| status.success()),
-            ended: status.map_or_else(
-                || {
-                    format!(
-                        "did not end within {} s and was stopped",
-                        self.deadline.as_secs()
-                    )
-                },
-                ended,
-            ),
+            // Whoever cannot write a log cannot write what the release needs either.
+            success: status.is_some_and(|status| status.success()) && unwritten.is_none(),
+            ended: how,
             last_lines,
         })
     }
 }
 
-/// Output on its way to the log.
+/// Output on its way to the log. A log that cannot be written (the script may just have filled the
+/// disk) does not keep the script's last words from whoever has to mend it.
 struct Kept<'a> {
     log: &'a mut File,
+    unwritten: Option<std::io::Error>,
     written: u64,
     seen: u64,
     tail: VecDeque<u8>,
@@ -139,6 +146,7 @@ impl<'a> Kept<'a> {
     fn new(log: &'a mut File) -> Self {
         Self {
             log,
+            unwritten: None,
             written: 0,
             seen: 0,
             tail: VecDeque::with_capacity(TAIL),
@@ -152,7 +160,7 @@ impl<'a> Kept<'a> {
         for _ in 0..256 {
             match output.read(&mut piece) {
                 Ok(0) => return Ok(false),
-                Ok(count) => self.take(&piece[..count])?,
+                Ok(count) => self.take(&piece[..count]),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -161,44 +169,48 @@ impl<'a> Kept<'a> {
         Ok(true)
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+    fn take(&mut self, bytes: &[u8]) {
         self.seen += bytes.len() as u64;
         let room = usize::try_from(HEAD.saturating_sub(self.written))
             .unwrap_or(0)
             .min(bytes.len());
         if room > 0 {
-            self.log.write_all(&bytes[..room])?;
+            self.write(&bytes[..room]);
             self.written += room as u64;
         }
         self.tail.extend(bytes);
         let excess = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..excess);
-        Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<String>> {
+    fn write(&mut self, bytes: &[u8]) {
+        if self.unwritten.is_none() {
+            self.unwritten = self.log.write_all(bytes).err();
+        }
+    }
+
+    /// The last lines, and why the log is not whole, if it is not.
+    fn finish(mut self) -> (Vec<String>, Option<std::io::Error>) {
         let left_out = self.seen - self.written;
-        let tail = self.tail.make_contiguous();
+        let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
         if left_out > 0 {
             let shown = tail
                 .len()
                 .min(usize::try_from(left_out).unwrap_or(usize::MAX));
-            writeln!(
-                self.log,
-                "\n[… {} bytes left out …]",
-                left_out - shown as u64
-            )?;
-            self.log.write_all(&tail[tail.len() - shown..])?;
+            let gap = format!("\n[… {} bytes left out …]\n", left_out - shown as u64);
+            self.write(gap.as_bytes());
+            self.write(&tail[tail.len() - shown..]);
         }
-        let text = String::from_utf8_lossy(tail);
+        let text = String::from_utf8_lossy(&tail);
         let lines: Vec<&str> = text
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
-        Ok(lines[lines.len().saturating_sub(10)..]
+        let last = lines[lines.len().saturating_sub(10)..]
             .iter()
             .map(|l| (*l).to_owned())
-            .collect())
+            .collect();
+        (last, self.unwritten)
     }
 }
 

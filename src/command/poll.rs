@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::app::{App, AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
-use crate::poll::{self, Report, Told};
+use crate::poll::{self, Report, Straightened, Told};
 use crate::record::ledger::{Release, Silence};
 use crate::record::refusal::{Refusal, Why};
 use crate::server::{Clock, Server};
@@ -84,27 +84,8 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
     let mut out = std::io::stdout().lock();
     Ok(match told {
         Told::Straightened(straightened, then) => {
-            let live = named(&straightened.live);
-            let found = for_terminal(&straightened.found);
-            let exit = match straightened.ill {
-                None => {
-                    writeln!(out, "{name}: {found}; {live} is live again")?;
-                    Exit::Done
-                }
-                Some(why) => {
-                    let why = for_terminal(&why);
-                    writeln!(
-                        out,
-                        "{name}: {found}; {live} was put back and is ill: {why}"
-                    )?;
-                    Exit::NotBroughtBack
-                }
-            };
-            match tell_told(app, *then, verbose)? {
-                Exit::Done => exit,
-                other if exit == Exit::Done => other,
-                _ => exit,
-            }
+            drop(out);
+            tell_straightened(app, &straightened, *then, verbose)?
         }
         Told::NothingNew => {
             tell("nothing new");
@@ -171,6 +152,44 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
             }
             Exit::Waiting
         }
+    })
+}
+
+/// What was put right, and how the poll went on.
+fn tell_straightened(
+    app: &App,
+    straightened: &Straightened,
+    then: Told,
+    verbose: bool,
+) -> Result<Exit> {
+    let name = &app.name;
+    let live = named(&straightened.live);
+    let found = for_terminal(&straightened.found);
+    let mut text = match &straightened.ill {
+        None => format!("{name}: {found}; {live} is live again\n"),
+        Some(why) => {
+            let why = for_terminal(why);
+            format!("{name}: {found}; {live} was put back and is ill: {why}\n")
+        }
+    };
+    let mut exit = match straightened.ill {
+        None => Exit::Done,
+        Some(_) => Exit::NotBroughtBack,
+    };
+    // Else nobody would ever be told: each of its polls was killed before it could say anything.
+    if let Told::Waiting(failure) = &then
+        && failure.tries >= app.limits.attempts
+    {
+        text.push_str(&format!("  next  {}\n", given_up(failure.tries)));
+        if exit == Exit::Done {
+            exit = Exit::Failed;
+        }
+    }
+    write!(std::io::stdout(), "{text}")?;
+    Ok(match tell_told(app, then, verbose)? {
+        Exit::Done => exit,
+        other if exit == Exit::Done => other,
+        _ => exit,
     })
 }
 
@@ -259,10 +278,7 @@ fn failed(name: &str, report: &Report) -> String {
     }
     text.push_str(&format!("  log   {}\n", report.log.display()));
     let next = if report.tries >= report.attempts {
-        format!(
-            "given up after {} tries, until a new commit or a change of settings",
-            report.tries
-        )
+        given_up(report.tries)
     } else {
         format!(
             "try {} of {} in {} minutes, or at the next commit",
@@ -273,6 +289,10 @@ fn failed(name: &str, report: &Report) -> String {
     };
     text.push_str(&format!("  next  {next}\n"));
     text
+}
+
+fn given_up(tries: u32) -> String {
+    format!("given up after {tries} tries, until a new commit or a change of settings")
 }
 
 fn could_not_ask(name: &str, silence: &Silence) -> String {

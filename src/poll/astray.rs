@@ -5,7 +5,8 @@
 use anyhow::Result;
 
 use crate::app::paths;
-use crate::record::ledger::{Ledger, Release};
+use crate::record::ledger::{Failure, Ledger, Release};
+use crate::server::{end_leftovers, stamp};
 
 use super::{Poll, short, switch, tidy, trial};
 
@@ -31,11 +32,17 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
         return Ok(None);
     }
     let leads = server.read_link(&app.current())?;
-    let found = if leads.as_deref() != Some(&paths::release_link(&live.id)) {
-        match leads {
-            None => format!("{} was gone", app.current().display()),
-            Some(other) => format!("{} led to {}", app.current().display(), other.display()),
-        }
+    let astray = match &leads {
+        Some(right) if *right == paths::release_link(&live.id) => None,
+        None => Some(format!("{} was gone", app.current().display())),
+        Some(other) => Some(format!(
+            "{} led to {}",
+            app.current().display(),
+            other.display()
+        )),
+    };
+    let found = if let Some(astray) = &astray {
+        astray.clone()
     } else if let Some(killed) = &ledger.under_way {
         format!(
             "the poll that deployed {} was killed",
@@ -49,6 +56,18 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
         return Ok(None);
     };
     poll.say(&found);
+    if let Some(killed) = &ledger.under_way {
+        let dir = app.releases().join(&killed.id);
+        end_leftovers(&dir);
+        if leads.as_deref() != Some(&paths::release_link(&killed.id)) {
+            server.remove_tree(&dir)?;
+        }
+        // It may have filled the disk; while the ledger cannot be written, each poll would find the same
+        // and restart the service for it.
+        if astray.is_none() {
+            ledger.store(server, &app.name)?;
+        }
+    }
     trial::end(poll)?;
     let ill = switch::bring_back(poll, &live).err();
     ledger.under_way = None;
@@ -59,4 +78,30 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
         live,
         ill: ill.map(|error| format!("{error:#}")),
     }))
+}
+
+/// Counts a poll that was killed as one of the tries of the commit that it deployed; tells whether
+/// there was one. Nobody waits for the next try: most often the power went, or somebody rebooted. But
+/// a deploy script that kills its poll, or uses up the memory, is not run for ever.
+pub(super) fn count_killed(
+    poll: &Poll<'_>,
+    ledger: &mut Ledger,
+    commit: &str,
+    conditions: &str,
+) -> bool {
+    let under_way = ledger.under_way.as_ref().filter(|r| r.commit == commit);
+    // The first release is init's, and somebody sits before it.
+    let (Some(killed), Some(_)) = (under_way, &ledger.live) else {
+        return false;
+    };
+    let failure = Failure {
+        commit: commit.to_owned(),
+        tries: 0,
+        last: stamp(poll.clock.now()),
+        why: "the poll that deployed it was killed".to_owned(),
+        log: Some(paths::logs(&poll.app.name).join(format!("{}.log", killed.id))),
+        conditions: conditions.to_owned(),
+    };
+    ledger.failed(failure);
+    true
 }

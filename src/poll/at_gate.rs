@@ -23,6 +23,8 @@ pub(super) struct Gate {
     pub(super) asked: bool,
     /// Whether the live release is no longer on the disk: then its commit is deployed once more.
     pub(super) gone: bool,
+    /// Whether the poll that tried it last was killed: then its next try is due at once.
+    pub(super) killed: bool,
 }
 
 impl Gate {
@@ -85,6 +87,7 @@ impl Gate {
         }
         Some(match decision {
             Decision::Deploy => return None,
+            Decision::Waiting(..) if self.killed => return None,
             Decision::UpToDate => Told::NothingNew,
             Decision::Held(hold) => Told::Held(hold),
             Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
@@ -130,6 +133,7 @@ mod tests {
             trust: trust(signers),
             asked: false,
             gone: false,
+            killed: false,
         }
     }
     fn ledger() -> Ledger {

@@ -33,7 +33,7 @@ use anyhow::{Context, Result};
 use crate::app::{AbsPath, App, Limits, Track, paths};
 use crate::record::ledger::{Deployment, Failure, Ledger, Outcome, Release, Silence, Tenths};
 use crate::server::git::{self, AskError, Remote};
-use crate::server::{Clock, Locked, Server, sha256, stamp};
+use crate::server::{Clock, Locked, Server, end_leftovers, sha256, stamp};
 
 use at_gate::Gate;
 use gate::{Signature, Tip};
@@ -89,7 +89,7 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         Some(live) => server.stat(&app.releases().join(&live.id))?.is_none(),
         None => false,
     };
-    let gate = Gate {
+    let mut gate = Gate {
         limits: Limits {
             deploy_window: app.limits.deploy_window.clone().filter(|_| !poll.now),
             ..app.limits.clone()
@@ -98,6 +98,7 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         trust: Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path)),
         asked: poll.now,
         gone,
+        killed: false,
     };
 
     let newest = match git::newest(&remote(app), &app.track) {
@@ -107,11 +108,13 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         }
         Err(error) => return poll.silent(&mut ledger, why_not_asked(app, &error)),
     };
-    if poll.now {
-        ledger.failures.clear();
-    }
     let now = || poll.clock.local().fixed_offset();
     let (commit, object) = (newest.commit.to_string(), newest.object.to_string());
+    if poll.now {
+        ledger.failures.clear();
+    } else {
+        gate.killed = astray::count_killed(poll, &mut ledger, &commit, &gate.conditions);
+    }
     let known = gate.known(&ledger, &object, &commit);
     if let Some(told) = gate.stops(&mut ledger, &known, &object, now()) {
         poll.answered(&mut ledger)?;
@@ -175,6 +178,9 @@ impl Poll<'_> {
         let note = rewritten(app, &code, ledger.live.as_ref());
         if let Some(note) = &note {
             self.say(note);
+        }
+        if let Some(killed) = &ledger.under_way {
+            end_leftovers(&app.releases().join(&killed.id));
         }
         let mut begun = release::begin(self, &code)?;
         ledger.under_way = Some(begun.release().clone());

@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -231,6 +232,34 @@ fn end_descendants() {
             }
         }
         if found.is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Ends what a script left that was run in this release and whose poll was killed before it could end
+/// it: nothing descends from that poll any more, but each process has the release in its environment.
+pub fn end_leftovers(release: &Path) {
+    let mut mark = OsString::from("PULLPRAY_RELEASE=");
+    mark.push(release);
+    for _ in 0..200 {
+        let Ok(entries) = std::fs::read_dir("/proc") else {
+            return;
+        };
+        let mut found = false;
+        for entry in entries.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            // Of other accounts' processes it cannot be read.
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let run_there = environment
+                .split(|&byte| byte == 0)
+                .any(|variable| variable == mark.as_bytes());
+            found |= run_there && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok();
+        }
+        if !found {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -29,7 +29,7 @@ pub use ask::{Survey, TimeService};
 pub use clock::{Clock, stamp};
 pub use command::{Command, Outcome};
 pub use files::{Drift, Kind, Stat, sha256};
-pub use guest::Guest;
+pub use guest::{Guest, end_leftovers};
 pub use http::{HttpError, Response};
 pub use identity::{Identity, become_user, effective_uid};
 pub use lock::{Lock, Locked};

@@ -5,11 +5,20 @@ use anyhow::{Result, ensure};
 use crate::lab::{Access, GitHost, Heard, Lab, Release, Repository, Todo, WebServer};
 
 pub const POLL: &str = "pullpray poll todo --verbose";
+pub const SCRIPT: &str = "/opt/git_pollers/todo/deploy.sh";
 
 /// A poll that could not ask: it says so, ends with 3, and visitors see what they saw.
 pub fn cannot_ask(web: &WebServer, version: &str, words: &str) -> Result<Heard> {
     let heard = web.run(POLL)?.exits(3)?;
     heard.says(words)?.says(", since ")?;
+    ensure!(web.page("/")?.shows(version), "{version} stays");
+    Ok(heard)
+}
+
+/// A poll whose deployment failed: it says why, ends with 1, and visitors see what they saw.
+pub fn fails(web: &WebServer, version: &str, words: &str) -> Result<Heard> {
+    let heard = web.run("pullpray poll todo")?.exits(1)?;
+    heard.says(words)?.says("is still live")?;
     ensure!(web.page("/")?.shows(version), "{version} stays");
     Ok(heard)
 }

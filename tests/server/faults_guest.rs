@@ -1,0 +1,133 @@
+//! Deploy scripts that do what none should.
+
+use anyhow::{Result, ensure};
+
+use crate::faults::{SCRIPT, all_is_quiet, deploys, fails, push_and_deploy};
+use crate::lab::{Lab, Release, Todo, WebServer};
+
+/// The script as init made it, with more at its end.
+fn script(web: &WebServer, more: &str) -> Result<()> {
+    web.run(&format!(
+        "[ -e /root/deploy.sh ] || cp {SCRIPT} /root/deploy.sh; cat /root/deploy.sh - >{SCRIPT} <<'MORE'\n{more}\nMORE"
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+/// Nothing is left in releases/ but what is live and what can be gone back to.
+fn only_known_releases(web: &WebServer) -> Result<()> {
+    web.run(
+        "cd /var/www/projects/todo/releases && ls -d * | while read -r id; do grep -q \"\\\"id\\\": \\\"$id\\\"\" /var/lib/pullpray/todo/ledger.json || { echo \"$id is left over\"; exit 1; }; done",
+    )?
+    .ok()?;
+    Ok(())
+}
+
+#[test]
+fn a_script_that_destroys_what_it_works_on_fails() -> Result<()> {
+    let lab = Lab::new("destroy")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+
+    script(&web, "rm -rf \"$PULLPRAY_RELEASE\"")?;
+    repo.push("version two")?;
+    fails(&web, "version one", "the deploy script removed the release")?;
+    only_known_releases(&web)?;
+    script(&web, "")?;
+    deploys(&web, "version two")?;
+
+    // What nobody but root could look into is removed all the same, from releases and environments.
+    script(
+        &web,
+        "mkdir -p shut/below/further && echo x >shut/below/x && chmod 0 shut/below/further shut/below shut; exit 3",
+    )?;
+    repo.push("version three")?;
+    fails(&web, "version two", "the deploy script ended with 3")?;
+    only_known_releases(&web)?;
+    script(
+        &web,
+        "mkdir -p shut/below && echo x >shut/below/x && chmod 0 shut/below && chmod 0500 shut",
+    )?;
+    web.run("sed -i 's/^#* *keep = .*/keep = 2/' /etc/pullpray/todo.toml && grep -qx 'keep = 2' /etc/pullpray/todo.toml")?
+        .ok()?;
+    web.run_as("gunicorn", "pullpray poll todo --verbose")?
+        .ok()?
+        .says("\"version three\" live after")?;
+    for version in ["version four", "version five"] {
+        repo.push(version)?;
+        let heard = web
+            .run_as("gunicorn", "pullpray poll todo --verbose")?
+            .ok()?;
+        ensure!(!heard.stdout.contains("could not be removed"), "{heard}");
+        ensure!(web.page("/")?.shows(version));
+    }
+    only_known_releases(&web)?;
+    ensure!(
+        web.run("ls /var/www/projects/todo/releases | wc -l")?
+            .ok()?
+            .stdout
+            == "2\n",
+        "the live one and the one before"
+    );
+    all_is_quiet(&web)
+}
+
+#[test]
+fn a_script_that_kills_the_poll_is_not_run_for_ever() -> Result<()> {
+    let lab = Lab::new("parent")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    let more = "echo x >>/tmp/tries; setsid sleep 4251 & kill -9 $PPID; sleep 4252";
+    script(&web, more)?;
+    repo.push("version two")?;
+    // A poll that was killed may have been killed by anything: the next one tries again at once.
+    for _ in 0..3 {
+        web.run("pullpray poll todo; s=$?; echo ended with $s")?
+            .ok()?
+            .says("ended with 137")?;
+        ensure!(web.page("/")?.shows("version one"));
+    }
+    web.run("pgrep -f 'sleep 425[1]'")?.ok()?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("was killed; ")?
+        .says("\"First version\" is live again")?
+        .says("given up after 3 tries, until a new commit or a change of settings")?;
+    web.run("pgrep -af 'sleep 425[12]'")?.exits(1)?;
+    all_is_quiet(&web)?;
+    ensure!(web.read("/tmp/tries")? == "x\nx\nx\n");
+    ensure!(web.page("/")?.shows("version one"));
+    web.run("pullpray status todo")?
+        .ok()?
+        .says("the poll that deployed it was killed")?;
+    script(&web, "")?;
+    deploys(&web, "version two")?;
+    only_known_releases(&web)?;
+    all_is_quiet(&web)
+}
+
+#[test]
+fn a_script_that_fills_the_disk_leaves_it_as_it_was() -> Result<()> {
+    let lab = Lab::new("fills")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    push_and_deploy(&web, &repo, "version two")?;
+    let free = || -> Result<u64> {
+        let out = web.run("df --output=avail -k /var/www | tail -1")?.ok()?;
+        Ok(out.stdout.trim().parse()?)
+    };
+    let before = free()?;
+    script(&web, "cat /dev/zero >junk")?;
+    repo.push("version three")?;
+    fails(&web, "version two", "No space left on device")?;
+    ensure!(free()? + 50_000 > before, "{} {before}", free()?);
+    only_known_releases(&web)?;
+    web.run("pullpray status todo")?
+        .ok()?
+        .says("the deploy script ended with 1")?;
+
+    // A gigabyte of words is no gigabyte of log.
+    script(&web, "yes flood | head -c 1000000000; echo the end")?;
+    deploys(&web, "version three")?;
+    ensure!(free()? + 100_000 > before, "{} {before}", free()?);
+    script(&web, "")?;
+    push_and_deploy(&web, &repo, "version four")?;
+    all_is_quiet(&web)
+}

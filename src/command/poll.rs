@@ -247,6 +247,14 @@ fn refused(app: &App, refusal: &Refusal) -> String {
                 ));
             }
         }
+        Why::NoRoom { dir, .. } => text.push_str(&format!(
+            "  hint: make room; what takes it: df -h {0}; df -i {0}; sudo du -xsh {0}/*\n",
+            dir.display()
+        )),
+        Why::ReadOnly { dir } => text.push_str(&format!(
+            "  hint: what it is, and why (a kernel that met errors on the disk says so): findmnt --target {}; sudo dmesg --level err\n",
+            dir.display()
+        )),
         Why::OutsideWindow { .. } => {}
     }
     text.push_str("  next  this is told once; polls look on, and deploy what is let through\n");

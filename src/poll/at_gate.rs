@@ -51,7 +51,7 @@ impl Gate {
         match refusal.map(|refusal| &refusal.why) {
             Some(Why::NotTrusted { words }) => tip.signature = Signature::Refused(words.clone()),
             Some(Why::NotDescendant { .. }) => tip.descends = Some(false),
-            Some(Why::OutsideWindow { .. }) | None => {}
+            Some(Why::OutsideWindow { .. } | Why::NoRoom { .. } | Why::ReadOnly { .. }) | None => {}
         }
         tip
     }
@@ -93,22 +93,32 @@ impl Gate {
             Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
                 Told::Waiting(failure)
             }
-            Decision::Refused(why) => {
-                let passes = why.passes();
-                let refusal = Refusal {
-                    commit: tip.commit.to_owned(),
-                    object: object.to_owned(),
-                    since: stamp(now.to_utc()),
-                    why,
-                    conditions: self.deciding(ledger),
-                };
-                let news = ledger.refuse(refusal.clone());
-                Told::Refused {
-                    tell: !passes && (news || self.asked),
-                    refusal: ledger.refused.clone().unwrap_or(refusal),
-                }
-            }
+            Decision::Refused(why) => self.refuse(ledger, tip, object, why, now),
         })
+    }
+
+    /// Remembers a refusal, and gives what is told of it.
+    pub(super) fn refuse(
+        &self,
+        ledger: &mut Ledger,
+        tip: &Tip<'_>,
+        object: &str,
+        why: Why,
+        now: DateTime<FixedOffset>,
+    ) -> Told {
+        let passes = why.passes();
+        let refusal = Refusal {
+            commit: tip.commit.to_owned(),
+            object: object.to_owned(),
+            since: stamp(now.to_utc()),
+            why,
+            conditions: self.deciding(ledger),
+        };
+        let news = ledger.refuse(refusal.clone());
+        Told::Refused {
+            tell: !passes && (news || self.asked),
+            refusal: ledger.refused.clone().unwrap_or(refusal),
+        }
     }
 }
 

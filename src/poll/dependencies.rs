@@ -63,6 +63,20 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
     })
 }
 
+/// Whether a file may be one of those that decide which environment a release needs.
+pub(super) fn may_decide(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return false;
+    };
+    let inside = path.parent() == Some(Path::new("requirements"));
+    let top = path.parent() == Some(Path::new(""));
+    let text = Path::new(name)
+        .extension()
+        .is_some_and(|e| e == "txt" || e == "in");
+    let named = name.contains("requirement") || name.contains("constraint");
+    (inside && text) || (top && ((text && named) || matches!(name, "uv.lock" | "pyproject.toml")))
+}
+
 /// The file itself and, for requirements, every file that it may include.
 fn relevant(view: &View, release: &Path, file: &str) -> Result<Vec<String>> {
     let mut found = vec![file.to_owned()];
@@ -114,6 +128,23 @@ mod tests {
         assert!(!has_dependencies(b"[tool.ruff]\nline-length = 100\n"));
         assert!(!has_dependencies(b"[project]\nname = \"x\"\n"));
         assert!(!has_dependencies(b"nonsense"));
+    }
+
+    #[test]
+    fn what_may_decide_is_known_before_the_checkout() {
+        for path in [
+            "uv.lock",
+            "pyproject.toml",
+            "requirements.txt",
+            "requirements-dev.in",
+            "constraints.txt",
+            "requirements/base.txt",
+        ] {
+            assert!(may_decide(Path::new(path)), "{path}");
+        }
+        for path in ["VERSION", "docs/requirements.txt", "notes.txt", "x/uv.lock"] {
+            assert!(!may_decide(Path::new(path)), "{path}");
+        }
     }
 
     #[test]

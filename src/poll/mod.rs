@@ -15,6 +15,7 @@ mod inspect;
 mod migrations;
 mod release;
 mod signature;
+mod space;
 pub mod steer;
 mod switch;
 mod tidy;
@@ -144,6 +145,12 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
     }
     if let Signature::Trusted(who) = &fetched.signature {
         poll.say(&format!("{} is signed by {who}", short(code.commit())));
+    }
+    if let Some(why) = space::no_room(poll, &code, ledger.live.as_ref())? {
+        let object = code.object().to_string();
+        let told = gate.refuse(&mut ledger, &fetched, &object, why, now());
+        ledger.store(server, &app.name)?;
+        return Ok(told);
     }
     ledger.refused = None;
     poll.deploy(code, ledger, gate.conditions, started, after_silence)

@@ -210,10 +210,9 @@ impl Ledger {
     /// Notes that a commit is not let through; tells whether that is news: the commit is another, or
     /// the reason is.
     pub fn refuse(&mut self, refusal: Refusal) -> bool {
-        let known = self
-            .refused
-            .take()
-            .filter(|known| known.commit == refusal.commit && known.why == refusal.why);
+        let known = self.refused.take().filter(|known| {
+            known.commit == refusal.commit && refusal.why.is_known_from(&known.why)
+        });
         let news = known.is_none();
         let since = known.map_or_else(|| refusal.since.clone(), |known| known.since);
         self.refused = Some(Refusal { since, ..refusal });
@@ -243,7 +242,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::refusal::Why;
+    use crate::record::refusal::{Scarce, Why};
 
     fn release(id: &str) -> Release {
         Release {
@@ -314,6 +313,26 @@ mod tests {
         );
         assert!(ledger.refuse(refusal("a", "y", "3")), "another reason");
         assert!(ledger.refuse(refusal("b", "y", "4")), "another commit");
+    }
+
+    #[test]
+    fn too_little_room_is_news_once_however_little_it_is() {
+        let refusal = |what, free: u64| Refusal {
+            commit: "a".into(),
+            object: "a".into(),
+            since: "t".into(),
+            why: Why::NoRoom {
+                dir: "/x".into(),
+                what,
+                needed: 100,
+                free,
+            },
+            conditions: "c".into(),
+        };
+        let mut ledger = Ledger::default();
+        assert!(ledger.refuse(refusal(Scarce::Bytes, 5)));
+        assert!(!ledger.refuse(refusal(Scarce::Bytes, 4)));
+        assert!(ledger.refuse(refusal(Scarce::Inodes, 4)));
     }
 
     #[test]

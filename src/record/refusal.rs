@@ -1,8 +1,11 @@
 //! What was not let through, and why, as the ledger remembers it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+const MIB: u64 = 1024 * 1024;
 
 /// A commit that the gate does not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,22 @@ pub enum Why {
         /// The live commit.
         live: String,
     },
+    /// The disk has too little room for it.
+    NoRoom {
+        /// Where.
+        dir: PathBuf,
+        /// Of what.
+        what: Scarce,
+        /// How much is needed at least.
+        needed: u64,
+        /// How much there was when it was looked at last.
+        free: u64,
+    },
+    /// Nothing can be written where it is to be.
+    ReadOnly {
+        /// Where.
+        dir: PathBuf,
+    },
     /// Deployments may not begin at this time.
     OutsideWindow {
         /// When they may next, by this server's clock: `2026-11-23 08:00`.
@@ -40,7 +59,32 @@ pub enum Why {
     },
 }
 
+/// What a file system runs out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scarce {
+    /// Space for content.
+    Bytes,
+    /// Space for names, however small the files are.
+    Inodes,
+}
+
 impl Why {
+    /// Whether who was told the other knows this one too: how much room there is changes all the time.
+    #[must_use]
+    pub fn is_known_from(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::NoRoom { dir, what, .. },
+                Self::NoRoom {
+                    dir: known_dir,
+                    what: known_what,
+                    ..
+                },
+            ) => dir == known_dir && what == known_what,
+            _ => self == other,
+        }
+    }
     /// Whether only the time is wrong: nobody has to do anything, and nobody is told.
     #[must_use]
     pub fn passes(&self) -> bool {
@@ -57,6 +101,35 @@ impl fmt::Display for Why {
                 "{}, which is live, is not an ancestor of it: history was rewritten or went back, and allow_rewind = false",
                 live.get(..7).unwrap_or(live)
             ),
+            Self::NoRoom {
+                dir,
+                what: Scarce::Bytes,
+                needed,
+                free,
+            } => write!(
+                f,
+                "there is not enough room for it: {} MiB are needed at {}, and {} MiB are free",
+                needed.div_ceil(MIB),
+                dir.display(),
+                free / MIB
+            ),
+            Self::NoRoom {
+                dir,
+                what: Scarce::Inodes,
+                needed,
+                free,
+            } => write!(
+                f,
+                "there is not enough room for it: {needed} inodes (files) are needed at {}, and {free} are free",
+                dir.display()
+            ),
+            Self::ReadOnly { dir } => {
+                write!(
+                    f,
+                    "the file system of {} is mounted read-only",
+                    dir.display()
+                )
+            }
             Self::OutsideWindow { opens: Some(opens) } => {
                 write!(f, "the deploy window opens {opens}")
             }

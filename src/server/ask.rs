@@ -199,7 +199,11 @@ impl View {
         Ok(field("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()))
     }
 
-    fn is_read_only(&self, dir: &Path) -> Result<bool> {
+    /// Whether the file system that a path lies on is mounted read-only.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn is_read_only(&self, dir: &Path) -> Result<bool> {
         let stat = nix::sys::statvfs::statvfs(&self.real(dir))
             .with_context(|| format!("failed to look at the file system of {}", dir.display()))?;
         Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
@@ -216,16 +220,17 @@ impl View {
         Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
     }
 
-    /// Free bytes and free inodes for ordinary users where a path lies.
+    /// Free bytes and free inodes for ordinary users where a path lies; some file systems count no
+    /// inodes, which is not the same as having none left.
     ///
     /// # Errors
     /// When the file system cannot be asked.
-    pub fn free_space(&self, path: &Path) -> Result<(u64, u64)> {
+    pub fn free_space(&self, path: &Path) -> Result<(u64, Option<u64>)> {
         let stat = nix::sys::statvfs::statvfs(&self.real(path))
             .with_context(|| format!("failed to look at the file system of {}", path.display()))?;
         Ok((
             stat.blocks_available() * stat.fragment_size(),
-            stat.files_available(),
+            (stat.files() > 0).then(|| stat.files_available()),
         ))
     }
 

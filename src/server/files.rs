@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 use sha2::{Digest, Sha256};
 
 use super::View;
+use super::git::Size;
 
 /// What a path is, links not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,6 +268,27 @@ impl View {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// What a tree takes on the disk: its files and directories, and the blocks of all of them.
+    ///
+    /// # Errors
+    /// When a part of it cannot be looked at.
+    pub fn tree_size(&self, path: &Path) -> Result<Size> {
+        let mut size = Size::default();
+        let mut waiting = vec![path.to_owned()];
+        while let Some(path) = waiting.pop() {
+            let meta = match fs::symlink_metadata(self.real(&path)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                meta => meta.with_context(|| format!("failed to look at {}", path.display()))?,
+            };
+            size.files += 1;
+            size.bytes += meta.blocks() * 512;
+            if meta.is_dir() {
+                waiting.extend(self.list(&path)?.into_iter().map(|name| path.join(name)));
+            }
+        }
+        Ok(size)
     }
 
     /// A program by name in [`super::PATH`], or by absolute path; links followed.

@@ -192,10 +192,10 @@ impl Step for Space<'_> {
                 ));
             }
             let (bytes, files) = look.view.free_space(&dir)?;
-            // Some file systems count no inodes and say 0 of 0.
-            let few = files > 0 && files < LEAST_FILES;
+            let few = files.is_some_and(|files| files < LEAST_FILES);
+            let inodes = files.map_or_else(String::new, |files| format!(" and {files} inodes"));
             let text = format!(
-                "{} MiB and {files} inodes free at {}",
+                "{} MiB{inodes} free at {}",
                 bytes / 1024 / 1024,
                 dir.display()
             );

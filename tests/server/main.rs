@@ -12,6 +12,7 @@ mod deploying;
 mod doctor;
 mod environment;
 mod faults;
+mod faults_disk;
 mod faults_guest;
 mod faults_remote;
 mod fixture;

@@ -134,6 +134,26 @@ impl Mirror {
         Ok(size)
     }
 
+    /// The ids of the files whose paths are wanted: where they are the same in two commits, so is what
+    /// these files say.
+    ///
+    /// # Errors
+    /// The commit is unknown or unreadable.
+    pub fn blobs(
+        &self,
+        oid: Oid,
+        wanted: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<(PathBuf, Oid)>, MirrorError> {
+        let mut found = Vec::new();
+        self.walk(oid, &mut |path, entry| {
+            if entry.is_file() && wanted(path) {
+                found.push((path.to_owned(), entry.oid));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// The content of a file as it is stored (no line-end conversion); of a link, its target.
     /// `None` if the commit has no file of that path.
     ///

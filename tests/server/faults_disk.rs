@@ -1,0 +1,194 @@
+//! Disks that are full, out of inodes, or read-only.
+
+use anyhow::{Result, ensure};
+
+use crate::faults::{SCRIPT, all_is_quiet, deploys};
+use crate::lab::{Lab, Release, Todo, WebServer};
+
+const PROJECT: &str = "/var/www/projects/todo";
+const STATE: &str = "/var/lib/pullpray";
+
+/// Puts a directory with all that is in it on a file system of its own, of memory.
+fn on_its_own(web: &WebServer, dir: &str, options: &str) -> Result<()> {
+    web.run(&format!(
+        "set -e; mkdir /mnt/new; mount -t tmpfs -o {options} tmpfs /mnt/new; cp -a {dir}/. /mnt/new/; \
+         chown --reference={dir} /mnt/new; chmod --reference={dir} /mnt/new; \
+         mount --move /mnt/new {dir} 2>/dev/null || {{ mount --bind /mnt/new {dir}; umount /mnt/new; }}; rmdir /mnt/new"
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+/// Leaves so many MiB on the file system of a directory.
+fn leave(web: &WebServer, dir: &str, mib: u64) -> Result<()> {
+    web.run(&format!(
+        "free=$(df --output=avail -k {dir} | tail -1); fallocate -l $((free - {mib} * 1024))K {dir}/filler"
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+/// Everything that a deployment would have left.
+fn traces(web: &WebServer) -> Result<String> {
+    let list = format!("ls {PROJECT}/releases {PROJECT}/venvs {STATE}/todo/log");
+    Ok(web.run(&list)?.ok()?.stdout)
+}
+
+/// A poll that does not begin what it could not end: told once, and nothing was written.
+fn does_not_begin(web: &WebServer, words: &str) -> Result<()> {
+    let before = traces(web)?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("is new and was not deployed: ")?
+        .says(words)?
+        .says("this is told once; polls look on, and deploy what is let through")?;
+    all_is_quiet(web)?;
+    web.run("pullpray status todo")?.ok()?.says(words)?;
+    ensure!(traces(web)? == before, "{before}\n{}", traces(web)?);
+    ensure!(web.page("/")?.shows("version one"));
+    Ok(())
+}
+
+#[test]
+fn without_room_nothing_is_begun() -> Result<()> {
+    let lab = Lab::new("room")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    on_its_own(&web, PROJECT, "size=300m")?;
+    on_its_own(&web, STATE, "size=300m")?;
+    repo.push("version two")?;
+
+    leave(&web, PROJECT, 20)?;
+    does_not_begin(&web, "MiB are needed at /var/www/projects/todo, and ")?;
+    web.run(&format!("rm {PROJECT}/filler"))?.ok()?;
+
+    web.run(&format!(
+        "mount -o remount,nr_inodes=$(($(df --output=iused {PROJECT} | tail -1) + 100)) {PROJECT}"
+    ))?
+    .ok()?;
+    does_not_begin(
+        &web,
+        "inodes (files) are needed at /var/www/projects/todo, and ",
+    )?;
+    web.run(&format!("mount -o remount,nr_inodes=100000 {PROJECT}"))?
+        .ok()?;
+
+    leave(&web, STATE, 4)?;
+    does_not_begin(&web, "8 MiB are needed at /var/lib/pullpray/todo, and ")?;
+    // Not even the ledger: each poll says so, and what is live goes on.
+    web.run(&format!("cat /dev/zero >{STATE}/rest; true"))?
+        .ok()?;
+    for _ in 0..2 {
+        web.run("pullpray poll todo")?
+            .exits(1)?
+            .says("failed to write /var/lib/pullpray/todo/ledger.json")?
+            .says("No space left on device")?;
+        ensure!(web.page("/")?.shows("version one"));
+    }
+    web.run(&format!("rm {STATE}/rest {STATE}/filler"))?.ok()?;
+    deploys(&web, "version two")?;
+    all_is_quiet(&web)
+}
+
+#[test]
+fn what_is_needed_is_known_from_the_tree_and_the_last_environment() -> Result<()> {
+    let lab = Lab::new("needed")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    on_its_own(&web, PROJECT, "size=600m")?;
+    // The last environment is large; the next release needs it only if it needs another one.
+    web.run_as(
+        "gunicorn",
+        &format!("head -c 200M /dev/zero >$(readlink -f {PROJECT}/current/.venv)/large"),
+    )?
+    .ok()?;
+    leave(&web, PROJECT, 100)?;
+    repo.push("version two")?;
+    deploys(&web, "version two")?;
+    repo.commit("Need something", &[("requirements.txt", "Django\n")])?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says(" MiB are needed at /var/www/projects/todo, and ")?;
+    repo.run("git rm -q requirements.txt && git commit -qm 'Need nothing' && git push -q")?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("\"Need nothing\" live after")?;
+    repo.run(
+        "head -c 150M /dev/zero >large && git add large && git commit -qm 'Grow' && git push -q",
+    )?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says(" MiB are needed at /var/www/projects/todo, and ")?
+        .says("hint: make room; ")?;
+    web.run(&format!("rm {PROJECT}/filler"))?.ok()?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("\"Grow\" live after")?;
+    Ok(())
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_begun() -> Result<()> {
+    let lab = Lab::new("readonly")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    repo.push("version two")?;
+    let read_only = |dir: &str| {
+        web.run(&format!(
+            "mount --bind {dir} {dir} && mount -o remount,bind,ro {dir}"
+        ))
+    };
+    let over = |dir: &str| web.run(&format!("umount {dir}"));
+
+    for dir in [PROJECT, "/www/static/todo"] {
+        read_only(dir)?.ok()?;
+        does_not_begin(
+            &web,
+            &format!("the file system of {dir} is mounted read-only"),
+        )?;
+        over(dir)?.ok()?;
+    }
+    read_only(STATE)?.ok()?;
+    for _ in 0..2 {
+        web.run("pullpray poll todo")?
+            .exits(1)?
+            .says("Read-only file system")?;
+        ensure!(web.page("/")?.shows("version one"));
+    }
+    over(STATE)?.ok()?;
+    deploys(&web, "version two")?;
+    all_is_quiet(&web)
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_in_the_end_leaves_what_was_live() -> Result<()> {
+    let lab = Lab::new("ledger")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    on_its_own(&web, STATE, "size=300m")?;
+    web.run(&format!(
+        "cp {SCRIPT} /root/deploy.sh; echo 'cat /dev/zero >\"$HOME/junk\" || true' >>{SCRIPT}"
+    ))?
+    .ok()?;
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("No space left on device")?;
+    ensure!(web.page("/")?.shows("version one"));
+    let started = "systemctl show -P ExecMainStartTimestampMonotonic gunicorn.todo.service";
+    let since = web.run(started)?.ok()?.stdout;
+    for _ in 0..2 {
+        web.run("pullpray poll todo")?
+            .exits(1)?
+            .says("failed to write /var/lib/pullpray/todo/ledger.json")?;
+        ensure!(web.page("/")?.shows("version one"));
+    }
+    ensure!(
+        since == web.run(started)?.ok()?.stdout,
+        "restarted by each poll"
+    );
+    web.run(&format!(
+        "rm {STATE}/todo/junk; cp /root/deploy.sh {SCRIPT}"
+    ))?
+    .ok()?;
+    deploys(&web, "version two")?;
+    all_is_quiet(&web)?;
+    web.run("pullpray doctor todo --strict --offline")?.ok()?;
+    Ok(())
+}

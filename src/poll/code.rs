@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use crate::app::{App, paths};
+use crate::record::ledger::Release;
 use crate::server::Server;
 use crate::server::git::{CommitInfo, Mirror, MirrorError, Newest};
 
@@ -123,6 +124,33 @@ fn try_fetch(
 }
 
 impl Code {
+    /// What is to be known of submodules that the live commit did not have: nobody fetches them.
+    pub(super) fn new_submodules(&self, live: Option<&Release>) -> anyhow::Result<Option<String>> {
+        let known = live
+            .and_then(|live| live.commit.parse().ok())
+            .and_then(|oid| self.mirror.submodules(oid).ok())
+            .unwrap_or_default();
+        let found = self
+            .mirror
+            .submodules(self.info.oid)
+            .map_err(|error| anyhow!(error.to_string()))?;
+        let new: Vec<String> = found
+            .iter()
+            .filter(|path| !known.contains(path))
+            .map(|path| path.display().to_string())
+            .collect();
+        Ok(match new.as_slice() {
+            [] => None,
+            [one] => Some(format!(
+                "submodules are not fetched; {one} is an empty directory"
+            )),
+            several => Some(format!(
+                "submodules are not fetched; these are empty directories: {}",
+                several.join(", ")
+            )),
+        })
+    }
+
     /// Writes the tree into an empty directory.
     pub(super) fn checkout(&self, dir: &Path) -> anyhow::Result<()> {
         self.mirror

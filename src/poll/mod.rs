@@ -182,7 +182,12 @@ impl Poll<'_> {
         after_silence: Option<Silence>,
     ) -> Result<Told> {
         let (server, app) = (self.server, self.app);
-        let note = rewritten(app, &code, ledger.live.as_ref());
+        let notes = [
+            rewritten(app, &code, ledger.live.as_ref()),
+            code.new_submodules(ledger.live.as_ref())?,
+        ];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
         if let Some(note) = &note {
             self.say(note);
         }

@@ -15,6 +15,7 @@ mod faults;
 mod faults_disk;
 mod faults_guest;
 mod faults_remote;
+mod faults_time;
 mod faults_tree;
 mod fixture;
 mod instants;

@@ -1,0 +1,141 @@
+//! Polls that meet, and clocks that jump.
+
+use anyhow::{Result, anyhow, ensure};
+use std::thread;
+
+use crate::faults::{POLL, SCRIPT, all_is_quiet, deploys, push_and_deploy};
+use crate::lab::{Heard, Lab, Release, Todo, WebServer};
+
+/// Waits until the deploy script has begun, and lets go of it afterwards.
+const GATE: &str = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
+const BEGUN: &str = "for n in $(seq 600); do [ -e /tmp/begun ] && exit; sleep 0.1; done; exit 9";
+
+#[test]
+fn polls_that_meet_do_not_disturb_each_other() -> Result<()> {
+    let lab = Lab::new("meet")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    repo.push("version two")?;
+    // At the same instant: one of them deploys, the other leaves without a word.
+    let both = web
+        .run("pullpray poll todo >/tmp/1 2>&1 & one=$!; pullpray poll todo >/tmp/2 2>&1 & two=$!; wait $one && wait $two && cat /tmp/1 /tmp/2")?
+        .ok()?;
+    ensure!(
+        both.stdout.lines().count() == 1 && both.stdout.contains("\"version two\" live after"),
+        "{both}"
+    );
+    ensure!(web.page("/")?.shows("version two"));
+    ensure!(
+        web.run("ls /var/www/projects/todo/releases | wc -l")?
+            .ok()?
+            .stdout
+            == "2\n"
+    );
+
+    // While a deployment goes on, and for as long as it takes.
+    web.run(&format!("echo '{GATE}' >>{SCRIPT}"))?.ok()?;
+    repo.push("version three")?;
+    thread::scope(|scope| -> Result<()> {
+        let first = scope.spawn(|| web.run("pullpray poll todo"));
+        web.run(BEGUN)?.ok()?;
+        for _ in 0..2 {
+            all_is_quiet(&web)?;
+        }
+        web.run(POLL)?.ok()?.says("another poll is at work")?;
+        web.run("pullpray rollback todo")?
+            .exits(1)?
+            .says("a poll of todo is at work")?
+            .says("hint: try again once it is done")?;
+        ensure!(web.page("/")?.shows("version two"));
+        web.run("touch /tmp/go")?.ok()?;
+        first
+            .join()
+            .map_err(|_| anyhow!("panicked"))??
+            .ok()?
+            .says("\"version three\" live after")?;
+        Ok(())
+    })?;
+    ensure!(web.page("/")?.shows("version three"));
+
+    // Polls without pause while somebody goes back: none of them undoes it.
+    web.run("(until [ -e /tmp/back ]; do pullpray poll todo || echo failed; done) >/tmp/polls 2>&1 & \
+             for n in $(seq 50); do pullpray rollback todo >/tmp/said 2>&1 && break; grep -q 'is at work' /tmp/said || break; sleep 0.1; done; \
+             touch /tmp/back; wait; cat /tmp/said")?
+        .ok()?
+        .says("\"version two\"")?;
+    ensure!(
+        web.read("/tmp/polls")?.is_empty(),
+        "{}",
+        web.read("/tmp/polls")?
+    );
+    ensure!(web.page("/")?.shows("version two"));
+    all_is_quiet(&web)?;
+    web.run("pullpray resume todo")?.ok()?;
+    deploys(&web, "version three")?;
+    Ok(())
+}
+
+/// A command to which the time of day is another one; how much time passes is the same.
+fn at(web: &WebServer, offset: &str, command: &str) -> Result<crate::lab::Output> {
+    web.run(&format!(
+        "LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME={offset} {command}"
+    ))
+}
+
+fn polls_at(web: &WebServer, offset: &str, version: &str) -> Result<Heard> {
+    let heard = at(web, offset, "pullpray poll todo")?.ok()?;
+    heard.says(&format!("\"{version}\" live after"))?;
+    ensure!(web.page("/")?.shows(version));
+    Ok(heard)
+}
+
+#[test]
+fn a_clock_that_jumps_holds_nothing_up() -> Result<()> {
+    let lab = Lab::new("clock")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    repo.push("version two")?;
+    polls_at(&web, "+1d", "version two")?;
+    // Back again: what was written down then is still to come.
+    all_is_quiet(&web)?;
+    push_and_deploy(&web, &repo, "version three")?;
+    repo.push("version four")?;
+    polls_at(&web, "-1d", "version four")?;
+    web.run("pullpray rollback todo")?.ok()?;
+    ensure!(
+        web.page("/")?.shows("version three"),
+        "the one before, whatever their times"
+    );
+    web.run("pullpray resume todo")?.ok()?;
+    deploys(&web, "version four")?;
+
+    // A failure of tomorrow is not waited for.
+    web.run(&format!("cp {SCRIPT} /root/deploy.sh"))?.ok()?;
+    repo.commit("Break it", &[("todo/settings.py", "def (")])?;
+    at(&web, "+1d", "pullpray poll todo")?
+        .exits(1)?
+        .says("try 2 of 3 in 10 minutes")?;
+    at(&web, "+1d", "pullpray poll todo")?.ok()?.silent()?;
+    web.run("pullpray doctor todo --only server.clock")?
+        .ok()?
+        .says("the clock was set back, or was ahead then")?;
+    web.run("pullpray doctor todo --only poll.recent")?
+        .ok()?
+        .says("which is still to come")?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("try 3 of 3 in 20 minutes")?;
+    all_is_quiet(&web)?;
+    // A day later that is long over; then it is given up, at any time, until somebody says otherwise.
+    at(&web, "+1d", "pullpray poll todo")?
+        .exits(1)?
+        .says("given up after 3 tries")?;
+    for offset in ["+1d", "-1d", "+30d"] {
+        at(&web, offset, "pullpray poll todo")?.ok()?.silent()?;
+    }
+    ensure!(web.page("/")?.shows("version four"));
+    repo.run("git revert --no-edit HEAD && git commit -q --amend -m 'Mend it' && git push -q")?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("\"Mend it\" live after")?;
+    web.run("pullpray doctor todo --only server.clock")?.ok()?;
+    Ok(())
+}

@@ -5,8 +5,8 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::instants::quick;
 use crate::lab::{Lab, Release, Repository, Todo, WebServer};
+use crate::power::quick;
 
 /// What the visitors of a while saw.
 #[derive(Debug)]

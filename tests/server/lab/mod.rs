@@ -47,8 +47,6 @@ const GIT_HOST_IP: &str = "10.77.0.1";
 pub enum Release {
     Bookworm,
     Trixie,
-    /// Bookworm with strace, to stop a program at a system call of its.
-    Traced,
 }
 
 impl Release {
@@ -56,7 +54,6 @@ impl Release {
         match self {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",
-            Self::Traced => "bookworm+strace",
         }
     }
 }

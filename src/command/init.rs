@@ -272,10 +272,7 @@ fn missing(
             .get("repo")
             .and_then(|text| text.parse::<RepoUrl>().ok())
         && let Ok(keys) = server.scan_host_keys(repo.host(), repo.port())
-        && let Some(key) = keys
-            .iter()
-            .find(|key| key.algorithm() == "ssh-ed25519")
-            .or(keys.first())
+        && let Some(key) = keys.first()
     {
         text.push_str(&format!(
             "\nhint: {} shows {}; once you have compared it: --host-key {}",

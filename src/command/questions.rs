@@ -180,11 +180,9 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
             );
         }
     };
-    let key = keys
-        .iter()
-        .find(|key| key.algorithm() == "ssh-ed25519")
-        .or(keys.first());
-    let Some(key) = key else { return Ok(()) };
+    let Some(key) = keys.first() else {
+        return Ok(());
+    };
     ui.done(
         crate::ui::Mark::Ok,
         &format!("host key of {}", repo.host()),

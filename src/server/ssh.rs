@@ -85,7 +85,8 @@ impl View {
         Ok(options)
     }
 
-    /// The keys that a host shows to anyone who asks.
+    /// The keys that a host shows to anyone who asks, ed25519 before ecdsa before rsa:
+    /// ssh-keyscan prints them in the order in which the answers came.
     ///
     /// # Errors
     /// When it cannot be reached or shows none.
@@ -103,13 +104,18 @@ impl View {
             ])
             .deadline(Duration::from_secs(45))
             .outcome()?;
-        let keys: Vec<HostKey> = said
+        let mut keys: Vec<HostKey> = said
             .stdout
             .lines()
             .filter(|line| !line.starts_with('#'))
             .filter_map(|line| line.split_once(' '))
             .filter_map(|(_, key)| HostKey::parse(key).ok())
             .collect();
+        keys.sort_by_key(|key| match key.algorithm() {
+            "ssh-ed25519" => 0,
+            "ssh-rsa" => 2,
+            _ => 1,
+        });
         if keys.is_empty() {
             let why = super::command::last_lines(
                 &said

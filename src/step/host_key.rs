@@ -32,10 +32,7 @@ impl PinnedHostKey<'_> {
             repo.host(),
             shown.join(", "),
             self.0.name,
-            keys.iter()
-                .find(|key| key.algorithm() == "ssh-ed25519")
-                .or(keys.first())
-                .map_or("SHA256:…", |key| &key.fingerprint),
+            keys.first().map_or("SHA256:…", |key| &key.fingerprint),
         )
     }
 }

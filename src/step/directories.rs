@@ -184,6 +184,9 @@ impl Step for Directories<'_> {
                 self.0.group
             )
         })?;
+        // From here on the app may write in them: mirror, ledger, logs, releases. Said before the
+        // last of them is made: a run that was killed here finds them all, and would say nothing.
+        changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())?;
         for spec in self.specs() {
             if spec.way && changes.server().stat(&spec.path)?.is_some() {
                 continue;
@@ -194,7 +197,6 @@ impl Step for Directories<'_> {
             };
             changes.directory(&spec.path, owner, spec.mode)?;
         }
-        // From here on the app writes in them: mirror, ledger, logs, releases.
-        changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -49,6 +50,22 @@ impl Server {
             Err((_, error)) => Err(error).with_context(failed),
         }
     }
+
+    /// Takes the lock of a directory as soon as who has it lets go, but gives up after `patience`.
+    ///
+    /// # Errors
+    /// As for [`Server::lock`].
+    pub fn lock_in_time(&self, dir: &Path, patience: Duration) -> Result<Locked> {
+        let begun = Instant::now();
+        loop {
+            match self.lock(dir)? {
+                Locked::Elsewhere if begun.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                locked => return Ok(locked),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +79,16 @@ mod tests {
         let first = server.lock(Path::new("/"))?;
         assert!(matches!(first, Locked::Held(_)));
         assert!(matches!(server.lock(Path::new("/"))?, Locked::Elsewhere));
+        let soon = Duration::from_millis(250);
+        assert!(matches!(
+            server.lock_in_time(Path::new("/"), soon)?,
+            Locked::Elsewhere
+        ));
         drop(first);
+        assert!(matches!(
+            server.lock_in_time(Path::new("/"), Duration::ZERO)?,
+            Locked::Held(_)
+        ));
         assert!(matches!(server.lock(Path::new("/"))?, Locked::Held(_)));
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The first release: the step that runs the very poll that cron will run.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 
 use crate::app::{App, paths};
@@ -72,6 +74,16 @@ impl Step for FirstRelease<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        // A poll that is at work, cron's or that of a run that was killed, may make it for us.
+        let patience = Duration::from_secs(self.0.limits.deploy_timeout + 900);
+        drop(
+            changes
+                .server()
+                .lock_in_time(&paths::state(&self.0.name), patience)?,
+        );
+        if matches!(self.check(&changes.look())?, Finding::Holds(_)) {
+            return Ok(());
+        }
         let first = Ledger::load(changes.server(), &self.0.name)?.live.is_none();
         let said = changes.server().run_poll(
             &self.0.program,
@@ -84,6 +96,12 @@ impl Step for FirstRelease<'_> {
         if matches!(self.check(&changes.look())?, Finding::Holds(_)) {
             return Ok(());
         }
+        let (name, words) = (&self.0.name, said.stdout + &said.stderr);
+        if said.code == Some(0) {
+            bail!(
+                "pullpray poll {name} ended without a release: it is held, or another poll began just now\n{words}hint: pullpray status {name}"
+            );
+        }
         if first {
             // An ill first release would be started again and again, and a socket without a
             // release ends in trigger-limit-hit. The next run starts them.
@@ -93,11 +111,6 @@ impl Step for FirstRelease<'_> {
             ] {
                 changes.server().disable_now(&unit)?;
             }
-        }
-        let (name, words) = (&self.0.name, said.stdout + &said.stderr);
-        if said.code == Some(0) {
-            // Another poll was running, or it is held.
-            bail!("pullpray poll {name} ended without a release: {words}");
         }
         bail!("pullpray poll {name} {}\n{words}", said.ended);
     }

@@ -90,6 +90,13 @@ impl Step for Healthy<'_> {
                 format!("asked with Host: {}", app.health_host),
             ));
         }
+        // Before init started it again nobody can answer; that is the other step's to say.
+        if !look.view.unit(&paths::socket_unit(&app.name))?.is_active() {
+            return Ok(Finding::Waits(
+                "gunicorn.running",
+                format!("asked with Host: {}", app.health_host),
+            ));
+        }
         let question = format!("GET {} on {}", app.health_path, app.bind);
         let unit = paths::service_unit(&app.name);
         let log = format!("sudo journalctl -u {unit} -n 200");

@@ -38,7 +38,7 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     // The account goes with its membership; what runs for it has to be made again, too.
     row("usermod -g nogroup gunicorn", "account.membership sudo.rule", Fixed),
     row("systemctl stop gunicorn.todo.socket gunicorn.todo.service ssh-agent.todo; userdel gunicorn",
-        "account.user agent.key project.directories gunicorn.running app.healthy", Fixed),
+        "account.user agent.key project.directories gunicorn.running", Fixed),
 ];
 
 #[rustfmt::skip]
@@ -93,13 +93,13 @@ pub const UNITS: &[Sabotage] = &[
         Remedy("systemd has not read gunicorn.todo.service again")),
     row("rm /etc/systemd/system/gunicorn.todo.service; systemctl mask gunicorn.todo.service", "gunicorn.service gunicorn.running",
         Says("gunicorn.todo.service is masked", "systemctl unmask gunicorn.todo.service")),
-    row("systemctl stop gunicorn.todo.service gunicorn.todo.socket", "gunicorn.running app.healthy", Fixed),
+    row("systemctl stop gunicorn.todo.service gunicorn.todo.socket", "gunicorn.running", Fixed),
     row("systemctl disable gunicorn.todo.service", "gunicorn.running", Fixed),
     row("systemctl disable gunicorn.todo.socket", "gunicorn.running", Fixed),
     row("mkdir /etc/systemd/system/gunicorn.todo.service.d; printf '[Service]\\nNice=5\\n' >/etc/systemd/system/gunicorn.todo.service.d/n.conf; systemctl daemon-reload",
         "warn:units.drop_ins", Says("n.conf changes what the units do", "rm -r /etc/systemd/system/gunicorn.todo.service.d; systemctl daemon-reload")),
     row("systemctl kill -s KILL gunicorn.todo.service; systemctl stop gunicorn.todo.service; systemctl start gunicorn.todo.service; systemctl stop gunicorn.todo.socket",
-        "gunicorn.running app.healthy", Fixed),
+        "gunicorn.running", Fixed),
     row("systemctl stop gunicorn.todo.service gunicorn.todo.socket; systemd-run -q --unit=thief python3 -m http.server --bind 127.0.0.1 8000; for n in $(seq 50); do ss -ltn | grep -q :8000 && break; sleep 0.1; done",
         "app.address gunicorn.running", Says("something else listens on 127.0.0.1:8000 already", "systemctl stop thief")),
 ];

@@ -104,9 +104,9 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
         }
         Told::Waiting(failure) => {
             tell(&format!(
-                "{} failed {} times, last {}: {}",
+                "{} failed {}, last {}: {}",
                 poll::short(&failure.commit),
-                failure.tries,
+                failure.tries_in_words(),
                 failure.last,
                 failure.why
             ));
@@ -304,10 +304,7 @@ fn given_up(tries: u32) -> String {
 }
 
 fn could_not_ask(name: &str, silence: &Silence) -> String {
-    let polls = match silence.polls {
-        1 => "1 poll".to_owned(),
-        more => format!("{more} polls in a row"),
-    };
+    let polls = silence.polls_in_words();
     let why = for_terminal(silence.why.trim_end_matches('.'));
     let mut text = format!("{name}: {why}, {polls}, since {}\n", silence.since);
     if let Some(hint) = remedy(name, &silence.why) {

@@ -163,9 +163,9 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
     for failure in &ledger.failures {
         writeln!(
             text,
-            "  failed    {}, {} times, last {}{}",
+            "  failed    {}, {}, last {}{}",
             short(&failure.commit),
-            failure.tries,
+            failure.tries_in_words(),
             when(&failure.last, now),
             reason(&failure.why)
         )?;

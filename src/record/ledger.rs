@@ -101,6 +101,29 @@ pub struct Silence {
     pub reported: bool,
 }
 
+impl Silence {
+    /// How many polls, as a sentence says it.
+    #[must_use]
+    pub fn polls_in_words(&self) -> String {
+        match self.polls {
+            1 => "1 poll".to_owned(),
+            more => format!("{more} polls in a row"),
+        }
+    }
+}
+
+impl Failure {
+    /// How often it was tried, as a sentence says it.
+    #[must_use]
+    pub fn tries_in_words(&self) -> String {
+        match self.tries {
+            1 => "once".to_owned(),
+            2 => "twice".to_owned(),
+            more => format!("{more} times"),
+        }
+    }
+}
+
 /// A deployment that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {

@@ -49,8 +49,10 @@ impl Step for RecentPoll<'_> {
         if let Some(silence) = &ledger.silence {
             return Ok(Finding::Broken(
                 format!(
-                    "{} polls in a row could not ask the git host, since {}: {}",
-                    silence.polls, silence.since, silence.why
+                    "{} could not ask the git host, since {}: {}",
+                    silence.polls_in_words(),
+                    silence.since,
+                    silence.why
                 ),
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));

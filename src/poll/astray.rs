@@ -49,6 +49,11 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
             short(&killed.commit)
         )
     } else {
+        // A rollback that was killed while it tried the other release: the link is there as long as
+        // a trial may be.
+        if server.stat(&app.next())?.is_some() {
+            trial::end(poll)?;
+        }
         // One that was killed once it had succeeded left what it was about to remove.
         if tidy::is_due(poll, &ledger)? {
             tidy::prune(poll, &mut ledger)?;

@@ -90,17 +90,18 @@ pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<WentB
         );
     };
     let target = target(poll, &ledger, &live, wanted)?;
-    // First the hold: a rollback that is killed half-way must not be undone by the next poll.
+    // First the hold: the poll after a rollback that was killed must not deploy what somebody wanted
+    // to leave.
     let now = stamp(poll.clock.now());
-    ledger.hold = Some(Hold {
-        by: by.to_owned(),
-        since: now.clone(),
-        why: format!(
-            "rolled back from {} to {}",
-            short(&live.commit),
-            short(&target.commit)
-        ),
-    });
+    let hold = |going: &str, end: &str| {
+        let (from, to) = (short(&live.commit), short(&target.commit));
+        Some(Hold {
+            by: by.to_owned(),
+            since: now.clone(),
+            why: format!("{going} from {from} to {to}{end}"),
+        })
+    };
+    ledger.hold = hold("going back", "");
     ledger.store(poll.server, &poll.app.name)?;
     match switch::go_to(poll, &target, &live) {
         Returned::Live => {}
@@ -108,6 +109,11 @@ pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<WentB
             why,
             not_brought_back,
         } => {
+            ledger.hold = hold("going back", " failed");
+            // Why it failed is worth more than that this could not be written.
+            if let Err(error) = ledger.store(poll.server, &poll.app.name) {
+                poll.say(&format!("{error:#}"));
+            }
             return Ok(WentBack::Failed {
                 why,
                 not_brought_back,
@@ -115,6 +121,7 @@ pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<WentB
         }
     }
     let took = poll.clock.elapsed() - started;
+    ledger.hold = hold("rolled back", "");
     let target = Release {
         since: now.clone(),
         ..target

@@ -31,6 +31,10 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
     if server.stat(&app.releases().join(&live.id))?.is_none() {
         return Ok(None);
     }
+    // What a rollback that was killed had beside the links, about to take their places.
+    for link in [app.current(), app.next()] {
+        server.remove_leftover(&link)?;
+    }
     let leads = server.read_link(&app.current())?;
     let astray = match &leads {
         Some(right) if *right == paths::release_link(&live.id) => None,

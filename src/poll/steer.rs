@@ -3,6 +3,8 @@
 //! Going back takes the deploy's own path, flip, restart, health, and then holds the app: a poll
 //! that undid it five minutes later would make it worthless.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 
 use crate::app::paths;
@@ -12,10 +14,13 @@ use crate::server::{Lock, Locked, stamp};
 use super::switch::{self, Returned};
 use super::{Poll, deployment, short};
 
+/// How long a person waits for a poll that is at work: one that only asks is done by then.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The lock and what is remembered, for a change of it.
 fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     let name = &poll.app.name;
-    let Locked::Held(lock) = poll.server.lock(&paths::state(name))? else {
+    let Locked::Held(lock) = poll.server.lock_in_time(&paths::state(name), PATIENCE)? else {
         bail!(
             "a poll of {name} is at work\nhint: try again once it is done: pullpray status {name}"
         );

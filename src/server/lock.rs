@@ -60,7 +60,8 @@ impl Server {
         loop {
             match self.lock(dir)? {
                 Locked::Elsewhere if begun.elapsed() < patience => {
-                    std::thread::sleep(Duration::from_millis(200));
+                    // Polls that follow each other leave it free for the start of a process only.
+                    std::thread::sleep(Duration::from_millis(10));
                 }
                 locked => return Ok(locked),
             }

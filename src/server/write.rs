@@ -265,19 +265,20 @@ impl Server {
     pub fn publish_file(&self, from: &Path, to: &Path) -> Result<()> {
         let failed = || format!("failed to publish {}", to.display());
         let (real_from, real_to) = (self.real(from), self.real(to));
-        let source = fs::metadata(&real_from).with_context(failed)?;
-        if let Ok(there) = fs::symlink_metadata(&real_to)
-            && there.dev() == source.dev()
-            && there.ino() == source.ino()
-        {
-            return Ok(());
-        }
+        // Also where nothing is to be done: a run that was killed here may have left it.
         let staged = beside(&real_to)?;
         match fs::remove_file(&staged) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).with_context(failed);
             }
             _ => {}
+        }
+        let source = fs::metadata(&real_from).with_context(failed)?;
+        if let Ok(there) = fs::symlink_metadata(&real_to)
+            && there.dev() == source.dev()
+            && there.ino() == source.ino()
+        {
+            return Ok(());
         }
         if fs::hard_link(&real_from, &staged).is_err() {
             fs::copy(&real_from, &staged).with_context(failed)?;

@@ -18,6 +18,7 @@ mod faults_remote;
 mod faults_time;
 mod faults_tree;
 mod fixture;
+mod instants;
 mod interrupted;
 mod key;
 mod killed;

@@ -33,7 +33,7 @@ pub use git_host::{Access, GitHost, Repository};
 pub use made::differences;
 pub use server::{Disk, Server};
 pub use terminal::{Terminal, key};
-pub use todo::Todo;
+pub use todo::{Todo, make_live};
 pub use tool::{Heard, Output};
 pub use web_server::{Page, TOUCHED, WebServer};
 

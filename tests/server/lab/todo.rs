@@ -28,23 +28,32 @@ impl Todo {
         Ok(todo)
     }
 
-    /// The same, for servers that were booted otherwise. Two workers, since many servers share a machine.
+    /// The same, for servers that were booted otherwise.
     pub fn make_live(&self) -> Result<()> {
-        let init = self.init("--schedule '0 0 1 1 *' --workers 2")?;
-        self.web.run(&init)?.exits(3)?;
-        self.host
-            .allow_key(&self.repo, &self.web.deploy_key("todo")?, Access::ReadOnly)?;
-        self.web.run(&init)?.ok()?;
-        Ok(())
+        make_live(&self.host, &self.repo, &self.web)
     }
 
     /// The command line of an unattended init; `more` is added to it.
     pub fn init(&self, more: &str) -> Result<String> {
-        Ok(format!(
-            "pullpray init --app todo --repo {} --branch main --bind 127.0.0.1:8000 --health-path / \
-             --health-host localhost --host-key {} --yes --wait 0 {more}",
-            self.repo.url(),
-            self.host.fingerprint()?,
-        ))
+        init(&self.host, &self.repo, more)
     }
+}
+
+/// What [`Todo::live`] does, for one of several servers of a git host. Two workers, since many servers
+/// share a machine.
+pub fn make_live(host: &GitHost, repo: &Repository, web: &WebServer) -> Result<()> {
+    let init = init(host, repo, "--schedule '0 0 1 1 *' --workers 2")?;
+    web.run(&init)?.exits(3)?;
+    host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run(&init)?.ok()?;
+    Ok(())
+}
+
+fn init(host: &GitHost, repo: &Repository, more: &str) -> Result<String> {
+    Ok(format!(
+        "pullpray init --app todo --repo {} --branch main --bind 127.0.0.1:8000 --health-path / \
+         --health-host localhost --host-key {} --yes --wait 0 {more}",
+        repo.url(),
+        host.fingerprint()?,
+    ))
 }

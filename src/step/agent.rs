@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::app::{App, paths};
 
-use super::key::public_key;
+use super::key_pair::public_key;
 use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);

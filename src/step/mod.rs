@@ -15,6 +15,7 @@ mod files;
 mod host;
 mod host_key;
 mod key;
+mod key_pair;
 mod list;
 mod release;
 mod repo;
@@ -26,7 +27,7 @@ mod walk;
 mod watch;
 
 pub use changes::Changes;
-pub use key::public_key;
+pub use key_pair::public_key;
 pub use list::list;
 pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
 pub use undo::{Undone, close_receipt, in_order_of_removal, is_shared, remove_empty_remains, undo};

@@ -19,7 +19,7 @@ use crate::app::{App, AppName, paths};
 use crate::server::View;
 use crate::server::git::{self, AskKind, WriteAccess};
 
-use super::key::{make, parse_public, public_line};
+use super::key_pair::{make, parse_public, public_line};
 use super::{Changes, repo};
 
 /// How far a rotation came.

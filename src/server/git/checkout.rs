@@ -22,7 +22,7 @@ use std::path::Path;
 use git2::build::CheckoutBuilder;
 use git2::{Index, Oid, Repository};
 
-use super::mirror::trying;
+use super::mirror_error::trying;
 use super::{Mirror, MirrorError, tidy};
 
 impl Mirror {

@@ -10,12 +10,9 @@ use std::path::Path;
 
 use git2::{Odb, Oid};
 
-use super::mirror::{TIP, trying};
+use super::mirror::TIP;
+use super::mirror_error::trying;
 use super::{Mirror, MirrorError, tidy};
-
-/// Where the new pack is made, inside the mirror; removed at the next opening if a kill
-/// leaves it.
-pub(super) const ROOM: &str = "compact.new";
 
 /// So many packs (or loose objects' directories) are no reason to do anything.
 const ENOUGH: usize = 20;
@@ -36,7 +33,7 @@ impl Mirror {
         if packs.count() <= ENOUGH {
             return Ok(false);
         }
-        let room = self.path.join(ROOM);
+        let room = self.path.join(tidy::ROOM);
         let _ = fs::remove_dir_all(&room);
         let made = room.join("pack");
         fs::create_dir_all(&made).map_err(trying("making", &made))?;

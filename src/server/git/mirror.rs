@@ -22,91 +22,12 @@ use git2::{
 };
 use nix::unistd::geteuid;
 
+use super::mirror_error::trying;
 use super::transport::{Lease, register};
-use super::{AskError, Remote, tidy};
+use super::{AskError, MirrorError, Remote, tidy};
 
 /// What was fetched last. It keeps the commit and its history reachable.
 pub(super) const TIP: &str = "refs/pullpray/tip";
-
-/// What can go wrong with the mirror.
-#[derive(Debug)]
-pub enum MirrorError {
-    /// The remote could not be asked, or hung up. The mirror is unharmed.
-    Remote(AskError),
-    /// The remote has no reference of this name (any more), or no commit of this id.
-    NoReference(String),
-    /// The reference leads to something else than a commit: a tag may be put on a file.
-    NotACommit(String),
-    /// The mirror is half-made or corrupt: delete it and fetch again. The text says what
-    /// was noticed.
-    Damaged(String),
-    /// The mirror belongs to another user. Rebuilding would not help: somebody ran us as the
-    /// wrong one.
-    NotOurs(PathBuf),
-    /// This commit, tree or file is not in the mirror, or not what it should be.
-    Missing(String),
-    /// The file system refused: what was tried, and its answer.
-    Io(String, io::Error),
-    /// Anything else that libgit2 says.
-    Git(git2::Error),
-}
-
-impl fmt::Display for MirrorError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Remote(error) => error.fmt(f),
-            Self::NoReference(name) => write!(f, "the remote has no {name}"),
-            Self::NotACommit(name) => write!(f, "{name} is not a commit"),
-            Self::Damaged(what) => write!(f, "the mirror is damaged: {what}"),
-            Self::NotOurs(path) => {
-                write!(f, "the mirror {} belongs to another user", path.display())
-            }
-            Self::Missing(what) => write!(f, "not in the mirror: {what}"),
-            Self::Io(what, error) => write!(f, "{what}: {error}"),
-            Self::Git(error) => f.write_str(error.message()),
-        }
-    }
-}
-
-impl std::error::Error for MirrorError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Remote(error) => Some(error),
-            Self::Io(_, error) => Some(error),
-            Self::Git(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<git2::Error> for MirrorError {
-    fn from(error: git2::Error) -> Self {
-        // libgit2's words for objects that are there and cannot be read.
-        match error.class() {
-            ErrorClass::Zlib | ErrorClass::Sha1 | ErrorClass::Indexer => {
-                Self::Damaged(error.message().to_owned())
-            }
-            ErrorClass::Odb | ErrorClass::Object | ErrorClass::Tree
-                if error.code() != ErrorCode::NotFound =>
-            {
-                Self::Damaged(error.message().to_owned())
-            }
-            _ => Self::Git(error),
-        }
-    }
-}
-
-impl From<AskError> for MirrorError {
-    fn from(error: AskError) -> Self {
-        Self::Remote(error)
-    }
-}
-
-/// Says what was tried when the file system refuses.
-pub(super) fn trying(what: &str, path: &Path) -> impl FnOnce(io::Error) -> MirrorError {
-    let what = format!("{what} {}", path.display());
-    move |error| MirrorError::Io(what, error)
-}
 
 /// The mirror. See the module for what it is.
 pub struct Mirror {

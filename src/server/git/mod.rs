@@ -20,6 +20,7 @@
 //! | `tip`, `newest` | references of a remote, and the one that is followed |
 //! | `write_access` | is the key really read-only? |
 //! | `transport` | libgit2 over `ssh` |
+//! | `mirror_error` | what can go wrong with the mirror |
 //! | `mirror`, `tidy`, `contents`, `signed`, `checkout`, `compact` | the bare local repository |
 
 #![expect(
@@ -33,6 +34,7 @@ mod compact;
 mod contents;
 mod launch;
 mod mirror;
+mod mirror_error;
 mod newest;
 mod pktline;
 mod signed;
@@ -46,7 +48,8 @@ mod write_access;
 
 pub use ask_error::{AskError, AskKind};
 pub use contents::{CommitInfo, Size};
-pub use mirror::{Mirror, MirrorError};
+pub use mirror::Mirror;
+pub use mirror_error::MirrorError;
 pub use newest::{Newest, newest, reads};
 pub use signed::Signed;
 pub use tip::{FoundRef, refs, tip};

@@ -11,13 +11,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::MirrorError;
-use super::mirror::trying;
+use super::mirror_error::trying;
+
+/// Where a new pack is made, inside the mirror; removed at the next opening if a kill leaves it.
+pub(super) const ROOM: &str = "compact.new";
 
 /// Removes what a killed predecessor left. Links are not followed.
 pub(super) fn remove_leftovers(mirror: &Path) -> Result<(), MirrorError> {
     remove_locks(mirror, false)?;
     remove_locks(&mirror.join("refs"), true)?;
-    let _ = fs::remove_dir_all(mirror.join(super::compact::ROOM));
+    let _ = fs::remove_dir_all(mirror.join(ROOM));
     let packs = pack_dir(mirror);
     let names = pack_files(mirror)?;
     for name in &names {

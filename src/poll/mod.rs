@@ -14,6 +14,7 @@ mod health;
 mod inspect;
 mod migrations;
 mod release;
+mod service;
 mod signature;
 mod space;
 pub mod steer;

@@ -19,7 +19,7 @@ use crate::server::Server;
 
 use super::health::healthy;
 use super::release::Built;
-use super::switch::{last_words, sudo};
+use super::service::{last_words, sudo};
 use super::{Failed, Poll};
 
 /// A release that answered well before anybody was sent to it, as far as that could be tried.

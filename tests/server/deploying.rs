@@ -212,7 +212,7 @@ fn what_outlives_releases_is_linked_and_old_releases_go() -> Result<()> {
 fn a_deploy_script_leaves_nothing_behind() -> Result<()> {
     let lab = Lab::new("script")?;
     let Todo { repo, web, .. } = live(&lab)?;
-    let more = "sleep 4241 &\nsetsid sleep 4242 &\n(setsid setsid sleep 4243 &) &\nyes flood | head -c 50000000\necho the end\n";
+    let more = "sleep 4241 &\nsetsid sleep 4242 &\n(setsid setsid sleep 4243 &) &\nyes flood | head -c 1000000000\necho the end\n";
     web.run(&format!(
         "printf '%s' '{more}' >>/opt/git_pollers/todo/deploy.sh"
     ))?

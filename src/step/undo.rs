@@ -34,9 +34,7 @@ pub fn undo(
 ) -> Result<Undone> {
     let gone = |what: &str| Ok(Undone::Gone(what.to_owned()));
     let stays = |why: String| Ok(Undone::Stays(why));
-    if let Change::File { path, .. } | Change::Line { path, .. } = change
-        && parent_is_there(server, path)?
-    {
+    if let Change::File { path, .. } | Change::Line { path, .. } = change {
         server.remove_leftover(path)?;
     }
     match change {
@@ -122,13 +120,6 @@ fn owns_data(server: &Server, receipt: &Receipt) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-fn parent_is_there(server: &Server, path: &Path) -> Result<bool> {
-    match path.parent() {
-        Some(dir) => Ok(server.stat(dir)?.is_some()),
-        None => Ok(false),
-    }
 }
 
 fn undo_file(

@@ -19,11 +19,11 @@ pub(super) fn run(server: &Server, dir: &Path) -> Result<Exit> {
     command.build();
     let verbs = command.get_subcommands().cloned().collect::<Vec<_>>();
     let also: Vec<String> = verbs.iter().map(page_of).collect();
-    let pages = write(server, &absolute, command, &also)?
-        + verbs
-            .into_iter()
-            .map(|verb| write(server, &absolute, verb, &["pullpray".to_owned()]))
-            .sum::<Result<usize>>()?;
+    let pages = 1 + verbs.len();
+    write(server, &absolute, command, &also)?;
+    for verb in verbs {
+        write(server, &absolute, verb, &["pullpray".to_owned()])?;
+    }
     writeln!(
         std::io::stdout(),
         "{pages} pages in {}; look: man -l {}",
@@ -41,8 +41,8 @@ fn page_of(command: &Command) -> String {
         .to_owned()
 }
 
-/// Writes one page, which names the others at its end. Gives how many were written.
-fn write(server: &Server, dir: &Path, command: Command, also: &[String]) -> Result<usize> {
+/// Writes one page, which names the others at its end.
+fn write(server: &Server, dir: &Path, command: Command, also: &[String]) -> Result<()> {
     let name = page_of(&command);
     let man = Man::new(command)
         // None, so that the same program always writes the same pages; an empty one would be left out,
@@ -64,6 +64,5 @@ fn write(server: &Server, dir: &Path, command: Command, also: &[String]) -> Resu
     page.push_str(&also.join(", "));
     page.push('\n');
     let path = dir.join(format!("{name}.1"));
-    server.write(&path, page.as_bytes(), 0o644, None)?;
-    Ok(1)
+    server.write(&path, page.as_bytes(), 0o644, None)
 }

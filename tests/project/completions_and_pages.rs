@@ -18,8 +18,10 @@ fn run(program: &str, arguments: &[&str]) -> Result<Output> {
         .output()?)
 }
 
+/// Whether the program can be asked. tests/run, and so CI, installs all of them; without it a machine may
+/// lack some, and what they would say is left out.
 fn installed(program: &str) -> bool {
-    run(program, &["--version"]).is_ok()
+    std::env::var_os("PREPARED").is_some() || run(program, &["--version"]).is_ok()
 }
 
 fn completions(dir: &Path, shell: &str) -> Result<PathBuf> {

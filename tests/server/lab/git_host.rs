@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::Server;
 use super::tool::TESTS;
+use super::{READY, Server};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -43,22 +43,33 @@ impl GitHost {
             "/usr/local/bin/repo-shell",
         )?;
         server.script("git-host", &[])?.ok()?;
-        Ok(Self {
+        Ok(Self::ready(server))
+    }
+
+    /// From an image that is a git host already.
+    pub(super) fn ready(server: Server) -> Self {
+        Self {
             server: Arc::new(server),
-        })
+        }
     }
 
     /// `name` is `acme/todo`: a bare repository whose branch main holds tests/server/project.
     pub fn repository(&self, name: &str) -> Result<Repository> {
+        if name != READY {
+            self.made_repository(name)?;
+        }
+        Ok(Repository {
+            server: Arc::clone(&self.server),
+            name: name.to_owned(),
+        })
+    }
+
+    pub(super) fn made_repository(&self, name: &str) -> Result<()> {
         let work = format!("/home/git/work/{name}");
         self.copy(&format!("{TESTS}/project"), &work)?;
         self.run("chown -R git:git /home/git/work")?.ok()?;
-        let repo = Repository {
-            server: Arc::clone(&self.server),
-            name: name.to_owned(),
-        };
         self.script_as("git", "repository", &[name])?.ok()?;
-        Ok(repo)
+        Ok(())
     }
 
     /// Lets a public key (a line of `ssh-keygen`) into one repository.

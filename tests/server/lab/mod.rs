@@ -12,22 +12,22 @@
 //! `LAB_KEEP=1 cargo test …` leaves them up and says how to get in.
 
 mod git_host;
+mod layer;
 mod made;
+mod place;
 mod server;
 mod terminal;
 mod todo;
 mod tool;
 mod web_server;
 
-use std::fs::{File, create_dir_all};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use nix::fcntl::{Flock, FlockArg};
+
+use place::Place;
 
 pub use git_host::{Access, GitHost, Repository};
 pub use made::differences;
@@ -37,11 +37,10 @@ pub use todo::{Todo, make_live};
 pub use tool::{Heard, Output};
 pub use web_server::{Page, TOUCHED, WebServer};
 
-/// Laboratories at once on this machine, over all test processes. Their servers mostly wait, so
-/// there may be more than the two cores; what they build they build in memory, so not many more.
-const AT_ONCE: usize = 4;
-
 const GIT_HOST_IP: &str = "10.77.0.1";
+
+/// The repository that every git host has from the start.
+const READY: &str = "acme/todo";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
@@ -69,13 +68,13 @@ pub struct Lab {
 #[derive(Clone)]
 struct Lan {
     id: String,
-    _place: Arc<Flock<File>>,
+    _place: Arc<Place>,
 }
 
 impl Lab {
     /// `name` is for the reader of `fresh-server list`; its first letters are part of every id.
     pub fn new(name: &str) -> Result<Self> {
-        let place = Arc::new(take_a_place()?);
+        let place = Arc::new(Place::take()?);
         let lan = Lan {
             id: unique_id(name),
             _place: place,
@@ -87,12 +86,30 @@ impl Lab {
         })
     }
 
+    /// Another LAN in the same place.
+    fn within(other: &Self) -> Self {
+        Self {
+            name: other.name.clone(),
+            lan: Lan {
+                id: unique_id(&other.name),
+                ..other.lan.clone()
+            },
+            webs: AtomicUsize::new(0),
+        }
+    }
+
     /// A git host: sshd, one deploy key a repository, nothing that a key does not allow.
     ///
     /// Bookworm, because sshd 9.8 and later shut out for a while whoever was refused a few times.
     pub fn git_host(&self) -> Result<GitHost> {
-        let server = self.boot("githost", GIT_HOST_IP, Release::Bookworm, Disk::Memory)?;
-        GitHost::on(server).context("failed to make a git host")
+        let image = layer::layer("githost", |name| {
+            let server = self.boot("githost", GIT_HOST_IP, "bookworm", Disk::Memory)?;
+            let host = GitHost::on(server).context("failed to make a git host")?;
+            host.made_repository(READY)?;
+            host.save(name)
+        })?;
+        let server = self.boot("githost", GIT_HOST_IP, &image, Disk::Memory)?;
+        Ok(GitHost::ready(server))
     }
 
     /// A server with cron, sudo, nginx and the pullpray under test in /usr/local/bin.
@@ -102,21 +119,43 @@ impl Lab {
 
     /// The same on a disk that loses what was not synced when the power is cut, or that fills up.
     pub fn web_server_on(&self, release: Release, disk: Disk) -> Result<WebServer> {
+        let server = self.boot_web(release.image(), disk)?;
+        WebServer::on(server).context("failed to make a web server")
+    }
+
+    fn boot_web(&self, image: &str, disk: Disk<'_>) -> Result<Server> {
         let number = self.webs.fetch_add(1, Ordering::Relaxed) + 1;
         let hostname = if number == 1 {
             "web".to_owned()
         } else {
             format!("web{number}")
         };
-        let server = self.boot(&hostname, &format!("10.77.0.{}", 1 + number), release, disk)?;
-        WebServer::on(server).context("failed to make a web server")
+        self.boot(&hostname, &format!("10.77.0.{}", 1 + number), image, disk)
+    }
+
+    /// A web server on which todo is live, with a key of its own that no git host knows yet.
+    fn live_web_server(&self, release: Release, disk: Disk<'_>) -> Result<WebServer> {
+        let kind = format!("live-{}", release.image());
+        let image = layer::layer(&kind, |name| {
+            let todo = Todo::before_init(&Self::within(self), release)?;
+            todo.make_live()?;
+            todo.web.save(name)
+        })?;
+        Ok(WebServer::ready(self.boot_web(&image, disk)?))
     }
 
     /// Both at the same time.
     pub fn git_host_and_web_server(&self, release: Release) -> Result<(GitHost, WebServer)> {
+        self.git_host_and(|| self.web_server(release))
+    }
+
+    fn git_host_and(
+        &self,
+        web_server: impl FnOnce() -> Result<WebServer>,
+    ) -> Result<(GitHost, WebServer)> {
         thread::scope(|scope| {
             let host = scope.spawn(|| self.git_host());
-            let web = self.web_server(release);
+            let web = web_server();
             let host = host
                 .join()
                 .map_err(|_| anyhow!("the git host's thread panicked"))?;
@@ -124,36 +163,15 @@ impl Lab {
         })
     }
 
-    fn boot(&self, hostname: &str, ip: &str, release: Release, disk: Disk) -> Result<Server> {
+    fn boot(&self, hostname: &str, ip: &str, image: &str, disk: Disk<'_>) -> Result<Server> {
         Server::boot(
             unique_id(&self.name),
             hostname,
             ip,
-            release.image(),
+            image,
             disk,
             self.lan.clone(),
         )
-    }
-}
-
-/// Waits for one of `AT_ONCE` places. A laboratory takes its place before its first server, so two
-/// of them cannot each hold one server and wait for the other's. The kernel gives the place back
-/// when the process ends, however it ends.
-fn take_a_place() -> Result<Flock<File>> {
-    let home = std::env::var_os("FRESH_HOME")
-        .map_or_else(|| PathBuf::from("/var/tmp/fresh-server"), PathBuf::from);
-    let places = home.join("places");
-    create_dir_all(&places).with_context(|| format!("failed to make {}", places.display()))?;
-    loop {
-        for number in 0..AT_ONCE {
-            let path = places.join(number.to_string());
-            let file = File::create(&path)
-                .with_context(|| format!("failed to open {}", path.display()))?;
-            if let Ok(place) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                return Ok(place);
-            }
-        }
-        thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -232,6 +232,11 @@ impl Server {
         tool(&["stop", &self.id])
     }
 
+    /// Shut down, and its disk kept as an image from which others are booted.
+    pub(super) fn save(&self, image: &str) -> Result<()> {
+        tool(&["save", &self.id, image])
+    }
+
     pub fn boot_again(&self) -> Result<()> {
         tool(&["boot", &self.id])
     }

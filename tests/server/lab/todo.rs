@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Access, GitHost, Lab, Release, Repository, WebServer};
+use super::{Access, Disk, GitHost, Lab, READY, Release, Repository, WebServer};
 
 /// A git host, a web server, and `todo` between them.
 pub struct Todo {
@@ -23,9 +23,15 @@ impl Todo {
     /// `pullpray init` has made it live, with a read-only key, at "version one". Its schedule is
     /// the first of January: until a test says otherwise, nothing polls but the test.
     pub fn live(lab: &Lab, release: Release) -> Result<Self> {
-        let todo = Self::before_init(lab, release)?;
-        todo.make_live()?;
-        Ok(todo)
+        Self::live_on(lab, release, Disk::Memory)
+    }
+
+    /// The same on another kind of disk: what init made is not on it, but below it.
+    pub fn live_on(lab: &Lab, release: Release, disk: Disk<'_>) -> Result<Self> {
+        let (host, web) = lab.git_host_and(|| lab.live_web_server(release, disk))?;
+        let repo = host.repository(READY)?;
+        host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+        Ok(Self { host, repo, web })
     }
 
     /// The same, for servers that were booted otherwise.

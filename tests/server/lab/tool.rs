@@ -5,12 +5,18 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::ops::Deref;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
 pub const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server");
 pub const TOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/fresh-server");
+
+/// Where fresh-server keeps its images and its servers.
+pub fn home() -> PathBuf {
+    std::env::var_os("FRESH_HOME").map_or_else(|| "/var/tmp/fresh-server".into(), PathBuf::from)
+}
 
 /// Exit codes of fresh-server that are not the command's own.
 const TOO_LONG: i32 = 124;

@@ -18,7 +18,7 @@ pub const TOUCHED: &[&str] = &[
     "/var/lib/pullpray",
 ];
 
-const PULLPRAY: &str = env!("CARGO_BIN_EXE_pullpray");
+pub(super) const PULLPRAY: &str = env!("CARGO_BIN_EXE_pullpray");
 
 /// `web` on the LAN.
 pub struct WebServer {
@@ -50,7 +50,12 @@ impl Page {
 impl WebServer {
     pub(super) fn on(server: Server) -> Result<Self> {
         server.copy(PULLPRAY, "/usr/local/bin/pullpray")?;
-        Ok(Self { server })
+        Ok(Self::ready(server))
+    }
+
+    /// From an image on which pullpray is already.
+    pub(super) fn ready(server: Server) -> Self {
+        Self { server }
     }
 
     /// A command after which everything is as it was before it, except for times.

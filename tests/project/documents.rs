@@ -1,5 +1,6 @@
 //! The README is true: what it names exists, and its commands are the ones that run here.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,6 +11,7 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).context(path.to_owned())
 }
 
+/// What the README has people type, as root (`# `) and as anybody (`$ `).
 fn commands() -> Result<Vec<String>> {
     let readme = read("README.md")?;
     let blocks = readme
@@ -18,7 +20,7 @@ fn commands() -> Result<Vec<String>> {
         .filter_map(|rest| rest.split("```").next());
     Ok(blocks
         .flat_map(str::lines)
-        .filter_map(|line| line.strip_prefix("# "))
+        .filter_map(|line| line.strip_prefix("# ").or_else(|| line.strip_prefix("$ ")))
         .map(str::to_owned)
         .collect())
 }
@@ -26,7 +28,7 @@ fn commands() -> Result<Vec<String>> {
 #[test]
 fn the_two_commands_are_there_and_can_be_run() -> Result<()> {
     let commands = commands()?;
-    for script in ["tests/demo", "tests/run"] {
+    for script in ["tests/demo", "tests/run", "tests/long"] {
         assert!(
             commands.iter().any(|command| command == script),
             "the README does not give {script}"
@@ -47,20 +49,24 @@ fn the_two_commands_are_there_and_can_be_run() -> Result<()> {
 fn every_flag_in_the_readme_exists() -> Result<()> {
     use clap::CommandFactory;
     let cli = pullpray::cli::Cli::command();
-    let mut checked = 0;
+    let (mut checked, mut verbs) = (0, BTreeSet::new());
     for command in commands()? {
-        let Some(at) = command.find("pullpray ") else {
+        // A comment says what it does, and may name a flag for another day.
+        let (typed, comment) = command.split_once(" # ").unwrap_or((&command, ""));
+        let mut words = typed
+            .split_whitespace()
+            .skip_while(|word| *word != "pullpray" && !word.ends_with("/pullpray"))
+            .skip(1)
+            .chain(comment.split(|c: char| c.is_whitespace() || ",;".contains(c)))
+            .skip_while(|word| word.is_empty());
+        if typed.starts_with("tests/") || typed.starts_with("cargo ") || typed.starts_with("apt") {
             continue;
-        };
-        let mut words = command[at..].split_whitespace().skip(1);
-        let verb = words.next().unwrap_or_default();
-        let Some(known) = cli.find_subcommand(verb) else {
-            assert!(
-                command.contains("cargo") || command.contains("cp "),
-                "there is no verb {verb}: {command}"
-            );
-            continue;
-        };
+        }
+        let verb = words.next().with_context(|| command.clone())?;
+        let known = cli
+            .find_subcommand(verb)
+            .with_context(|| format!("there is no verb {verb}: {command}"))?;
+        verbs.insert(verb.to_owned());
         for word in words.filter(|word| word.starts_with("--")) {
             checked += 1;
             let name = word.trim_start_matches("--");
@@ -70,46 +76,147 @@ fn every_flag_in_the_readme_exists() -> Result<()> {
             );
         }
     }
-    assert!(checked > 3, "only {checked} flags were found");
+    assert!(checked >= 12, "only {checked} flags were found");
+    assert!(
+        verbs.contains("status"),
+        "of the lines for anybody: {verbs:?}"
+    );
     Ok(())
+}
+
+/// Where the program puts what belongs to an app, with APP for its name.
+fn paths_of_an_app() -> Result<BTreeSet<String>> {
+    use pullpray::app::{Answers, Facts, Limits, paths};
+    let mut answers = Answers::default();
+    for (name, said) in [
+        ("app", "todo"),
+        ("repo", "git@github.com:acme/project.git"),
+        ("wsgi", "site.wsgi"),
+        ("settings", "site.settings"),
+    ] {
+        answers.set(name, said);
+    }
+    let app = answers
+        .parse(&Facts::default(), Limits::default())
+        .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+    let name = &app.name;
+    let known = [
+        paths::settings(name),
+        app.environment_file(),
+        app.deploy_script(),
+        app.current(),
+        app.static_dir.to_string().into(),
+        paths::AGENT_DIR.into(),
+        app.ssh_config(),
+        app.sudoers(),
+        app.cron(),
+        paths::state(name),
+        paths::receipt(name),
+    ];
+    Ok(known
+        .iter()
+        .map(|path| path.display().to_string().replace("todo", "APP"))
+        .collect())
+}
+
+/// `/etc/pullpray/APP.toml` in a text; a slash at its end does not count.
+fn absolute_paths(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| c.is_whitespace() || "`\"'(),;:".contains(c))
+        .filter(|word| word.starts_with('/') && word[1..].contains('/'))
+        .map(|word| word.trim_end_matches(['/', '.']).to_owned())
+        .collect()
 }
 
 #[test]
-fn every_path_in_the_readme_is_the_program_s() -> Result<()> {
+fn the_readme_s_paths_are_the_program_s() -> Result<()> {
     let readme = read("README.md")?;
-    let app = "APP";
-    for path in [
-        "/etc/pullpray/APP.toml",
-        "/etc/pullpray/APP.env",
-        "/opt/git_pollers/APP/deploy.sh",
-        "/etc/sudoers.d/pullpray-APP",
-        "/etc/cron.d/pullpray-APP",
-        "/etc/ssh/ssh_config.d/pullpray-APP.conf",
-        "/var/lib/pullpray/receipts/APP.jsonl",
-    ] {
-        assert!(readme.contains(path), "the README does not name {path}");
-    }
-    let name: pullpray::app::AppName = "todo".parse()?;
-    assert_eq!(
-        pullpray::app::paths::settings(&name)
-            .display()
-            .to_string()
-            .replace("todo", app),
-        "/etc/pullpray/APP.toml"
+    let known = paths_of_an_app()?;
+    // Its table has each of them, and no other.
+    let table: String = readme
+        .split("## Where everything is\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next())
+        .context("no table of paths")?
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let listed = absolute_paths(&table);
+    let lacking: Vec<_> = known.difference(&listed).collect();
+    let wrong: Vec<_> = listed.difference(&known).collect();
+    assert!(
+        lacking.is_empty() && wrong.is_empty(),
+        "the table lacks {lacking:?} and has {wrong:?}, which are not the program's"
     );
-    assert_eq!(
-        pullpray::app::paths::receipt(&name)
-            .display()
-            .to_string()
-            .replace("todo", app),
-        "/var/lib/pullpray/receipts/APP.jsonl"
+    // Elsewhere too, what names an app is one of these, or in a directory of theirs.
+    let directories: BTreeSet<&str> = known
+        .iter()
+        .filter_map(|path| path.rsplit_once('/').map(|(dir, _)| dir))
+        .collect();
+    let mut compared = 0;
+    for path in absolute_paths(&readme) {
+        let (dir, name) = path.rsplit_once('/').context("a path")?;
+        if !name.contains("APP") && !dir.contains("APP") {
+            continue;
+        }
+        compared += 1;
+        assert!(
+            known.contains(&path) || (directories.contains(dir) && path.ends_with(".signers")),
+            "the README names {path}, which is not the program's"
+        );
+    }
+    assert!(
+        compared >= known.len() - 1,
+        "only {compared} paths were found"
     );
     Ok(())
 }
 
+/// Keep a Changelog 1.1.0: releases with their day, the newest first, and kinds of change with entries.
 #[test]
 fn the_changelog_keeps_its_form() -> Result<()> {
+    const KINDS: [&str; 6] = [
+        "Added",
+        "Changed",
+        "Deprecated",
+        "Removed",
+        "Fixed",
+        "Security",
+    ];
     let text = read("CHANGELOG.md")?;
-    assert!(text.starts_with("# Changelog\n") && text.contains("## [Unreleased]"));
+    let releases = parse_changelog::parse(&text)?;
+    assert_eq!(
+        releases.keys().next().copied(),
+        Some("Unreleased"),
+        "what is to come stands first"
+    );
+    let mut days = Vec::new();
+    for (version, release) in &releases {
+        if *version != "Unreleased" {
+            let day = release.title.rsplit_once(" - ").map(|(_, day)| day);
+            let day = day.with_context(|| format!("{version} has no day"))?;
+            days.push(chrono::NaiveDate::parse_from_str(day, "%Y-%m-%d").context(day.to_owned())?);
+        }
+        let mut kinds = release.notes.split("### ");
+        assert_eq!(
+            kinds.next(),
+            Some(""),
+            "{version}: text before a kind of change"
+        );
+        for kind in kinds {
+            let (title, entries) = kind.split_once("\n\n").context(kind.to_owned())?;
+            assert!(
+                KINDS.contains(&title),
+                "{version}: {title} is no kind of change"
+            );
+            for line in entries.trim_end().lines() {
+                assert!(
+                    line.starts_with("- ") || line.starts_with("  "),
+                    "{version}, {title}: neither an entry nor one that goes on: {line:?}"
+                );
+            }
+        }
+    }
+    assert!(days.is_sorted_by(|newer, older| newer >= older), "{days:?}");
     Ok(())
 }

@@ -9,3 +9,4 @@ mod command_line;
 mod completions_and_pages;
 mod documents;
 mod layers;
+mod no_servers;

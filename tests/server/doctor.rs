@@ -16,7 +16,7 @@ fn is_as_ever(name: &str, text: &str) {
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "(time)"),
             (r"\d{4}-\d\d-\d\d \d\d:\d\d [A-Z0-9+:]+", "(time)"),
             (r"\d{8}T\d{6}-", "(time)-"),
-            (r"\d+ (second|minute)s? ago", "(while) ago"),
+            (r"\d+ (second|minute|hour)s? ago", "(while) ago"),
             (r"\d+ ms", "(some) ms"),
             (r"\d+ MiB and \d+ inodes", "(some) MiB and (some) inodes"),
             (r"(gid|uid) \d+", "$1 (number)"),

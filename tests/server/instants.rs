@@ -1,15 +1,15 @@
 //! A poll stopped at every instant: killed as it enters each system call that changes something.
 //!
 //! After each kill the site is whole, with the old version or the new one; the next poll, which
-//! nobody helps, ends at the new one, and nothing is left lying about. Several servers share the
-//! instants, for most of an instant is waiting.
+//! nobody helps, ends at the new one, and nothing is left lying about. Here at some instants, spread over
+//! the whole; tests/long takes every one, on several servers, for most of an instant is waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::lab::{GitHost, Lab, Release, Repository, WebServer, make_live};
+use crate::lab::{Lab, Release, Todo};
 use crate::power::quick;
 
 /// An application that starts in no time. Its page is whole if both its files are of one version.
@@ -24,23 +24,15 @@ const ILL: &str = "import sys\nif '--bind' not in sys.argv:\n    raise RuntimeEr
 
 /// As it enters a system call of this name, for the so-manieth time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Instant(String, usize);
+pub struct Instant(String, usize);
 
-/// One of several servers that share the work, each with a repository of its own.
-struct Scene {
-    repo: Repository,
-    web: WebServer,
-}
+/// A server on which polls are killed, with as many releases as are kept: each deployment also prunes one.
+pub struct Scene(Todo);
 
 impl Scene {
-    fn new(lab: &Lab, host: &GitHost, number: usize) -> Result<Self> {
-        let repo = host.repository(&format!("acme/todo{number}"))?;
-        let web = lab.web_server(Release::Bookworm)?;
-        web.nginx_site("todo", "127.0.0.1:8000")?;
-        make_live(host, &repo, &web)?;
-        quick(&web)?;
-        let scene = Self { repo, web };
-        // As many releases as are kept: from here on each deployment also prunes one.
+    fn new(lab: &Lab) -> Result<Self> {
+        let scene = Self(Todo::live(lab, Release::Bookworm)?);
+        quick(&scene.0.web)?;
         for version in ["first", "second"] {
             scene.push(version, "")?;
             scene.poll()?;
@@ -55,19 +47,19 @@ impl Scene {
             ("todo/first", version),
             ("second", version),
         ];
-        self.repo.commit(version, &files)?;
+        self.0.repo.commit(version, &files)?;
         Ok(())
     }
 
     fn poll(&self) -> Result<()> {
-        self.web.run("pullpray poll todo")?.ok()?;
+        self.0.web.run("pullpray poll todo")?.ok()?;
         Ok(())
     }
 
     /// The instants of a command, in their order.
     fn instants(&self, command: &str) -> Result<Vec<Instant>> {
         let words: Vec<&str> = ["all", "0"].into_iter().chain(command.split(' ')).collect();
-        let said = self.web.script("stopped", &words)?.ok()?;
+        let said = self.0.web.script("stopped", &words)?.ok()?;
         let mut counts = BTreeMap::new();
         Ok(said
             .stdout
@@ -87,7 +79,7 @@ impl Scene {
             .into_iter()
             .chain(command.split(' '))
             .collect();
-        Ok(self.web.script("stopped", &words)?.status == 137)
+        Ok(self.0.web.script("stopped", &words)?.status == 137)
     }
 
     /// Which of the versions the site shows, whole.
@@ -97,7 +89,7 @@ impl Scene {
             .into_iter()
             .chain(pages.iter().map(String::as_str))
             .collect();
-        let said = self.web.script("whole", &words)?.ok()?;
+        let said = self.0.web.script("whole", &words)?.ok()?;
         let shown = pages.iter().position(|page| page == said.stdout.trim());
         shown
             .and_then(|at| versions.get(at).copied())
@@ -105,24 +97,25 @@ impl Scene {
     }
 
     fn nothing_is_left(&self) -> Result<()> {
-        self.web.script("junk", &["todo"])?.ok()?.silent()?;
+        self.0.web.script("junk", &["todo"])?.ok()?.silent()?;
         Ok(())
     }
 }
 
-/// Gives each of so many servers its part of the work at the same time; all the instants at which one
-/// of them was killed.
-fn shared_among(
-    servers: usize,
-    name: &str,
-    work: impl Fn(&Scene, usize) -> Result<BTreeSet<Instant>> + Sync,
-) -> Result<BTreeSet<Instant>> {
-    let lab = Lab::new(name)?;
-    let host = lab.git_host()?;
+/// What somebody does at which a poll is killed: the scene, the instants of which it takes its part, and those
+/// at which it was killed.
+pub type Work = fn(&Scene, &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>>;
+
+/// Gives each of so many servers its part of every instant at the same time; at how many it was killed.
+pub fn shared_among(servers: usize, name: &str, work: Work) -> Result<usize> {
     thread::scope(|scope| {
-        let (lab, host, work) = (&lab, &host, &work);
         let begun: Vec<_> = (0..servers)
-            .map(|number| scope.spawn(move || work(&Scene::new(lab, host, number)?, number)))
+            .map(|part| {
+                scope.spawn(move || {
+                    let scene = Scene::new(&Lab::new(name)?)?;
+                    work(&scene, &|number| number % servers == part)
+                })
+            })
             .collect();
         let mut killed = BTreeSet::new();
         for part in begun {
@@ -131,107 +124,118 @@ fn shared_among(
                     .map_err(|_| anyhow!("a server's thread panicked"))??,
             );
         }
-        Ok(killed)
+        Ok(killed.len())
     })
 }
 
-#[test]
-fn a_deployment_killed_at_any_instant_is_followed_by_one_that_succeeds() -> Result<()> {
-    const SERVERS: usize = 3;
-    let killed = shared_among(SERVERS, "instant", |scene, part| {
-        scene.push("version counted", "")?;
-        let all = scene.instants("pullpray poll todo")?;
-        ensure!(all.len() > 100, "{all:?}");
-        let mut old = "version counted".to_owned();
-        let mut killed = BTreeSet::new();
-        for (number, instant) in all.iter().enumerate().skip(part).step_by(SERVERS) {
-            let new = format!("version at {number}.");
-            scene.push(&new, "")?;
-            if scene.killed_at(instant, "pullpray poll todo")? {
-                killed.insert(instant.clone());
-            }
-            scene
-                .shows(&[&old, &new])
-                .with_context(|| format!("killed at {number}, {instant:?}"))?;
-            scene
-                .poll()
-                .and_then(|()| scene.shows(&[&new]))
-                .and_then(|_| scene.nothing_is_left())
-                .with_context(|| format!("after the poll killed at {number}, {instant:?}"))?;
-            old = new;
+/// A deployment that is killed is followed by one that succeeds.
+pub fn deployments(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>> {
+    scene.push("version counted", "")?;
+    let all = scene.instants("pullpray poll todo")?;
+    ensure!(all.len() > 100, "{all:?}");
+    let mut old = "version counted".to_owned();
+    let mut killed = BTreeSet::new();
+    for (number, instant) in all.iter().enumerate().filter(|(number, _)| takes(*number)) {
+        let new = format!("version at {number}.");
+        scene.push(&new, "")?;
+        if scene.killed_at(instant, "pullpray poll todo")? {
+            killed.insert(instant.clone());
         }
-        Ok(killed)
-    })?;
-    ensure!(killed.len() >= 120, "{} instants: {killed:?}", killed.len());
-    Ok(())
+        scene
+            .shows(&[&old, &new])
+            .with_context(|| format!("killed at {number}, {instant:?}"))?;
+        scene
+            .poll()
+            .and_then(|()| scene.shows(&[&new]))
+            .and_then(|_| scene.nothing_is_left())
+            .with_context(|| format!("after the poll killed at {number}, {instant:?}"))?;
+        old = new;
+    }
+    Ok(killed)
+}
+
+/// A deployment that fails, killed in the half of its own: up to where it turns out ill it is one like any
+/// other. What was live stays.
+pub fn failing_deployments(
+    scene: &Scene,
+    takes: &dyn Fn(usize) -> bool,
+) -> Result<BTreeSet<Instant>> {
+    scene.push("before the ill ones", "")?;
+    scene.poll()?;
+    let old = scene.shows(&["before the ill ones"])?;
+    scene.push("ill counted", ILL)?;
+    let all = scene.instants("pullpray poll todo")?;
+    let mut killed = BTreeSet::new();
+    let own = all.iter().skip(all.len() / 2).enumerate();
+    for (number, instant) in own.filter(|(number, _)| takes(*number)) {
+        scene.push(&format!("ill at {number}."), ILL)?;
+        if scene.killed_at(instant, "pullpray poll todo")? {
+            killed.insert(instant.clone());
+        }
+        // Systemd may be starting the ill release just now: the next poll brings the old one back,
+        // and tries the ill one again unless its failure was noted.
+        let next = scene.0.web.run("pullpray poll todo")?;
+        ensure!(
+            matches!(next.status, 0 | 1),
+            "{number}, {instant:?}: {}",
+            *next
+        );
+        scene
+            .shows(&[old])
+            .and_then(|_| scene.nothing_is_left())
+            .with_context(|| format!("after the poll killed at {number}, {instant:?}"))?;
+    }
+    Ok(killed)
+}
+
+/// A rollback that is killed ends at one of the two.
+pub fn rollbacks(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>> {
+    let versions = ["third", "fourth"];
+    for version in versions {
+        scene.push(version, "")?;
+        scene.poll()?;
+    }
+    let listed = scene
+        .0
+        .web
+        .run("ls /var/www/projects/todo/releases")?
+        .ok()?;
+    let ids: Vec<&str> = listed.stdout.lines().collect();
+    ensure!(ids.len() == 2, "{ids:?}");
+    // To whichever is not live.
+    let back = |shown: &str| {
+        let other = ids[usize::from(shown == versions[0])];
+        format!("pullpray rollback todo {other}")
+    };
+    let all = scene.instants(&back(versions[1]))?;
+    let mut live = scene.shows(&versions[..1])?;
+    let mut killed = BTreeSet::new();
+    for (number, instant) in all.iter().enumerate().filter(|(number, _)| takes(*number)) {
+        if scene.killed_at(instant, &back(live))? {
+            killed.insert(instant.clone());
+        }
+        scene
+            .shows(&versions)
+            .with_context(|| format!("killed at {number}, {instant:?}"))?;
+        live = scene
+            .poll()
+            .and_then(|()| scene.nothing_is_left())
+            .and_then(|()| scene.shows(&versions))
+            .with_context(|| format!("after the rollback killed at {number}, {instant:?}"))?;
+    }
+    Ok(killed)
 }
 
 #[test]
-fn a_failing_deployment_killed_at_any_instant_does_no_harm() -> Result<()> {
-    const SERVERS: usize = 4;
-    let killed = shared_among(SERVERS, "fails", |scene, part| {
-        scene.push("ill counted", ILL)?;
-        let all = scene.instants("pullpray poll todo")?;
-        let old = scene.shows(&["second"])?;
-        let mut killed = BTreeSet::new();
-        // Up to where it turns out ill it is a deployment like any other. Each costs seconds of waiting
-        // for an app that does not come, so every other one.
-        let own = all.iter().enumerate().skip(all.len() / 2);
-        for (number, instant) in own.skip(2 * part).step_by(2 * SERVERS) {
-            scene.push(&format!("ill at {number}."), ILL)?;
-            if scene.killed_at(instant, "pullpray poll todo")? {
-                killed.insert(instant.clone());
-            }
-            // Systemd may be starting the ill release just now: the next poll brings the old one back,
-            // and tries the ill one again unless its failure was noted.
-            let next = scene.web.run("pullpray poll todo")?;
-            ensure!(
-                matches!(next.status, 0 | 1),
-                "{number}, {instant:?}: {}",
-                *next
-            );
-            scene
-                .shows(&[old])
-                .and_then(|_| scene.nothing_is_left())
-                .with_context(|| format!("after the poll killed at {number}, {instant:?}"))?;
-        }
-        Ok(killed)
-    })?;
-    ensure!(killed.len() >= 40, "{} instants: {killed:?}", killed.len());
-    Ok(())
-}
-
-#[test]
-fn a_rollback_killed_at_any_instant_ends_at_one_of_the_two() -> Result<()> {
-    const SERVERS: usize = 2;
-    let killed = shared_among(SERVERS, "rolls", |scene, part| {
-        let versions = ["first", "second"];
-        let listed = scene.web.run("ls /var/www/projects/todo/releases")?.ok()?;
-        let ids: Vec<&str> = listed.stdout.lines().collect();
-        ensure!(ids.len() == 2, "{ids:?}");
-        // To whichever is not live.
-        let back = |shown: &str| {
-            let other = ids[usize::from(shown == versions[0])];
-            format!("pullpray rollback todo {other}")
-        };
-        let all = scene.instants(&back("second"))?;
-        let mut live = scene.shows(&["first"])?;
-        let mut killed = BTreeSet::new();
-        for (number, instant) in all.iter().enumerate().skip(part).step_by(SERVERS) {
-            if scene.killed_at(instant, &back(live))? {
-                killed.insert(instant.clone());
-            }
-            scene
-                .shows(&versions)
-                .with_context(|| format!("killed at {number}, {instant:?}"))?;
-            live = scene
-                .poll()
-                .and_then(|()| scene.nothing_is_left())
-                .and_then(|()| scene.shows(&versions))
-                .with_context(|| format!("after the rollback killed at {number}, {instant:?}"))?;
-        }
-        Ok(killed)
-    })?;
-    ensure!(killed.len() >= 40, "{} instants: {killed:?}", killed.len());
+fn what_is_killed_at_some_instants_comes_right() -> Result<()> {
+    let scene = Scene::new(&Lab::new("instant")?)?;
+    for (work, every) in [
+        (deployments as Work, 14),
+        (failing_deployments, 17),
+        (rollbacks, 9),
+    ] {
+        let killed = work(&scene, &|number| number % every == every / 2)?;
+        ensure!(killed.len() >= 4, "{} instants: {killed:?}", killed.len());
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::lab::{Access, GitHost, Lab, Release, Repository, Todo, WebServer};
+use crate::power::quick;
 
 const KEYS: &str = "/etc/ssh-agent-service/deploy-keys/todo_ed25519";
 const ROTATE: &str = "pullpray key todo --rotate";
@@ -102,6 +103,7 @@ fn a_person_adds_the_next_key_while_it_waits() -> Result<()> {
 fn interrupted_anywhere_one_of_the_two_works() -> Result<()> {
     let lab = Lab::new("halves")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    quick(&web)?;
     let mut old = web.deploy_key("todo")?;
     let half_switched = format!("mv {KEYS}.next {KEYS}");
     let public_too = format!("mv {KEYS}.next {KEYS}; cp {KEYS}.next.pub {KEYS}.pub");

@@ -26,15 +26,19 @@ fn killed_at_line(web: &WebServer, command: &str, line: usize) -> Result<i32> {
 const UNTIL_IT_WORKS: &str = "for n in $(seq 60); do pullpray init todo --yes >/root/said 2>&1 && exit; sleep 1; done; cat /root/said; exit 9";
 
 #[test]
-fn killed_in_any_step_the_next_run_of_either_comes_right() -> Result<()> {
+fn killed_in_some_steps_the_next_run_of_either_comes_right() -> Result<()> {
+    killed_every(9, 4)
+}
+
+/// Killed at every so-manieth line of the receipt; fewer kills than `enough` prove nothing.
+pub fn killed_every(lines: usize, enough: u8) -> Result<()> {
     let lab = Lab::new("steps")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;
     let before = everything(web)?;
     let init = todo.init("--schedule '0 0 1 1 *'")?;
-    let mut killed = 0;
     // Each round ends one step later; the key is allowed once there is one.
-    for line in (1..).step_by(3) {
+    for (killed, line) in (0..).zip((1..).step_by(lines)) {
         let mut status = killed_at_line(web, &init, line)?;
         if status == 3 {
             host.forget_keys()?;
@@ -42,11 +46,10 @@ fn killed_in_any_step_the_next_run_of_either_comes_right() -> Result<()> {
             status = killed_at_line(web, &init, line)?;
         }
         if status == 0 {
-            ensure!(killed >= 12, "{killed} kills are too few to prove anything");
+            ensure!(killed >= enough, "{killed} kills are too few");
             break;
         }
         ensure!(status == 137, "{line}: {}", web.read("/root/said")?);
-        killed += 1;
         // Every other one goes on instead, and is killed once more on its way back.
         if line % 2 == 0 {
             if web.run(&init)?.status == 3 {
@@ -57,7 +60,7 @@ fn killed_in_any_step_the_next_run_of_either_comes_right() -> Result<()> {
             ensure!(web.page("/")?.shows("version one"), "{line}");
             web.run("pullpray doctor todo --offline --strict")?.ok()?;
         }
-        let after = 0.05 * f64::from(u8::try_from(killed)?);
+        let after = 0.05 * f64::from(u8::try_from(line % 40)?);
         web.run(&format!("timeout --signal KILL {after:.2} {REMOVE}; true"))?
             .ok()?;
         web.run(REMOVE)?.ok()?;
@@ -72,6 +75,11 @@ fn killed_in_any_step_the_next_run_of_either_comes_right() -> Result<()> {
 
 #[test]
 fn a_remove_that_was_killed_again_and_again_comes_right() -> Result<()> {
+    remove_killed(1.25, 5)
+}
+
+/// Each time with so many times as long before it is killed.
+pub fn remove_killed(longer: f64, enough: usize) -> Result<()> {
     let lab = Lab::new("away")?;
     let todo = Todo::before_init(&lab, Release::Trixie)?;
     let Todo { host, repo, web } = &todo;
@@ -89,10 +97,10 @@ fn a_remove_that_was_killed_again_and_again_comes_right() -> Result<()> {
         == 137
     {
         kills += 1;
-        after *= 1.07;
+        after *= longer;
         ensure!(kills < 200, "it never ends");
     }
-    ensure!(kills >= 10, "{kills} kills are too few to prove anything");
+    ensure!(kills >= enough, "{kills} kills are too few");
     web.run(REMOVE)?.ok()?.says("nothing of todo")?;
     same(&before, &everything(web)?, "killed again and again")
 }
@@ -144,6 +152,11 @@ fn receipt(web: &WebServer) -> Result<Vec<Value>> {
 
 #[test]
 fn the_power_goes_in_the_middle_of_init() -> Result<()> {
+    init_without_power(&[7, 24, 40])
+}
+
+/// Cut off once the receipt has this many lines.
+pub fn init_without_power(lines: &[usize]) -> Result<()> {
     let lab = Lab::new("dark")?;
     let host = lab.git_host()?;
     let web = lab.web_server_on(Release::Bookworm, Disk::Ext4("2g"))?;
@@ -156,7 +169,7 @@ fn the_power_goes_in_the_middle_of_init() -> Result<()> {
     let listed = web.listing(TOUCHED)?;
     web.run("sync")?.ok()?;
     let mut cuts = 0;
-    for line in [2, 7, 12, 18, 24, 30, 36, 40, 44] {
+    for &line in lines {
         if killed_at_line(web, &init, line)? != 137 && !receipt(web)?.is_empty() {
             let key = web.deploy_key("todo")?;
             todo.host.forget_keys()?;

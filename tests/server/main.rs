@@ -30,6 +30,7 @@ mod killed;
 mod lab;
 mod live;
 mod load;
+mod long;
 mod power;
 mod refusals;
 mod requirements;

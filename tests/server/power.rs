@@ -1,7 +1,7 @@
 //! A poll without power at any moment: the site comes back whole, with the old version or the new one,
 //! and the next poll, which nobody helps, ends at the new one and leaves nothing lying about.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Disk, Lab, Release, Todo, WebServer};
 
@@ -18,43 +18,71 @@ pub fn quick(web: &WebServer) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn the_power_goes_at_twenty_moments_of_a_deployment() -> Result<()> {
+/// Whether the link had been switched when the power went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cut {
+    Before,
+    After,
+}
+
+/// When to cut: so many seconds after the poll began, or as soon as the link is switched.
+#[derive(Debug, Clone, Copy)]
+pub enum When {
+    Seconds(f64),
+    Switched,
+}
+
+impl When {
+    /// What waits for it, in a shell whose `$poll` deploys.
+    fn waits(self) -> String {
+        match self {
+            Self::Seconds(after) => format!("sleep {after:.2}"),
+            Self::Switched => "while [ $(readlink /var/www/projects/todo/current) = $live ] && kill -0 $poll; do :; done".to_owned(),
+        }
+    }
+}
+
+/// A deployment on ext4 for each of these moments, each cut off then; which of them had switched.
+pub fn cuts(moments: impl IntoIterator<Item = When>) -> Result<Vec<Cut>> {
     let lab = Lab::new("cuts")?;
-    let host = lab.git_host()?;
-    let web = lab.web_server_on(Release::Bookworm, Disk::Ext4("2g"))?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
-    todo.make_live()?;
+    let todo = Todo::live_on(&lab, Release::Bookworm, Disk::Ext4("2g"))?;
     let Todo { repo, web, .. } = &todo;
     quick(web)?;
-    let scene = |version: &str, versions: &[&str]| -> Result<()> {
-        let words = [&["todo"], versions].concat();
-        web.script("whole", &words)?
-            .ok()
-            .with_context(|| version.to_owned())?;
-        Ok(())
-    };
+    let shows = |versions: &[&str]| web.script("whole", &[&["todo"], versions].concat())?.ok();
     let mut old = "version one".to_owned();
-    for moment in 0..20 {
-        let new = format!("version of cut {moment}.");
+    let mut cuts = Vec::new();
+    for (number, moment) in moments.into_iter().enumerate() {
+        let new = format!("version of cut {number}.");
         repo.push(&new)?;
-        let after = 0.1 + 0.15 * f64::from(moment);
-        web.run(&format!(
-            "pullpray poll todo >/dev/null 2>&1 & sleep {after:.2}"
-        ))?
-        .ok()?;
+        // The poll is stopped before it is asked how far it was: it gets no further until the power goes.
+        let link = web
+            .run(&format!(
+                "cd /var/www/projects/todo; live=$(readlink current); pullpray poll todo >/dev/null 2>&1 & poll=$!; \
+                 {}; kill -STOP $poll; [ $(readlink current) = $live ] && echo old || echo new",
+                moment.waits()
+            ))?
+            .ok()?;
+        cuts.push(match link.stdout.trim() {
+            "old" => Cut::Before,
+            _ => Cut::After,
+        });
         web.power_cut()?;
         web.boot_again()?;
         web.wait_for_page_of("todo.example", "/", "version", 60)?;
-        scene(&format!("cut {moment}"), &[&old, &new])?;
+        shows(&[&old, &new]).with_context(|| format!("{moment:?}"))?;
         web.run("pullpray poll todo")?
             .ok()
-            .with_context(|| format!("cut {moment}"))?;
-        scene(&format!("after cut {moment}"), &[&new])?;
+            .with_context(|| format!("{moment:?}"))?;
+        shows(&[&new]).with_context(|| format!("the poll after {moment:?}"))?;
         web.script("junk", &["todo"])?.ok()?.silent()?;
         old = new;
     }
+    Ok(cuts)
+}
+
+#[test]
+fn the_power_goes_before_and_after_the_switch() -> Result<()> {
+    let cuts = cuts([When::Seconds(0.3), When::Switched])?;
+    ensure!(cuts == [Cut::Before, Cut::After], "{cuts:?}");
     Ok(())
 }

@@ -89,7 +89,7 @@ pub const UNITS: &[Sabotage] = &[
     row("rm /etc/systemd/system/gunicorn.todo.socket; systemctl daemon-reload", "gunicorn.socket", Fixed),
     row("chown gunicorn /etc/systemd/system/gunicorn.todo.service", "gunicorn.service audit.root", Fixed),
     row("chmod 666 /etc/systemd/system/gunicorn.todo.socket", "gunicorn.socket audit.root", Fixed),
-    row("sleep 1.1; touch /etc/systemd/system/gunicorn.todo.service", "gunicorn.service",
+    row("touch -d '+1 minute' /etc/systemd/system/gunicorn.todo.service", "gunicorn.service",
         Remedy("systemd has not read gunicorn.todo.service again")),
     row("rm /etc/systemd/system/gunicorn.todo.service; systemctl mask gunicorn.todo.service", "gunicorn.service gunicorn.running",
         Says("gunicorn.todo.service is masked", "systemctl unmask gunicorn.todo.service")),

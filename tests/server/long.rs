@@ -1,0 +1,151 @@
+//! What repeats and measures, for tests/long. None of it is tested here alone: each has one in tests/run that
+//! does the same a few times.
+//!
+//! | here | in tests/run |
+//! |---|---|
+//! | every instant of a deployment, a failing one, a rollback | `instants` |
+//! | power cuts in deployments | `power` |
+//! | kills and power cuts in each step of init and remove | `killed`, `interrupted` |
+//! | attacks on the agent, on both releases | `attack` |
+//! | ten deployments under load, and five releases that are ill | `load` |
+//! | soak | `live`: polls by cron, one after another |
+
+use anyhow::{Result, ensure};
+
+use crate::instants::{deployments, failing_deployments, rollbacks, shared_among};
+use crate::lab::{Lab, Release, Todo};
+use crate::load::{THREADS, under_load};
+use crate::power::{Cut, When, cuts, quick};
+use crate::{attack, interrupted, killed};
+
+#[test]
+#[ignore = "for tests/long"]
+fn every_instant_of_a_deployment() -> Result<()> {
+    let killed = shared_among(4, "instant", deployments)?;
+    ensure!(killed >= 120, "only {killed} instants");
+    Ok(())
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn every_instant_of_a_failing_deployment() -> Result<()> {
+    let killed = shared_among(4, "fails", failing_deployments)?;
+    ensure!(killed >= 80, "only {killed} instants");
+    Ok(())
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn every_instant_of_a_rollback() -> Result<()> {
+    let killed = shared_among(2, "rolls", rollbacks)?;
+    ensure!(killed >= 40, "only {killed} instants");
+    Ok(())
+}
+
+/// In a deployment of about three seconds, among them five that are known to have come after the switch.
+#[test]
+#[ignore = "for tests/long"]
+fn twenty_five_power_cuts() -> Result<()> {
+    let moments = (0..20u8).map(|n| When::Seconds(0.1 + 0.15 * f64::from(n)));
+    let cuts = cuts(moments.chain([When::Switched; 5]))?;
+    let before = cuts.iter().filter(|cut| **cut == Cut::Before).count();
+    ensure!(before >= 5 && cuts.len() - before >= 5, "{cuts:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn power_cuts_in_init() -> Result<()> {
+    killed::init_without_power(&[
+        2, 4, 7, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 38, 40, 42, 44,
+    ])
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn init_and_remove_killed_at_every_line_of_the_receipt() -> Result<()> {
+    killed::killed_every(1, 36)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn a_remove_killed_many_times() -> Result<()> {
+    killed::remove_killed(1.05, 15)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn an_init_killed_many_times() -> Result<()> {
+    interrupted::init_killed(1.15, 14)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn attacks_on_the_agent_on_bookworm() -> Result<()> {
+    attack::nobody_gets_between(Release::Bookworm, 12)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn attacks_on_the_agent_on_trixie() -> Result<()> {
+    attack::nobody_gets_between(Release::Trixie, 12)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn ten_deployments_under_load_with_sync_workers() -> Result<()> {
+    under_load("", 10, 5)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn ten_deployments_under_load_with_threads() -> Result<()> {
+    under_load(THREADS, 10, 5)
+}
+
+/// Polls without pause and a push for every fifteenth: nothing grows but what is kept.
+#[test]
+#[ignore = "for tests/long"]
+fn soak() -> Result<()> {
+    let lab = Lab::new("soak")?;
+    let Todo {
+        host: _host,
+        repo,
+        web,
+    } = Todo::live(&lab, Release::Bookworm)?;
+    quick(&web)?;
+    let sizes = "cd /var/lib/pullpray/todo; find . -type f | wc -l; du -sk . /var/www/projects/todo | cut -f1; \
+                 pgrep -u gunicorn -c .";
+    let mut first = Vec::new();
+    let mut last = Vec::new();
+    for round in 0..40 {
+        repo.push(&format!("version {round}."))?;
+        web.run("for n in $(seq 15); do pullpray poll todo || exit; done")?
+            .ok()?;
+        ensure!(web.page("/")?.shows(&format!("version {round}.")));
+        last = web
+            .run(sizes)?
+            .ok()?
+            .stdout
+            .lines()
+            .map(|line| Ok(line.trim().parse()?))
+            .collect::<Result<Vec<u64>>>()?;
+        if round == 9 {
+            first.clone_from(&last);
+        }
+    }
+    // Logs of the last fifty deployments are kept, one a round, and packs until they are put together.
+    ensure!(last[0] <= first[0] + 30 + 20, "files: {first:?} {last:?}");
+    ensure!(
+        last[1] <= first[1] + 2_000,
+        "KiB of state: {first:?} {last:?}"
+    );
+    ensure!(
+        last[2] <= first[2] + 500,
+        "KiB of releases: {first:?} {last:?}"
+    );
+    ensure!(last[3] == first[3], "processes: {first:?} {last:?}");
+    web.script("junk", &["todo"])?.ok()?.silent()?;
+    web.run("pullpray doctor todo --strict")?.ok()?;
+    Ok(())
+}

@@ -9,11 +9,13 @@ use crate::exit::Exit;
 use crate::poll;
 use crate::server::Server;
 
-use super::{become_app_user, load};
+use super::{as_app_account, load};
 
 pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
     let app = load(server, name)?;
-    become_app_user(server, &app)?;
+    if let Some(exit) = as_app_account(server, &app)? {
+        return Ok(exit);
+    }
     let found = poll::inspect(server, &app)?;
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&found)?)?;
     Ok(Exit::Done)

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::app::{App, AppName, Facts, Settings, paths};
 use crate::cli::{Cli, Verb};
 use crate::exit::{Exit, UsageError};
-use crate::server::{Server, View, become_user, effective_uid};
+use crate::server::{Command, Server, View, effective_uid};
 
 /// Does what the command line says.
 ///
@@ -109,22 +109,52 @@ fn load(view: &View, name: &AppName) -> Result<App> {
     })
 }
 
-/// Becomes the app's own account if this is root; anybody else is refused.
-fn become_app_user(server: &Server, app: &App) -> Result<()> {
+/// Who has something done, told to the child that does it as the app's account.
+const BY: &str = "PULLPRAY_BY";
+
+/// Who has it done: whoever called sudo, else the account itself.
+fn by(server: &Server) -> String {
+    std::env::var(BY)
+        .or_else(|_| std::env::var("SUDO_USER"))
+        .ok()
+        .or_else(|| server.current_user().map(|user| user.name))
+        .unwrap_or_else(|| "somebody".to_owned())
+}
+
+/// Whether this process is the app's own account and goes on, or, being root, had it done by a child that is:
+/// with the same arguments, in a session of its own, its words passed on, its exit code given. Anybody else is
+/// refused. Root never becomes the account in this process, which may have a terminal that other processes
+/// of the account would get hold of.
+fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
     let identity = server
         .identity(app.user.as_str())
         .with_context(|| format!("{} has no account", app.name))?;
     let me = effective_uid();
-    if me == 0 {
-        become_user(&identity)?;
-    } else if me != identity.uid {
+    if me == identity.uid {
+        // Files are the group's to write, whatever the umask was: setgid alone passes on the group.
+        server.set_umask(0o002);
+        return Ok(None);
+    }
+    if me != 0 {
         return Err(usage(format!(
             "only {} and root can do this\nhint: sudo pullpray {}",
             app.user,
             std::env::args().skip(1).collect::<Vec<_>>().join(" ")
         )));
     }
-    // Files are the group's to write, whatever the umask was: setgid alone passes on the group.
-    server.set_umask(0o002);
-    Ok(())
+    // The file itself, wherever it lies: its directory need not be open to the account.
+    let code = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .env(BY, by(server))
+        .run_as(Some(&identity))
+        .relay()
+        .map_err(|error| {
+            let program = server.own_program().unwrap_or_default();
+            anyhow!(error).context(format!(
+                "failed to run {0} as {1}\nhint: sudo chmod 0755 {0}",
+                program.display(),
+                app.user
+            ))
+        })?;
+    Ok(Some(Exit::of(code)))
 }

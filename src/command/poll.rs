@@ -11,10 +11,10 @@ use crate::exit::Exit;
 use crate::poll::{self, Report, Straightened, Told};
 use crate::record::ledger::{Release, Silence};
 use crate::record::refusal::{Refusal, Why};
-use crate::server::{Clock, Server};
+use crate::server::{Clock, Command, Server};
 use crate::ui::for_terminal;
 
-use super::{become_app_user, load};
+use super::{as_app_account, load};
 
 pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
     match &arguments.app {
@@ -23,12 +23,16 @@ pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
     }
 }
 
-/// Each app in a process of its own: a poll becomes the app's account for good.
+/// Each app in a process of its own, as its own account.
 fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
-    let program = server.own_program()?;
     let mut worst = Exit::Done;
     for name in super::named(server, &[])? {
-        let code = server.poll_in_turn(&program, &name, arguments.now, arguments.verbose)?;
+        let code = Command::new("/proc/self/exe")
+            .arg("poll")
+            .args(arguments.now.then_some("--now"))
+            .args(arguments.verbose.then_some("--verbose"))
+            .arg(name.as_str())
+            .relay()?;
         worst = worse(worst, Exit::of(code));
     }
     Ok(worst)
@@ -54,7 +58,9 @@ fn worse(one: Exit, other: Exit) -> Exit {
 
 fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
     let app = load(server, name)?;
-    become_app_user(server, &app)?;
+    if let Some(exit) = as_app_account(server, &app)? {
+        return Ok(exit);
+    }
     let clock = Clock::system();
     let name = &app.name;
     let tell = |text: &str| {

@@ -11,15 +11,7 @@ use crate::poll::{self, Poll};
 use crate::server::{Clock, Server};
 use crate::ui::for_terminal;
 
-use super::{become_app_user, load};
-
-/// Who says it: whoever called sudo, else the account itself.
-fn who(server: &Server) -> String {
-    std::env::var("SUDO_USER")
-        .ok()
-        .or_else(|| server.current_user().map(|user| user.name))
-        .unwrap_or_else(|| "somebody".to_owned())
-}
+use super::{as_app_account, by, load};
 
 /// Does it as the app's own account, and prints what came of it.
 fn as_app(
@@ -27,9 +19,10 @@ fn as_app(
     name: &AppName,
     act: impl FnOnce(&Poll<'_>, &str) -> Result<(Exit, String)>,
 ) -> Result<Exit> {
-    let who = who(server);
     let app = load(server, name)?;
-    become_app_user(server, &app)?;
+    if let Some(exit) = as_app_account(server, &app)? {
+        return Ok(exit);
+    }
     let clock = Clock::system();
     let poll = Poll {
         server,
@@ -38,7 +31,7 @@ fn as_app(
         now: false,
         tell: &|_| {},
     };
-    let (exit, text) = act(&poll, &who)?;
+    let (exit, text) = act(&poll, &by(server))?;
     writeln!(std::io::stdout(), "{name}: {text}")?;
     Ok(exit)
 }

@@ -1,21 +1,20 @@
-//! Starting programs: an argument list and never a shell, a clean environment, no standard input,
-//! a deadline, a process group of its own.
+//! Running programs to their end: an argument list and never a shell, a clean environment, no terminal, a
+//! deadline, and what they said.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use super::{Identity, PATH};
+use super::Identity;
+use super::spawn::{self, OnOurDeath};
 
 /// What is kept of what a program said; the end, since that is where the reason stands.
 const KEPT: u64 = 256 * 1024;
@@ -26,7 +25,6 @@ pub struct Command {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    directory: PathBuf,
     run_as: Option<Identity>,
     input: Vec<u8>,
     deadline: Duration,
@@ -55,7 +53,6 @@ impl Command {
             program: program.as_ref().to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            directory: PathBuf::from("/"),
             run_as: None,
             input: Vec::new(),
             deadline: Duration::from_secs(60),
@@ -129,12 +126,15 @@ impl Command {
         stdin.write_all(&self.input).with_context(failed)?;
         stdin.seek(SeekFrom::Start(0)).with_context(failed)?;
 
-        let mut child = base(&self.program, self.run_as.as_ref(), self.survives)?;
+        let on_death = if self.survives {
+            OnOurDeath::GoesOn
+        } else {
+            OnOurDeath::Signal(Signal::SIGKILL)
+        };
+        let mut child = spawn::command(&self.program, self.run_as.as_ref(), on_death);
         child
-            .process_group(0)
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
-            .current_dir(&self.directory)
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(stdout.try_clone().with_context(failed)?))
             .stderr(Stdio::from(stderr.try_clone().with_context(failed)?));
@@ -142,7 +142,7 @@ impl Command {
             std::io::ErrorKind::NotFound => anyhow!("{name} is not installed"),
             _ => anyhow!(error).context(failed()),
         })?;
-        let status = wait(&mut child, self.deadline).with_context(failed)?;
+        let status = spawn::wait(&mut child, self.deadline).with_context(failed)?;
         let outcome =
             |stdout: &mut File, stderr: &mut File, status: &ExitStatus| -> Result<Outcome> {
                 Ok(Outcome {
@@ -161,6 +161,28 @@ impl Command {
                 last_lines(&tail(&mut stderr)?, 3)
             ),
         }
+    }
+
+    /// Runs it to its end and passes on what it says as it says it, without giving it our streams, which may
+    /// be a terminal; it has its own deadlines. Gives its exit code, `None` if a signal ended it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn relay(self) -> std::io::Result<Option<i32>> {
+        let on_death = OnOurDeath::Signal(Signal::SIGTERM);
+        let mut child = spawn::command(&self.program, self.run_as.as_ref(), on_death)
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            scope.spawn(|| pass_on(stdout, std::io::stdout()));
+            pass_on(stderr, std::io::stderr());
+        });
+        Ok(child.wait()?.code())
     }
 
     /// Runs it and wants exit code 0.
@@ -241,85 +263,13 @@ pub(super) fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// The part that every child has in common: who it is, its group, a clean environment.
-pub(super) fn base(
-    program: &Path,
-    run_as: Option<&Identity>,
-    survives: bool,
-) -> Result<std::process::Command> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the module that starts programs"
-    )]
-    let mut command = std::process::Command::new(program);
-    command.env_clear().env("PATH", PATH).env("LC_ALL", "C");
-    let switch = match run_as {
-        Some(identity) if identity.uid != super::effective_uid() => {
-            command
-                .env("HOME", &identity.home)
-                .env("USER", &identity.name)
-                .env("LOGNAME", &identity.name);
-            Some(identity.clone())
-        }
-        _ => None,
-    };
-    // SAFETY: between fork and exec only async-signal-safe calls are made: plain system calls on
-    // memory that was prepared before the fork.
-    #[expect(unsafe_code, reason = "the only way to act between fork and exec")]
-    unsafe {
-        command.pre_exec(move || {
-            let die_with_us = (!survives).then_some(Signal::SIGKILL);
-            nix::sys::prctl::set_pdeathsig(die_with_us)?;
-            if let Some(identity) = &switch {
-                if nix::libc::setgroups(identity.groups.len(), identity.groups.as_ptr()) != 0
-                    || nix::libc::setgid(identity.gid) != 0
-                    || nix::libc::setuid(identity.uid) != 0
-                {
-                    return Err(std::io::Error::last_os_error());
-                }
-                // Changing identity clears the death signal (prctl(2)).
-                nix::sys::prctl::set_pdeathsig(die_with_us)?;
-            }
-            Ok(())
-        });
+/// All that comes, as it comes. Whoever speaks is not stopped by nobody listening any more.
+fn pass_on(from: Option<impl Read>, mut to: impl Write) {
+    if let Some(mut from) = from
+        && std::io::copy(&mut from, &mut to).is_err()
+    {
+        drop(std::io::copy(&mut from, &mut std::io::sink()));
     }
-    Ok(command)
-}
-
-/// Waits for a child until its deadline; then ends its whole group. `None` if it had to be ended.
-pub(super) fn wait(child: &mut Child, deadline: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let until = Instant::now() + deadline;
-    let mut pause = Duration::from_millis(1);
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        let now = Instant::now();
-        if now >= until {
-            end_group(child)?;
-            return Ok(None);
-        }
-        std::thread::sleep(pause.min(until - now));
-        pause = (pause * 2).min(Duration::from_millis(20));
-    }
-}
-
-/// TERM, two seconds, KILL; the child is reaped.
-pub(super) fn end_group(child: &mut Child) -> std::io::Result<()> {
-    let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-    for (signal, patience) in [(Signal::SIGTERM, 100), (Signal::SIGKILL, 0)] {
-        match killpg(group, signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => return Err(error.into()),
-        }
-        for _ in 0..patience {
-            if child.try_wait()?.is_some() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-    child.wait().map(drop)
 }
 
 fn memory(name: &str) -> Result<File> {
@@ -337,6 +287,8 @@ fn tail(file: &mut File) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -364,6 +316,22 @@ mod tests {
         );
         let cat = Command::new("cat").input(b"secret").run()?;
         assert_eq!(cat.stdout, "secret");
+        Ok(())
+    }
+
+    #[test]
+    fn a_child_has_a_session_of_its_own_and_no_terminal() -> Result<()> {
+        let said = Command::new("sh")
+            .args(["-c", "cut -d' ' -f1,6,7 /proc/$$/stat; ls -l /proc/$$/fd"])
+            .run()?;
+        let first = said.stdout.lines().next().unwrap_or_default();
+        let [pid, session, terminal] = first.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{first}");
+        };
+        assert_eq!((session, terminal), (pid, "0"));
+        // The one more is ls reading the directory.
+        assert_eq!(said.stdout.matches(" -> ").count(), 3, "{}", said.stdout);
+        assert_eq!(said.stdout.matches(" -> /memfd:").count(), 3);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The deploy script as a guest: a session of its own, a deadline, its output into a log of
+//! The deploy script as a guest: a deadline, its output into a log of
 //! bounded size, and nothing of it left when it is over.
 //!
 //! Children that the script puts into the background, or that make a session of their own, fall
@@ -11,7 +11,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -24,7 +23,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use super::command::{base, end_group, ended};
+use super::command::ended;
+use super::spawn::{self, OnOurDeath, end_group};
 
 /// How much of the output is written as it comes; of what follows, only the end is kept.
 const HEAD: u64 = 4 * 1024 * 1024;
@@ -69,21 +69,13 @@ impl Guest {
         let failed = || format!("failed to run {}", self.program.display());
         nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
         let (mut output, theirs) = std::io::pipe().with_context(failed)?;
-        let mut command = base(&self.program, None, false)?;
+        let mut command = spawn::command(&self.program, None, OnOurDeath::Signal(Signal::SIGKILL));
         command
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(theirs.try_clone().with_context(failed)?)
             .stderr(theirs);
-        // SAFETY: setsid is async-signal-safe.
-        #[expect(
-            unsafe_code,
-            reason = "a session of its own is made between fork and exec"
-        )]
-        unsafe {
-            command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into));
-        }
         let mut child = command.spawn().with_context(failed)?;
         let flags = OFlag::from_bits_truncate(fcntl(output.as_fd(), FcntlArg::F_GETFL)?);
         fcntl(output.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;

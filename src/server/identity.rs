@@ -1,9 +1,9 @@
-//! Being somebody else: root gives up root wherever it acts for the app.
+//! Who acts: root gives up root wherever it acts for the app, in a child (`spawn.rs`) and never in this
+//! process, which may have a terminal.
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use nix::unistd::{Gid, Uid, geteuid, getgroups, getuid, setgid, setgroups, setuid};
+use nix::unistd::{User, geteuid};
 
 /// Somebody to be while acting for the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,26 +26,17 @@ pub fn effective_uid() -> u32 {
     geteuid().as_raw()
 }
 
-/// Turns this process into that user for good: groups, group, user, in the order in which each
-/// step still has the right to the next (setuid(2), setgroups(2)).
-///
-/// # Errors
-/// When the system refuses, or when root could be had back afterwards.
-pub fn become_user(identity: &Identity) -> Result<()> {
-    let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
-    let failed = || format!("failed to become {}", identity.name);
-    setgroups(&groups).with_context(failed)?;
-    setgid(Gid::from_raw(identity.gid)).with_context(failed)?;
-    setuid(Uid::from_raw(identity.uid)).with_context(failed)?;
-    // Trust nothing: a kernel or sandbox that ignored one of the calls would leave us root.
-    let held = getgroups().with_context(failed)?;
-    if getuid().as_raw() != identity.uid
-        || held.iter().any(|group| !groups.contains(group))
-        || (identity.uid != 0 && setuid(Uid::from_raw(0)).is_ok())
-    {
-        bail!("still root after becoming {}", identity.name);
-    }
-    Ok(())
+/// The account that this process acts as, as far as a child's environment needs it.
+#[must_use]
+pub fn current_identity() -> Option<Identity> {
+    let user = User::from_uid(geteuid()).ok().flatten()?;
+    Some(Identity {
+        name: user.name,
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        groups: Vec::new(),
+        home: user.dir,
+    })
 }
 
 impl super::Server {

@@ -1,14 +1,10 @@
 //! systemd's units, asked and steered through systemctl.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::app::AppName;
-
-use super::command::base;
 use super::{Command, Server, View};
 
 /// What systemd says of a unit.
@@ -185,31 +181,6 @@ impl Server {
             .arg(app)
             .deadline(Duration::from_secs(script + 900))
             .outcome()
-    }
-
-    /// Runs a poll of an app with the output and the process group of this process: what it says is
-    /// seen when it says it, and Ctrl-C ends both. It has its own deadlines. Gives its exit code;
-    /// `None` if a signal ended it.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn poll_in_turn(
-        &self,
-        program: &Path,
-        app: &AppName,
-        now: bool,
-        verbose: bool,
-    ) -> Result<Option<i32>> {
-        let status = base(program, None, false)?
-            .arg("poll")
-            .args(now.then_some("--now"))
-            .args(verbose.then_some("--verbose"))
-            .arg(app.as_str())
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .status()
-            .with_context(|| format!("failed to run {} poll {app}", program.display()))?;
-        Ok(status.code())
     }
 
     /// Has the app's account fetch the repository and look at it; gives what it prints.

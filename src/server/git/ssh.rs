@@ -8,9 +8,8 @@
 //! * stderr is read in the same loop, without a thread. A multiplexing master keeps our
 //!   stderr open for hours, so its end is never waited for: what ssh has said is in the
 //!   pipe when ssh is gone.
-//! * ssh has its own process group (a `ProxyCommand` dies with it) and a parent-death
-//!   signal. That signal is bound to the *thread* that started ssh: a [`Session`] must not
-//!   outlive the thread that opened it.
+//! * ssh has its own session (a `ProxyCommand` dies with it) and a parent-death signal, bound to
+//!   the thread that started it: a [`Session`] must not outlive the thread that opened it.
 //! * Every child is reaped, on every way out.
 
 use std::io::{ErrorKind, Read, Write};
@@ -20,13 +19,11 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 
 use super::ask_error::plain;
 use super::launch::{Program, command};
 use super::{AskError, Remote};
+use crate::server::spawn;
 
 /// At most this much is written at once: `PIPE_BUF`, which fits whenever `POLLOUT` is set.
 const PIECE: usize = 4096;
@@ -34,8 +31,6 @@ const PIECE: usize = 4096;
 const KEPT_WORDS: usize = 8 * 1024;
 /// How long ssh may take to leave by itself once the conversation is over.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// How long TERM may take before KILL.
-const TERM_GRACE: Duration = Duration::from_secs(1);
 /// How often a silent pipe is checked for an ssh that has gone and left it open to others.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -172,17 +167,9 @@ impl Session {
         }
     }
 
-    /// TERM to the group, KILL shortly after. ssh is reaped only then: as long as it is not,
-    /// the group's number cannot belong to anybody else.
     fn kill(&mut self) -> Option<i32> {
-        let group = self.pid();
-        // Errors mean that nobody is left to be signalled, which is what is wanted.
-        let _ = killpg(group, Signal::SIGTERM);
-        let deadline = Instant::now() + TERM_GRACE;
-        while !self.has_exited() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = killpg(group, Signal::SIGKILL);
+        // An error means that nobody is left to be ended, which is what is wanted.
+        drop(spawn::end_group(&mut self.child));
         self.reap()
     }
 
@@ -204,19 +191,9 @@ impl Session {
         self.exit
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
-    }
-
     /// Has ssh left? It stays unreaped.
     fn has_exited(&self) -> bool {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        // An error means that there is no such child any more (SIGCHLD ignored).
-        !self.running
-            || !matches!(
-                waitid(Id::Pid(self.pid()), flags),
-                Ok(WaitStatus::StillAlive)
-            )
+        !self.running || spawn::has_exited(&self.child)
     }
 
     /// Waits for bytes or for room. `false`: there will be none, ssh has gone.

@@ -47,7 +47,7 @@ pub struct Outcome {
 }
 
 impl Command {
-    /// A program by name, looked for in [`PATH`], or by absolute path.
+    /// A program by name, looked for in [`super::PATH`], or by absolute path.
     pub fn new(program: impl AsRef<Path>) -> Self {
         Self {
             program: program.as_ref().to_owned(),

@@ -1,0 +1,117 @@
+//! What runs as the app's account, started by root from a terminal, has nothing of that terminal: with it,
+//! the account types into root's shell.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::faults::SCRIPT;
+use crate::lab::{Access, Lab, Release, Terminal, Todo, WebServer, key};
+
+/// Starts `terminals` beside; what it notes goes to the file that is given back.
+fn beside(web: &WebServer, way: &str, user: &str) -> Result<String> {
+    let record = format!("/tmp/terminals-{way}");
+    web.run(&format!(
+        "rm -f {record}; systemd-run --quiet --collect --unit=terminals-{way} --uid={user} \
+         python3 /usr/local/lib/terminals {way} gunicorn {record}; \
+         for n in $(seq 100); do grep -q ready {record} && exit; sleep 0.1; done; exit 9"
+    ))?
+    .ok()?;
+    Ok(record)
+}
+
+/// Root at a shell; each command, until its last word is seen.
+fn types(person: &mut Terminal, command: &str) -> Result<()> {
+    person.types(&format!("{command}; echo done $((6 * 7))"))?;
+    person.sees("done 42").map(drop)
+}
+
+fn owned(web: &WebServer) -> Result<bool> {
+    Ok(web.run("rm /root/owned")?.status == 0)
+}
+
+/// What root does from a shell, as itself and after `sudo -i`. Each poll has something to deploy, and takes long
+/// enough to be attacked.
+fn daily_work(todo: &Todo, shell: &str) -> Result<()> {
+    let Todo { host, repo, web } = todo;
+    let mut person = web.terminal(shell)?;
+    person.patience(Duration::from_secs(120));
+    person.sees("# ")?;
+    repo.push(&format!("version by {shell}"))?;
+    for command in [
+        "pullpray poll todo -v",
+        "pullpray poll --all",
+        "pullpray doctor todo",
+        "pullpray rollback todo",
+        "pullpray resume todo",
+        "pullpray hold todo",
+        "pullpray resume todo",
+        "pullpray retry todo",
+        "pullpray status todo",
+        "pullpray init todo --yes",
+        "pullpray key todo --rotate",
+    ] {
+        types(&mut person, command)?;
+    }
+    let next = web.read("/etc/ssh-agent-service/deploy-keys/todo_ed25519.next.pub")?;
+    host.allow_key(repo, &next, Access::ReadOnly)?;
+    types(&mut person, "pullpray key todo --rotate")?;
+    person.types("exit")?;
+    Ok(())
+}
+
+#[test]
+fn the_account_never_gets_at_root_s_terminal() -> Result<()> {
+    let lab = Lab::new("tiocsti")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let web = &todo.web;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/inside/terminals");
+    web.copy(script, "/usr/local/lib/terminals")?;
+    web.run(&format!("sed -i '2i sleep 1' {SCRIPT}"))?.ok()?;
+
+    // The naive way, so that the attack is known to work.
+    let thief = beside(web, "steal", "gunicorn")?;
+    let mut person = web.terminal("bash --norc --noprofile -i")?;
+    person.sees("# ")?;
+    types(
+        &mut person,
+        "setpriv --reuid gunicorn --regid gunicorn --init-groups sleep 3",
+    )?;
+    person.types("exit")?;
+    drop(person.ends()?);
+    ensure!(
+        web.read(&thief)?.contains("typed") && owned(web)?,
+        "the attack does not work here: {}",
+        web.read(&thief)?
+    );
+
+    let watcher = beside(web, "watch", "root")?;
+    for shell in ["bash --norc --noprofile -i", "sudo -i"] {
+        daily_work(&todo, shell)?;
+        ensure!(!owned(web)?, "{shell}: root typed what it did not want");
+    }
+    let mut person = web.terminal("bash --norc --noprofile -i")?;
+    person.sees("# ")?;
+    types(&mut person, "pullpray remove todo --yes")?;
+    person.presses(key::CTRL_D)?;
+    drop(person.ends()?);
+    ensure!(!owned(web)?);
+
+    let seen = web.read(&watcher)?;
+    for command in ["pullpray", "ssh", "deploy.sh", "sudo", "systemctl"] {
+        let line = format!(" {command} tty=0 fds=0");
+        ensure!(
+            seen.lines().any(|l| l.ends_with(&line)),
+            "{command}: {seen}"
+        );
+    }
+    let with: Vec<&str> = seen.lines().filter(|line| line.contains("=1")).collect();
+    ensure!(with.is_empty(), "{with:#?}");
+    let typed = web.read(&thief)?;
+    let typed = typed.lines().filter(|line| line.contains("typed")).count();
+    ensure!(typed == 1, "{typed} processes were attacked");
+    web.run("systemctl is-active terminals-steal terminals-watch")?
+        .ok()
+        .context("they were there all the while")?;
+    Ok(())
+}

@@ -16,6 +16,8 @@ mod remove;
 mod status;
 mod steer;
 
+use std::os::unix::process::ExitStatusExt;
+
 use anyhow::{Context, Result, anyhow};
 
 use crate::app::{App, AppName, Facts, Settings, paths};
@@ -143,7 +145,7 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         )));
     }
     // The file itself, wherever it lies: its directory need not be open to the account.
-    let code = Command::new("/proc/self/exe")
+    let ended = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1))
         .env(BY, by(server))
         .run_as(Some(&identity))
@@ -156,5 +158,9 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
                 app.user
             ))
         })?;
-    Ok(Some(Exit::of(code)))
+    // Whoever waits for this process hears of the signal that ended the one that did the work.
+    if let Some(signal) = ended.signal() {
+        nix::sys::signal::raise(signal.try_into()?)?;
+    }
+    Ok(Some(Exit::of(ended.code())))
 }

@@ -27,13 +27,13 @@ pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
 fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
     let mut worst = Exit::Done;
     for name in super::named(server, &[])? {
-        let code = Command::new("/proc/self/exe")
+        let ended = Command::new("/proc/self/exe")
             .arg("poll")
             .args(arguments.now.then_some("--now"))
             .args(arguments.verbose.then_some("--verbose"))
             .arg(name.as_str())
             .relay()?;
-        worst = worse(worst, Exit::of(code));
+        worst = worse(worst, Exit::of(ended.code()));
     }
     Ok(worst)
 }

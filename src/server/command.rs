@@ -164,11 +164,11 @@ impl Command {
     }
 
     /// Runs it to its end and passes on what it says as it says it, without giving it our streams, which may
-    /// be a terminal; it has its own deadlines. Gives its exit code, `None` if a signal ended it.
+    /// be a terminal; it has its own deadlines. Gives how it ended.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn relay(self) -> std::io::Result<Option<i32>> {
+    pub fn relay(self) -> std::io::Result<ExitStatus> {
         let on_death = OnOurDeath::Signal(Signal::SIGTERM);
         let mut child = spawn::command(&self.program, self.run_as.as_ref(), on_death)
             .args(&self.arguments)
@@ -182,7 +182,7 @@ impl Command {
             scope.spawn(|| pass_on(stdout, std::io::stdout()));
             pass_on(stderr, std::io::stderr());
         });
-        Ok(child.wait()?.code())
+        child.wait()
     }
 
     /// Runs it and wants exit code 0.

@@ -57,7 +57,7 @@ pub fn cuts(moments: impl IntoIterator<Item = When>) -> Result<Vec<Cut>> {
         // The poll is stopped before it is asked how far it was: it gets no further until the power goes.
         let link = web
             .run(&format!(
-                "cd /var/www/projects/todo; live=$(readlink current); pullpray poll todo >/dev/null 2>&1 & poll=$!; \
+                "cd /var/www/projects/todo; live=$(readlink current); setpriv --reuid gunicorn --regid $(id -g gunicorn) --init-groups pullpray poll todo >/dev/null 2>&1 & poll=$!; \
                  {}; kill -STOP $poll; [ $(readlink current) = $live ] && echo old || echo new",
                 moment.waits()
             ))?

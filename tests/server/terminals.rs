@@ -49,13 +49,14 @@ fn daily_work(todo: &Todo, shell: &str) -> Result<()> {
         "pullpray retry todo",
         "pullpray status todo",
         "pullpray init todo --yes",
-        "pullpray key todo --rotate",
     ] {
         types(&mut person, command)?;
     }
+    person.types("pullpray key todo --rotate; echo done $((6 * 7))")?;
+    person.sees("waiting for access")?;
     let next = web.read("/etc/ssh-agent-service/deploy-keys/todo_ed25519.next.pub")?;
     host.allow_key(repo, &next, Access::ReadOnly)?;
-    types(&mut person, "pullpray key todo --rotate")?;
+    person.sees("done 42")?;
     person.types("exit")?;
     Ok(())
 }
@@ -75,7 +76,7 @@ fn the_account_never_gets_at_root_s_terminal() -> Result<()> {
     person.sees("# ")?;
     types(
         &mut person,
-        "setpriv --reuid gunicorn --regid gunicorn --init-groups sleep 3",
+        "setpriv --reuid gunicorn --regid $(id -g gunicorn) --init-groups sleep 3",
     )?;
     person.types("exit")?;
     drop(person.ends()?);

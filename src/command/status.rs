@@ -7,7 +7,7 @@ use anyhow::Result;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{App, AppName};
 use crate::cli;
 use crate::exit::Exit;
 use crate::poll::{gate, short};
@@ -30,28 +30,58 @@ struct Report {
 struct Of {
     app: String,
     free_bytes: u64,
+    /// Why nothing more can be said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     #[serde(flatten)]
-    ledger: Ledger,
+    ledger: Option<Ledger>,
+}
+
+/// What there is to tell of an app: it, its ledger, and the bytes that are free where it lives.
+type Known = (App, Ledger, u64);
+
+fn known(server: &Server, name: &AppName) -> Result<Known> {
+    let app = load(server, name)?;
+    let ledger = Ledger::load(server, name)?;
+    let free = server
+        .free_space(app.project_dir.as_path())
+        .map_or(0, |(bytes, _)| bytes);
+    Ok((app, ledger, free))
 }
 
 pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
-    let mut apps = Vec::new();
-    for name in named(server, &arguments.apps)? {
-        let app = load(server, &name)?;
-        let ledger = Ledger::load(server, &name)?;
-        let free = server
-            .free_space(app.project_dir.as_path())
-            .map_or(0, |(bytes, _)| bytes);
-        apps.push((app, ledger, free));
+    // What is wrong with one app keeps nobody from hearing of the others.
+    let names = named(server, &arguments.apps)?;
+    if let [name] = names.as_slice() {
+        known(server, name)?;
     }
+    let apps: Vec<(AppName, Result<Known>)> = names
+        .into_iter()
+        .map(|name| {
+            let known = known(server, &name);
+            (name, known)
+        })
+        .collect();
+    let exit = if apps.iter().all(|(_, known)| known.is_ok()) {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
     let mut out = std::io::stdout().lock();
     if arguments.json {
         let apps = apps
             .into_iter()
-            .map(|(app, ledger, free_bytes)| Of {
-                app: app.name.to_string(),
-                free_bytes,
-                ledger,
+            .map(|(name, known)| {
+                let (error, known) = match known {
+                    Ok(known) => (None, Some(known)),
+                    Err(error) => (Some(format!("{error:#}")), None),
+                };
+                Of {
+                    app: name.to_string(),
+                    free_bytes: known.as_ref().map_or(0, |(_, _, free)| *free),
+                    error,
+                    ledger: known.map(|(_, ledger, _)| ledger),
+                }
             })
             .collect();
         writeln!(
@@ -62,17 +92,17 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
                 apps
             })?
         )?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let clock = Clock::system();
-    for (app, ledger, free) in &apps {
-        write!(
-            out,
-            "{}",
-            told(app, ledger, *free, &clock, arguments.history)?
-        )?;
+    for (name, known) in &apps {
+        let text = match known {
+            Ok((app, ledger, free)) => told(app, ledger, *free, &clock, arguments.history)?,
+            Err(error) => format!("{name}: {}\n", for_terminal(&format!("{error:#}"))),
+        };
+        write!(out, "{text}")?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn told(app: &App, ledger: &Ledger, free: u64, clock: &Clock, history: bool) -> Result<String> {

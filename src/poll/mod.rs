@@ -103,7 +103,11 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         killed: false,
     };
 
-    let newest = match git::newest(&remote(app), &app.track) {
+    let question = Remote {
+        whole: git::QUESTION,
+        ..remote(app)
+    };
+    let newest = match git::newest(&question, &app.track) {
         Ok(Some(newest)) => newest,
         Ok(None) => {
             return poll.silent(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
@@ -353,6 +357,8 @@ fn remote(app: &App) -> Remote {
         ssh: "/usr/bin/ssh".into(),
         options: Vec::new(),
         idle: Duration::from_secs(60),
+        whole: git::FETCH,
+        most: git::MOST,
     }
 }
 

@@ -19,6 +19,9 @@ use super::spawn::{self, OnOurDeath};
 /// What is kept of what a program said; the end, since that is where the reason stands.
 const KEPT: u64 = 256 * 1024;
 
+/// Who says more than this is stopped: it is kept in memory, and a host or a program may never end.
+const TOO_MUCH: u64 = 16 * 1024 * 1024;
+
 /// A program to start.
 #[derive(Debug)]
 pub struct Command {
@@ -142,7 +145,12 @@ impl Command {
             std::io::ErrorKind::NotFound => anyhow!("{name} is not installed"),
             _ => anyhow!(error).context(failed()),
         })?;
-        let status = spawn::wait(&mut child, self.deadline).with_context(failed)?;
+        let too_much = || {
+            [&stdout, &stderr]
+                .iter()
+                .any(|said| said.metadata().is_ok_and(|said| said.len() > TOO_MUCH))
+        };
+        let status = spawn::wait(&mut child, self.deadline, too_much).with_context(failed)?;
         let outcome =
             |stdout: &mut File, stderr: &mut File, status: &ExitStatus| -> Result<Outcome> {
                 Ok(Outcome {
@@ -155,6 +163,10 @@ impl Command {
             };
         match status {
             Some(status) => outcome(&mut stdout, &mut stderr, &status).with_context(failed),
+            None if too_much() => bail!(
+                "{command} said more than {} MiB and was stopped",
+                TOO_MUCH >> 20
+            ),
             None => bail!(
                 "{command} did not end within {} s and was stopped: {}",
                 self.deadline.as_secs(),
@@ -333,6 +345,12 @@ mod tests {
         assert_eq!(said.stdout.matches(" -> ").count(), 3, "{}", said.stdout);
         assert_eq!(said.stdout.matches(" -> /memfd:").count(), 3);
         Ok(())
+    }
+
+    #[test]
+    fn who_never_stops_talking_is_stopped() {
+        let error = Command::new("yes").run().err();
+        assert!(error.is_some_and(|e| e.to_string().contains("said more than 16 MiB")));
     }
 
     #[test]

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
 
 use crate::app::{Bind, HealthHost, HealthPath};
 
@@ -84,9 +88,36 @@ impl View {
                 }
                 Box::new(TcpStream::connect_timeout(&address, patience).map_err(refused)?)
             }
-            Bind::Unix(path) => Box::new(UnixStream::connect(path.as_path()).map_err(refused)?),
+            Bind::Unix(path) => Box::new(connect(path.as_path(), patience)?),
         };
         ask(stream, path, host, started, patience)
+    }
+}
+
+/// A connection to a socket whose queue may be full: connect(2) would wait without end for room in it, and says
+/// EAGAIN if it is not to wait (unix(7)).
+fn connect(path: &Path, patience: Duration) -> Result<UnixStream, HttpError> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    let refused = |errno: Errno| HttpError::Refused(std::io::Error::from(errno).to_string());
+    let address = UnixAddr::new(path).map_err(refused)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let until = Instant::now() + patience;
+    loop {
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(refused)?;
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => {
+                let stream = UnixStream::from(socket);
+                stream
+                    .set_nonblocking(false)
+                    .map_err(|error| HttpError::Refused(error.to_string()))?;
+                return Ok(stream);
+            }
+            Err(Errno::EAGAIN) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::EAGAIN) => return Err(HttpError::TimedOut(patience)),
+            Err(errno) => return Err(refused(errno)),
+        }
     }
 }
 
@@ -176,6 +207,25 @@ mod tests {
             .map_err(|_| anyhow::anyhow!("the server panicked"))??;
         assert!(question.starts_with(b"GET /h?a=1 HTTP/1.1\r\nHost: www.example.org\r\n"));
         Ok(answer)
+    }
+
+    #[test]
+    fn a_queue_that_is_full_is_not_waited_for_without_end() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("sock");
+        let _never_accepts = std::os::unix::net::UnixListener::bind(&path)?;
+        let patience = Duration::from_millis(100);
+        let begun = Instant::now();
+        let mut full = Vec::new();
+        let error = loop {
+            match connect(&path, patience) {
+                Ok(stream) => full.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, HttpError::TimedOut(patience));
+        assert!(begun.elapsed() < Duration::from_secs(10) && full.len() < 10_000);
+        Ok(())
     }
 
     #[test]

@@ -129,8 +129,13 @@ fn become_account(identity: &Identity) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Waits for a child until its deadline, then ends its whole group. `None` if it had to be ended.
-pub(super) fn wait(child: &mut Child, deadline: Duration) -> std::io::Result<Option<ExitStatus>> {
+/// Waits for a child until its deadline, or until `enough` says so, then ends its whole group. `None` if it had
+/// to be ended.
+pub(super) fn wait(
+    child: &mut Child,
+    deadline: Duration,
+    enough: impl Fn() -> bool,
+) -> std::io::Result<Option<ExitStatus>> {
     let until = Instant::now() + deadline;
     let mut pause = Duration::from_millis(1);
     loop {
@@ -138,7 +143,7 @@ pub(super) fn wait(child: &mut Child, deadline: Duration) -> std::io::Result<Opt
             return Ok(Some(status));
         }
         let now = Instant::now();
-        if now >= until {
+        if now >= until || enough() {
             end_group(child)?;
             return Ok(None);
         }

@@ -26,6 +26,8 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
         ssh: "/usr/bin/ssh".into(),
         options: Vec::new(),
         idle: Duration::from_secs(30),
+        whole: git::QUESTION,
+        most: git::MOST,
     }))
 }
 

@@ -28,6 +28,16 @@ pub enum AskError {
         /// The limit that was reached.
         idle: Duration,
     },
+    /// Not done within [`super::Remote::whole`]; ssh has been ended.
+    TooSlow {
+        /// The limit that was reached.
+        whole: Duration,
+    },
+    /// More came than [`super::Remote::most`]; ssh has been ended.
+    TooMuch {
+        /// The limit that was reached, in bytes.
+        most: u64,
+    },
     /// The answer is not git's protocol, or not one that we speak.
     Protocol(String),
     /// The remote's settings are refused; nothing was started.
@@ -120,9 +130,9 @@ impl AskError {
     #[must_use]
     pub fn kind(&self) -> AskKind {
         match self {
-            Self::TimedOut { .. } => AskKind::TimedOut,
+            Self::TimedOut { .. } | Self::TooSlow { .. } => AskKind::TimedOut,
             Self::Ssh { stderr: words, .. } | Self::Refused { message: words } => kind_of(words),
-            Self::Protocol(_) | Self::Invalid(_) => AskKind::Other,
+            Self::TooMuch { .. } | Self::Protocol(_) | Self::Invalid(_) => AskKind::Other,
         }
     }
 }
@@ -152,6 +162,16 @@ impl fmt::Display for AskError {
             Self::Refused { message } => write!(f, "the git host refused: {message}"),
             Self::TimedOut { idle } => {
                 write!(f, "the git host was silent for {} s", idle.as_secs_f32())
+            }
+            Self::TooSlow { whole } => {
+                write!(
+                    f,
+                    "the git host was not done after {} s",
+                    whole.as_secs_f32()
+                )
+            }
+            Self::TooMuch { most } => {
+                write!(f, "the git host sent more than {} MiB", most >> 20)
             }
             Self::Protocol(what) => write!(f, "not an answer of git: {what}"),
             Self::Invalid(what) => f.write_str(what),

@@ -78,7 +78,18 @@ pub struct Remote {
     /// How long the remote may stay silent (no protocol byte in either direction) before
     /// the whole process group is ended: TERM, then KILL.
     pub idle: Duration,
+    /// How long one conversation may take as a whole, however steadily the remote drips.
+    pub whole: Duration,
+    /// How many bytes may come in one conversation. What comes is written to disk as it comes.
+    pub most: u64,
 }
+
+/// For a question, whose answer is a few kilobytes.
+pub const QUESTION: Duration = Duration::from_secs(120);
+/// For a fetch.
+pub const FETCH: Duration = Duration::from_secs(30 * 60);
+/// For either: four times the largest repository that GitHub recommends (1 GB, its "Repository limits").
+pub const MOST: u64 = 4 << 30;
 
 impl Remote {
     /// Refuses what `ssh` or the remote shell could take for something else.

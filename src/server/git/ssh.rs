@@ -43,6 +43,12 @@ pub(super) struct Session {
     stderr: Option<ChildStderr>,
     words: Vec<u8>,
     idle: Duration,
+    /// When the conversation must be over.
+    until: Instant,
+    whole: Duration,
+    /// How many bytes may still come.
+    left: u64,
+    most: u64,
     /// ssh is not reaped yet.
     running: bool,
     /// Its exit status once it is; `None` if a signal ended it.
@@ -76,6 +82,10 @@ impl Session {
             child,
             words: Vec::new(),
             idle: remote.idle,
+            until: Instant::now() + remote.whole,
+            whole: remote.whole,
+            left: remote.most,
+            most: remote.most,
             running: true,
             exit: None,
         })
@@ -84,7 +94,8 @@ impl Session {
     /// Reads what has come; 0 at the end.
     ///
     /// # Errors
-    /// [`AskError::TimedOut`] after the idle limit; ssh is gone then.
+    /// [`AskError::TimedOut`] after the idle limit, [`AskError::TooSlow`] after the limit for the whole,
+    /// [`AskError::TooMuch`]; ssh is gone then.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, AskError> {
         if !self.wait(Want::Bytes, self.idle)? {
             return Ok(0);
@@ -93,7 +104,14 @@ impl Session {
             return Ok(0);
         };
         match retry(|| stdout.read(buffer)) {
-            Ok(count) => Ok(count),
+            Ok(count) if count as u64 > self.left => {
+                self.kill();
+                Err(AskError::TooMuch { most: self.most })
+            }
+            Ok(count) => {
+                self.left -= count as u64;
+                Ok(count)
+            }
             Err(error) => Err(AskError::Protocol(format!("reading from ssh: {error}"))),
         }
     }
@@ -201,12 +219,12 @@ impl Session {
         if !self.running {
             return Ok(false);
         }
-        let deadline = Instant::now() + limit;
+        let deadline = (Instant::now() + limit).min(self.until);
         loop {
             let gone = self.has_exited();
             let left = deadline.saturating_duration_since(Instant::now());
             let (ready, said) = self.look(want, left.min(LOOK));
-            if ready {
+            if ready && Instant::now() < self.until {
                 return Ok(true);
             }
             if gone && !said {
@@ -214,7 +232,11 @@ impl Session {
             }
             if Instant::now() >= deadline {
                 self.kill();
-                return Err(AskError::TimedOut { idle: limit });
+                return Err(if Instant::now() >= self.until {
+                    AskError::TooSlow { whole: self.whole }
+                } else {
+                    AskError::TimedOut { idle: limit }
+                });
             }
         }
     }

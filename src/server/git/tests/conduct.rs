@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::asking::{MAIN, failed};
 use super::host::{Host, RUN, is_dead};
-use crate::server::git::{AskError, AskKind, Remote, tip};
+use crate::server::git::{AskError, AskKind, Mirror, Remote, tip};
 use crate::server::identity::Identity;
 
 #[test]
@@ -29,6 +29,38 @@ fn silence_ends_with_the_whole_group() -> Result<()> {
     assert!(
         is_dead(&fs::read_to_string(pid)?),
         "the group's sleep lives"
+    );
+    Ok(())
+}
+
+#[test]
+fn who_drips_or_never_ends_is_ended() -> Result<()> {
+    let host = Host::new()?;
+    // Never silent for long, and never done: one packet, byte by byte.
+    host.script("printf 03e8; while :; do printf a; sleep 0.05; done")?;
+    let whole = Duration::from_millis(400);
+    let slow = Remote {
+        whole,
+        ..host.remote()
+    };
+    let begin = Instant::now();
+    assert_eq!(failed(tip(&slow, MAIN))?, AskError::TooSlow { whole });
+    assert!(begin.elapsed() < Duration::from_secs(5));
+
+    let line = format!("003a{} refs/heads/x", "1".repeat(40));
+    host.script(&format!("yes '{line}'"))?;
+    let most = 1 << 20;
+    let endless = Remote {
+        most,
+        ..host.remote()
+    };
+    let mirror = Mirror::open_or_init(&host.path("endless.git"))?;
+    let failed = mirror.fetch(&endless, MAIN).err();
+    assert!(
+        failed
+            .as_ref()
+            .is_some_and(|e| e.to_string().contains("more than 1 MiB")),
+        "{failed:?}"
     );
     Ok(())
 }

@@ -149,6 +149,8 @@ fn killed_in_mid_fetch() -> Result<()> {
             options: Vec::new(),
             ssh: dir.join("ssh"),
             idle: std::time::Duration::from_secs(20),
+            whole: super::super::QUESTION,
+            most: super::super::MOST,
         };
         mirror.fetch(&remote, MAIN)?;
         return Ok(());

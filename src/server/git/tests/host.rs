@@ -113,6 +113,8 @@ impl Host {
             ssh: self.path("ssh"),
             options: Vec::new(),
             idle: Duration::from_secs(20),
+            whole: super::super::QUESTION,
+            most: super::super::MOST,
         }
     }
 

@@ -10,6 +10,8 @@ use crate::lab::{Access, Lab, Release, Terminal, Todo, differences, key};
 fn is_refused(person: &mut Terminal, question: &str, answer: &str, why: &str) -> Result<()> {
     person.answers(question, answer)?;
     person.reads(why)?;
+    // Only once it is asked again: in between the terminal takes Ctrl-U for itself.
+    person.sees(answer)?;
     person.presses(key::CTRL_U)
 }
 

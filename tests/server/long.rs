@@ -8,14 +8,15 @@
 //! | kills and power cuts in each step of init and remove | `killed`, `interrupted` |
 //! | attacks on the agent, on both releases | `attack` |
 //! | ten deployments under load, and five releases that are ill | `load` |
-//! | soak | `live`: polls by cron, one after another |
+//! | soak: polls without pause | `soak` |
 
 use anyhow::{Result, ensure};
 
 use crate::instants::{deployments, failing_deployments, rollbacks, shared_among};
-use crate::lab::{Lab, Release, Todo};
+use crate::lab::Release;
 use crate::load::{THREADS, under_load};
-use crate::power::{Cut, When, cuts, quick};
+use crate::power::{Cut, When, cuts};
+use crate::soak::soak;
 use crate::{attack, interrupted, killed};
 
 #[test]
@@ -103,49 +104,8 @@ fn ten_deployments_under_load_with_threads() -> Result<()> {
     under_load(THREADS, 10, 5)
 }
 
-/// Polls without pause and a push for every fifteenth: nothing grows but what is kept.
 #[test]
 #[ignore = "for tests/long"]
-fn soak() -> Result<()> {
-    let lab = Lab::new("soak")?;
-    let Todo {
-        host: _host,
-        repo,
-        web,
-    } = Todo::live(&lab, Release::Bookworm)?;
-    quick(&web)?;
-    let sizes = "cd /var/lib/pullpray/todo; find . -type f | wc -l; du -sk . /var/www/projects/todo | cut -f1; \
-                 pgrep -u gunicorn -c .";
-    let mut first = Vec::new();
-    let mut last = Vec::new();
-    for round in 0..40 {
-        repo.push(&format!("version {round}."))?;
-        web.run("for n in $(seq 15); do pullpray poll todo || exit; done")?
-            .ok()?;
-        ensure!(web.page("/")?.shows(&format!("version {round}.")));
-        last = web
-            .run(sizes)?
-            .ok()?
-            .stdout
-            .lines()
-            .map(|line| Ok(line.trim().parse()?))
-            .collect::<Result<Vec<u64>>>()?;
-        if round == 9 {
-            first.clone_from(&last);
-        }
-    }
-    // Logs of the last fifty deployments are kept, one a round, and packs until they are put together.
-    ensure!(last[0] <= first[0] + 30 + 20, "files: {first:?} {last:?}");
-    ensure!(
-        last[1] <= first[1] + 2_000,
-        "KiB of state: {first:?} {last:?}"
-    );
-    ensure!(
-        last[2] <= first[2] + 500,
-        "KiB of releases: {first:?} {last:?}"
-    );
-    ensure!(last[3] == first[3], "processes: {first:?} {last:?}");
-    web.script("junk", &["todo"])?.ok()?.silent()?;
-    web.run("pullpray doctor todo --strict")?.ok()?;
-    Ok(())
+fn soak_for_six_hundred_polls() -> Result<()> {
+    soak(40, 15)
 }

@@ -37,6 +37,7 @@ mod requirements;
 mod rights;
 mod sabotage;
 mod sabotages;
+mod soak;
 mod terminals;
 mod there_and_back;
 mod unfit;

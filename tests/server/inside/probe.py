@@ -23,6 +23,16 @@ def connect(path):
     socket.socket(socket.AF_UNIX).connect(path)
 
 
+def leave():
+    """By any process of the same account that is outside: its root leads to the agent."""
+    for process in Path("/proc").iterdir():
+        try:
+            return connect(f"{process}/root/run/ssh-agent.todo/agent.sock")
+        except OSError:
+            pass
+    raise PermissionError("no way out")
+
+
 ATTEMPTS = {
     "change its code": lambda: (settings.BASE_DIR / "manage.py").write_text("import evil"),
     "add to its code": lambda: (settings.BASE_DIR / "items" / "new.py").write_text(""),
@@ -31,6 +41,8 @@ ATTEMPTS = {
     "change static files": lambda: Path("/www/static/todo/evil.js").write_text(""),
     "change the ledger": lambda: Path("/var/lib/pullpray/todo/ledger.json").write_text("{}"),
     "reach the agent": lambda: connect("/run/ssh-agent.todo/agent.sock"),
+    "leave the sandbox": leave,
+    "ask other services": lambda: connect("/run/dbus/system_bus_socket"),
     "list the keys": lambda: os.listdir("/etc/ssh-agent-service/deploy-keys"),
     "become root": lambda: subprocess.run(
         ["sudo", "-n", "systemctl", "restart", "gunicorn.todo.service"], check=True, capture_output=True),

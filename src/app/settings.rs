@@ -104,7 +104,8 @@ impl Settings {
             attempts: file.attempts.unwrap_or(default.attempts),
             deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
-            allow_rewind: file.allow_rewind.unwrap_or(default.allow_rewind),
+            // A host that may send an older signed commit again must not get it deployed again.
+            allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
             deploy_window,
             signed_by,
         };

@@ -110,6 +110,56 @@ fn commands(app: &App) -> Vec<String> {
         .collect()
 }
 
+/// What ssh must do for this app, as options of ssh_config(5) with their values. They stand in the alias, for
+/// people, and on the command line of everything that pullpray asks: the first value counts, and a `Host *` in a
+/// file that sorts before ours would else switch the pinning of host keys off, take another key, or share
+/// another app's connection.
+#[must_use]
+pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
+    let known = [
+        ("IdentityFile", text(&paths::public_key(&app.name))),
+        // While the key is being rotated; otherwise it is not there.
+        ("IdentityFile", text(&paths::next_public_key(&app.name))),
+        ("IdentityAgent", text(&paths::agent_socket(&app.name))),
+        ("UserKnownHostsFile", text(&paths::known_hosts(&app.name))),
+    ];
+    let fixed = [
+        ("IdentitiesOnly", "yes"),
+        ("PubkeyAuthentication", "yes"),
+        ("PreferredAuthentications", "publickey"),
+        ("GlobalKnownHostsFile", "none"),
+        ("KnownHostsCommand", "none"),
+        ("StrictHostKeyChecking", "yes"),
+        ("VerifyHostKeyDNS", "no"),
+        ("NoHostAuthenticationForLocalhost", "no"),
+        ("UpdateHostKeys", "no"),
+        ("BatchMode", "yes"),
+        ("ControlMaster", "no"),
+        ("ControlPath", "none"),
+        ("RemoteCommand", "none"),
+        ("PermitLocalCommand", "no"),
+        ("SessionType", "default"),
+        ("ForkAfterAuthentication", "no"),
+        ("StdinNull", "no"),
+        ("ForwardAgent", "no"),
+        ("ClearAllForwardings", "yes"),
+        ("ConnectTimeout", "15"),
+        ("ServerAliveInterval", "15"),
+        ("ServerAliveCountMax", "3"),
+    ];
+    let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
+    known.into_iter().chain(fixed).collect()
+}
+
+/// The same, each as an argument of `ssh -o`.
+#[must_use]
+pub fn ssh_arguments(app: &App) -> Vec<String> {
+    let options = ssh_options(app).into_iter();
+    options
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
 templates! {
     "sudoers" Sudoers { commands: Vec<String> = commands } sudoers
         /// The sudoers drop-in.
@@ -117,10 +167,7 @@ templates! {
         /// The cron entry.
     "ssh_config" SshConfig {
         alias: String = App::ssh_alias,
-        public_key: String = |app: &App| text(&paths::public_key(&app.name)),
-        next_public_key: String = |app: &App| text(&paths::next_public_key(&app.name)),
-        agent_socket: String = agent_socket,
-        known_hosts: &'static str = |_: &App| paths::KNOWN_HOSTS
+        options: Vec<(&'static str, String)> = ssh_options
     } ssh_config
         /// The ssh client's drop-in.
     "ssh-agent.service" AgentService {
@@ -281,7 +328,7 @@ mod tests {
             .join("\n");
         assert_eq!(
             rule,
-            "%hosted_apps ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service"
+            "gunicorn ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service"
         );
         Ok(())
     }

@@ -12,8 +12,6 @@ pub const POLLERS_DIR: &str = "/opt/git_pollers";
 pub const AGENT_DIR: &str = "/etc/ssh-agent-service";
 /// Where deploy keys live; only root looks inside the private ones.
 pub const KEYS_DIR: &str = "/etc/ssh-agent-service/deploy-keys";
-/// The host keys that pullpray pinned, of all apps.
-pub const KNOWN_HOSTS: &str = "/etc/ssh-agent-service/known_hosts";
 /// Where every app has its mirror, ledger and logs.
 pub const STATE_DIR: &str = "/var/lib/pullpray";
 /// What init did, an app a file.
@@ -29,6 +27,12 @@ pub const UNITS_DIR: &str = "/etc/systemd/system";
 #[must_use]
 pub fn settings(app: &AppName) -> PathBuf {
     Path::new(SETTINGS_DIR).join(format!("{app}.toml"))
+}
+/// The host key that is pinned for an app. Each has a file of its own: in a shared one the app that was set up
+/// last would decide which key of the host the others trust.
+#[must_use]
+pub fn known_hosts(app: &AppName) -> PathBuf {
+    Path::new(AGENT_DIR).join(format!("{app}.known_hosts"))
 }
 /// The receipt of an app.
 #[must_use]

@@ -355,7 +355,7 @@ fn remote(app: &App) -> Remote {
         path: app.repo.path().to_owned(),
         run_as: None,
         ssh: "/usr/bin/ssh".into(),
-        options: Vec::new(),
+        options: crate::render::ssh_arguments(app),
         idle: Duration::from_secs(60),
         whole: git::FETCH,
         most: git::MOST,

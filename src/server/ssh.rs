@@ -136,13 +136,19 @@ impl View {
         Ok(keys)
     }
 
-    /// What a host says to somebody who asks for nothing, as that user.
+    /// What a host says to somebody who asks for nothing, as that user. `options` count before ssh's files.
     ///
     /// # Errors
     /// When ssh cannot be started or does not end.
-    pub fn ssh_greeting(&self, alias: &str, run_as: Option<&Identity>) -> Result<String> {
+    pub fn ssh_greeting(
+        &self,
+        alias: &str,
+        options: &[String],
+        run_as: Option<&Identity>,
+    ) -> Result<String> {
         let said = Command::new("ssh")
-            .args(["-T", "-o", "BatchMode=yes", "--", alias])
+            .args(options.iter().flat_map(|option| ["-o", option]))
+            .args(["-T", "--", alias])
             .run_as(run_as)
             .deadline(Duration::from_secs(30))
             .outcome()?;

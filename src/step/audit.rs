@@ -169,7 +169,7 @@ impl Step for NoWayToRoot<'_> {
             (app.cron(), "cron starts what it says as whom it says"),
             (app.sudoers(), "sudo obeys it"),
             (app.ssh_config(), "ssh obeys it, root's too"),
-            (paths::KNOWN_HOSTS.into(), "it says which hosts are trusted"),
+            (paths::known_hosts(name), "it says which hosts are trusted"),
         ];
         let key = paths::private_key(name);
         // Each with the command that mends it.

@@ -62,7 +62,10 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
             "identityagent",
             paths::agent_socket(&app.name).display().to_string(),
         ),
-        ("userknownhostsfile", paths::KNOWN_HOSTS.to_owned()),
+        (
+            "userknownhostsfile",
+            paths::known_hosts(&app.name).display().to_string(),
+        ),
         ("stricthostkeychecking", "true".to_owned()),
         ("batchmode", "yes".to_owned()),
         ("user", app.repo.user().to_owned()),

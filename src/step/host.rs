@@ -164,7 +164,9 @@ impl Step for OnlyThisRepository<'_> {
             }
         }
         let identity = look.view.identity(app.user.as_str())?;
-        let greeting = look.view.ssh_greeting(&app.ssh_alias(), Some(&identity))?;
+        let greeting =
+            look.view
+                .ssh_greeting(&app.ssh_alias(), &remote.options, Some(&identity))?;
         Ok(match greeted(&greeting) {
             Greeted::Account(name) => Finding::Broken(
                 format!(

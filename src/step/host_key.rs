@@ -3,8 +3,6 @@
 //! Nothing is trusted on first use without its fingerprint having been given or shown, and a key
 //! that has changed is never replaced unasked: the fingerprint in the settings decides.
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 
 use crate::app::{App, paths};
@@ -47,18 +45,18 @@ impl Step for PinnedHostKey<'_> {
     fn row(&self) -> Row {
         Row {
             kind: "file",
-            what: paths::KNOWN_HOSTS.to_owned(),
+            what: paths::known_hosts(&self.0.name).display().to_string(),
         }
     }
 
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
-        let path = Path::new(paths::KNOWN_HOSTS);
+        let path = paths::known_hosts(&self.0.name);
         let wanted = self.0.host_key.as_str();
         let name = self.0.repo.known_hosts_name();
-        let text = look.view.read_text(path)?.unwrap_or_default();
+        let text = look.view.read_text(&path)?.unwrap_or_default();
         let pinned = look.view.pinned_host_keys(&text, &name);
         if pinned.iter().any(|key| key.fingerprint == wanted) {
-            if let Some(stat) = look.view.stat(path)?
+            if let Some(stat) = look.view.stat(&path)?
                 && (stat.uid != 0 || stat.mode != 0o644)
             {
                 return Ok(Finding::Differs(
@@ -103,11 +101,11 @@ impl Step for PinnedHostKey<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let path = Path::new(paths::KNOWN_HOSTS);
+        let path = paths::known_hosts(&self.0.name);
         let key = self.shown(&changes.look())?;
         let line = render::known_hosts_line(self.0, &key.key);
         let name = self.0.repo.known_hosts_name();
-        let old = changes.server().read_text(path)?.unwrap_or_default();
+        let old = changes.server().read_text(&path)?.unwrap_or_default();
         // The lines of this host that pin another key go; everything else stays as it is.
         let mut text: String = old
             .lines()
@@ -116,6 +114,6 @@ impl Step for PinnedHostKey<'_> {
             .collect();
         text.push_str(&line);
         text.push('\n');
-        changes.line(path, &line, &text)
+        changes.line(&path, &line, &text)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use crate::app::App;
+use crate::render;
 use crate::server::View;
 use crate::server::git::{self, AskError, AskKind, Remote, WriteAccess};
 
@@ -24,7 +25,7 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
         path: app.repo.path().to_owned(),
         run_as: Some(view.identity(app.user.as_str())?),
         ssh: "/usr/bin/ssh".into(),
-        options: Vec::new(),
+        options: render::ssh_arguments(app),
         idle: Duration::from_secs(30),
         whole: git::QUESTION,
         most: git::MOST,

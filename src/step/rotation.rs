@@ -83,16 +83,16 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
     let key = paths::next_private_key(&app.name);
     // Only root can read it, so ssh is root's here, with root's own configuration. The other key
     // cannot answer: its private half is in the agent alone, which is not asked.
-    let remote = git::Remote {
-        run_as: None,
-        options: vec![
+    let mut remote = repo::remote(view, app)?
+        .ok_or_else(|| anyhow!("{} is missing", app.ssh_config().display()))?;
+    remote.run_as = None;
+    remote.options.splice(
+        ..0,
+        [
             "IdentityAgent=none".to_owned(),
             format!("IdentityFile={}", key.display()),
-            "ControlPath=none".to_owned(),
         ],
-        ..repo::remote(view, app)?
-            .ok_or_else(|| anyhow!("{} is missing", app.ssh_config().display()))?
-    };
+    );
     let words = match git::reads(&remote, &app.track) {
         Ok(words) => words,
         Err(error) if matches!(error.kind(), AskKind::Permission | AskKind::NoRepository) => {

@@ -153,7 +153,7 @@ fn what_somebody_broke_is_made_whole_again() -> Result<()> {
         "systemctl disable --now ssh-agent.todo.service gunicorn.todo.service",
         "chmod 755 /var/www/projects/todo/shared; chown root /var/www/projects/todo/releases",
         "SSH_AUTH_SOCK=/run/ssh-agent.todo/agent.sock ssh-add -D",
-        "rm /etc/ssh-agent-service/known_hosts",
+        "rm /etc/ssh-agent-service/todo.known_hosts",
     ] {
         web.run(harm)?.ok()?;
         web.run("pullpray init todo --yes")?.ok()?;

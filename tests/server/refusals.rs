@@ -139,7 +139,7 @@ fn a_host_key_is_never_taken_on_trust() -> Result<()> {
     web.run(&format!("pullpray init todo --yes --host-key {new}"))?
         .ok()?;
     ensure!(
-        !web.read("/etc/ssh-agent-service/known_hosts")?
+        !web.read("/etc/ssh-agent-service/todo.known_hosts")?
             .contains(&right)
     );
     web.run("pullpray poll todo")?.ok()?.says("version two")?;

@@ -234,7 +234,8 @@ fn what_only_the_git_host_knows_is_found_too() -> Result<()> {
     web.run("pullpray doctor todo --offline --strict")?.ok()?;
     host.start_sshd()?;
 
-    web.run("rm /etc/ssh-agent-service/known_hosts")?.ok()?;
+    web.run("rm /etc/ssh-agent-service/todo.known_hosts")?
+        .ok()?;
     let report = doctor(&web, "")?;
     ensure!(report.found().contains("ssh.host_key"), "{:#}", report.0);
     web.run("pullpray doctor todo --fix --yes --strict")?.ok()?;

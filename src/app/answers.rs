@@ -97,7 +97,7 @@ answers! {
     settings "MODULE" "PULLPRAY_SETTINGS";
     /// The account that runs the app [default: gunicorn, for a further app gunicorn-NAME]
     user "USER" "PULLPRAY_USER";
-    /// The group of the hosted apps [default: hosted_apps]
+    /// The app's own group [default: called as the account]
     group "GROUP" "PULLPRAY_GROUP";
     /// Your own account, to become a member of that group; none if empty
     operator "USER" "PULLPRAY_OPERATOR";

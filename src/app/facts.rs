@@ -4,6 +4,17 @@ use std::path::PathBuf;
 
 use super::{AccountName, AppName, Bind, Schedule};
 
+/// Another app of this server, as its settings say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherApp {
+    /// Its name.
+    pub name: AppName,
+    /// The account that runs it.
+    pub user: AccountName,
+    /// The group that may read and write what is its.
+    pub group: AccountName,
+}
+
 /// What the survey found that a default depends on.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -11,8 +22,8 @@ pub struct Facts {
     pub operator: Option<AccountName>,
     /// Ports that something listens on, or that another app's settings name.
     pub ports: Vec<u16>,
-    /// Other apps of this server with their accounts.
-    pub others: Vec<(AppName, AccountName)>,
+    /// Other apps of this server.
+    pub others: Vec<OtherApp>,
     /// Processors.
     pub processors: u16,
     /// The installed program.
@@ -29,7 +40,7 @@ impl Facts {
         if self
             .others
             .iter()
-            .any(|(other, user)| other != app && user.as_str() == "gunicorn")
+            .any(|other| other.name != *app && other.user.as_str() == "gunicorn")
         {
             let own = format!("gunicorn-{app}");
             own.chars().take(32).collect()

@@ -131,7 +131,9 @@ impl Answers {
         let user = name
             .as_ref()
             .and_then(|_| reader.read("user", self.suggested("user", facts)));
-        let group = reader.read("group", self.suggested("group", facts));
+        let group = name
+            .as_ref()
+            .and_then(|_| reader.read("group", self.suggested("group", facts)));
         let project_dir = name
             .as_ref()
             .and_then(|_| reader.read("project_dir", self.suggested("project_dir", facts)));
@@ -198,7 +200,11 @@ impl Answers {
             "branch" => self.tracks().next().is_none().then(|| "main".to_owned()),
             "app" => app().map(|name| name.to_string()),
             "user" => app().map(|name| facts.account(&name)),
-            "group" => Some("hosted_apps".to_owned()),
+            // Apps that share a group share everything that it may read and write: code, secrets, database.
+            "group" => self.get("user").map_or_else(
+                || self.suggested("user", facts),
+                |user| Some(user.to_owned()),
+            ),
             "project_dir" => app().map(|name| format!("/var/www/projects/{name}")),
             "static_dir" => app().map(|name| format!("/www/static/{name}")),
             "bind" => Some(facts.bind().to_string()),
@@ -318,22 +324,24 @@ mod tests {
     }
 
     #[test]
-    fn a_second_app_is_offered_its_own_account() {
+    fn a_second_app_is_offered_an_account_and_a_group_of_its_own() -> Result<(), Invalid> {
         let facts = Facts {
-            others: "todo"
-                .parse()
-                .ok()
-                .zip("gunicorn".parse().ok())
-                .into_iter()
-                .collect(),
+            others: vec![crate::app::OtherApp {
+                name: "todo".parse()?,
+                user: "gunicorn".parse()?,
+                group: "gunicorn".parse()?,
+            }],
             ..Facts::default()
         };
         let said = answers(&[("repo", "git@github.com:acme/blog.git")]);
-        assert_eq!(
-            said.suggested("user", &facts).as_deref(),
-            Some("gunicorn-blog")
-        );
+        for name in ["user", "group"] {
+            assert_eq!(
+                said.suggested(name, &facts).as_deref(),
+                Some("gunicorn-blog")
+            );
+        }
         let said = answers(&[("repo", "git@github.com:acme/todo.git")]);
         assert_eq!(said.suggested("user", &facts).as_deref(), Some("gunicorn"));
+        Ok(())
     }
 }

@@ -21,7 +21,7 @@ mod window;
 
 pub use answers::{Answers, NAMES, Said};
 pub use bind::Bind;
-pub use facts::Facts;
+pub use facts::{Facts, OtherApp};
 pub use invalid::Invalid;
 pub use judged::Problem;
 pub use repo::RepoUrl;

@@ -178,8 +178,14 @@ impl Server {
     /// Removes a user, not its files.
     ///
     /// # Errors
-    /// What userdel says.
+    /// What usermod or userdel say.
     pub fn remove_user(&self, name: &str) -> Result<()> {
+        // userdel also deletes a group that is called like the user (USERGROUPS_ENAB, login.defs(5)), even one
+        // that was there before the user. Which group goes is ours to say. The home goes from the entry too,
+        // because usermod would hand what is in it over to the other group.
+        tool("usermod")
+            .args(["--home", "/nonexistent", "--gid", "nogroup", "--", name])
+            .run()?;
         tool("userdel").args(["--", name]).run().map(drop)
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::app::{AppName, Bind, Facts, Settings, paths};
+use crate::app::{AccountName, AppName, Bind, Facts, OtherApp, Settings, paths};
 
 use super::View;
 
@@ -52,8 +52,19 @@ impl View {
             if let Some(Ok(bind)) = settings.answers.get("bind").map(str::parse::<Bind>) {
                 facts.ports.extend(bind.port());
             }
-            if let Some(Ok(user)) = settings.answers.get("user").map(str::parse) {
-                facts.others.push((app, user));
+            let said = |name| {
+                settings
+                    .answers
+                    .get(name)
+                    .and_then(|text| text.parse().ok())
+            };
+            if let Some(user) = said("user") {
+                let user: AccountName = user;
+                facts.others.push(OtherApp {
+                    name: app,
+                    group: said("group").unwrap_or_else(|| user.clone()),
+                    user,
+                });
             }
         }
         let own = self.own_program()?;

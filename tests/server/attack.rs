@@ -50,7 +50,7 @@ fn attacked(web: &WebServer, way: &str, unit: &str, restarts: u32) -> Result<Loo
     let attacker = format!("attacker-{way}-{unit}");
     let record = format!("/tmp/{attacker}");
     web.run(&format!(
-        "systemd-run --quiet --collect --unit={attacker} --uid=gunicorn --gid=hosted_apps \
+        "systemd-run --quiet --collect --unit={attacker} --uid=gunicorn --gid=gunicorn \
          python3 /usr/local/lib/attacker {way} {unit} {record}; \
          for n in $(seq 100); do grep -q ready {record} && exit; sleep 0.1; done; exit 9"
     ))?

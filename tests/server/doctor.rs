@@ -89,7 +89,7 @@ fn a_dry_run_shows_everything_and_changes_nothing() -> Result<()> {
     let fresh = web.changes_nothing(&dry)?.exits(1)?;
     for part in [
         "user   gunicorn",
-        "group  hosted_apps",
+        "group  gunicorn",
         "unit   gunicorn.todo.service",
         "key    /etc/ssh-agent-service/deploy-keys/todo_ed25519",
         "+++ /etc/pullpray/todo.toml (pullpray)",
@@ -99,7 +99,7 @@ fn a_dry_run_shows_everything_and_changes_nothing() -> Result<()> {
         "+++ /etc/systemd/system/ssh-agent.todo.service (pullpray)",
         "+++ /etc/ssh/ssh_config.d/pullpray-todo.conf (pullpray)",
         "+++ /opt/git_pollers/todo/deploy.sh (pullpray)",
-        "+%hosted_apps ALL=(root) NOPASSWD:",
+        "+gunicorn ALL=(root) NOPASSWD:",
     ] {
         fresh.says(part)?;
     }

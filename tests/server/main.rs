@@ -31,6 +31,7 @@ mod lab;
 mod live;
 mod load;
 mod long;
+mod neighbours;
 mod power;
 mod refusals;
 mod requirements;

@@ -74,13 +74,13 @@ fn there_and_back(release: Release) -> Result<()> {
 
     // Again on the same server, and away without the data.
     live(&todo)?;
-    web.run("echo 'kept' >/var/www/projects/todo/shared/data; chown gunicorn:hosted_apps /var/www/projects/todo/shared/data; echo '# by ann' >>/opt/git_pollers/todo/deploy.sh")?
+    web.run("echo 'kept' >/var/www/projects/todo/shared/data; chown gunicorn:gunicorn /var/www/projects/todo/shared/data; echo '# by ann' >>/opt/git_pollers/todo/deploy.sh")?
         .ok()?;
     web.run("pullpray remove todo --yes")?
         .ok()?
         .says("was changed since; --purge takes it too")?;
     web.run("stat -c %U:%G /var/www/projects/todo/shared/data; tail -n 1 /opt/git_pollers/todo/deploy.sh; ls /var/www/projects/todo /etc/pullpray")?
-        .says("gunicorn:hosted_apps\n# by ann\n")?
+        .says("gunicorn:gunicorn\n# by ann\n")?
         .says("/var/www/projects/todo:\nshared\n")?;
     web.run("systemctl list-unit-files --no-legend '*todo*'; ls /etc/cron.d /etc/sudoers.d | grep pullpray")?
         .exits(1)?
@@ -105,7 +105,7 @@ fn of_two_apps_the_other_lives_on_and_what_was_there_stays() -> Result<()> {
     let Todo { host, web, .. } = &todo;
     // What an administrator had before: none of it is pullpray's to take.
     web.run(
-        "set -e; groupadd --gid 4242 --system hosted_apps; mkdir -p /www/static /etc/ssh-agent-service; \
+        "set -e; groupadd --gid 4242 --system gunicorn; mkdir -p /www/static /etc/ssh-agent-service; \
          echo 'other.example ssh-ed25519 AAAA' >/etc/ssh-agent-service/known_hosts; \
          echo '# by ann' >/etc/cron.d/pullpray-todo; chmod 600 /etc/cron.d/pullpray-todo; \
          useradd --system --no-create-home gunicorn-notes",
@@ -211,7 +211,7 @@ fn links_that_the_deploy_user_plants_are_never_followed() -> Result<()> {
         let ours = [
             "pullpray",
             "todo",
-            "hosted_apps",
+            "gunicorn",
             "ssh-agent-service",
             "git_pollers",
         ];

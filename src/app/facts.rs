@@ -13,6 +13,8 @@ pub struct OtherApp {
     pub user: AccountName,
     /// The group that may read and write what is its.
     pub group: AccountName,
+    /// Its own directories.
+    pub dirs: Vec<PathBuf>,
 }
 
 /// What the survey found that a default depends on.

@@ -330,6 +330,7 @@ mod tests {
                 name: "todo".parse()?,
                 user: "gunicorn".parse()?,
                 group: "gunicorn".parse()?,
+                dirs: Vec::new(),
             }],
             ..Facts::default()
         };

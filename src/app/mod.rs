@@ -10,6 +10,7 @@ mod facts;
 mod invalid;
 mod judged;
 pub mod paths;
+pub mod places;
 mod repo;
 mod schedule;
 mod settings;

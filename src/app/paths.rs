@@ -14,6 +14,8 @@ pub const AGENT_DIR: &str = "/etc/ssh-agent-service";
 pub const KEYS_DIR: &str = "/etc/ssh-agent-service/deploy-keys";
 /// Where every app has its mirror, ledger and logs.
 pub const STATE_DIR: &str = "/var/lib/pullpray";
+/// Those of the directories that all apps have in common.
+pub const OF_ALL: [&str; 4] = [SETTINGS_DIR, AGENT_DIR, KEYS_DIR, STATE_DIR];
 /// What init did, an app a file.
 pub const RECEIPTS_DIR: &str = "/var/lib/pullpray/receipts";
 /// Where a sudoers drop-in is checked before sudo can see it.

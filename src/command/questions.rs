@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::app::{Answers, AppName, Facts, Limits, RepoUrl};
 use crate::server::View;
+use crate::step;
 use crate::ui::{Question, Ui};
 
 /// What is asked, and in which words; the rest has defaults that can be given as flags.
@@ -87,7 +88,7 @@ pub(super) fn ask(
                 default,
                 help: help.map(str::to_owned),
             };
-            let said = ui.text(&question, &|text| check(view, answers, name, text))?;
+            let said = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
             let said = if *name == "operator" && said == "none" {
                 String::new()
             } else {
@@ -116,11 +117,28 @@ pub(super) fn ask(
     Ok(())
 }
 
-fn check(view: &View, answers: &Answers, name: &str, text: &str) -> Result<(), String> {
+fn check(
+    view: &View,
+    answers: &Answers,
+    facts: &Facts,
+    name: &str,
+    text: &str,
+) -> Result<(), String> {
     if name == "operator" && (text == "none" || text.is_empty()) {
         return Ok(());
     }
     Answers::check_one(name, text).map_err(|invalid| invalid.to_string())?;
+    let said = |other: &str| match answers.get(other) {
+        // As it is read when it is an answer.
+        _ if other == name => Some(text.trim().trim_end_matches('/').to_owned()),
+        Some(said) => Some(said.to_owned()),
+        None => answers.suggested(other, facts),
+    };
+    match step::unfit(view, &said, name) {
+        Ok(None) => {}
+        Ok(Some((why, _))) => return Err(why),
+        Err(error) => return Err(format!("{error:#}")),
+    }
     match name {
         "operator" if view.user(text).is_none() => {
             Err(format!("there is no user {text}; \"none\" for nobody"))
@@ -237,7 +255,7 @@ pub(super) fn change(
             .map(str::to_owned),
         help: help.map(str::to_owned),
     };
-    let said = ui.text(&question, &|text| check(view, answers, name, text))?;
+    let said = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
     answers.set(
         name,
         if *name == "operator" && said == "none" {

@@ -77,7 +77,7 @@ fn row(change: &Change, purge: bool) -> PlanRow {
     let (kind, what, before) = match change {
         Change::File { path, before, .. } => ("file", path.display().to_string(), Some(before)),
         Change::Line { path, .. } => ("line", path.display().to_string(), None),
-        Change::Directory { path, before } => ("dir", path.display().to_string(), Some(before)),
+        Change::Directory { path, before, .. } => ("dir", path.display().to_string(), Some(before)),
         Change::Group { name, before } => ("group", name.clone(), Some(before)),
         Change::User { name, before } => ("user", name.clone(), Some(before)),
         Change::Member {
@@ -89,6 +89,10 @@ fn row(change: &Change, purge: bool) -> PlanRow {
         Change::Release { path, .. } => ("app", path.display().to_string(), None),
     };
     let (mark, detail) = match (change, before) {
+        (Change::Directory { was: Some(_), .. }, _) => (
+            '=',
+            "was there before, and stays, with the owner and mode that it had",
+        ),
         (_, Some(Before::Adopted)) => ('=', "was there before, and stays"),
         (_, Some(Before::Replaced(_))) => ('~', "what was there before comes back"),
         (Change::Release { .. }, _) if purge => (

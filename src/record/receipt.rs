@@ -24,6 +24,19 @@ pub enum Before {
     Replaced(PathBuf),
 }
 
+/// A directory as it was before it was adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Was {
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Whether nothing was in it, so that all that is in it later is the app's.
+    pub empty: bool,
+}
+
 /// One change of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -50,6 +63,9 @@ pub enum Change {
         path: PathBuf,
         /// What was there.
         before: Before,
+        /// As what it was there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<Was>,
     },
     /// A group.
     Group {
@@ -200,6 +216,16 @@ impl Receipt {
         })
     }
 
+    /// Whether all that is in a directory came with the app: it was made for it, or adopted empty.
+    #[must_use]
+    pub fn filled(&self, path: &Path) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| {
+            matches!(&entry.change, Change::Directory { path: at, before, was }
+                if at == path && (*before == Before::Created || was.is_some_and(|was| was.empty)))
+        })
+    }
+
     /// What was there before pullpray came, by the first line that speaks of the file.
     #[must_use]
     pub fn before(&self, path: &Path) -> Option<&Before> {
@@ -207,11 +233,9 @@ impl Receipt {
             Change::File {
                 path: at, before, ..
             }
-            | Change::Directory { path: at, before }
-                if at == path =>
-            {
-                Some(before)
-            }
+            | Change::Directory {
+                path: at, before, ..
+            } if at == path => Some(before),
             _ => None,
         })
     }

@@ -69,6 +69,13 @@ impl View {
         )
     }
 
+    /// Owner, group and mode in words: `root:root 0755`.
+    #[must_use]
+    pub fn owned(&self, uid: u32, gid: u32, mode: u32) -> String {
+        let (user, group) = (self.user_name(uid), self.group_name(gid));
+        format!("{user}:{group} {mode:04o}")
+    }
+
     /// Whether the user is in the group, by its primary group or as a listed member.
     #[must_use]
     pub fn is_member(&self, user: &Account, group: &GroupEntry) -> bool {

@@ -15,6 +15,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown, fchownat};
 
+use super::files::LOST_AND_FOUND;
 use super::{Kind, Server};
 
 const PLAIN: OFlag = OFlag::O_DIRECTORY
@@ -38,10 +39,7 @@ impl Server {
             Err(error) => return Err(error).with_context(failed),
         }
         let dir = step_into(parent, name.as_ref()).with_context(failed)?;
-        // Owner first: chown clears setgid (chown(2)).
-        fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(failed)?;
-        fchmod(&dir, Mode::from_bits_truncate(mode)).with_context(failed)?;
-        nix::unistd::fsync(&dir).with_context(failed)?;
+        set(&dir, uid, gid, mode).with_context(failed)?;
         self.sync_dir_of(path)
     }
 
@@ -61,13 +59,29 @@ impl Server {
         let held = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
         let by_descriptor = Self::at(Path::new("/"));
         for name in by_descriptor.list(&held)? {
-            let entry = held.join(name);
+            let entry = held.join(&name);
+            if name == LOST_AND_FOUND && by_descriptor.stat(&entry)?.is_some_and(|s| s.uid == 0) {
+                continue;
+            }
             match by_descriptor.stat(&entry)?.map(|stat| stat.kind) {
                 Some(Kind::Directory) => by_descriptor.remove_tree(&entry)?,
                 _ => by_descriptor.remove_file(&entry)?,
             }
         }
         Ok(())
+    }
+
+    /// Gives a directory its owner, group and mode back; `false` if it is gone.
+    ///
+    /// # Errors
+    /// When the path leads through a link that somebody else could have made, or is no directory.
+    pub fn restore_dir(&self, path: &Path, uid: u32, gid: u32, mode: u32) -> Result<bool> {
+        if self.stat(path)?.is_none() {
+            return Ok(false);
+        }
+        set(&self.open_dir(path)?, uid, gid, mode)
+            .with_context(|| format!("failed to give {} its owner back", path.display()))?;
+        Ok(true)
     }
 
     /// Opens a directory part by part as the head of this module says.
@@ -97,6 +111,13 @@ impl Server {
     }
 }
 
+fn set(dir: &OwnedFd, uid: u32, gid: u32, mode: u32) -> Result<()> {
+    // Owner first: chown clears setgid (chown(2)).
+    fchown(dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    fchmod(dir, Mode::from_bits_truncate(mode))?;
+    Ok(nix::unistd::fsync(dir)?)
+}
+
 fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
     let mut changed = 0;
     let stat = fstat(&dir)?;
@@ -119,6 +140,9 @@ fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
             Err(Errno::ENOENT) => continue,
             Err(error) => return Err(error.into()),
         };
+        if name.to_bytes() == LOST_AND_FOUND.as_bytes() && stat.st_uid == 0 {
+            continue;
+        }
         if kind(&stat) == SFlag::S_IFDIR {
             let flags = PLAIN.union(OFlag::O_NOFOLLOW);
             match openat(&dir, name.as_c_str(), flags, Mode::empty()) {

@@ -1,6 +1,6 @@
 //! Facts for defaults: ports, other apps, who called sudo.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -60,7 +60,10 @@ impl View {
             };
             if let Some(user) = said("user") {
                 let user: AccountName = user;
+                let dirs = ["project_dir", "static_dir"];
+                let dirs = dirs.iter().filter_map(|name| settings.answers.get(name));
                 facts.others.push(OtherApp {
+                    dirs: dirs.map(PathBuf::from).collect(),
                     name: app,
                     group: said("group").unwrap_or_else(|| user.clone()),
                     user,

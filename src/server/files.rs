@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 use super::View;
 use super::git::Size;
 
+/// Where a file system keeps what fsck found: root's, in the top directory of ext2 to ext4.
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
+
 /// What a path is, links not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -231,6 +234,9 @@ impl View {
             let Some(stat) = self.stat(&path)? else {
                 continue;
             };
+            if stat.uid == 0 && path.ends_with(LOST_AND_FOUND) {
+                continue;
+            }
             drift.seen += 1;
             let directory = stat.kind == Kind::Directory;
             if stat.uid != uid || stat.gid != gid || (directory && stat.mode & 0o2070 != 0o2070) {
@@ -268,6 +274,14 @@ impl View {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Whether nothing is in a directory but what a file system of its own begins with (mke2fs(8)).
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn is_empty_dir(&self, path: &Path) -> Result<bool> {
+        Ok(self.list(path)?.iter().all(|name| name == LOST_AND_FOUND))
     }
 
     /// What a tree takes on the disk: its files and directories, and the blocks of all of them.

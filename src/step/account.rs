@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use crate::app::App;
 use crate::record::receipt::{Before, Change, Receipt};
-use crate::server::GroupEntry;
 
+use super::fit::{said, unfit};
 use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct Group<'a>(pub(super) &'a App);
@@ -33,81 +33,8 @@ fn made(receipt: &Receipt, change: &Change) -> &'static str {
     }
 }
 
-/// Groups whose members may do more than the app's account is to: read what only root reads, write to disks,
-/// become root. Debian's, and what common packages bring.
-const PRIVILEGED: [&str; 28] = [
-    "root",
-    "adm",
-    "admin",
-    "sudo",
-    "wheel",
-    "staff",
-    "shadow",
-    "disk",
-    "kmem",
-    "tty",
-    "docker",
-    "lxd",
-    "incus",
-    "incus-admin",
-    "libvirt",
-    "kvm",
-    "podman",
-    "systemd-journal",
-    "systemd-network",
-    "ssl-cert",
-    "_ssh",
-    "ssh",
-    "crontab",
-    "operator",
-    "backup",
-    "netdev",
-    "input",
-    "video",
-];
-
 impl Group<'_> {
-    /// Why a group that exists cannot be this app's, and what to do.
-    fn refused(&self, look: &Look<'_>, group: &GroupEntry) -> Option<(String, String)> {
-        let (app, name) = (self.0, self.0.group.as_str());
-        let remedy = || format!("sudo pullpray init {} --group {}", app.name, app.user);
-        if group.gid == 0 || PRIVILEGED.contains(&name) {
-            return Some((
-                format!(
-                    "the group {name} may do more than an app is to (gid {})",
-                    group.gid
-                ),
-                remedy(),
-            ));
-        }
-        let ours = Change::Group {
-            name: name.to_owned(),
-            before: Before::Created,
-        };
-        // A group that came with the account, and has nobody else in it, is as good as ours.
-        let account = look.view.user(app.user.as_str());
-        let private = account.is_some_and(|user| user.gid == group.gid && user.name == name)
-            && group
-                .members
-                .iter()
-                .all(|member| member == app.user.as_str());
-        let made = look
-            .receipt
-            .entries()
-            .iter()
-            .any(|entry| entry.change == ours);
-        (group.gid < 1000 && !made && !private && look.receipt.is_readable()).then(|| {
-            (
-                format!(
-                    "the group {name} is the system's (gid {}), and not this app's",
-                    group.gid
-                ),
-                remedy(),
-            )
-        })
-    }
-
-    /// The other app that would share everything with this one through the group, and what to do.
+    /// The other app whose account is a member of the group, and what to do.
     fn shared(&self, look: &Look<'_>) -> Result<Option<(String, String)>> {
         let app = self.0;
         let members = look
@@ -117,15 +44,6 @@ impl Group<'_> {
         for other in look.view.facts(None)?.others {
             if other.name == app.name || other.user == app.user {
                 continue;
-            }
-            if other.group == app.group {
-                return Ok(Some((
-                    format!(
-                        "{} has the group {} too, and runs as {}: each could read and change what is the other's",
-                        other.name, app.group, other.user
-                    ),
-                    format!("sudo pullpray init {} --group {}", app.name, app.user),
-                )));
             }
             if members
                 .iter()
@@ -160,11 +78,10 @@ impl Step for Group<'_> {
     }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let name = self.0.group.to_string();
+        if let Some((why, remedy)) = unfit(look.view, &said(self.0), "group")? {
+            return Ok(Finding::Broken(why, remedy));
+        }
         Ok(match look.view.group(&name) {
-            Some(group) if self.refused(look, &group).is_some() => {
-                let (why, remedy) = self.refused(look, &group).unwrap_or_default();
-                Finding::Broken(why, remedy)
-            }
             Some(_) if self.shared(look)?.is_some() => {
                 let (why, remedy) = self.shared(look)?.unwrap_or_default();
                 Finding::Broken(why, remedy)
@@ -202,11 +119,10 @@ impl Step for User<'_> {
     }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let name = self.0.user.to_string();
+        if let Some((why, remedy)) = unfit(look.view, &said(self.0), "user")? {
+            return Ok(Finding::Broken(why, remedy));
+        }
         Ok(match look.view.user(&name) {
-            Some(user) if user.uid == 0 => Finding::Broken(
-                format!("the user {name} is root under another name (uid 0)"),
-                format!("sudo pullpray init {} --user gunicorn", self.0.name),
-            ),
             Some(user) => {
                 let made = made(
                     look.receipt,
@@ -255,6 +171,11 @@ impl Step for Membership<'_> {
                 ),
             ));
         };
+        if self.id == "account.operator"
+            && let Some((why, remedy)) = unfit(look.view, &said(self.app), "operator")?
+        {
+            return Ok(Finding::Broken(why, remedy));
+        }
         let Some(group) = look.view.group(self.app.group.as_str()) else {
             return Ok(Finding::Waits(
                 "account.group",

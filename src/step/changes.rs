@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::app::{AppName, paths};
-use crate::record::receipt::{Before, Change, Receipt};
+use crate::record::receipt::{Before, Change, Receipt, Was};
 use crate::server::{Clock, Kind, Server, sha256};
 
 use super::Look;
@@ -62,10 +62,12 @@ impl<'a> Changes<'a> {
             changes.announce(Change::Directory {
                 path: state.into(),
                 before: before(had_state),
+                was: None,
             })?;
             changes.announce(Change::Directory {
                 path: receipts.into(),
                 before: Before::Created,
+                was: None,
             })?;
         }
         Ok(changes)
@@ -245,14 +247,19 @@ impl<'a> Changes<'a> {
     /// When that fails.
     pub fn directory(&mut self, path: &Path, owner: (u32, u32), mode: u32) -> Result<()> {
         if self.receipt.before(path).is_none() {
-            let before = if self.server.stat(path)?.is_some() {
-                Before::Adopted
-            } else {
-                Before::Created
+            let was = match self.server.stat(path)? {
+                Some(stat) => Some(Was {
+                    uid: stat.uid,
+                    gid: stat.gid,
+                    mode: stat.mode,
+                    empty: self.server.is_empty_dir(path)?,
+                }),
+                None => None,
             };
             self.announce(Change::Directory {
                 path: path.into(),
-                before,
+                before: was.map_or(Before::Created, |_| Before::Adopted),
+                was,
             })?;
         }
         self.server.make_dir(path, owner.0, owner.1, mode)

@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow};
 use crate::app::{App, paths};
 use crate::server::{Kind, View};
 
+use super::fit::{said, unfit};
 use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct Directories<'a>(pub(super) &'a App);
@@ -116,6 +117,11 @@ impl Step for Directories<'_> {
     }
 
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        for name in ["project_dir", "static_dir", "bind"] {
+            if let Some((why, remedy)) = unfit(look.view, &said(self.0), name)? {
+                return Ok(Finding::Broken(why, remedy));
+            }
+        }
         let ids = self.ids(look.view);
         let mut absent = Vec::new();
         let mut differs = Vec::new();
@@ -143,23 +149,20 @@ impl Step for Directories<'_> {
                 Owner::App => ids,
             };
             if owner != Some((stat.uid, stat.gid)) || stat.mode != spec.mode {
+                let (user, group) = match spec.owner {
+                    Owner::Root => ("root", "root"),
+                    Owner::App => (self.0.user.as_str(), self.0.group.as_str()),
+                };
                 differs.push(format!(
-                    "{} is {:04o} {}:{}",
+                    "{} {} → {user}:{group} {:04o}",
                     spec.path.display(),
-                    stat.mode,
-                    look.view.user_name(stat.uid),
-                    look.view.group_name(stat.gid)
+                    look.view.owned(stat.uid, stat.gid, stat.mode),
+                    spec.mode
                 ));
             }
         }
-        if let Some(first) = differs.first() {
-            let more = differs.len() - 1;
-            let more = if more > 0 {
-                format!(", and {more} more")
-            } else {
-                String::new()
-            };
-            return Ok(Finding::Differs(format!("{first}{more}"), None));
+        if !differs.is_empty() {
+            return Ok(Finding::Differs(differs.join(", "), None));
         }
         if absent.is_empty() {
             return Ok(Finding::Holds(format!(

@@ -12,6 +12,7 @@ mod changes;
 mod directories;
 mod file;
 mod files;
+mod fit;
 mod host;
 mod host_key;
 mod key;
@@ -27,6 +28,7 @@ mod walk;
 mod watch;
 
 pub use changes::Changes;
+pub use fit::unfit;
 pub use key_pair::public_key;
 pub use list::list;
 pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};

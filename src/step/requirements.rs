@@ -5,6 +5,7 @@ use anyhow::{Result, anyhow};
 
 use crate::app::{App, Bind, paths};
 
+use super::fit::{said, unfit};
 use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
@@ -25,6 +26,10 @@ impl Step for Requirements<'_> {
         }
     }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        // Before it is started.
+        if let Some((why, remedy)) = unfit(look.view, &said(self.0), "python")? {
+            return Ok(Finding::Broken(why, remedy));
+        }
         let survey = look.view.survey(self.0.python.as_path())?;
         if let Some((what, install)) = survey.lacks() {
             return Ok(Finding::Broken(what, install));

@@ -54,9 +54,15 @@ pub fn undo(
             }
             gone("line removed")
         }
-        Change::Directory { path, before } => match before {
-            Before::Created if server.remove_empty_dir(path)? => gone("removed"),
-            Before::Created => stays("still holds something".to_owned()),
+        Change::Directory { path, before, was } => match (before, was) {
+            (Before::Created, _) if server.remove_empty_dir(path)? => gone("removed"),
+            (Before::Created, _) => stays("still holds something".to_owned()),
+            (_, Some(was)) if server.restore_dir(path, was.uid, was.gid, was.mode)? => {
+                gone(&format!(
+                    "stays, and is {} again",
+                    server.owned(was.uid, was.gid, was.mode)
+                ))
+            }
             _ => stays("was there before".to_owned()),
         },
         Change::Group { .. } | Change::User { .. } if owns_data(server, receipt)? => {
@@ -173,7 +179,7 @@ fn undo_release(
     static_dir: &Path,
     purge: bool,
 ) -> Result<Undone> {
-    let ours = |path: &Path| receipt.before(path) == Some(&Before::Created);
+    let ours = |path: &Path| receipt.filled(path);
     let state = paths::state(app);
     let mut trees = vec![project.join("releases"), project.join("venvs")];
     if purge {
@@ -230,7 +236,12 @@ pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
     last.retain(
         |(_, change)| !matches!(change, Change::Directory { path, .. } if is_ours_alone(path)),
     );
-    last.sort_by_key(|(number, change)| (key(change).0, Reverse(depth(change)), Reverse(*number)));
+    // What was there before goes back to whom it was before the account's number is free.
+    let place = |change: &Change| match change {
+        Change::Directory { was: Some(_), .. } => 7,
+        other => key(other).0 * 2,
+    };
+    last.sort_by_key(|(number, change)| (place(change), Reverse(depth(change)), Reverse(*number)));
     last.into_iter().map(|(_, change)| change).collect()
 }
 
@@ -239,7 +250,7 @@ fn is_ours_alone(path: &Path) -> bool {
     path == Path::new(paths::STATE_DIR) || path == Path::new(paths::RECEIPTS_DIR)
 }
 
-/// Whether another app needs what this change made. A directory is found out by what is in it.
+/// Whether another app needs what this change made. Of a directory that was made it is found out by what is in it.
 ///
 /// # Errors
 /// When another app's settings cannot be read: then nothing is known to be free.
@@ -266,6 +277,9 @@ pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result
             Change::File { path, .. } => {
                 path.file_name() == server.own_program()?.file_name() && path.starts_with("/usr")
             }
+            Change::Directory {
+                path, was: Some(_), ..
+            } => paths::OF_ALL.iter().any(|dir| path == Path::new(dir)),
             _ => false,
         };
         if needed {

@@ -9,6 +9,7 @@ mod again;
 mod all_apps;
 mod attack;
 mod deploying;
+mod directories;
 mod doctor;
 mod environment;
 mod faults;

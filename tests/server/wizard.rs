@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::lab::{Access, Lab, Release, Terminal, Todo, differences, key};
 
 /// Answers, is refused, and answers again.
-fn is_refused(person: &mut Terminal, question: &str, answer: &str, why: &str) -> Result<()> {
+pub fn is_refused(person: &mut Terminal, question: &str, answer: &str, why: &str) -> Result<()> {
     person.answers(question, answer)?;
     person.reads(why)?;
     // Only once it is asked again: in between the terminal takes Ctrl-U for itself.

@@ -1,0 +1,405 @@
+//! Which accounts, groups, directories and paths can be an app's: one judgement for flags, variables, files,
+//! the wizard and doctor.
+//!
+//! init gives what it is told to the app's account. Whatever somebody else reads, owns or trusts would with
+//! that be the app's, and through `/etc` or `/usr` the whole server.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::app::{App, AppName, Bind, Settings, paths, places};
+use crate::record::receipt::{Before, Change, Receipt};
+use crate::server::{Account, GroupEntry, Kind, View};
+
+/// Groups whose members may do more than the app's account is to: read what only root reads, write to disks,
+/// become root. Debian's, and what common packages bring.
+const PRIVILEGED: [&str; 30] = [
+    "root",
+    "adm",
+    "admin",
+    "sudo",
+    "wheel",
+    "staff",
+    "shadow",
+    "disk",
+    "kmem",
+    "tty",
+    "docker",
+    "lxd",
+    "incus",
+    "incus-admin",
+    "libvirt",
+    "kvm",
+    "podman",
+    "systemd-journal",
+    "systemd-network",
+    "ssl-cert",
+    "_ssh",
+    "ssh",
+    "crontab",
+    "operator",
+    "backup",
+    "netdev",
+    "input",
+    "video",
+    "nogroup",
+    "nobody",
+];
+
+/// Numbers below are the system's (login.defs(5), `UID_MIN`), below 100 Debian's own (Policy 9.2.2).
+const PEOPLE: u32 = 1000;
+const DEBIANS: u32 = 100;
+/// nobody and nogroup.
+const NOBODY: u32 = 65534;
+
+/// An answer by its name, as it was given or would be.
+pub type Said<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Why an answer cannot be the app's, and the command that gives one that can; `None` if it can be.
+///
+/// # Errors
+/// When the server cannot be looked at.
+pub fn unfit(view: &View, said: Said<'_>, name: &str) -> Result<Option<(String, String)>> {
+    let given = |name: &str| said(name).filter(|text| !text.is_empty());
+    let (Some(app), Some(text)) = (given("app").and_then(|app| app.parse().ok()), given(name))
+    else {
+        return Ok(None);
+    };
+    let settings = view.read_text(&paths::settings(&app)).ok().flatten();
+    let judge = Judge {
+        receipt: Receipt::load(view, &app).unwrap_or_else(|_| Receipt::unreadable(&app)),
+        saved: settings.and_then(|text| Settings::parse(&text).ok()),
+        user: given("user").unwrap_or_default(),
+        project: given("project_dir").map(PathBuf::from),
+        view,
+        app,
+    };
+    let app = &judge.app;
+    let (why, instead) = match name {
+        "user" => (judge.user(&text)?, format!("gunicorn-{app}")),
+        "group" => (judge.group(&text)?, judge.user.clone()),
+        "operator" => (judge.operator(&text)?, "''".to_owned()),
+        "project_dir" => (
+            judge.directory(name, Path::new(&text))?,
+            format!("/var/www/projects/{app}"),
+        ),
+        "static_dir" => (
+            judge.directory(name, Path::new(&text))?,
+            format!("/www/static/{app}"),
+        ),
+        "bind" => (judge.socket(&text)?, format!("/run/{app}.sock")),
+        "python" => (
+            judge.python(Path::new(&text))?,
+            "/usr/bin/python3".to_owned(),
+        ),
+        _ => (None, String::new()),
+    };
+    let flag = name.replace('_', "-");
+    Ok(why.map(|why| (why, format!("sudo pullpray init {app} --{flag} {instead}"))))
+}
+
+/// The answers that an app was made from.
+pub(super) fn said(app: &App) -> impl Fn(&str) -> Option<String> {
+    |name| {
+        Some(match name {
+            "app" => app.name.to_string(),
+            "user" => app.user.to_string(),
+            "group" => app.group.to_string(),
+            "operator" => app.operator.as_ref()?.to_string(),
+            "project_dir" => app.project_dir.to_string(),
+            "static_dir" => app.static_dir.to_string(),
+            "bind" => app.bind.to_string(),
+            "python" => app.python.to_string(),
+            _ => return None,
+        })
+    }
+}
+
+struct Judge<'a> {
+    view: &'a View,
+    app: AppName,
+    receipt: Receipt,
+    saved: Option<Settings>,
+    user: String,
+    project: Option<PathBuf>,
+}
+
+impl Judge<'_> {
+    /// Whether the app has it already: what it has is not judged anew by what is in it.
+    fn has(&self, name: &str, text: &str) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|saved| saved.answers.get(name) == Some(text))
+    }
+
+    fn made(&self, change: &Change) -> bool {
+        let mut entries = self.receipt.entries().iter();
+        entries.any(|entry| entry.change == *change)
+    }
+
+    fn user(&self, name: &str) -> Result<Option<String>> {
+        for other in self.view.facts(None)?.others {
+            if other.name != self.app && other.user.as_str() == name {
+                return Ok(Some(format!(
+                    "{} runs as {name}: each could read and change what is the other's",
+                    other.name
+                )));
+            }
+        }
+        let Some(user) = self.view.user(name) else {
+            return Ok(None);
+        };
+        if user.uid == 0 {
+            return Ok(Some(format!(
+                "the user {name} is root under another name (uid 0)"
+            )));
+        }
+        let created = Change::User {
+            name: name.to_owned(),
+            before: Before::Created,
+        };
+        let ours = self.has("user", name) || self.made(&created);
+        if user.uid == NOBODY || (user.uid < PEOPLE && !ours && self.is_somebody(&user)?) {
+            return Ok(Some(format!(
+                "the user {name} is the system's (uid {}), and not this app's",
+                user.uid
+            )));
+        }
+        let groups = PRIVILEGED.iter().filter_map(|group| self.view.group(group));
+        let mut more = groups.filter(|group| self.view.is_member(&user, group));
+        if let Some(group) = more.next() {
+            return Ok(Some(format!(
+                "the user {name} is a member of {}, and may do more than an app is to",
+                group.name
+            )));
+        }
+        Ok(None)
+    }
+
+    /// Whether a system account is that of a package: one that an administrator made for the app has no
+    /// process yet, and no home among those of daemons.
+    fn is_somebody(&self, user: &Account) -> Result<bool> {
+        let for_apps = ["/home", "/opt", "/srv", "/var/www"];
+        let home = !for_apps.iter().any(|dir| user.home.starts_with(dir))
+            && user.name != self.app.as_str()
+            && self.view.stat(&user.home)?.is_some();
+        Ok(user.uid < DEBIANS
+            || user.name.starts_with('_')
+            || user.name.starts_with("systemd-")
+            || home
+            || !self.view.processes_of(user.uid)?.is_empty())
+    }
+
+    fn group(&self, name: &str) -> Result<Option<String>> {
+        for other in self.view.facts(None)?.others {
+            if other.name != self.app && other.group.as_str() == name {
+                return Ok(Some(format!(
+                    "{} has the group {name} too, and runs as {}: each could read and change what is the other's",
+                    other.name, other.user
+                )));
+            }
+        }
+        let group = self.view.group(name);
+        let gid = group.as_ref().map(|group| group.gid);
+        if PRIVILEGED.contains(&name) || gid == Some(0) || gid == Some(NOBODY) {
+            let gid = gid.map_or_else(String::new, |gid| format!(" (gid {gid})"));
+            return Ok(Some(format!(
+                "the group {name} may do more than an app is to{gid}"
+            )));
+        }
+        Ok(group.and_then(|group| self.is_somebodys(&group)))
+    }
+
+    fn is_somebodys(&self, group: &GroupEntry) -> Option<String> {
+        let name = &group.name;
+        let person = self.view.user(name);
+        let private = person.is_some_and(|person| person.gid == group.gid);
+        if private && *name != self.user {
+            return Some(format!(
+                "the group {name} is that of the user {name}, whose files the app could then read and change"
+            ));
+        }
+        let created = Change::Group {
+            name: name.clone(),
+            before: Before::Created,
+        };
+        // A group that came with the account, and has nobody else in it, is as good as ours.
+        let alone = group.members.iter().all(|member| *member == self.user);
+        let ours = self.made(&created) || (private && alone) || !self.receipt.is_readable();
+        (group.gid < PEOPLE && !ours).then(|| {
+            format!(
+                "the group {name} is the system's (gid {}), and not this app's",
+                group.gid
+            )
+        })
+    }
+
+    fn operator(&self, name: &str) -> Result<Option<String>> {
+        for other in self.view.facts(None)?.others {
+            if other.name != self.app && other.user.as_str() == name {
+                return Ok(Some(format!(
+                    "{name} runs {}, which could then read and change what is this app's",
+                    other.name
+                )));
+            }
+        }
+        let user = self.view.user(name);
+        let systems = user.filter(|u| (1..DEBIANS).contains(&u.uid) || u.uid == NOBODY);
+        Ok(systems.map(|user| {
+            format!(
+                "{name} is a system account (uid {}) and nobody's login",
+                user.uid
+            )
+        }))
+    }
+
+    fn directory(&self, name: &str, path: &Path) -> Result<Option<String>> {
+        let real = match self.follow(path)? {
+            Ok(real) => real,
+            Err(why) => return Ok(Some(why)),
+        };
+        if let Some(why) = places::refused(path).or_else(|| places::refused(&real)) {
+            return Ok(Some(why));
+        }
+        let at = path.display();
+        let stat = self.view.stat(path)?;
+        if stat.is_some_and(|stat| stat.kind == Kind::Link) {
+            return Ok(Some(format!("{at} is a link")));
+        }
+        if let (Some(project), "static_dir") = (&self.project, name)
+            && overlap(path, project)
+        {
+            return Ok(Some(format!(
+                "{at} and the project's {} lie one in the other: what is in one everybody may read, in the other nobody",
+                project.display()
+            )));
+        }
+        for other in self.view.facts(None)?.others {
+            for theirs in other.dirs.iter().filter(|_| other.name != self.app) {
+                if overlap(path, theirs) || overlap(&real, theirs) {
+                    return Ok(Some(format!(
+                        "{at} and {} of the app {} lie one in the other",
+                        theirs.display(),
+                        other.name
+                    )));
+                }
+            }
+        }
+        if let Some(why) = self.way(real.parent().unwrap_or(&real), true)? {
+            return Ok(Some(why));
+        }
+        if self.has(name, &path.display().to_string()) || self.receipt.before(path).is_some() {
+            return Ok(None);
+        }
+        if let Ok(below) = real.strip_prefix("/var/lib")
+            && let Some(first) = below.components().next()
+            && Path::new(first.as_os_str()) != below
+        {
+            let package = Path::new("/var/lib").join(first);
+            if self.receipt.before(&package).is_none() && !self.view.list(&package)?.is_empty() {
+                return Ok(Some(format!(
+                    "{} is that of a package, or of somebody else",
+                    package.display()
+                )));
+            }
+        }
+        let Some(stat) = stat else { return Ok(None) };
+        let names = self.view.list(path)?;
+        let mut names = names.iter().filter(|name| *name != "lost+found").peekable();
+        let uid = self.view.user(&self.user).map_or(0, |user| user.uid);
+        if names.peek().is_some() && stat.uid != 0 && stat.uid != uid {
+            return Ok(Some(format!(
+                "{at} is not empty, and is {}'s",
+                self.view.user_name(stat.uid)
+            )));
+        }
+        // Where an app was removed, its data is.
+        let foreign = names.find(|entry| name != "project_dir" || *entry != "shared");
+        Ok(foreign.map(|entry| {
+            format!(
+                "{at} is not empty, and not the app's: it holds {}",
+                entry.to_string_lossy()
+            )
+        }))
+    }
+
+    fn socket(&self, text: &str) -> Result<Option<String>> {
+        let Ok(Bind::Unix(path)) = text.parse::<Bind>() else {
+            return Ok(None);
+        };
+        let dir = path.as_path().parent().unwrap_or(Path::new("/"));
+        let real = match self.follow(dir)? {
+            Ok(real) => real,
+            Err(why) => return Ok(Some(why)),
+        };
+        if let Some(dir) = places::closed(&real).filter(|dir| *dir != "/run") {
+            return Ok(Some(format!("{path} is in {dir}, where no socket belongs")));
+        }
+        // systemd makes it as root, through links: not even the app's account may put one there.
+        self.way(&real, false)
+    }
+
+    fn python(&self, path: &Path) -> Result<Option<String>> {
+        if self.view.stat_target(path)?.is_none() {
+            return Ok(None);
+        }
+        let part = self.view.first_changeable(path)?;
+        Ok(part.map(|part| {
+            format!(
+                "{} can be changed by others than root, and the interpreter {} is started by root, too",
+                part.display(),
+                path.display()
+            )
+        }))
+    }
+
+    /// Where a path ends, links followed as far as it is there; or what is in the way.
+    fn follow(&self, path: &Path) -> Result<Result<PathBuf, String>> {
+        let mut there = Path::new("/");
+        let parts: Vec<&Path> = path.ancestors().collect();
+        for part in parts.into_iter().rev() {
+            if self.view.stat(part)?.is_none() {
+                break;
+            }
+            let leads = self.view.stat_target(part)?.map(|stat| stat.kind);
+            if leads != Some(Kind::Directory) {
+                return Ok(Err(format!(
+                    "{} is there and is not a directory",
+                    part.display()
+                )));
+            }
+            there = part;
+        }
+        let mut real = self.view.link_target(there)?.unwrap_or(there.to_owned());
+        // Part by part: an empty rest would add a slash.
+        real.extend(path.strip_prefix(there)?);
+        Ok(Ok(real))
+    }
+
+    /// Who else could put something in the place of what is in a directory, because one on the way is theirs.
+    fn way(&self, dir: &Path, or_apps: bool) -> Result<Option<String>> {
+        let app = self.view.user(&self.user).filter(|_| or_apps);
+        for part in dir.ancestors() {
+            let Some(stat) = self.view.stat(part)? else {
+                continue;
+            };
+            let trusted = stat.uid == 0 || app.as_ref().is_some_and(|app| app.uid == stat.uid);
+            if !trusted || stat.mode & 0o002 != 0 {
+                let whose = if trusted {
+                    "everybody".to_owned()
+                } else {
+                    self.view.user_name(stat.uid)
+                };
+                return Ok(Some(format!(
+                    "{} can be changed by {whose}, who could put something else in the place of what is below",
+                    part.display()
+                )));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}

@@ -1,0 +1,310 @@
+//! What init may take for an app, and what becomes of what it took: accounts, groups, directories, paths.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Access, Lab, Release, Terminal, Todo, key};
+use crate::there_and_back::{everything, same};
+use crate::wizard::is_refused;
+
+/// What the server has before, beside the app todo.
+const SETTING: &str = "set -e; useradd --create-home ann; useradd --create-home bob; usermod -aG adm bob; \
+    useradd --system --home-dir /var/lib/postgresql --create-home --shell /bin/bash postgres; \
+    useradd --non-unique --uid 0 --no-create-home toor; \
+    groupadd --system docker; groupadd --system geeks; groupadd --gid 1500 team; \
+    mkdir -p /srv/site /srv/mine /srv/ann /srv/open /srv/filled/sub /srv/theirs /var/lib/package; \
+    echo x >/srv/site/index.html; echo x >/srv/filled/sub/x; echo x >/var/lib/package/x; echo x >/srv/file; \
+    chown ann /srv/ann; chmod 1777 /srv/open; echo x >/srv/theirs/x; mkdir /srv/theirs/shared; chown -R ann /srv/theirs; \
+    ln -s /etc /srv/link; ln -s /nowhere /srv/dangling; ln -s /srv/mine /srv/mine-too; \
+    install -o ann /usr/bin/python3 /srv/python3";
+
+/// Options of init, and what is said of them.
+const BAD: &[(&str, &str)] = &[
+    // Directories of the system, what is below them, and what they are below.
+    ("--project-dir /", "--project-dir"),
+    ("--project-dir /etc", "/etc is a system directory"),
+    ("--project-dir /etc/", "/etc is a system directory"),
+    ("--project-dir /etc/notes", "/etc/notes is below /etc"),
+    ("--project-dir /etc/../srv/notes", "--project-dir"),
+    ("--project-dir /usr", "/usr is a system directory"),
+    ("--project-dir /usr/local/lib/notes", "is below /usr"),
+    ("--project-dir /run", "/run is a system directory"),
+    ("--project-dir /var", "/var is a system directory"),
+    (
+        "--project-dir /var/run/notes",
+        "/var/run/notes is below /var",
+    ),
+    ("--project-dir /var/spool/cron/crontabs", "is below /var"),
+    ("--project-dir /var/lib", "/var/lib is there for many"),
+    (
+        "--project-dir /var/lib/systemd/linger",
+        "is below /var/lib/systemd",
+    ),
+    (
+        "--project-dir /var/lib/pullpray/notes",
+        "is below /var/lib/pullpray",
+    ),
+    ("--project-dir /var/lib/package", "it holds x"),
+    (
+        "--project-dir /var/lib/package/notes",
+        "/var/lib/package is that of a package",
+    ),
+    ("--project-dir /home", "/home is a system directory"),
+    ("--project-dir /home/ann/notes", "is below /home"),
+    ("--project-dir /root", "/root is a system directory"),
+    ("--project-dir /boot", "/boot is a system directory"),
+    ("--project-dir /bin", "/bin is a system directory"),
+    ("--project-dir /tmp/notes", "is below /tmp"),
+    ("--project-dir /opt", "/opt is there for many"),
+    (
+        "--project-dir /opt/git_pollers/notes",
+        "is below /opt/git_pollers",
+    ),
+    ("--project-dir /srv", "/srv is there for many"),
+    ("--project-dir /var/www", "/var/www is there for many"),
+    ("--project-dir /var/www/projects", "is there for many"),
+    ("--static-dir /etc", "/etc is a system directory"),
+    ("--static-dir /usr/share/nginx/html", "is below /usr"),
+    ("--static-dir /var/www/html", "/var/www/html is not empty"),
+    ("--static-dir /www/static", "is there for many"),
+    // Another app's.
+    (
+        "--project-dir /var/www/projects/todo",
+        "of the app todo lie one in the other",
+    ),
+    (
+        "--project-dir /var/www/projects/todo/shared/notes",
+        "of the app todo lie one in the other",
+    ),
+    (
+        "--static-dir /www/static/todo",
+        "of the app todo lie one in the other",
+    ),
+    (
+        "--static-dir /www/static/todo/notes",
+        "of the app todo lie one in the other",
+    ),
+    (
+        "--static-dir /var/www/projects/todo/current",
+        "/var/www/projects/todo/current is",
+    ),
+    // One in the other.
+    (
+        "--project-dir /srv/notes --static-dir /srv/notes",
+        "lie one in the other",
+    ),
+    (
+        "--project-dir /srv/notes --static-dir /srv/notes/static",
+        "lie one in the other",
+    ),
+    (
+        "--project-dir /srv/notes/code --static-dir /srv/notes",
+        "lie one in the other",
+    ),
+    // Not empty, somebody's, links, files.
+    (
+        "--project-dir /srv/site",
+        "/srv/site is not empty, and not the app's: it holds index.html",
+    ),
+    ("--static-dir /srv/filled", "it holds sub"),
+    (
+        "--project-dir /srv/theirs",
+        "/srv/theirs is not empty, and is ann's",
+    ),
+    (
+        "--project-dir /srv/ann/notes",
+        "/srv/ann can be changed by ann",
+    ),
+    (
+        "--static-dir /srv/ann/notes/static",
+        "/srv/ann can be changed by ann",
+    ),
+    (
+        "--project-dir /srv/open/notes",
+        "/srv/open can be changed by everybody",
+    ),
+    ("--project-dir /srv/link", "/etc is a system directory"),
+    ("--project-dir /srv/link/notes", "/etc/notes is below /etc"),
+    ("--static-dir /srv/mine-too", "/srv/mine-too is a link"),
+    (
+        "--project-dir /srv/dangling/notes",
+        "/srv/dangling is there and is not a directory",
+    ),
+    (
+        "--project-dir /srv/file",
+        "/srv/file is there and is not a directory",
+    ),
+    (
+        "--project-dir /srv/file/notes",
+        "/srv/file is there and is not a directory",
+    ),
+    // Groups.
+    ("--group root", "--group root"),
+    (
+        "--group sudo",
+        "the group sudo may do more than an app is to",
+    ),
+    ("--group shadow", "the group shadow may do more"),
+    ("--group disk", "the group disk may do more"),
+    ("--group docker", "the group docker may do more"),
+    ("--group lxd", "the group lxd may do more than an app is to"),
+    ("--group nogroup", "the group nogroup may do more"),
+    ("--group geeks", "the group geeks is the system's"),
+    (
+        "--group www-data",
+        "the group www-data is that of the user www-data",
+    ),
+    ("--group ann", "the group ann is that of the user ann"),
+    ("--group gunicorn", "todo has the group gunicorn too"),
+    // Accounts.
+    ("--user root", "never the account that runs an app"),
+    ("--user toor", "root under another name"),
+    ("--user daemon", "the user daemon is the system's"),
+    ("--user www-data", "the user www-data is the system's"),
+    ("--user nobody", "the user nobody is the system's"),
+    ("--user _apt", "the user _apt is the system's"),
+    ("--user messagebus", "the user messagebus is the system's"),
+    ("--user postgres", "the user postgres is the system's"),
+    ("--user bob", "the user bob is a member of adm"),
+    ("--user gunicorn", "todo runs as gunicorn"),
+    ("--operator www-data", "www-data is a system account"),
+    ("--operator gunicorn", "gunicorn runs todo"),
+    // Paths.
+    ("--bind /etc/notes.sock", "/etc/notes.sock is in /etc"),
+    ("--bind /tmp/notes.sock", "is in /tmp"),
+    (
+        "--bind /srv/ann/notes.sock",
+        "/srv/ann can be changed by ann",
+    ),
+    ("--bind /srv/link/notes.sock", "is in /etc"),
+    (
+        "--bind /var/www/projects/todo/notes.sock",
+        "can be changed by gunicorn",
+    ),
+    (
+        "--python /srv/python3",
+        "/srv/python3 can be changed by others than root",
+    ),
+];
+
+#[test]
+fn what_is_somebody_else_s_is_refused_by_flags_file_and_wizard() -> Result<()> {
+    let lab = Lab::new("places")?;
+    let Todo { host, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    web.run(SETTING)?.ok()?;
+    let notes = host.repository("acme/notes")?;
+    let init = host.init(&notes, "--app notes")?;
+    let before = everything(&web)?;
+    ensure!(BAD.len() >= 40);
+    let mut wrong = Vec::new();
+    for (options, says) in BAD {
+        let out = web.run(&format!("{init} {options}"))?;
+        if ![1, 2].contains(&out.status) || !out.stderr.contains(says) {
+            wrong.push(format!("{options} is to say {says}: {}", out.stderr));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    for (name, text, says) in [
+        ("project_dir", "/etc", "/etc is a system directory"),
+        ("static_dir", "/srv/site", "it holds index.html"),
+        ("project_dir", "/srv/link/notes", "/etc/notes is below /etc"),
+        ("group", "docker", "the group docker may do more"),
+        ("user", "postgres", "the user postgres is the system's"),
+        ("operator", "www-data", "www-data is a system account"),
+        (
+            "bind",
+            "/srv/ann/notes.sock",
+            "/srv/ann can be changed by ann",
+        ),
+        ("python", "/srv/python3", "can be changed by others"),
+    ] {
+        web.run(&format!("echo '{name} = \"{text}\"' >/run/answers"))?
+            .ok()?;
+        let out = web
+            .run(&format!("{init} --answers /run/answers"))?
+            .exits(1)?;
+        out.says(says)?;
+        web.run(&format!("PULLPRAY_{}={text} {init}", name.to_uppercase()))?
+            .exits(1)?
+            .says(says)?;
+    }
+    wizard(web.terminal("NO_COLOR=1 pullpray init")?, &notes.url())?;
+    same(&before, &everything(&web)?, "refused, all of them")
+}
+
+/// Asks again where it is told something bad, and goes on with something good.
+fn wizard(mut person: Terminal, url: &str) -> Result<()> {
+    person.answers("Repository to deploy", url)?;
+    person.sees("Is that its key?")?;
+    person.presses("y")?;
+    person.presses(key::ENTER)?;
+    for question in ["Branch", "Name of the app", "WSGI module"] {
+        person.answers(question, "")?;
+    }
+    for (question, bad, says) in [
+        ("Account it runs as", "postgres", "is the system's"),
+        (
+            "Group of the hosted apps",
+            "docker",
+            "may do more than an app is to",
+        ),
+        (
+            "Your account, for the group",
+            "www-data",
+            "is a system account",
+        ),
+        ("Where the app lives", "/etc/", "/etc is a system directory"),
+        (
+            "Where its static files go",
+            "/srv/site",
+            "it holds index.html",
+        ),
+    ] {
+        is_refused(&mut person, question, bad, says)?;
+        person.presses(key::ENTER)?;
+    }
+    person.answers("Files that outlive releases", "")?;
+    is_refused(
+        &mut person,
+        "Where it listens",
+        "/srv/ann/x.sock",
+        "can be changed by ann",
+    )?;
+    person.presses(key::CTRL_C)?;
+    person.ends()?;
+    Ok(())
+}
+
+/// What an administrator made before: an empty directory, one that is the top of a file system, an account.
+const BEFORE: &str = "set -e; useradd --system --no-create-home --home-dir /nonexistent runner; \
+    mkdir -p /srv/todo /srv/static; chmod 0751 /srv/todo; chown ann:games /srv/static; chmod 2750 /srv/static; \
+    mkdir -m 700 /srv/static/lost+found";
+
+#[test]
+fn directories_that_were_there_are_as_before_once_the_app_is_gone() -> Result<()> {
+    let lab = Lab::new("adopted")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let Todo { host, repo, web } = &todo;
+    web.run("useradd --create-home ann")?.ok()?;
+    web.run(BEFORE)?.ok()?;
+    let before = everything(web)?;
+    let init = todo.init(
+        "--user runner --project-dir /srv/todo --static-dir /srv/static --schedule '0 0 1 1 *'",
+    )?;
+    let plan = web.run(&init)?.exits(3)?;
+    plan.says("/srv/todo root:root 0751 → runner:runner 27")?
+        .says("/srv/static ann:games 2750 → runner:runner 27")?;
+    host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run(&init)?.ok()?;
+    web.run("ls /srv/static/items /srv/todo/current/ && pullpray doctor todo")?
+        .ok()?;
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?;
+    ensure!(web.page("/")?.shows("version two"));
+    // Init may be asked again, for what is not empty any more: it is the app's now.
+    web.run(&init)?.ok()?;
+    web.run("pullpray remove todo --yes --purge")?
+        .ok()?
+        .says("stays, and is ann:games 2750 again")?;
+    same(&before, &everything(web)?, "directories that were there")
+}

@@ -128,7 +128,8 @@ fn take_away(
         Some(_) => match server.lock(&paths::state(name))? {
             Locked::Held(lock) => Some(lock),
             Locked::Elsewhere => bail!(
-                "a poll of {name} is at work\nhint: wait for it, then: sudo pullpray remove {name}"
+                "a poll of {name} is at work\nhint: wait for it, then: sudo pullpray remove {name}; who holds {}: sudo lslocks",
+                paths::state(name).display()
             ),
         },
         None => None,
@@ -146,7 +147,11 @@ fn take_away(
             ui.done(Mark::Unchanged, &title, &format!("stays: {heir} needs it"));
             continue;
         }
-        match step::undo(server, receipt, name, change, purge) {
+        let ended = match change {
+            Change::Release { .. } => step::end_account(server, receipt, others),
+            _ => Ok(()),
+        };
+        match ended.and_then(|()| step::undo(server, receipt, name, change, purge)) {
             Ok(Undone::Gone(what)) => ui.done(Mark::Ok, &title, &what),
             Ok(Undone::Stays(why)) => {
                 // A directory with something of another app in it: whoever goes last takes it.

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use users::os::unix::{GroupExt, UserExt};
 
 use super::{Command, Identity, Server, View};
@@ -121,10 +125,13 @@ impl View {
             let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else {
                 continue;
             };
-            // A process may end while we look.
-            if let Ok(Some(stat)) = self.stat(&Path::new("/proc").join(&name))
-                && stat.uid == uid
-            {
+            // A process may end while we look. Who owns its directory would not tell: of one that is setgid,
+            // as ssh-agent is, that is root (proc(5)).
+            let status = self.read_text(&Path::new("/proc").join(&name).join("status"));
+            let status = status.ok().flatten().unwrap_or_default();
+            let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+            let is = |text: &str| text.parse() == Ok(uid);
+            if uids.is_some_and(|uids| uids.split_whitespace().any(is)) {
                 found.push(pid);
             }
         }
@@ -180,6 +187,43 @@ impl Server {
             .args(["--delete", user, group])
             .run()
             .map(drop)
+    }
+
+    /// Ends everything that an account runs, and removes what would start something again: its crontab, its
+    /// at jobs, that it lingers (loginctl(1)).
+    ///
+    /// # Errors
+    /// When something of it cannot be removed, or still runs after ten seconds.
+    pub fn end_account(&self, user: &Account) -> Result<()> {
+        let starters = [
+            Path::new("/var/spool/cron/crontabs").join(&user.name),
+            Path::new("/var/lib/systemd/linger").join(&user.name),
+        ];
+        let jobs = Path::new("/var/spool/cron/atjobs");
+        for _ in 0..1000 {
+            for path in &starters {
+                self.remove_any(path)?;
+            }
+            for job in self.list(jobs)? {
+                let job = jobs.join(job);
+                if self.stat(&job)?.is_some_and(|stat| stat.uid == user.uid) {
+                    self.remove_any(&job)?;
+                }
+            }
+            let running = self.processes_of(user.uid)?;
+            if running.is_empty() {
+                return Ok(());
+            }
+            // Its own service manager, if it has one, would start anew what is killed.
+            drop(self.stop(&format!("user@{}.service", user.uid)));
+            for pid in running {
+                let pid = Pid::from_raw(i32::try_from(pid)?);
+                // One that is gone already is as good.
+                let _gone = kill(pid, Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("processes of {} still run", user.name)
     }
 
     /// Removes a user, not its files.

@@ -5,6 +5,7 @@
 //! leads to. So each part of the path is opened without following links, and owner and mode are
 //! set on the open directory. A link is followed only where nobody but root could have made it.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 
@@ -43,6 +44,22 @@ impl Server {
         self.sync_dir_of(path)
     }
 
+    /// Removes whatever stands there, by the descriptor of the directory that it stands in: a file, a directory
+    /// with everything in it, or a link itself. Gone already is fine.
+    ///
+    /// # Errors
+    /// When it cannot be removed, or the way leads through a link that somebody else could have made.
+    pub fn remove_any(&self, path: &Path) -> Result<()> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            bail!("{} has no parent", path.display());
+        };
+        if self.stat(parent)?.is_none() {
+            return Ok(());
+        }
+        let parent = self.open_dir(parent)?;
+        remove_in(&parent, name).with_context(|| format!("failed to remove {}", path.display()))
+    }
+
     /// Removes everything in a directory and keeps the directory. One that is gone is fine, and
     /// what was put in its place is removed itself, never followed.
     ///
@@ -52,7 +69,7 @@ impl Server {
         match self.stat(path)?.map(|stat| stat.kind) {
             None => return Ok(()),
             Some(Kind::Directory) => {}
-            Some(_) => return self.remove_file(path),
+            Some(_) => return self.remove_any(path),
         }
         let dir = self.open_dir(path)?;
         // Through the open directory: its path may lead elsewhere by now.
@@ -63,10 +80,7 @@ impl Server {
             if name == LOST_AND_FOUND && by_descriptor.stat(&entry)?.is_some_and(|s| s.uid == 0) {
                 continue;
             }
-            match by_descriptor.stat(&entry)?.map(|stat| stat.kind) {
-                Some(Kind::Directory) => by_descriptor.remove_tree(&entry)?,
-                _ => by_descriptor.remove_file(&entry)?,
-            }
+            remove_in(&dir, &name)?;
         }
         Ok(())
     }
@@ -108,6 +122,18 @@ impl Server {
         let guarded = guarded.is_some_and(|text| text.trim() == "1");
         own(dir, uid, gid, guarded)
             .with_context(|| format!("failed to mend the owner below {}", path.display()))
+    }
+}
+
+/// Through the open directory: its path may lead elsewhere by now.
+fn remove_in(dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    let entry = Path::new("/proc/self/fd")
+        .join(dir.as_raw_fd().to_string())
+        .join(name);
+    let server = Server::at(Path::new("/"));
+    match server.stat(&entry)?.map(|stat| stat.kind) {
+        Some(Kind::Directory) => server.remove_tree(&entry),
+        _ => server.remove_file(&entry),
     }
 }
 

@@ -137,6 +137,14 @@ impl Server {
         self.systemctl(&["disable", "--quiet", "--now", "--", unit])
     }
 
+    /// Stops a unit.
+    ///
+    /// # Errors
+    /// What systemctl says.
+    pub(super) fn stop(&self, unit: &str) -> Result<()> {
+        self.systemctl(&["stop", "--", unit])
+    }
+
     /// Restarts a unit.
     ///
     /// # Errors

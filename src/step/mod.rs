@@ -32,7 +32,9 @@ pub use fit::unfit;
 pub use key_pair::public_key;
 pub use list::list;
 pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
-pub use undo::{Undone, close_receipt, in_order_of_removal, is_shared, remove_empty_remains, undo};
+pub use undo::{
+    Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
+};
 pub use walk::{Planned, Settled, look, settle};
 pub use watch::{spoken, watches};
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::app::{AppName, RepoUrl, Settings, paths};
 use crate::record::receipt::{Before, Change, Receipt};
-use crate::server::{Kind, Server, sha256};
+use crate::server::{Account, Kind, Server, sha256};
 
 /// What became of a change that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub fn undo(
             gone("line removed")
         }
         Change::Directory { path, before, was } => match (before, was) {
+            (Before::Created, _) if is_planted(server, path)? => {
+                server.remove_any(path)?;
+                gone("removed, what was in its place")
+            }
             (Before::Created, _) if server.remove_empty_dir(path)? => gone("removed"),
             (Before::Created, _) => stays("still holds something".to_owned()),
             (_, Some(was)) if server.restore_dir(path, was.uid, was.gid, was.mode)? => {
@@ -79,10 +83,7 @@ pub fn undo(
         Change::User { name, before } => match (before, server.user(name)) {
             (Before::Created, None) => gone("was gone already"),
             (Before::Created, Some(user)) => {
-                let running = server.processes_of(user.uid)?.len();
-                if running > 0 {
-                    return stays(format!("{running} of its processes still run"));
-                }
+                server.end_account(&user)?;
                 server.remove_user(name)?;
                 gone("removed")
             }
@@ -115,12 +116,26 @@ pub fn undo(
     }
 }
 
+/// Whether something else stands in the place of a directory, in one where others than root put what they like.
+fn is_planted(server: &Server, path: &Path) -> Result<bool> {
+    let (Some(stat), Some(dir)) = (server.stat(path)?, path.parent()) else {
+        return Ok(false);
+    };
+    Ok(stat.kind != Kind::Directory && server.stat(dir)?.is_some_and(|dir| dir.uid != 0))
+}
+
+/// Whether an app's shared directory holds something; a link there is nobody's data.
+fn holds_data(server: &Server, shared: &Path) -> Result<bool> {
+    let stat = server.stat(shared)?;
+    Ok(stat.is_some_and(|stat| stat.kind == Kind::Directory) && !server.list(shared)?.is_empty())
+}
+
 /// Whether the app's data is still there. Its owner then stays: files of a number that nobody has
 /// would fall to whoever is given it next.
 fn owns_data(server: &Server, receipt: &Receipt) -> Result<bool> {
     for entry in receipt.entries() {
         if let Change::Release { path, .. } = &entry.change
-            && !server.list(&path.join("shared"))?.is_empty()
+            && holds_data(server, &path.join("shared"))?
         {
             return Ok(true);
         }
@@ -180,32 +195,75 @@ fn undo_release(
     purge: bool,
 ) -> Result<Undone> {
     let ours = |path: &Path| receipt.filled(path);
-    let state = paths::state(app);
+    let (state, shared) = (paths::state(app), project.join("shared"));
+    for path in [
+        project.join("current"),
+        project.join("next"),
+        paths::mirror(app),
+        paths::ledger(app),
+    ] {
+        server.remove_any(&path)?;
+    }
     let mut trees = vec![project.join("releases"), project.join("venvs")];
     if purge {
-        trees.push(project.join("shared"));
+        trees.push(shared.clone());
     }
-    trees.extend([static_dir.to_owned(), paths::logs(app)]);
-    for link in ["current", "next"] {
-        server.remove_file(&project.join(link))?;
-    }
+    // In the state, also caches that the deploy script's tools left in their home.
+    trees.extend([static_dir.to_owned(), paths::logs(app), state]);
     for tree in trees.iter().filter(|tree| ours(tree)) {
         server.empty_tree(tree)?;
     }
-    server.remove_tree(&paths::mirror(app))?;
-    server.remove_file(&paths::ledger(app))?;
-    // Caches that the deploy script's tools left in their home.
-    if ours(&state) {
-        server.empty_tree(&state)?;
+    // What the account put beside them would be nobody's, and then the next one's of its number.
+    let account = created_account(server, receipt);
+    for name in server.list(project)? {
+        let path = project.join(&name);
+        let its = server
+            .stat(&path)?
+            .is_some_and(|stat| Some(stat.uid) == account.as_ref().map(|a| a.uid));
+        if its && !trees.contains(&path) && path != shared {
+            server.remove_any(&path)?;
+        }
     }
-    let shared = project.join("shared");
-    if !server.list(&shared)?.is_empty() {
+    if holds_data(server, &shared)? {
         return Ok(Undone::Gone(format!(
             "removed; the app's data stays in {}",
             shared.display()
         )));
     }
     Ok(Undone::Gone("removed".to_owned()))
+}
+
+/// The account that was made for the app, if it is still there.
+fn created_account(server: &Server, receipt: &Receipt) -> Option<Account> {
+    receipt
+        .entries()
+        .iter()
+        .find_map(|entry| match &entry.change {
+            Change::User {
+                name,
+                before: Before::Created,
+            } => server.user(name),
+            _ => None,
+        })
+}
+
+/// Ends what the app's account runs, before its directories go: it could fill them again. Only an account that was
+/// made for the app is the app's alone; what one that was there before does is not ours to end.
+///
+/// # Errors
+/// When something of it goes on.
+pub fn end_account(server: &Server, receipt: &Receipt, others: &[AppName]) -> Result<()> {
+    let Some(user) = created_account(server, receipt) else {
+        return Ok(());
+    };
+    let made = Change::User {
+        name: user.name.clone(),
+        before: Before::Created,
+    };
+    if !is_shared(server, &made, others)? {
+        server.end_account(&user)?;
+    }
+    Ok(())
 }
 
 /// The changes of a receipt, each once, in the order in which they are taken back: units first,

@@ -308,3 +308,62 @@ fn directories_that_were_there_are_as_before_once_the_app_is_gone() -> Result<()
         .says("stays, and is ann:games 2750 again")?;
     same(&before, &everything(web)?, "directories that were there")
 }
+
+/// What the account leaves for who removes it: things in each other's place, and shut.
+const LITTER: &str = "cd /var/www/projects/todo; mv current was; mkdir -p current/a next/b; touch current/a/x; \
+    rm -rf releases venvs; echo x >releases; ln -s /etc venvs; mkfifo pipe; mkdir -m 0 shut; ln -s /etc/passwd link; \
+    mv shared own; ln -s /etc shared; \
+    rm -rf /www/static/todo/*; ln -s /etc /www/static/todo/etc; mkdir -p /www/static/todo/a/b; chmod 0 /www/static/todo/a; \
+    cd /var/lib/pullpray/todo; rm -rf log mirror.git ledger.json; ln -s /etc log; echo x >mirror.git; mkdir ledger.json; \
+    touch ledger.json/x; chmod 0 ledger.json; ln -s /root more; \
+    echo '* * * * * touch /tmp/by-cron' | crontab -";
+/// What it leaves running: one that heeds no signal, one that is not its own by /proc, one that starts others.
+const RUNNING: &str = "setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 & \
+    ssh-agent >/dev/null; setsid sh -c 'while :; do setsid sleep 60 & sleep 0.05; done' </dev/null >/dev/null 2>&1 &";
+
+#[test]
+fn whatever_the_account_left_remove_comes_to_its_end() -> Result<()> {
+    let lab = Lab::new("litter")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let Todo { host, repo, web } = &todo;
+    let before = everything(web)?;
+    let init = todo.init("--schedule '0 0 1 1 *'")?;
+    web.run(&init)?.exits(3)?;
+    host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run(&init)?.ok()?;
+    web.run_as("gunicorn", LITTER)?.ok()?;
+    web.run_as("gunicorn", RUNNING)?.ok()?;
+    web.run("touch /var/lib/systemd/linger/gunicorn 2>/dev/null || (mkdir /var/lib/systemd/linger && touch /var/lib/systemd/linger/gunicorn); ls /var/spool/cron/crontabs/gunicorn")?
+        .ok()?;
+    let running = "ps --no-headers -o pid,user,args -u";
+    let uid = web.run("id -u gunicorn")?.ok()?.stdout.trim().to_owned();
+    ensure!(web.run(&format!("{running} {uid}"))?.stdout.lines().count() > 4);
+
+    web.run("pullpray remove todo --yes --purge")?
+        .ok()?
+        .says("todo is gone")?;
+    web.run(&format!("{running} {uid}"))?.exits(1)?;
+    web.run("ls /var/lib/systemd/linger/gunicorn")?.exits(2)?;
+    same(&before, &everything(web)?, "what the account left")
+}
+
+#[test]
+fn an_account_that_was_there_before_keeps_what_it_runs() -> Result<()> {
+    let lab = Lab::new("keeps")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let Todo { host, repo, web } = &todo;
+    web.run("useradd --create-home runner")?.ok()?;
+    let init = todo.init("--user runner --schedule '0 0 1 1 *'")?;
+    web.run(&init)?.exits(3)?;
+    host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run(&init)?.ok()?;
+    web.run_as(
+        "runner",
+        "echo '* * * * * true' | crontab -; setsid sleep 600 </dev/null >/dev/null 2>&1 &",
+    )?
+    .ok()?;
+    web.run("pullpray remove todo --yes --purge")?.ok()?;
+    web.run("crontab -lu runner && pgrep -u runner sleep && ! ls /var/www/projects/todo")?
+        .ok()?;
+    Ok(())
+}

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::{Facts, Limits};
+
 /// One answer as it was given. In a file it may be a string, a number, or a list of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Raw")]
@@ -129,11 +131,56 @@ impl Answers {
         let said = |name: &&str| self.get(name).is_some_and(|text| !text.trim().is_empty());
         ["branch", "tag", "commit"].into_iter().filter(said)
     }
+
+    /// What of these answers would change an app that has others, as flags: `--branch staging`. Empty if
+    /// they say the same, in whatever words.
+    #[must_use]
+    pub fn changes(&self, saved: &Self, facts: &Facts) -> String {
+        let before = saved.parse(facts, Limits::default());
+        let mut flags = Vec::new();
+        for name in NAMES {
+            let Some(text) = self.get(name) else { continue };
+            let mut one = Self::default();
+            one.set(name, text);
+            if one.or(saved.clone()).parse(facts, Limits::default()) != before {
+                flags.push(format!("--{} {}", name.replace('_', "-"), for_shell(text)));
+            }
+        }
+        flags.join(" ")
+    }
+}
+
+/// A word that a shell takes as it is, for commands to be copied.
+fn for_shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_in_other_words_changes_nothing() {
+        let said = |text: &str| toml::from_str::<Answers>(text).unwrap_or_default();
+        let saved = said(
+            "app = \"todo\"\nrepo = \"git@github.com:acme/todo.git\"\nbranch = \"main\"\nbind = \"127.0.0.1:8000\"",
+        );
+        for (text, flags) in [
+            ("branch = \"main\"\nbind = \"8000\"", ""),
+            (
+                "branch = \"staging\"\nbind = \"8001\"",
+                "--branch staging --bind 8001",
+            ),
+            ("tag = \"v*\"", "--tag 'v*'"),
+            ("health_host = \"it's\"", r"--health-host 'it'\''s'"),
+        ] {
+            assert_eq!(said(text).changes(&saved, &Facts::default()), flags);
+        }
+    }
 
     #[test]
     fn a_file_may_say_numbers_and_lists() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{Answers, App, AppName, Limits, Problem, RepoUrl, Settings};
+use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::exit::Exit;
 use crate::record::receipt::Receipt;
@@ -15,6 +15,7 @@ use crate::ui::{self, Mark, Ui, for_terminal};
 
 use super::making::Making;
 use super::plan::{show, show_files, stop_if_broken, tell_kept};
+use super::questions::would_change;
 use super::{questions, usage};
 
 pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
@@ -28,7 +29,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
     let interactive = !arguments.yes && ui::is_interactive();
     let facts = server.facts(std::env::var("SUDO_USER").ok().as_deref())?;
     let mut answers = said(server, arguments)?;
-    let saved = saved(server, &answers, arguments)?;
+    let saved = saved(server, &answers, &facts)?;
     let limits = saved
         .as_ref()
         .map_or_else(Limits::default, |saved| saved.limits.clone());
@@ -209,35 +210,20 @@ fn said(server: &Server, arguments: &cli::Init) -> Result<Answers> {
     Ok(answers)
 }
 
-/// What the app's settings say already, if it is one that init has seen before.
-fn saved(server: &Server, answers: &Answers, arguments: &cli::Init) -> Result<Option<Settings>> {
-    let explicit = answers.get("app").map(str::parse::<AppName>);
-    let derived = || {
-        answers
-            .get("repo")
-            .and_then(|text| text.parse::<RepoUrl>().ok())
-            .and_then(|repo| repo.suggested_name())
+/// What the app's settings say already, if it is one that init has seen before. A name that nobody said, but
+/// that follows from the repository, means a new app or the same again, and never changes one.
+fn saved(server: &Server, answers: &Answers, facts: &Facts) -> Result<Option<Settings>> {
+    let explicit = answers.get("app").is_some();
+    // A name that cannot be one is told with all the other problems.
+    let Some(name) = answers.suggested("app", facts) else {
+        return Ok(None);
     };
-    let name = match explicit {
-        Some(Ok(name)) => name,
-        // Told with all the other problems.
-        Some(Err(_)) => return Ok(None),
-        None => match derived() {
-            Some(name) => name,
-            None => return Ok(None),
-        },
-    };
+    let name: AppName = name.parse()?;
     let Some(saved) = super::settings(server, &name)? else {
         return Ok(None);
     };
-    let is_explicit = arguments.name.is_some() || answers.get("app").is_some();
-    if let (Some(new), Some(old)) = (answers.get("repo"), saved.answers.get("repo"))
-        && new != old
-        && !is_explicit
-    {
-        return Err(usage(format!(
-            "there is an app {name} already, from {old}\nhint: give this one another name: --app NAME"
-        )));
+    if !explicit && let Some(why) = would_change(&name, answers, &saved.answers, facts) {
+        return Err(usage(why));
     }
     Ok(Some(saved))
 }

@@ -117,6 +117,26 @@ pub(super) fn ask(
     Ok(())
 }
 
+/// What an app of that name is already, and the ways out, if it is another one than these answers say.
+pub(super) fn would_change(
+    name: &AppName,
+    answers: &Answers,
+    saved: &Answers,
+    facts: &Facts,
+) -> Option<String> {
+    let mut saved = saved.clone();
+    saved.set("app", name.as_str());
+    let changes = answers.changes(&saved, facts);
+    let said = |name| saved.get(name).unwrap_or_default();
+    let follows: String = ["branch", "tag", "commit"].map(said).concat();
+    (!changes.is_empty()).then(|| {
+        format!(
+            "there is an app {name} already, which follows {follows} of {}\nhint: to change that one: sudo pullpray init {name} {changes}\nhint: for another one: --app NAME",
+            said("repo")
+        )
+    })
+}
+
 fn check(
     view: &View,
     answers: &Answers,
@@ -157,18 +177,13 @@ fn check(
             }
         }
         "app" => {
-            let (Ok(app), Some(repo)) = (text.parse::<AppName>(), answers.get("repo")) else {
+            let Ok(app) = text.parse::<AppName>() else {
                 return Ok(());
             };
-            let other = super::settings(view, &app)
-                .ok()
-                .flatten()
-                .and_then(|saved| saved.answers.get("repo").map(str::to_owned));
-            match other {
-                Some(other) if other != repo => {
-                    Err(format!("{app} is already the name of an app from {other}"))
-                }
-                _ => Ok(()),
+            let saved = super::settings(view, &app).ok().flatten();
+            match saved.and_then(|saved| would_change(&app, answers, &saved.answers, facts)) {
+                Some(why) => Err(why.replace("\nhint: ", "; ")),
+                None => Ok(()),
             }
         }
         _ => Ok(()),

@@ -32,6 +32,7 @@ mod lab;
 mod live;
 mod load;
 mod long;
+mod names;
 mod neighbours;
 mod power;
 mod refusals;

@@ -1,0 +1,53 @@
+//! An app that nobody named: its name follows from the repository, and then it is a new one or the same
+//! one again, never a change of one that is there.
+
+use anyhow::{Result, ensure};
+
+use crate::faults::{all_is_quiet, push_and_deploy};
+use crate::lab::{Lab, Release, Todo, key};
+
+#[test]
+fn an_inferred_name_never_changes_an_app() -> Result<()> {
+    let lab = Lab::new("inferred")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let Todo { host, repo, web } = &todo;
+    repo.run("git checkout -q -b staging && echo staging >VERSION && git commit -qam Staging && git push -q origin staging && git checkout -q main")?;
+
+    let staging = host.init(repo, "--branch staging")?;
+    web.changes_nothing(&staging)?
+        .exits(2)?
+        .says("there is an app todo already, which follows main of git@githost:acme/todo.git")?
+        .says("hint: to change that one: sudo pullpray init todo --branch staging\n")?
+        .says("hint: for another one: --app NAME")?;
+    web.changes_nothing(&format!("PULLPRAY_TAG='v*' {}", host.init(repo, "")?))?
+        .exits(2)?
+        .says("sudo pullpray init todo --tag 'v*'\n")?;
+    web.changes_nothing(&host.init(repo, "--workers 3")?)?
+        .exits(2)?
+        .says("sudo pullpray init todo --workers 3\n")?;
+    all_is_quiet(web)?;
+    ensure!(web.page("/")?.shows("version one"));
+
+    // The same again goes on, as a run does that was waiting for its key.
+    web.changes_nothing(&host.init(repo, "--branch main --workers 2")?)?
+        .ok()?
+        .says("nothing to change")?;
+    // The wizard takes Enter for the same name no more than a flag.
+    let mut person = web.terminal(&format!(
+        "NO_COLOR=1 pullpray init --host-key {}",
+        host.fingerprint()?
+    ))?;
+    person.answers("Repository to deploy", &repo.url())?;
+    person.answers("Branch", "staging")?;
+    person.answers("Name of the app", "")?;
+    person.reads("which follows main")?;
+    person.presses(key::CTRL_C)?;
+    person.ends()?;
+    push_and_deploy(web, repo, "version two")?;
+
+    // Who names it means it.
+    web.run("pullpray init todo --branch staging --yes")?.ok()?;
+    web.run("pullpray poll todo")?.ok()?;
+    ensure!(web.page("/")?.shows("staging"));
+    Ok(())
+}

@@ -12,7 +12,15 @@ use pullpray::server::Server;
 use pullpray::ui;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // It repeats the arguments, which came from anywhere.
+        Err(error) if error.use_stderr() => {
+            drop(write!(ui::stderr(), "{}", error.render()));
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
     let exit = match command::run(cli, &Server::real()) {
         Ok(exit) => exit,
         Err(error) => {
@@ -24,7 +32,7 @@ fn main() -> ExitCode {
             }
             let usage = error.downcast_ref::<UsageError>().is_some();
             // Nobody is left to tell if even this cannot be written.
-            drop(write!(std::io::stderr(), "{}", shown(&error)));
+            drop(write!(ui::stderr(), "{}", shown(&error)));
             if usage { Exit::Usage } else { Exit::Failed }
         }
     };
@@ -39,7 +47,7 @@ fn shown(error: &anyhow::Error) -> String {
         let before = if number == 0 { "error: " } else { "  -> " };
         for (line_number, line) in cause.to_string().lines().enumerate() {
             if let Some(hint) = line.strip_prefix("hint: ") {
-                hints.push_str(&format!("  hint: {hint}\n"));
+                hints.push_str(&format!("  hint: {}\n", ui::for_terminal(hint)));
                 continue;
             }
             let before = if line_number == 0 { before } else { "     " };

@@ -7,6 +7,7 @@ use clap_complete::{generate, shells};
 
 use crate::cli::{self, Shell};
 use crate::exit::Exit;
+use crate::ui;
 
 pub(super) fn run(shell: Shell) -> Result<Exit> {
     let mut command = cli::told();
@@ -17,6 +18,6 @@ pub(super) fn run(shell: Shell) -> Result<Exit> {
         Shell::Zsh => generate(shells::Zsh, &mut command, "pullpray", &mut script),
         Shell::Fish => generate(shells::Fish, &mut command, "pullpray", &mut script),
     }
-    std::io::stdout().write_all(&script)?;
+    ui::stdout().write_all(&script)?;
     Ok(Exit::Done)
 }

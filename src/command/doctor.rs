@@ -84,14 +84,15 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         }
         checks.extend(of);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = ui::stdout();
     if arguments.json {
         let report = Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             checks: &checks,
         };
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        let json = serde_json::to_string_pretty(&report)?;
+        writeln!(out, "{}", ui::json_for_terminal(&json))?;
     } else {
         for name in &names {
             write!(out, "{}", told(name, &checks, names.len() > 1))?;
@@ -116,7 +117,7 @@ fn steps(app: &App) -> Vec<Box<dyn Step + '_>> {
 }
 
 fn list(server: &Server, names: &[AppName]) -> Result<Exit> {
-    let mut out = std::io::stdout().lock();
+    let mut out = ui::stdout();
     for name in names {
         let app = load(server, name)?;
         for step in steps(&app) {

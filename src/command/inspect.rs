@@ -8,6 +8,7 @@ use crate::app::AppName;
 use crate::exit::Exit;
 use crate::poll;
 use crate::server::Server;
+use crate::ui;
 
 use super::{as_app_account, load};
 
@@ -17,6 +18,7 @@ pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
         return Ok(exit);
     }
     let found = poll::inspect(server, &app)?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string(&found)?)?;
+    let json = ui::json_for_terminal(&serde_json::to_string(&found)?);
+    writeln!(ui::stdout(), "{json}")?;
     Ok(Exit::Done)
 }

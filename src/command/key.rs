@@ -27,7 +27,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
             app.name
         )
     })?;
-    let mut out = std::io::stdout().lock();
+    let mut out = ui::stdout();
     writeln!(out, "{key}")?;
     writeln!(out, "fingerprint  {fingerprint}")?;
     match app.repo.deploy_key_page() {

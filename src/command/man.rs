@@ -10,6 +10,7 @@ use clap_mangen::Man;
 use crate::cli;
 use crate::exit::Exit;
 use crate::server::Server;
+use crate::ui;
 
 pub(super) fn run(server: &Server, dir: &Path) -> Result<Exit> {
     let absolute =
@@ -25,7 +26,7 @@ pub(super) fn run(server: &Server, dir: &Path) -> Result<Exit> {
         write(server, &absolute, verb, &["pullpray".to_owned()])?;
     }
     writeln!(
-        std::io::stdout(),
+        ui::stdout(),
         "{pages} pages in {}; look: man -l {}",
         dir.display(),
         dir.join("pullpray.1").display()

@@ -24,6 +24,7 @@ use crate::app::{App, AppName, Facts, Settings, paths};
 use crate::cli::{Cli, Verb};
 use crate::exit::{Exit, UsageError};
 use crate::server::{Command, Server, View, effective_uid};
+use crate::ui;
 
 /// Does what the command line says.
 ///
@@ -149,7 +150,7 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         .args(std::env::args_os().skip(1))
         .env(BY, by(server))
         .run_as(Some(&identity))
-        .relay()
+        .relay(ui::stdout(), ui::stderr())
         .map_err(|error| {
             let program = server.own_program().unwrap_or_default();
             anyhow!(error).context(format!(

@@ -12,7 +12,7 @@ use crate::poll::{self, Report, Straightened, Told};
 use crate::record::ledger::{Release, Silence};
 use crate::record::refusal::{Refusal, Why};
 use crate::server::{Clock, Command, Server};
-use crate::ui::for_terminal;
+use crate::ui::{self, for_terminal};
 
 use super::{as_app_account, load};
 
@@ -32,7 +32,7 @@ fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
             .args(arguments.now.then_some("--now"))
             .args(arguments.verbose.then_some("--verbose"))
             .arg(name.as_str())
-            .relay()?;
+            .relay(ui::stdout(), ui::stderr())?;
         worst = worse(worst, Exit::of(ended.code()));
     }
     Ok(worst)
@@ -66,7 +66,7 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
     let tell = |text: &str| {
         if arguments.verbose {
             // Nobody is left to tell if even this cannot be written.
-            drop(writeln!(std::io::stdout(), "{name}: {text}"));
+            drop(writeln!(ui::stdout(), "{name}: {}", for_terminal(text)));
         }
     };
     let told = poll::poll(&poll::Poll {
@@ -84,13 +84,12 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
     let name = &app.name;
     let tell = |text: &str| {
         if verbose {
-            drop(writeln!(std::io::stdout(), "{name}: {text}"));
+            drop(writeln!(ui::stdout(), "{name}: {}", for_terminal(text)));
         }
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = ui::stdout();
     Ok(match told {
         Told::Straightened(straightened, then) => {
-            drop(out);
             tell_straightened(app, &straightened, *then, verbose)?
         }
         Told::NothingNew => {
@@ -191,7 +190,7 @@ fn tell_straightened(
             exit = Exit::Failed;
         }
     }
-    write!(std::io::stdout(), "{text}")?;
+    write!(ui::stdout(), "{text}")?;
     Ok(match tell_told(app, then, verbose)? {
         Exit::Done => exit,
         other if exit == Exit::Done => other,

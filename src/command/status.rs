@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::poll::{gate, short};
 use crate::record::ledger::{Ledger, Outcome};
 use crate::server::{Clock, Server};
-use crate::ui::for_terminal;
+use crate::ui::{self, for_terminal};
 
 use super::{load, named};
 
@@ -67,7 +67,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
     } else {
         Exit::Failed
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = ui::stdout();
     if arguments.json {
         let apps = apps
             .into_iter()
@@ -87,10 +87,10 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
         writeln!(
             out,
             "{}",
-            serde_json::to_string_pretty(&Report {
+            ui::json_for_terminal(&serde_json::to_string_pretty(&Report {
                 schema: SCHEMA,
                 apps
-            })?
+            })?)
         )?;
         return Ok(exit);
     }

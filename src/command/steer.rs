@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::poll::steer::{self, WentBack};
 use crate::poll::{self, Poll};
 use crate::server::{Clock, Server};
-use crate::ui::for_terminal;
+use crate::ui::{self, for_terminal};
 
 use super::{as_app_account, by, load};
 
@@ -32,7 +32,7 @@ fn as_app(
         tell: &|_| {},
     };
     let (exit, text) = act(&poll, &by(server))?;
-    writeln!(std::io::stdout(), "{name}: {text}")?;
+    writeln!(ui::stdout(), "{name}: {text}")?;
     Ok(exit)
 }
 
@@ -89,7 +89,8 @@ pub(super) fn resume(server: &Server, name: &AppName) -> Result<Exit> {
             match steer::resume(poll)? {
                 Some(hold) => format!(
                     "no longer held (by {} since {}); the next poll deploys what is new",
-                    hold.by, hold.since
+                    for_terminal(&hold.by),
+                    hold.since
                 ),
                 None => "was not held".to_owned(),
             },

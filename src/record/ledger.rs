@@ -6,12 +6,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::app::{AppName, paths};
 use crate::server::{Server, View};
 
+use super::fields;
 use super::refusal::Refusal;
 
 /// The version of the file's format.
@@ -38,6 +39,7 @@ pub struct Ledger {
     /// Why polls look and do not deploy.
     pub hold: Option<Hold>,
     /// When the remote was last asked and answered.
+    #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_check: Option<String>,
     /// Since when, and how often in a row, the remote could not be asked.
     pub silence: Option<Silence>,
@@ -49,14 +51,18 @@ pub struct Ledger {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The directory's name under releases/.
+    #[serde(deserialize_with = "fields::name")]
     pub id: String,
     /// The commit.
+    #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
     /// Its first line, as the author wrote it: not yet safe for a terminal.
     pub subject: String,
     /// When it became live, RFC 3339; when it was begun while it is under way.
+    #[serde(deserialize_with = "fields::time")]
     pub since: String,
     /// The virtual environment's name under venvs/.
+    #[serde(deserialize_with = "fields::name_if_any")]
     pub venv: String,
 }
 
@@ -64,10 +70,12 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The commit.
+    #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
     /// How often it was tried.
     pub tries: u32,
     /// When last, RFC 3339.
+    #[serde(deserialize_with = "fields::time")]
     pub last: String,
     /// Why, in one line.
     pub why: String,
@@ -83,6 +91,7 @@ pub struct Hold {
     /// Who said so.
     pub by: String,
     /// Since when, RFC 3339.
+    #[serde(deserialize_with = "fields::time")]
     pub since: String,
     /// Why.
     pub why: String,
@@ -92,6 +101,7 @@ pub struct Hold {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
     /// Since when, RFC 3339.
+    #[serde(deserialize_with = "fields::time")]
     pub since: String,
     /// How many polls in a row.
     pub polls: u32,
@@ -128,10 +138,12 @@ impl Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// The commit.
+    #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
     /// Its first line.
     pub subject: String,
     /// When it ended, RFC 3339.
+    #[serde(deserialize_with = "fields::time")]
     pub at: String,
     /// Seconds it took.
     pub took: Tenths,
@@ -188,6 +200,8 @@ impl Ledger {
             return Ok(Self::default());
         };
         let ledger: Self = serde_json::from_str(&text)
+            // It repeats what was written there.
+            .map_err(|error| anyhow!("{}", error.to_string().escape_debug()))
             .with_context(|| format!("{} is damaged", path.display()))?;
         if ledger.format != FORMAT {
             bail!(
@@ -270,9 +284,9 @@ mod tests {
     fn release(id: &str) -> Release {
         Release {
             id: id.into(),
-            commit: id.into(),
+            commit: format!("{id:0>40}"),
             subject: "s".into(),
-            since: "t".into(),
+            since: "2026-11-25T12:00:00Z".into(),
             venv: "v".into(),
         }
     }
@@ -313,7 +327,10 @@ mod tests {
             });
         }
         assert_eq!(ledger.failure("a").map(|f| f.tries), Some(2));
-        ledger.now_live(release("a"));
+        ledger.now_live(Release {
+            commit: "a".into(),
+            ..release("1")
+        });
         assert_eq!(ledger.failure("a"), None);
     }
 

@@ -5,16 +5,21 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::fields;
+
 const MIB: u64 = 1024 * 1024;
 
 /// A commit that the gate does not let through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The commit.
+    #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
     /// The object that the remote showed: the commit, or the annotated tag that leads to it.
+    #[serde(deserialize_with = "fields::commit")]
     pub object: String,
     /// Since when, RFC 3339.
+    #[serde(deserialize_with = "fields::time")]
     pub since: String,
     /// Why.
     pub why: Why,
@@ -34,6 +39,7 @@ pub enum Why {
     /// The live commit is not among its ancestors, and `allow_rewind = false`.
     NotDescendant {
         /// The live commit.
+        #[serde(deserialize_with = "fields::commit")]
         live: String,
     },
     /// The disk has too little room for it.

@@ -175,12 +175,12 @@ impl Command {
         }
     }
 
-    /// Runs it to its end and passes on what it says as it says it, without giving it our streams, which may
-    /// be a terminal; it has its own deadlines. Gives how it ended.
+    /// Runs it to its end and passes on what it says as it says it, to `out` and `err`, without giving it our
+    /// streams, which may be a terminal; it has its own deadlines. Gives how it ended.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn relay(self) -> std::io::Result<ExitStatus> {
+    pub fn relay(self, out: impl Write + Send, err: impl Write) -> std::io::Result<ExitStatus> {
         let on_death = OnOurDeath::Signal(Signal::SIGTERM);
         let mut child = spawn::command(&self.program, self.run_as.as_ref(), on_death)
             .args(&self.arguments)
@@ -191,8 +191,8 @@ impl Command {
             .spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         std::thread::scope(|scope| {
-            scope.spawn(|| pass_on(stdout, std::io::stdout()));
-            pass_on(stderr, std::io::stderr());
+            scope.spawn(|| pass_on(stdout, out));
+            pass_on(stderr, err);
         });
         child.wait()
     }

@@ -9,6 +9,7 @@
 mod conversation;
 mod layout;
 mod line_edit;
+mod out;
 mod plain;
 mod prompts;
 mod sanitize;
@@ -18,6 +19,7 @@ mod tty;
 
 use std::{fmt, io};
 
+pub use out::{Safe, json_for_terminal, stderr, stdout};
 pub use plain::Plain;
 pub use sanitize::{for_terminal, lines_for_terminal};
 pub use signals::{install_signal_handlers, interrupted, sleep};

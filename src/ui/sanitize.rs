@@ -46,7 +46,7 @@ fn clean(text: &str, several_lines: bool) -> String {
 
 /// Characters that a terminal does not show as themselves. The joiners U+200C and
 /// U+200D are let through: emoji and several scripts need them.
-fn misleads(c: char) -> bool {
+pub(super) fn misleads(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'           // C1 controls: U+009B starts a sequence like ESC [
         | '\u{ad}'                    // soft hyphen

@@ -107,6 +107,21 @@ fn one_file_names_the_terminal_crates() -> Result<()> {
 }
 
 #[test]
+fn what_is_printed_goes_through_the_writer_that_makes_it_safe() -> Result<()> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for file in sources(&src)? {
+        let text = fs::read_to_string(&file)?;
+        let raw = text.contains("io::stdout") || text.contains("io::stderr");
+        assert!(
+            !raw || file.starts_with(src.join("ui")),
+            "{} prints without ui::stdout() or ui::stderr()",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn files_can_be_read_in_a_sitting() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for file in sources(&root.join("src"))?

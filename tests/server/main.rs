@@ -12,6 +12,7 @@ mod deploying;
 mod directories;
 mod doctor;
 mod environment;
+mod escapes;
 mod faults;
 mod faults_disk;
 mod faults_guest;

@@ -1,0 +1,56 @@
+//! What others wrote comes to root's terminal as text: names in the repository, and whatever the account writes
+//! into its ledger.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Heard, Lab, Release, Todo};
+
+/// Sets a title, colours, and changes the direction of reading; none of it is a slash.
+const NAME: &str = r"$'\e[31m\e]0;x\a\u009b2J\u202e\x7f\rname'";
+
+fn is_text(heard: &Heard) -> Result<()> {
+    for text in [&heard.stdout, &heard.stderr] {
+        let raw = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+        ensure!(!text.contains(raw), "{text:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
+    let lab = Lab::new("escapes")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+
+    // A submodule's path is told when it is new, and a commit's first line always.
+    repo.run(&format!(
+        "export LC_ALL=C.UTF-8; git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub{NAME}; \
+         git commit -qm {NAME}; git push -q"
+    ))?;
+    let heard = web.run("pullpray poll todo --verbose")?.ok()?;
+    heard.says("submodules are not fetched; sub^[[31m")?;
+    is_text(&heard)?;
+    // A database that it makes is told by its name; what it prints is told too.
+    repo.run(&format!(
+        "export LC_ALL=C.UTF-8; printf %s {NAME} >title; \
+         printf '%s\\n' 'import sqlite3' 'title = open(\"title\").read()' 'print(title)' \
+         'db = sqlite3.connect(title + \".db\")' 'db.execute(\"create table if not exists t (x)\")' >>todo/settings.py; \
+         git add -A . ':!sub*'; git commit -qm next; git push -q"
+    ))?;
+    let heard = web.run("pullpray poll todo --verbose")?.exits(1)?;
+    heard.says("made the database ^[[31m")?;
+    is_text(&heard)?;
+
+    let escapes = web.python_as("root", "escapes.py", &[])?;
+    ensure!(
+        escapes.status == 0,
+        "came out raw\n{escapes}",
+        escapes = *escapes
+    );
+
+    repo.run("git checkout -q HEAD~1 -- todo/settings.py; git rm -q --cached title")?;
+    repo.push("version two")?;
+    web.run("pullpray resume todo")?.ok()?;
+    web.run("pullpray poll todo --now")?.ok()?;
+    ensure!(web.page("/")?.shows("version two"));
+    Ok(())
+}

@@ -188,6 +188,7 @@ templates! {
         trial_socket: String = trial_socket,
         trial_runtime: String = trial_runtime,
         shared: String = shared,
+        data: String = |app: &App| text(&paths::data(&app.name)),
         environment: String = |app: &App| text(&app.environment_file()),
         wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
     } gunicorn_service
@@ -201,6 +202,7 @@ templates! {
         trial_socket: String = trial_socket,
         trial_runtime: String = trial_runtime,
         shared: String = shared,
+        data: String = |app: &App| text(&paths::data(&app.name)),
         environment: String = |app: &App| text(&app.environment_file()),
         wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
     } gunicorn_trial

@@ -18,6 +18,8 @@ pub const STATE_DIR: &str = "/var/lib/pullpray";
 pub const OF_ALL: [&str; 4] = [SETTINGS_DIR, AGENT_DIR, KEYS_DIR, STATE_DIR];
 /// What init did, an app a file.
 pub const RECEIPTS_DIR: &str = "/var/lib/pullpray/receipts";
+/// The name of the mark in the directories that hold an app's data.
+pub const MARK: &str = ".pullpray";
 /// Where a sudoers drop-in is checked before sudo can see it.
 pub const SUDOERS_CANDIDATE: &str = "/var/lib/pullpray/receipts/.sudoers-candidate";
 /// Drop-ins of the ssh client's configuration, included by Debian's ssh_config.
@@ -35,6 +37,16 @@ pub fn settings(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn known_hosts(app: &AppName) -> PathBuf {
     Path::new(AGENT_DIR).join(format!("{app}.known_hosts"))
+}
+/// Root's copy of the mark that the directories of the app's data bear.
+#[must_use]
+pub fn data(app: &AppName) -> PathBuf {
+    Path::new(SETTINGS_DIR).join(format!("{app}.data"))
+}
+/// What cron's polls told already of the app's data: it goes with a reboot, and is none of what may be away.
+#[must_use]
+pub fn told(app: &AppName) -> PathBuf {
+    Path::new("/run/lock").join(format!("pullpray.{app}"))
 }
 /// The receipt of an app.
 #[must_use]

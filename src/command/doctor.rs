@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::app::{App, AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
+use crate::record::data;
 use crate::record::receipt::Receipt;
 use crate::server::{Clock, Server, effective_uid};
 use crate::step::{self, Changes, Finding, Look, Settled, Step};
@@ -78,7 +79,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
             Err(error) => return Err(error),
         };
         let mut of = examine(server, &app, arguments)?;
-        if arguments.fix && of.iter().any(|check| check.status == Status::Fail) {
+        let failed = of.iter().any(|check| check.status == Status::Fail);
+        // With its data away nothing is mended: it would be mended below an empty mount point.
+        if arguments.fix && failed && data::lost(server, name)?.is_none() {
             fix(server, &app, arguments, &of)?;
             of = examine(server, &app, arguments)?;
         }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::exit::Exit;
+use crate::record::data;
 use crate::record::receipt::Receipt;
 use crate::server::{Clock, Server, effective_uid};
 use crate::step::{self, Finding, Look, Planned};
@@ -50,6 +51,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
         let app = answers
             .parse(&facts, limits.clone())
             .map_err(|problems| missing(server, &answers, &problems, interactive))?;
+        if root {
+            data::there(server, &app.name)?;
+        }
         let receipt = if root {
             Receipt::load(server, &app.name)?
         } else {

@@ -115,6 +115,11 @@ fn load(view: &View, name: &AppName) -> Result<App> {
 /// Who has something done, told to the child that does it as the app's account.
 const BY: &str = "PULLPRAY_BY";
 
+/// Whether cron started this process: its entry says so, and nobody else's environment does.
+fn by_cron() -> bool {
+    std::env::var(BY).is_ok_and(|by| by == "cron")
+}
+
 /// Who has it done: whoever called sudo, else the account itself.
 fn by(server: &Server) -> String {
     std::env::var(BY)

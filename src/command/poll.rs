@@ -9,12 +9,13 @@ use crate::app::{App, AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
 use crate::poll::{self, Report, Straightened, Told};
+use crate::record::data;
 use crate::record::ledger::{Release, Silence};
 use crate::record::refusal::{Refusal, Why};
-use crate::server::{Clock, Command, Server};
+use crate::server::{Clock, Command, Server, effective_uid};
 use crate::ui::{self, for_terminal};
 
-use super::{as_app_account, load};
+use super::{as_app_account, by_cron, load};
 
 pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
     match &arguments.app {
@@ -61,8 +62,11 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
-    let clock = Clock::system();
     let name = &app.name;
+    if !data_is_there(server, name)? {
+        return Ok(Exit::Failed);
+    }
+    let clock = Clock::system();
     let tell = |text: &str| {
         if arguments.verbose {
             // Nobody is left to tell if even this cannot be written.
@@ -77,6 +81,27 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         tell: &tell,
     })?;
     tell_told(&app, told, arguments.verbose)
+}
+
+/// Whether the app's data is there. That it is not, people are told each time, and cron's mails once: that is
+/// noted where it is not on the disk that may be away.
+fn data_is_there(server: &Server, name: &AppName) -> Result<bool> {
+    let note = paths::told(name);
+    let told = server.stat(&note)?;
+    let told = told.is_some_and(|stat| stat.uid == effective_uid());
+    let there = data::there(server, name);
+    if there.is_ok() && told {
+        server.remove_file(&note)?;
+        writeln!(ui::stdout(), "{name}: its data is there again")?;
+    }
+    if there.is_err() && by_cron() {
+        if told {
+            return Ok(false);
+        }
+        // Where even this cannot be written, it is told each time.
+        drop(server.write(&note, b"", 0o600, None));
+    }
+    there.map(|()| true)
 }
 
 /// One line, if there is something to say, and the exit code.

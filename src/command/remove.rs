@@ -5,8 +5,9 @@ use anyhow::{Result, bail};
 use crate::app::{AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
+use crate::record::data;
 use crate::record::receipt::{Before, Change, Receipt};
-use crate::server::{Clock, Locked, Server, effective_uid};
+use crate::server::{Clock, Kind, Locked, Server, effective_uid};
 use crate::step::{self, Undone, in_order_of_removal};
 use crate::ui::{self, Mark, PlanRow, Ui};
 
@@ -20,6 +21,15 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         )));
     }
     let name = &arguments.app;
+    // With its data away it would be told that nothing is left. What the account put in the place of a directory
+    // is no reason: it could else keep its app from being removed.
+    if let Some((dir, why, hint)) = data::lost(server, name)?
+        && server
+            .stat(&dir)?
+            .is_none_or(|stat| stat.kind == Kind::Directory)
+    {
+        bail!("{why}\nhint: {hint}");
+    }
     let receipt = Receipt::load(server, name)?;
     let mut ui = ui::open(arguments.yes);
     if receipt.entries().is_empty() {

@@ -11,6 +11,7 @@ use crate::app::{App, AppName};
 use crate::cli;
 use crate::exit::Exit;
 use crate::poll::{gate, short};
+use crate::record::data;
 use crate::record::ledger::{Ledger, Outcome};
 use crate::server::{Clock, Server};
 use crate::ui::{self, for_terminal};
@@ -42,6 +43,7 @@ type Known = (App, Ledger, u64);
 
 fn known(server: &Server, name: &AppName) -> Result<Known> {
     let app = load(server, name)?;
+    data::there(server, name)?;
     let ledger = Ledger::load(server, name)?;
     let free = server
         .free_space(app.project_dir.as_path())

@@ -8,6 +8,7 @@ use crate::app::AppName;
 use crate::exit::Exit;
 use crate::poll::steer::{self, WentBack};
 use crate::poll::{self, Poll};
+use crate::record::data;
 use crate::server::{Clock, Server};
 use crate::ui::{self, for_terminal};
 
@@ -23,6 +24,7 @@ fn as_app(
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
+    data::there(server, name)?;
     let clock = Clock::system();
     let poll = Poll {
         server,

@@ -3,6 +3,7 @@
 //! Both are written before the thing they tell of, so that whoever comes after a crash knows at
 //! least as much as happened.
 
+pub mod data;
 mod fields;
 pub mod ledger;
 pub mod receipt;

@@ -98,6 +98,23 @@ impl Server {
         Ok(true)
     }
 
+    /// Writes a file whole in a directory where others may write, by the directory's descriptor.
+    ///
+    /// # Errors
+    /// When the path leads through a link that somebody else could have made, or it cannot be written.
+    pub fn write_in(
+        &self,
+        dir: &Path,
+        name: &str,
+        content: &[u8],
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<()> {
+        let dir = self.open_dir(dir)?;
+        let held = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        Self::at(Path::new("/")).write(&held.join(name), content, mode, Some(owner))
+    }
+
     /// Opens a directory part by part as the head of this module says.
     fn open_dir(&self, path: &Path) -> Result<OwnedFd> {
         let mut dir = open(&self.root, PLAIN, Mode::empty())?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::app::{AppName, paths};
+use crate::record::data;
 use crate::record::receipt::{Before, Change, Receipt, Was};
 use crate::server::{Clock, Kind, Server, sha256};
 
@@ -26,7 +27,7 @@ impl<'a> Changes<'a> {
     /// Makes the place where receipts lie, if need be, and begins.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be made, or the app's data is away: nothing is made in its place.
     pub fn begin(
         server: &'a Server,
         receipt: &'a mut Receipt,
@@ -43,6 +44,7 @@ impl<'a> Changes<'a> {
             overwrite,
             offline: false,
         };
+        data::there(server, app)?;
         // These two alone are made before they can be announced, being where it is announced.
         let (state, receipts) = (Path::new(paths::STATE_DIR), Path::new(paths::RECEIPTS_DIR));
         let had_state = server.stat(state)?.is_some();

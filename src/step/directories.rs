@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 
 use crate::app::{App, paths};
+use crate::record::data;
 use crate::server::{Kind, View};
 
 use super::fit::{said, unfit};
@@ -122,6 +123,9 @@ impl Step for Directories<'_> {
                 return Ok(Finding::Broken(why, remedy));
             }
         }
+        if let Some((_, why, remedy)) = data::lost(look.view, &self.0.name)? {
+            return Ok(Finding::Broken(why, remedy));
+        }
         let ids = self.ids(look.view);
         let mut absent = Vec::new();
         let mut differs = Vec::new();
@@ -161,6 +165,9 @@ impl Step for Directories<'_> {
                 ));
             }
         }
+        if !data::is_marked(look.view, self.0)? {
+            absent.push(paths::data(&self.0.name).display().to_string());
+        }
         if !differs.is_empty() {
             return Ok(Finding::Differs(differs.join(", "), None));
         }
@@ -199,6 +206,10 @@ impl Step for Directories<'_> {
                 Owner::App => ids,
             };
             changes.directory(&spec.path, owner, spec.mode)?;
+        }
+        if !data::is_marked(changes.server(), self.0)? {
+            let copy = data::mark(changes.server(), self.0, ids)?;
+            changes.file(&paths::data(&self.0.name), copy.as_bytes(), 0o644, (0, 0))?;
         }
         Ok(())
     }

@@ -204,6 +204,12 @@ fn undo_release(
     ] {
         server.remove_any(&path)?;
     }
+    for dir in [&state, &shared] {
+        let stat = server.stat(dir)?;
+        if stat.is_some_and(|stat| stat.kind == Kind::Directory) {
+            server.remove_any(&dir.join(paths::MARK))?;
+        }
+    }
     let mut trees = vec![project.join("releases"), project.join("venvs")];
     if purge {
         trees.push(shared.clone());

@@ -112,6 +112,7 @@ fn paths_of_an_app() -> Result<BTreeSet<String>> {
         app.cron(),
         paths::state(name),
         paths::receipt(name),
+        paths::data(name),
     ];
     Ok(known
         .iter()

@@ -10,6 +10,7 @@ mod all_apps;
 mod attack;
 mod deploying;
 mod directories;
+mod disks;
 mod doctor;
 mod environment;
 mod escapes;

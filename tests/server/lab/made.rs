@@ -24,6 +24,9 @@ const LEFT_OUT: &[&str] = &[
 
 /// There on each, with another content.
 const OWN_CONTENT: &[&str] = &[
+    "/etc/pullpray/todo.data ",
+    "/var/lib/pullpray/todo/.pullpray ",
+    "/var/www/projects/todo/shared/.pullpray ",
     "/etc/ssh-agent-service/deploy-keys/todo_ed25519 ",
     "/etc/ssh-agent-service/deploy-keys/todo_ed25519.pub ",
     "/var/lib/pullpray/receipts/todo.jsonl ",

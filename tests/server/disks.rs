@@ -1,0 +1,132 @@
+//! A disk that is not mounted after a reboot: what was filled once is never made anew in its place.
+
+use anyhow::{Result, ensure};
+
+use crate::faults::{all_is_quiet, deploys};
+use crate::lab::{Lab, Release, TOUCHED, Todo, WebServer};
+
+/// As cron's entry starts it.
+const BY_CRON: &str = "PULLPRAY_BY=cron pullpray poll todo";
+
+/// A disk of memory at /mnt/disk with what was in a directory, which is an empty mount point then.
+fn onto_a_disk(web: &WebServer, dir: &str) -> Result<()> {
+    web.run(&format!(
+        "set -e; mkdir -p /mnt/disk; mount -t tmpfs -o mode=0755 tmpfs /mnt/disk; cp -a {dir}/. /mnt/disk/; \
+         find {dir} -mindepth 1 -delete; {}",
+        mounted(dir)
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+fn mounted(dir: &str) -> String {
+    format!("mount --bind /mnt/disk {dir}")
+}
+
+/// With the disk away: each verb that would change something refuses, and nothing is changed.
+fn all_refuse(web: &WebServer, todo: &Todo) -> Result<()> {
+    let before = web.listing(TOUCHED)?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("is a disk not mounted?")?
+        .says("hint: findmnt --target /var/")?;
+    web.run_as("gunicorn", BY_CRON)?
+        .exits(1)?
+        .says("is a disk not mounted?")?;
+    web.run_as("gunicorn", BY_CRON)?.exits(1)?.silent()?;
+    for doctor in ["doctor todo", "doctor todo --fix --yes --overwrite"] {
+        web.run(&format!("pullpray {doctor} --offline"))?
+            .exits(1)?
+            .says("fail  project.directories")?
+            .says("fix: findmnt --target /var/")?;
+    }
+    let init = todo.init("")?;
+    for command in [
+        init.as_str(),
+        "pullpray rollback todo",
+        "pullpray hold todo --message x",
+        "pullpray status todo",
+        "pullpray key todo --rotate",
+        "pullpray remove todo --yes --purge",
+    ] {
+        web.run(command)?.exits(1)?.says("is a disk not mounted?")?;
+    }
+    let after = web.listing(TOUCHED)?;
+    ensure!(before == after, "{before:#?}\n{after:#?}");
+    Ok(())
+}
+
+#[test]
+fn what_was_filled_once_is_never_made_anew_below_a_mount_point() -> Result<()> {
+    let lab = Lab::new("disks")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let Todo { repo, web, .. } = &todo;
+    for (number, dir) in [
+        "/var/www/projects/todo/shared",
+        "/var/www/projects",
+        "/var/lib/pullpray",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        onto_a_disk(web, dir)?;
+        web.run("systemctl restart gunicorn.todo.service")?.ok()?;
+        all_is_quiet(web)?;
+        let version = format!("version on disk {number}");
+        repo.push(&version)?;
+
+        web.run(&format!("umount -l {dir}"))?.ok()?;
+        all_refuse(web, &todo)?;
+        if dir != "/var/lib/pullpray" {
+            // Nor does the app itself begin with an empty directory, however often somebody asks for it.
+            web.run("systemctl restart gunicorn.todo.service")?
+                .exits(1)?;
+            web.run("curl -s -m 3 http://127.0.0.1:8000/")?.exits(28)?;
+            web.run(&format!("find {dir} -mindepth 1"))?
+                .ok()?
+                .silent()?;
+        }
+
+        web.run(&mounted(dir))?.ok()?;
+        web.wait_for_page("/", "water the plants", 30)?;
+        web.run("pullpray poll todo")?
+            .ok()?
+            .says("todo: its data is there again\n")?
+            .says(&format!("\"{version}\" live after"))?;
+        ensure!(web.page("/")?.shows(&version));
+        all_is_quiet(web)?;
+        web.run("pullpray doctor todo --offline --strict")?.ok()?;
+        web.run(&format!(
+            "set -e; systemctl stop gunicorn.todo.service; umount -l {dir}; cp -a /mnt/disk/. {dir}/; umount /mnt/disk; \
+             systemctl start gunicorn.todo.service"
+        ))?
+        .ok()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn who_wants_to_go_on_with_what_is_there_says_so() -> Result<()> {
+    let lab = Lab::new("anew")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let Todo { repo, web, .. } = &todo;
+    web.run("find /var/www/projects/todo/shared -mindepth 1 -delete")?
+        .ok()?;
+    repo.push("version two")?;
+    let anew =
+        "rm /etc/pullpray/todo.data && sudo pullpray doctor todo --fix --only project.directories";
+    let hint = &format!("sudo {anew}");
+    web.run("pullpray poll todo")?.exits(1)?.says(hint)?;
+    // In the place of the mark, a trap for root.
+    web.run_as(
+        "gunicorn",
+        "ln -s /etc/passwd /var/www/projects/todo/shared/.pullpray",
+    )?
+    .ok()?;
+    web.run("pullpray poll todo")?.exits(1)?.says(hint)?;
+    web.run(&format!("{anew} --yes"))?.ok()?;
+    web.run("grep -q ^root: /etc/passwd && test -O /etc/passwd")?
+        .ok()?;
+    deploys(web, "version two")?;
+    all_is_quiet(web)
+}

@@ -117,6 +117,10 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
         Told::Straightened(straightened, then) => {
             tell_straightened(app, &straightened, *then, verbose)?
         }
+        Told::SetAside(what, then) => {
+            writeln!(out, "{name}: {}", for_terminal(&what))?;
+            tell_told(app, *then, verbose)?
+        }
         Told::NothingNew => {
             tell("nothing new");
             Exit::Done

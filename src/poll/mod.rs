@@ -8,6 +8,7 @@
 mod astray;
 mod at_gate;
 mod code;
+mod damaged;
 mod dependencies;
 pub mod gate;
 mod health;
@@ -69,6 +70,17 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
     let Locked::Held(_lock) = server.lock(&paths::state(&app.name))? else {
         return Ok(Told::Elsewhere);
     };
+    let Some(aside) = damaged::set_aside(poll)? else {
+        return go_on(poll);
+    };
+    match go_on(poll) {
+        Ok(told) => Ok(Told::SetAside(aside, Box::new(told))),
+        Err(error) => Err(error.context(aside)),
+    }
+}
+
+/// Asks, deploys what is new, and puts right what is not as the ledger says.
+fn go_on(poll: &Poll<'_>) -> Result<Told> {
     let told = ask(poll);
     if matches!(told, Ok(Told::Deployed { .. } | Told::Failed(_))) {
         return told;

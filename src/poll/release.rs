@@ -12,6 +12,7 @@ use crate::record::ledger::Release;
 use crate::server::{Guest, Kind, PATH, Server, stamp};
 
 use super::code::Code;
+use super::damaged::BEGUN;
 use super::dependencies::{self, Dependencies};
 use super::{Failed, Poll, migrations, short};
 
@@ -37,7 +38,7 @@ pub(super) struct Built {
 /// Names the release and makes its directory and its log.
 pub(super) fn begin(poll: &Poll<'_>, code: &Code) -> Result<Begun> {
     let (server, app) = (poll.server, poll.app);
-    let time = poll.clock.now().format("%Y%m%dT%H%M%S").to_string();
+    let time = poll.clock.now().format(BEGUN).to_string();
     let base = format!("{time}-{}", short(code.commit()));
     let mut id = base.clone();
     for number in 2.. {

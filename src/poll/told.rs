@@ -40,6 +40,8 @@ pub enum Told {
     },
     /// Something else than the ledger says was found and put right; then the poll went on.
     Straightened(Straightened, Box<Told>),
+    /// State was damaged and set aside: what, and what there is in its place; then the poll went on.
+    SetAside(String, Box<Told>),
     /// The new release failed.
     Failed(Box<Report>),
     /// The remote could not be asked.

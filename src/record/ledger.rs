@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::app::{AppName, paths};
 use crate::server::{Server, View};
 
-use super::fields;
 use super::refusal::Refusal;
+use super::{Damaged, fields};
 
 /// The version of the file's format.
 pub const FORMAT: u32 = 1;
@@ -195,22 +195,54 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read or is of another format.
     pub fn load(view: &View, app: &AppName) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
         let path = paths::ledger(app);
-        let Some(text) = view.read_untrusted(&path)? else {
-            return Ok(Self::default());
+        let damaged = || {
+            Damaged(format!(
+                "{} is damaged; a poll sets it aside and makes it anew: sudo pullpray poll {app}",
+                path.display()
+            ))
         };
-        let ledger: Self = serde_json::from_str(&text)
-            // It repeats what was written there.
-            .map_err(|error| anyhow!("{}", error.to_string().escape_debug()))
-            .with_context(|| format!("{} is damaged", path.display()))?;
-        if ledger.format != FORMAT {
+        let text = match view.read_untrusted(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Self::default()),
+            Err(error) if is_nonsense(&error) => return Err(error.context(damaged())),
+            Err(error) => return Err(error),
+        };
+        // Another's may have any form.
+        if let Ok(Format { format }) = serde_json::from_str(&text)
+            && format != FORMAT
+        {
             bail!(
-                "{} has format {}, and this pullpray reads {FORMAT}",
-                path.display(),
-                ledger.format
+                "{} has format {format}, and this pullpray reads {FORMAT}",
+                path.display()
             );
         }
-        Ok(ledger)
+        serde_json::from_str(&text)
+            // It repeats what was written there.
+            .map_err(|error| anyhow!("{}", error.to_string().escape_debug()))
+            .with_context(damaged)
+    }
+
+    /// What is left of one that is damaged, part by part, and whether its parts could be told apart. Which releases
+    /// there are and what was under way, the server knows better.
+    #[must_use]
+    pub fn left_of(text: &str) -> (Self, bool) {
+        let parts = serde_json::from_str::<serde_json::Map<_, _>>(text);
+        let parsed = parts.is_ok();
+        let mut left = Self::default();
+        for (name, part) in parts.unwrap_or_default() {
+            let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&left) else {
+                break;
+            };
+            whole.insert(name, part);
+            left = serde_json::from_value(whole.into()).unwrap_or(left);
+        }
+        left.under_way = None;
+        (left, parsed)
     }
 
     /// Writes it whole.
@@ -276,6 +308,18 @@ impl Ledger {
     }
 }
 
+/// Whether something is there that no poll wrote: no file, a link, one of impossible size, no text.
+fn is_nonsense(error: &anyhow::Error) -> bool {
+    match (
+        error.downcast_ref::<std::io::Error>(),
+        error.downcast_ref::<nix::errno::Errno>(),
+    ) {
+        (Some(io), _) => io.kind() == std::io::ErrorKind::InvalidData,
+        (_, Some(errno)) => *errno == nix::errno::Errno::ELOOP,
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,7 +353,12 @@ mod tests {
             root.path().join("var/lib/pullpray/todo/ledger.json"),
             "{\"format\":1",
         )?;
-        assert!(Ledger::load(&server, &app).is_err());
+        let damaged = Ledger::load(&server, &app).map_err(|error| error.is::<Damaged>());
+        assert_eq!(damaged, Err(true));
+        let text = serde_json::to_string(&ledger)?.replacen("Z\"", "\"", 1);
+        let (left, parsed) = Ledger::left_of(&text);
+        assert!(parsed && left.live.is_none() && left.releases.len() == 2);
+        assert_eq!(Ledger::left_of(&text[1..]), (Ledger::default(), false));
         Ok(())
     }
 

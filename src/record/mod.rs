@@ -8,3 +8,16 @@ mod fields;
 pub mod ledger;
 pub mod receipt;
 pub mod refusal;
+
+use std::fmt;
+
+/// What is remembered cannot be read as that: what it is, and what brings it back. Never that it may not be read, or
+/// that the disk fails.
+#[derive(Debug)]
+pub struct Damaged(pub String);
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

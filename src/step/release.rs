@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::app::{App, paths};
+use crate::record::Damaged;
 use crate::record::ledger::Ledger;
 use crate::server::Kind;
 
@@ -33,7 +34,12 @@ impl Step for FirstRelease<'_> {
                 "built, switched to, and asked for its health".to_owned(),
             ));
         }
-        let ledger = Ledger::load(look.view, &self.0.name)?;
+        let ledger = match Ledger::load(look.view, &self.0.name) {
+            Err(error) if error.is::<Damaged>() => {
+                return Ok(Finding::Differs(format!("{error:#}"), None));
+            }
+            ledger => ledger?,
+        };
         let Some(live) = ledger.live else {
             return Ok(Finding::Absent(
                 "built, switched to, and asked for its health".to_owned(),
@@ -51,12 +57,9 @@ impl Step for FirstRelease<'_> {
             None => None,
             Some(Kind::Link) => look.view.read_link(&current)?,
             Some(_) => {
-                return Ok(Finding::Broken(
+                return Ok(Finding::Differs(
                     format!("{path} is there and is not a link"),
-                    format!(
-                        "sudo mv -T {path} {path}.was && sudo pullpray poll {}",
-                        self.0.name
-                    ),
+                    None,
                 ));
             }
         };
@@ -84,7 +87,11 @@ impl Step for FirstRelease<'_> {
         if matches!(self.check(&changes.look())?, Finding::Holds(_)) {
             return Ok(());
         }
-        let first = Ledger::load(changes.server(), &self.0.name)?.live.is_none();
+        // Without a ledger it may be live all the same.
+        let server = changes.server();
+        let first = Ledger::load(server, &self.0.name).is_ok_and(|ledger| ledger.live.is_none())
+            && (server.stat(&paths::ledger(&self.0.name))?.is_some()
+                || server.list(&self.0.releases())?.is_empty());
         let said = changes.server().run_poll(
             &self.0.program,
             self.0.name.as_str(),

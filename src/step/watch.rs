@@ -5,6 +5,7 @@ use anyhow::{Result, anyhow};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::{App, paths};
+use crate::record::Damaged;
 use crate::record::ledger::Ledger;
 use crate::server::Clock;
 
@@ -45,7 +46,10 @@ impl Step for RecentPoll<'_> {
         }
     }
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
-        let ledger = Ledger::load(look.view, &self.0.name)?;
+        let ledger = match Ledger::load(look.view, &self.0.name) {
+            Err(error) if error.is::<Damaged>() => return Ok(damaged()),
+            ledger => ledger?,
+        };
         if let Some(silence) = &ledger.silence {
             return Ok(Finding::Broken(
                 format!(
@@ -114,7 +118,10 @@ impl Step for TimeOfDay<'_> {
         let clock = Clock::system();
         let now = clock.local().format("%Y-%m-%d %H:%M %Z");
         // What was written down here is the one witness that needs no network.
-        let ledger = Ledger::load(look.view, &self.0.name)?;
+        let ledger = match Ledger::load(look.view, &self.0.name) {
+            Err(error) if error.is::<Damaged>() => return Ok(damaged()),
+            ledger => ledger?,
+        };
         let written = ledger
             .last_check
             .as_deref()
@@ -150,6 +157,10 @@ impl Step for TimeOfDay<'_> {
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
         Err(anyhow!("the clock is the administrator's"))
     }
+}
+
+fn damaged() -> Finding {
+    Finding::Waits("app.release", "its ledger is damaged".to_owned())
 }
 
 /// A span of time as people say it.

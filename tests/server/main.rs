@@ -8,6 +8,7 @@
 mod again;
 mod all_apps;
 mod attack;
+mod damaged;
 mod deploying;
 mod directories;
 mod disks;

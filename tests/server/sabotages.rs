@@ -126,12 +126,8 @@ pub const TREE_AND_SETTINGS: &[Sabotage] = &[
     row("rm /var/www/projects/todo/current", "app.release", Fixed),
     row("ln -sfn releases/gone /var/www/projects/todo/current", "app.release", Fixed),
     row("ln -sfn /tmp /var/www/projects/todo/current; systemctl restart gunicorn.todo.service || true; for n in $(seq 150); do [ $(systemctl is-active gunicorn.todo.service) = failed ] && break; sleep 0.2; done; systemctl is-active gunicorn.todo.service || true", "app.release gunicorn.running app.healthy", Fixed),
-    row("mv /var/www/projects/todo/current /root/current; mkdir /var/www/projects/todo/current", "app.release",
-        Says("sudo mv -T /var/www/projects/todo/current", "rmdir /var/www/projects/todo/current")),
     row("echo nonsense >>/etc/pullpray/todo.toml", "app.settings",
         Says("sudoedit /etc/pullpray/todo.toml", "sed -i /^nonsense/d /etc/pullpray/todo.toml")),
     row("date -u -d '+1 hour' +%FT%TZ | sed 's/.*/s,\"last_check\": \".*\",\"last_check\": \"&\",/' >/root/ahead; cp -a /var/lib/pullpray/todo/ledger.json /root/ledger; sed -i -f /root/ahead /var/lib/pullpray/todo/ledger.json",
         "warn:server.clock", Says("the clock was set back, or was ahead then", "cp -a /root/ledger /var/lib/pullpray/todo/ledger.json")),
-    row("mv /var/lib/pullpray/todo/ledger.json /root/ledger; echo '{' >/var/lib/pullpray/todo/ledger.json", "error:app.release error:poll.recent error:server.clock",
-        Says("/var/lib/pullpray/todo/ledger.json", "mv /root/ledger /var/lib/pullpray/todo/ledger.json")),
 ];

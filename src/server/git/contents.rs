@@ -66,6 +66,14 @@ impl Mirror {
         })
     }
 
+    /// The commit whose name begins with these digits; `None` if there is none, or more than one.
+    #[must_use]
+    pub fn by_digits(&self, digits: &str) -> Option<CommitInfo> {
+        let kind = Some(git2::ObjectType::Commit);
+        let found = self.repo.find_object_by_prefix(digits, kind).ok()?;
+        self.commit(found.id()).ok()
+    }
+
     /// Is everything that a checkout of this commit needs really there and readable: the
     /// commit, its trees and all files, each with the content that its id promises? This is
     /// how a mirror that lost data with the power is noticed. Reads everything once.

@@ -1,0 +1,144 @@
+//! State that is damaged or lost: it is set aside and made anew from what the server shows, or what brings it back
+//! is said. After each cure the next commit goes live.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::faults::{all_is_quiet, push_and_deploy};
+use crate::lab::{Lab, Release, Todo, WebServer};
+
+const LEDGER: &str = "/var/lib/pullpray/todo/ledger.json";
+const CURRENT: &str = "/var/www/projects/todo/current";
+
+/// A field of the ledger.
+fn ledger(web: &WebServer, jq: &str) -> Result<String> {
+    let python = format!("import json; print(json.load(open('{LEDGER}')){jq})");
+    let out = web.run(&format!("python3 -c \"{python}\""))?.ok()?;
+    Ok(out.stdout.trim().to_owned())
+}
+
+#[test]
+fn a_damaged_ledger_is_made_anew_from_what_is_on_the_server() -> Result<()> {
+    let lab = Lab::new("ledger")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    push_and_deploy(&web, &repo, "version two")?;
+    let harms = [
+        format!("echo nonsense >{LEDGER}"),
+        format!("head -c 700 {LEDGER} >/root/half; cp /root/half {LEDGER}"),
+        format!("printf '\\xff' >>{LEDGER}"),
+        format!("rm {LEDGER}"),
+        format!("mv {LEDGER} {LEDGER}.was; mkdir {LEDGER}"),
+        format!("rm -f {LEDGER}; ln -s /etc/passwd {LEDGER}"),
+        format!("echo nonsense >{LEDGER}; rm -r /var/lib/pullpray/todo/mirror.git"),
+        format!("echo nonsense >{LEDGER}; rm {CURRENT}"),
+    ];
+    let mut live = "version two".to_owned();
+    for (number, harm) in harms.iter().enumerate() {
+        let (commit, since) = (
+            ledger(&web, "['live']['commit']")?,
+            ledger(&web, "['live']['id']")?,
+        );
+        web.run(&format!("set -e; {harm}"))?.ok()?;
+        web.run("pullpray doctor todo --offline --only app.release")?
+            .exits(1)?;
+        // Nothing is new: the app goes on as it was.
+        let heard = web.run("pullpray poll todo")?.ok()?;
+        heard.says("made anew from what is on this server")?;
+        if !harm.starts_with("rm ") {
+            heard.says("is kept as /var/lib/pullpray/todo/ledger.json.damaged-")?;
+        }
+        ensure!(ledger(&web, "['live']['commit']")? == commit, "{harm}");
+        ensure!(ledger(&web, "['live']['id']")? == since, "{harm}");
+        ensure!(web.page("/")?.shows(&live), "{harm}");
+        all_is_quiet(&web).context(harm.clone())?;
+        live = format!("version after {number}");
+        push_and_deploy(&web, &repo, &live).context(harm.clone())?;
+        web.run("pullpray doctor todo --offline --strict")?
+            .ok()
+            .context(harm.clone())?;
+    }
+    ensure!(
+        web.run(&format!("ls -d {LEDGER}.damaged-*"))?
+            .ok()?
+            .stdout
+            .lines()
+            .count()
+            == harms.len() - 1
+    );
+
+    // The release before is known again, too.
+    web.run(&format!("echo nonsense >{LEDGER}; pullpray poll todo"))?
+        .ok()?;
+    web.run("pullpray rollback todo && pullpray resume todo && pullpray poll todo")?
+        .ok()?;
+
+    // What somebody wanted to leave is not deployed again because nobody remembers.
+    for harm in ["head -c -60", "echo nonsense; true"] {
+        web.run("pullpray rollback todo")?.ok()?;
+        let page = web.page("/")?.body;
+        web.run(&format!("{harm} {LEDGER} >/root/x; cp /root/x {LEDGER}"))?
+            .ok()?;
+        web.run("pullpray poll todo")?
+            .ok()?
+            .says("pullpray resume todo")?;
+        all_is_quiet(&web)?;
+        ensure!(web.page("/")?.body == page, "{harm}");
+        web.run("pullpray resume todo && pullpray poll todo")?
+            .ok()?;
+        ensure!(web.page("/")?.shows(&live), "{harm}");
+    }
+    // One field that is wrong takes the others with it: what happened is still known.
+    web.run(&format!("sed -i 's/\"last_check\": \"/&x/' {LEDGER}"))?
+        .ok()?;
+    let before = ledger(&web, "['history']")?;
+    web.run("pullpray status todo")?
+        .exits(1)?
+        .says("sudo pullpray poll todo")?;
+    web.run("pullpray doctor todo --fix --yes --offline --strict --only app.release")?
+        .ok()?;
+    ensure!(ledger(&web, "['history']")? == before);
+    // A newer pullpray's is not damaged.
+    web.run(&format!(
+        "sed -i 's/\"format\": 1/\"format\": 99/' {LEDGER}"
+    ))?
+    .ok()?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("has format 99")?;
+    web.run(&format!(
+        "sed -i 's/\"format\": 99/\"format\": 1/' {LEDGER}"
+    ))?
+    .ok()?;
+    push_and_deploy(&web, &repo, "version last")?;
+    drop(host);
+    Ok(())
+}
+
+#[test]
+fn something_in_the_place_of_current_is_set_aside() -> Result<()> {
+    let lab = Lab::new("current")?;
+    let Todo {
+        host: _host,
+        repo,
+        web,
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let harm = format!("rm {CURRENT}; mkdir {CURRENT}; touch {CURRENT}/somebodys");
+    web.run(&harm)?.ok()?;
+    let heard = web.run("pullpray poll todo")?.ok()?;
+    heard.says(&format!(
+        "{CURRENT} was not a link and is kept as {CURRENT}.damaged-"
+    ))?;
+    ensure!(web.page("/")?.shows("version one"));
+    web.run(&format!("ls {CURRENT}.damaged-*/somebodys"))?
+        .ok()?;
+    push_and_deploy(&web, &repo, "version two")?;
+
+    // Also when something is new at that moment, and by doctor.
+    web.run(&format!("{harm}; rm -r {CURRENT}.damaged-*"))?
+        .ok()?;
+    push_and_deploy(&web, &repo, "version three")?;
+    web.run(&format!("rm {CURRENT}; echo x >{CURRENT}"))?.ok()?;
+    web.run("pullpray doctor todo --fix --yes --offline --strict")?
+        .ok()?;
+    push_and_deploy(&web, &repo, "version four")?;
+    all_is_quiet(&web)
+}

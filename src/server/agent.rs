@@ -39,6 +39,8 @@ const ADD_IDENTITY: u8 = 17;
 pub struct AgentKey {
     /// `SHA256:…`.
     pub fingerprint: String,
+    /// Its public half as OpenSSH writes it, without the comment.
+    pub public: String,
     /// Its comment.
     pub comment: String,
 }
@@ -247,6 +249,7 @@ fn parse_keys(answer: &[u8]) -> Result<Vec<AgentKey>> {
         let comment = String::from_utf8_lossy(take(length)?).into_owned();
         keys.push(AgentKey {
             fingerprint: public.fingerprint(HashAlg::Sha256).to_string(),
+            public: public.to_openssh().map_err(|_| broken())?,
             comment,
         });
     }
@@ -306,6 +309,7 @@ mod tests {
                 held,
                 [AgentKey {
                     fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+                    public: PublicKey::from(key.public_key().key_data().clone()).to_openssh()?,
                     comment: "pullpray todo@web".into()
                 }]
             );

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::app::{App, paths};
+use crate::server::AgentKey;
 
 use super::key_pair::public_key;
 use super::{Changes, Finding, Look, Row, Step};
@@ -11,17 +12,21 @@ pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
 /// Whether the agent can be asked and holds the deploy key; an agent that is not there does not.
 pub(super) fn holds_key(look: &Look<'_>, app: &App) -> Result<bool> {
-    let socket = paths::agent_socket(&app.name);
     let Some((_, wanted)) = public_key(look.view, &app.name)? else {
         return Ok(false);
     };
+    Ok(held(look, app)?.iter().any(|key| key.fingerprint == wanted))
+}
+
+/// The keys that the agent holds; none if it does not run.
+pub(super) fn held(look: &Look<'_>, app: &App) -> Result<Vec<AgentKey>> {
+    let socket = paths::agent_socket(&app.name);
     if look.view.stat(&socket)?.is_none()
         || !look.view.unit(&paths::agent_unit(&app.name))?.is_active()
     {
-        return Ok(false);
+        return Ok(Vec::new());
     }
-    let keys = look.view.agent_keys(&socket)?;
-    Ok(keys.iter().any(|key| key.fingerprint == wanted))
+    look.view.agent_keys(&socket)
 }
 
 impl Step for AgentRuns<'_> {

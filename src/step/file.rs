@@ -38,6 +38,8 @@ pub(super) struct FileStep<'a> {
     pub(super) mode: u32,
     /// The group by name; root's if there is none.
     pub(super) group: Option<&'a str>,
+    /// What has to be there before it is made, asked as long as it is not.
+    pub(super) needs: Option<Verify<'a>>,
     pub(super) before: Option<Before<'a>>,
     pub(super) after: Option<After<'a>>,
     pub(super) verify: Option<Verify<'a>>,
@@ -80,6 +82,11 @@ impl Step for FileStep<'_> {
             Err((step, why)) => return Ok(Finding::Waits(step, why.clone())),
         };
         let Some(stat) = look.view.stat(&self.path)? else {
+            if let Some(needs) = &self.needs
+                && let Some((why, hint)) = needs(look.view)?
+            {
+                return Ok(Finding::Broken(why, hint));
+            }
             return Ok(Finding::Absent(self.owner()));
         };
         let path = self.path.display();

@@ -34,6 +34,7 @@ fn file<'a>(
         kind: Content::Ours,
         mode: 0o644,
         group: None,
+        needs: None,
         before: None,
         after: None,
         verify: None,
@@ -42,6 +43,7 @@ fn file<'a>(
 
 pub(super) fn ssh_alias(app: &App) -> FileStep<'_> {
     FileStep {
+        needs: Some(Box::new(no_drop_ins)),
         verify: Some(Box::new(|view| verify_alias(view, app))),
         ..file(
             "ssh.alias",
@@ -76,6 +78,9 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
             .map(|values| values.join(" "))
             .unwrap_or_default();
         if is != value {
+            if let Some(unread) = no_drop_ins(view)? {
+                return Ok(Some(unread));
+            }
             return Ok(Some((
                 format!(
                     "ssh uses {name} = {is:?} for {}, not {value:?}: another file of the ssh configuration comes first",
@@ -89,6 +94,35 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
         }
     }
     Ok(None)
+}
+
+/// Whether ssh's own file includes the directory of drop-ins, before the first of its blocks; else why not, and what
+/// to do.
+fn no_drop_ins(view: &View) -> Result<Option<(String, String)>> {
+    let (dir, file) = (paths::SSH_CONFIG_DIR, Path::new("/etc/ssh/ssh_config"));
+    let text = view.read_text(file)?.unwrap_or_default();
+    let words = |line: &str| line.trim().replace('=', " ").to_ascii_lowercase();
+    let included = (text.lines().map(words))
+        .take_while(|line| !line.starts_with("host ") && !line.starts_with("match "))
+        .any(|line| line.starts_with("include ") && line.contains("ssh_config.d/"));
+    if included && view.stat_target(Path::new(dir))?.is_some() {
+        return Ok(None);
+    }
+    let line = format!("Include {dir}/*.conf");
+    let include = if included {
+        String::new()
+    } else if text.is_empty() {
+        format!(" && echo '{line}' | sudo tee {}", file.display())
+    } else {
+        format!(" && sudo sed -i '1i {line}' {}", file.display())
+    };
+    Ok(Some((
+        format!(
+            "ssh does not read {dir}: it must be there, and the Include in {} must stand before any Host",
+            file.display()
+        ),
+        format!("sudo install -d -m 0755 {dir}{include}"),
+    )))
 }
 
 pub(super) fn agent_unit(app: &App) -> FileStep<'_> {
@@ -219,8 +253,10 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
                     app.user,
                     words.join(" ")
                 ),
-                "sudo visudo -c; sudo grep -n includedir /etc/sudoers  # it must include /etc/sudoers.d"
-                    .to_owned(),
+                format!(
+                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {0}  # it must include /etc/sudoers.d; an account that expired: sudo chage -E -1 {0}",
+                    app.user
+                ),
             )));
         }
     }

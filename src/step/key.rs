@@ -5,12 +5,48 @@ use ssh_key::{Algorithm, HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
 use crate::app::{App, paths};
+use crate::render;
+use crate::server::AgentKey;
 
+use super::agent;
 use super::key_pair::{make, public_key};
 use super::rotation::{self, Rotation, rotation};
 use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct DeployKey<'a>(pub(super) &'a App);
+
+impl DeployKey<'_> {
+    /// The deploy key as the agent holds it: the one of the public half, or what bears the app's title.
+    fn held(&self, look: &Look<'_>) -> Result<Option<AgentKey>> {
+        let public = public_key(look.view, &self.0.name).ok().flatten();
+        let title = render::key_title(self.0, "");
+        let mut held = agent::held(look, self.0)?.into_iter();
+        Ok(held.find(|key| match &public {
+            Some((_, its)) => key.fingerprint == *its,
+            None => key.comment.starts_with(&title),
+        }))
+    }
+
+    /// With its file gone, the key is in the agent alone. Another one would be unknown to the git host, and the agent
+    /// would be started anew with it. ssh finds it there by its public half, which the agent shows.
+    fn left_with_the_agent(&self, look: &Look<'_>) -> Result<Option<Finding>> {
+        let name = &self.0.name;
+        Ok(match (self.held(look)?, public_key(look.view, name)) {
+            (None, _) => None,
+            (Some(_), Ok(Some(_))) => Some(Finding::Broken(
+                format!(
+                    "{} is gone, and the agent holds the key as long as it runs: polls go on until then, and nobody gets it out of there",
+                    paths::private_key(name).display()
+                ),
+                format!("sudo pullpray key {name} --rotate"),
+            )),
+            (Some(_), _) => Some(Finding::Differs(
+                "is in the agent alone, and its public half is missing".to_owned(),
+                None,
+            )),
+        })
+    }
+}
 
 impl Step for DeployKey<'_> {
     fn id(&self) -> &'static str {
@@ -29,6 +65,9 @@ impl Step for DeployKey<'_> {
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let path = paths::private_key(&self.0.name);
         let Some(stat) = look.view.stat(&path)? else {
+            if let Some(finding) = self.left_with_the_agent(look)? {
+                return Ok(finding);
+            }
             return Ok(Finding::Absent(
                 "ed25519, 0600 root; its public half goes to the git host".to_owned(),
             ));
@@ -102,6 +141,12 @@ impl Step for DeployKey<'_> {
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let name = &self.0.name;
+        if changes.server().stat(&paths::private_key(name))?.is_none()
+            && let Some(key) = self.held(&changes.look())?
+        {
+            let line = format!("{} pullpray {name}\n", key.public);
+            return changes.file(&paths::public_key(name), line.as_bytes(), 0o644, (0, 0));
+        }
         make(
             changes,
             self.0,

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::faults::{all_is_quiet, push_and_deploy};
-use crate::lab::{Lab, Release, Todo, WebServer};
+use crate::lab::{Access, Heard, Lab, Release, Todo, WebServer};
 
 const LEDGER: &str = "/var/lib/pullpray/todo/ledger.json";
 const CURRENT: &str = "/var/www/projects/todo/current";
@@ -141,4 +141,99 @@ fn something_in_the_place_of_current_is_set_aside() -> Result<()> {
         .ok()?;
     push_and_deploy(&web, &repo, "version four")?;
     all_is_quiet(&web)
+}
+
+/// What a command that fails says is to be done.
+fn remedy(heard: &Heard) -> Result<String> {
+    let hint = |line: &str| {
+        let (_, hint) = line.split_once("hint: ").or(line.split_once("fix: "))?;
+        Some(hint.to_owned())
+    };
+    let mut lines = heard.stderr.lines().chain(heard.stdout.lines());
+    lines.find_map(hint).with_context(|| heard.to_string())
+}
+
+#[test]
+fn ssh_that_reads_no_drop_ins_is_found_before_anything_is_changed() -> Result<()> {
+    let lab = Lab::new("dropins")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let web = &todo.web;
+    let init = todo.init("--schedule '0 0 1 1 *'")?;
+    for harm in [
+        "rm -r /etc/ssh/ssh_config.d",
+        "sed -i /^Include/d /etc/ssh/ssh_config",
+        "rm -r /etc/ssh/ssh_config.d /etc/ssh/ssh_config",
+    ] {
+        web.run(harm)?.ok()?;
+        let heard = web.changes_nothing(&init)?.exits(1)?;
+        heard.says("ssh does not read /etc/ssh/ssh_config.d")?;
+        web.run(&remedy(&heard)?)?.ok()?;
+        web.run(&format!("{init} --dry-run"))?.exits(1)?;
+    }
+    todo.make_live()?;
+    web.run("rm -r /etc/ssh/ssh_config.d /etc/ssh/ssh_config")?
+        .ok()?;
+    let heard = web
+        .run("pullpray doctor todo --offline --only ssh.alias")?
+        .exits(1)?;
+    web.run(&remedy(&heard)?)?.ok()?;
+    web.run("pullpray doctor todo --fix --yes --offline --strict")?
+        .ok()?;
+    push_and_deploy(web, &todo.repo, "version two")
+}
+
+#[test]
+fn a_lost_private_key_does_not_cost_the_one_that_the_agent_holds() -> Result<()> {
+    let lab = Lab::new("lostkey")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    let key = "/etc/ssh-agent-service/deploy-keys/todo_ed25519";
+    for (number, lost) in [key.to_owned(), format!("{key} {key}.pub")]
+        .iter()
+        .enumerate()
+    {
+        web.run(&format!("rm {lost}"))?.ok()?;
+        for command in [
+            "doctor todo --fix --yes --only key.deploy",
+            "doctor todo --fix --yes",
+            "init todo --yes",
+        ] {
+            let heard = web.run(&format!("pullpray {command}"))?.exits(1)?;
+            heard.says("is gone, and the agent holds the key as long as it runs")?;
+            heard.says("sudo pullpray key todo --rotate")?;
+        }
+        push_and_deploy(&web, &repo, &format!("version {number}, without its key"))?;
+        web.run("pullpray key todo --rotate")?.exits(3)?;
+        push_and_deploy(
+            &web,
+            &repo,
+            &format!("version {number}, before the next is known"),
+        )?;
+        host.allow_key(
+            &repo,
+            &web.read(&format!("{key}.next.pub"))?,
+            Access::ReadOnly,
+        )?;
+        web.run("pullpray key todo --rotate")?
+            .ok()?
+            .says("old key")?;
+        web.run("pullpray doctor todo --strict")?.ok()?;
+        push_and_deploy(&web, &repo, &format!("version {number}, with another"))?;
+    }
+    // The agent is gone too: then there is nothing to keep.
+    web.run(&format!(
+        "rm {key}; systemctl stop ssh-agent.todo; pullpray doctor todo --fix --yes"
+    ))?
+    .exits(1)?;
+    host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run("pullpray doctor todo --fix --yes --strict")?.ok()?;
+    push_and_deploy(&web, &repo, "version last")?;
+
+    // An account that expired, as its company's tools do it.
+    web.run("chage --expiredate 1 gunicorn")?.ok()?;
+    let heard = web
+        .run("pullpray doctor todo --offline --only sudo.rule")?
+        .exits(1)?;
+    heard.says("sudo chage -E -1 gunicorn")?;
+    web.run("chage -E -1 gunicorn")?.ok()?;
+    push_and_deploy(&web, &repo, "version after")
 }

@@ -66,7 +66,7 @@ pub const KEYS_AND_SSH: &[Sabotage] = &[
     row("sed -i '1i Host github.com' /etc/ssh/ssh_config", "ssh.alias",
         Says("the Include in /etc/ssh/ssh_config must stand before any Host", "sed -i 1d /etc/ssh/ssh_config")),
     row("sed -i 's/^Include/#&/' /etc/ssh/ssh_config", "ssh.alias",
-        Says("ssh uses identitiesonly = \"no\"", "sed -i 's/^#Include/Include/' /etc/ssh/ssh_config")),
+        Says("the Include in /etc/ssh/ssh_config must stand before any Host", "sed -i 's/^#Include/Include/' /etc/ssh/ssh_config")),
     row("runuser -u gunicorn -- env SSH_AUTH_SOCK=/run/ssh-agent.todo/agent.sock ssh-add -D", "agent.key", Fixed),
     row("SSH_AUTH_SOCK=/run/ssh-agent.todo/agent.sock ssh-add -D; SSH_AUTH_SOCK=/run/ssh-agent.todo/agent.sock ssh-add /root/other",
         "agent.key", Fixed),

@@ -204,7 +204,7 @@ impl Poll<'_> {
             code.new_submodules(ledger.live.as_ref())?,
         ];
         let notes: Vec<String> = notes.into_iter().flatten().collect();
-        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        let mut note = (!notes.is_empty()).then(|| notes.join("; "));
         if let Some(note) = &note {
             self.say(note);
         }
@@ -228,6 +228,11 @@ impl Poll<'_> {
                     since: now.clone(),
                     ..healthy.into_release()
                 };
+                // It is live, whatever cannot be told of it.
+                let links = switch::unpublished(server, &app.releases().join(&to.id));
+                if let Some(links) = links.ok().flatten() {
+                    note = Some(note.map_or(links.clone(), |note| format!("{note}; {links}")));
+                }
                 ledger.now_live(to.clone());
                 let ended = deployment(&to, now, took, Outcome::Live);
                 ledger.remember(Deployment {

@@ -158,3 +158,33 @@ fn publish(server: &Server, from: &Path, to: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// What is to be known of a release's static files that are links: nobody publishes them, since the web server would
+/// read what they lead to with rights of its own.
+pub(super) fn unpublished(server: &Server, release: &Path) -> Result<Option<String>> {
+    const TOLD: usize = 5;
+    let from = release.join(STATIC);
+    let mut links = Vec::new();
+    let mut waiting: Vec<PathBuf> = vec![PathBuf::new()];
+    while let Some(part) = waiting.pop() {
+        for name in server.list(&from.join(&part))? {
+            let path = part.join(&name);
+            match server.stat(&from.join(&path))?.map(|stat| stat.kind) {
+                Some(Kind::Directory) => waiting.push(path),
+                Some(Kind::Link) => links.push(path.display().to_string()),
+                _ => {}
+            }
+        }
+    }
+    links.sort();
+    let more = links.len().saturating_sub(TOLD);
+    links.truncate(TOLD);
+    let more = (more > 0).then(|| format!(" and {more} more"));
+    Ok((!links.is_empty()).then(|| {
+        format!(
+            "static files that are links are not published: {}{}",
+            links.join(", "),
+            more.unwrap_or_default()
+        )
+    }))
+}

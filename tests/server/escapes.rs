@@ -54,3 +54,49 @@ fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
     ensure!(web.page("/")?.shows("version two"));
     Ok(())
 }
+
+/// nginx reads more than the account does: a link in what it serves must not lend that out.
+#[test]
+fn a_link_among_the_static_files_serves_nobody_elses_file() -> Result<()> {
+    let lab = Lab::new("links")?;
+    let Todo {
+        host: _host,
+        repo,
+        web,
+    } = Todo::live(&lab, Release::Bookworm)?;
+    web.run("install -o www-data -m 600 /dev/stdin /var/www/secret <<<secret")?
+        .ok()?;
+    web.run(
+        "echo 'mkdir -p \"$STATIC_ROOT/css\"; echo body >\"$STATIC_ROOT/css/a.css\"; \
+         ln -s /var/www/secret \"$STATIC_ROOT/secret\"; ln -s a.css \"$STATIC_ROOT/css/b.css\"' >>/opt/git_pollers/todo/deploy.sh",
+    )?
+    .ok()?;
+    repo.push("version two")?;
+    let heard = web.run("pullpray poll todo")?.ok()?;
+    heard
+        .says("live after")?
+        .says("links are not published: css/b.css, secret")?;
+    ensure!(web.page("/")?.shows("version two"));
+    ensure!(web.page("/static/css/a.css")?.shows("body"));
+    ensure!(web.page("/static/css/b.css")?.status == 404);
+    ensure!(web.page("/static/secret")?.status == 404);
+    web.run("pullpray status todo --history")?
+        .ok()?
+        .says("links are not published")?;
+
+    // The account needs no poll for it: this one is nginx's to refuse.
+    web.run_as("gunicorn", "cd /www/static/todo && ln -s /var/www/secret planted && ln -s css/a.css own && ln -s /var/www dir")?
+        .ok()?;
+    ensure!(web.page("/static/own")?.shows("body"));
+    for path in ["planted", "dir/secret"] {
+        let page = web.page(&format!("/static/{path}"))?;
+        ensure!(page.status == 403, "{path}: {page:?}");
+    }
+    // What leads to the directory is the administrator's, links and all.
+    web.run("mv /www /www.disk && ln -s /www.disk /www")?.ok()?;
+    ensure!(web.page("/static/css/a.css")?.shows("body"));
+    repo.push("version three")?;
+    web.run("pullpray poll todo")?.ok()?;
+    ensure!(web.page("/")?.shows("version three"));
+    Ok(())
+}

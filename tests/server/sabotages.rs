@@ -35,6 +35,10 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     row("chown gunicorn /opt/git_pollers/todo", "project.directories audit.root", Fixed),
     row("chmod 777 /opt", "audit.root", Remedy("/opt can be changed by others than root")),
     row("chown gunicorn /usr/local/bin/pullpray", "server.program audit.root", Remedy("and root starts /usr/local/bin/pullpray")),
+    row("chmod 700 /usr/local/bin/pullpray", "server.program", Fixed),
+    row("chmod 750 /usr/local/bin", "server.program", Remedy("/usr/local/bin is 0750, and shuts out gunicorn")),
+    row("chgrp gunicorn /usr/local/bin/pullpray; chmod 705 /usr/local/bin/pullpray", "server.program",
+        Says("gunicorn cannot start /usr/local/bin/pullpray: ", "chgrp root /usr/local/bin/pullpray; chmod 755 /usr/local/bin/pullpray")),
     // The account goes with its membership; what runs for it has to be made again, too.
     row("usermod -g nogroup gunicorn", "account.membership", Fixed),
     row("systemctl stop gunicorn.todo.socket gunicorn.todo.service ssh-agent.todo; userdel gunicorn",

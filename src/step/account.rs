@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use crate::app::App;
+use crate::app::{App, Settings, paths};
 use crate::record::receipt::{Before, Change, Receipt};
 
 use super::fit::{said, unfit};
@@ -31,6 +31,39 @@ fn made(receipt: &Receipt, change: &Change) -> &'static str {
     } else {
         "was there, "
     }
+}
+
+/// What is said of an account or a group that the app has had, that pullpray did not make, and that this server
+/// does not know any more: most often a directory service is away. One of that name that were made here would be
+/// another, and be given all that is the app's.
+fn away(
+    look: &Look<'_>,
+    app: &App,
+    (answer, base): (&str, &str),
+    change: &Change,
+) -> Result<Option<Finding>> {
+    if made(look.receipt, change).is_empty() {
+        return Ok(None);
+    }
+    let saved = look.view.read_text(&paths::settings(&app.name))?;
+    let saved = saved.and_then(|text| Settings::parse(&text).ok());
+    let Some(name) = saved.and_then(|saved| saved.answers.get(answer).map(str::to_owned)) else {
+        return Ok(None);
+    };
+    let (Change::User { name: wanted, .. } | Change::Group { name: wanted, .. }) = change else {
+        return Ok(None);
+    };
+    let app = &app.name;
+    Ok((name == *wanted).then(|| {
+        Finding::Broken(
+            format!(
+                "this server does not know the {answer} {name} any more, which was there before pullpray: is its directory service away? One made here would be another"
+            ),
+            format!(
+                "getent {base} {name}; systemctl --failed  # if it is gone for good: sudo pullpray init {app} --{answer} ANOTHER"
+            ),
+        )
+    }))
 }
 
 impl Group<'_> {
@@ -81,22 +114,21 @@ impl Step for Group<'_> {
         if let Some((why, remedy)) = unfit(look.view, &said(self.0), "group")? {
             return Ok(Finding::Broken(why, remedy));
         }
+        let created = Change::Group {
+            name: name.clone(),
+            before: Before::Created,
+        };
         Ok(match look.view.group(&name) {
             Some(_) if self.shared(look)?.is_some() => {
                 let (why, remedy) = self.shared(look)?.unwrap_or_default();
                 Finding::Broken(why, remedy)
             }
             Some(group) => {
-                let made = made(
-                    look.receipt,
-                    &Change::Group {
-                        name,
-                        before: Before::Created,
-                    },
-                );
+                let made = made(look.receipt, &created);
                 Finding::Holds(format!("{made}gid {}", group.gid))
             }
-            None => Finding::Absent("system group".to_owned()),
+            None => away(look, self.0, ("group", "group"), &created)?
+                .unwrap_or_else(|| Finding::Absent("system group".to_owned())),
         })
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
@@ -122,18 +154,17 @@ impl Step for User<'_> {
         if let Some((why, remedy)) = unfit(look.view, &said(self.0), "user")? {
             return Ok(Finding::Broken(why, remedy));
         }
+        let created = Change::User {
+            name: name.clone(),
+            before: Before::Created,
+        };
         Ok(match look.view.user(&name) {
             Some(user) => {
-                let made = made(
-                    look.receipt,
-                    &Change::User {
-                        name,
-                        before: Before::Created,
-                    },
-                );
+                let made = made(look.receipt, &created);
                 Finding::Holds(format!("{made}uid {}", user.uid))
             }
-            None => Finding::Absent("system account, /usr/sbin/nologin".to_owned()),
+            None => away(look, self.0, ("user", "passwd"), &created)?
+                .unwrap_or_else(|| Finding::Absent("system account, /usr/sbin/nologin".to_owned())),
         })
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {

@@ -9,6 +9,7 @@ mod again;
 mod all_apps;
 mod attack;
 mod damaged;
+mod cron;
 mod deploying;
 mod directories;
 mod disks;

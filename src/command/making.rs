@@ -248,6 +248,11 @@ impl Making<'_> {
             app.schedule.words(),
             app.track.words()
         ));
+        if ledger.last_by_cron.is_none() {
+            self.ui.say(&format!(
+                "That cron can do it is seen at its first poll: pullpray status {name}"
+            ));
+        }
         self.ui.say(&format!(
             "  environment, secrets   {}",
             app.environment_file().display()

@@ -78,6 +78,7 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         app: &app,
         clock: &clock,
         now: arguments.now,
+        by_cron: by_cron(),
         tell: &tell,
     })?;
     tell_told(&app, told, arguments.verbose)

@@ -14,6 +14,7 @@ use crate::poll::{gate, short};
 use crate::record::data;
 use crate::record::ledger::{Ledger, Outcome};
 use crate::server::{Clock, Server};
+use crate::step;
 use crate::ui::{self, for_terminal};
 
 use super::{load, named};
@@ -38,8 +39,8 @@ struct Of {
     ledger: Option<Ledger>,
 }
 
-/// What there is to tell of an app: it, its ledger, and the bytes that are free where it lives.
-type Known = (App, Ledger, u64);
+/// What there is to tell of an app: it, its ledger, the bytes that are free where it lives, and whether cron does not poll.
+type Known = (App, Ledger, u64, Option<String>);
 
 fn known(server: &Server, name: &AppName) -> Result<Known> {
     let app = load(server, name)?;
@@ -48,7 +49,8 @@ fn known(server: &Server, name: &AppName) -> Result<Known> {
     let free = server
         .free_space(app.project_dir.as_path())
         .map_or(0, |(bytes, _)| bytes);
-    Ok((app, ledger, free))
+    let overdue = step::overdue(server, &app, &ledger, &Clock::system())?;
+    Ok((app, ledger, free, overdue))
 }
 
 pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
@@ -80,9 +82,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
                 };
                 Of {
                     app: name.to_string(),
-                    free_bytes: known.as_ref().map_or(0, |(_, _, free)| *free),
+                    free_bytes: known.as_ref().map_or(0, |(_, _, free, _)| *free),
                     error,
-                    ledger: known.map(|(_, ledger, _)| ledger),
+                    ledger: known.map(|(_, ledger, ..)| ledger),
                 }
             })
             .collect();
@@ -99,7 +101,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
     let clock = Clock::system();
     for (name, known) in &apps {
         let text = match known {
-            Ok((app, ledger, free)) => told(app, ledger, *free, &clock, arguments.history)?,
+            Ok(known) => told(known, &clock, arguments.history)?,
             Err(error) => format!("{name}: {}\n", for_terminal(&format!("{error:#}"))),
         };
         write!(out, "{text}")?;
@@ -107,7 +109,8 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
     Ok(exit)
 }
 
-fn told(app: &App, ledger: &Ledger, free: u64, clock: &Clock, history: bool) -> Result<String> {
+fn told(known: &Known, clock: &Clock, history: bool) -> Result<String> {
+    let (app, ledger, free, overdue) = known;
     let mut text = String::new();
     let now = clock.now();
     match &ledger.live {
@@ -147,6 +150,13 @@ fn told(app: &App, ledger: &Ledger, free: u64, clock: &Clock, history: bool) -> 
             "  checked   never; cron polls {}",
             app.schedule.words()
         )?,
+    }
+    if let Some(why) = overdue {
+        writeln!(
+            text,
+            "  cron      {why}\n            sudo pullpray doctor {}",
+            app.name
+        )?;
     }
     if let Some(hold) = &ledger.hold {
         writeln!(
@@ -271,5 +281,5 @@ fn when(stamp: &str, now: DateTime<Utc>) -> String {
         return for_terminal(stamp);
     };
     let ago: TimeDelta = now - time.with_timezone(&Utc);
-    format!("{} ({} ago)", local(stamp), crate::step::spoken(ago))
+    format!("{} ({} ago)", local(stamp), step::spoken(ago))
 }

@@ -31,6 +31,7 @@ fn as_app(
         app: &app,
         clock: &clock,
         now: false,
+        by_cron: false,
         tell: &|_| {},
     };
     let (exit, text) = act(&poll, &by(server))?;

@@ -56,6 +56,8 @@ pub struct Poll<'a> {
     /// Whether commits that failed before are tried again without waiting, and nobody waits for the
     /// deploy window.
     pub now: bool,
+    /// Whether cron started it.
+    pub by_cron: bool,
     /// The stages as they happen are told here.
     pub tell: &'a dyn Fn(&str),
 }
@@ -98,6 +100,9 @@ fn go_on(poll: &Poll<'_>) -> Result<Told> {
 fn ask(poll: &Poll<'_>) -> Result<Told> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
+    if poll.by_cron {
+        ledger.last_by_cron = Some(stamp(poll.clock.now()));
+    }
     // Somebody removed the live release: then the same commit is deployed once more.
     let gone = match &ledger.live {
         Some(live) => server.stat(&app.releases().join(&live.id))?.is_none(),

@@ -41,6 +41,8 @@ pub struct Ledger {
     /// When the remote was last asked and answered.
     #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_check: Option<String>,
+    /// When cron last started a poll. One by hand proves nothing of the schedule.
+    pub last_by_cron: Option<String>,
     /// Since when, and how often in a row, the remote could not be asked.
     pub silence: Option<Silence>,
     /// Past deployments, newest last.
@@ -183,6 +185,7 @@ impl Default for Ledger {
             refused: None,
             hold: None,
             last_check: None,
+            last_by_cron: None,
             silence: None,
             history: Vec::new(),
         }

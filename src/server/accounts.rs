@@ -58,6 +58,16 @@ impl View {
         })
     }
 
+    /// In how many days PAM shuts an account of this server out (below 0: it does already), and the option of
+    /// chage(1) that ends that. Passwords age also where nobody has one. Only root can see it.
+    ///
+    /// # Errors
+    /// When /etc/shadow cannot be read.
+    pub fn expires(&self, name: &str, today: i64) -> Result<Option<(i64, &'static str)>> {
+        let text = self.read_text(Path::new("/etc/shadow"))?;
+        Ok(expiry(&text.unwrap_or_default(), name, today))
+    }
+
     /// The user's name, or the number where nobody has it.
     #[must_use]
     pub fn user_name(&self, uid: u32) -> String {
@@ -255,6 +265,24 @@ fn tool(program: &str) -> Command {
     Command::new(program).survives()
 }
 
+/// The first of the ends that shadow(5) knows, as pam_unix(8) counts them.
+fn expiry(shadow: &str, name: &str, today: i64) -> Option<(i64, &'static str)> {
+    let mut lines = shadow.lines().map(|line| line.split(':'));
+    let fields: Vec<&str> = lines
+        .find(|fields| fields.clone().next() == Some(name))?
+        .collect();
+    let days = |at: usize| fields.get(at).and_then(|text| text.parse::<i64>().ok());
+    let aged = match (days(2), days(4)) {
+        (Some(0), _) => Some((-1, "--lastday \"$(date +%F)\"")),
+        (Some(changed), Some(most)) if changed <= today => {
+            Some((changed + most - today, "--maxdays -1"))
+        }
+        _ => None,
+    };
+    let expired = days(7).map(|last| (last - today, "--expiredate -1"));
+    aged.into_iter().chain(expired).min()
+}
+
 fn account(user: &users::User) -> Account {
     Account {
         name: user.name().to_string_lossy().into_owned(),
@@ -262,5 +290,27 @@ fn account(user: &users::User) -> Account {
         gid: user.primary_group_id(),
         home: user.home_dir().to_owned(),
         shell: user.shell().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_end_as_pam_counts() {
+        let of = |fields: &str| expiry(&format!("ann:!:1:::::\nbob:!:{fields}\n"), "bob", 100);
+        assert_eq!(of("90::::::"), None, "as useradd --system makes it");
+        assert_eq!(of("90:0:99999:7:::"), Some((99_989, "--maxdays -1")));
+        assert_eq!(
+            of("10:0:90:7:::"),
+            Some((0, "--maxdays -1")),
+            "the last day"
+        );
+        assert_eq!(of("9:0:90:7:::"), Some((-1, "--maxdays -1")));
+        assert_eq!(of("0:::::: ").map(|(days, _)| days), Some(-1));
+        assert_eq!(of("90:0:90:7::99:"), Some((-1, "--expiredate -1")));
+        assert_eq!(of(":::::: "), None);
+        assert_eq!(expiry("ann:!:1:::::", "bob", 100), None);
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::app::environment::{self, Dialect};
 
-use super::{Command, Kind, View};
+use super::{Command, Identity, Kind, View};
 
 /// What was found on the server.
 #[derive(Debug, Clone, Default)]
@@ -152,6 +152,19 @@ impl View {
             }
         }
         Ok(survey)
+    }
+
+    /// Why somebody cannot start a program that knows `--version`; `None` if it was started.
+    #[must_use]
+    pub fn cannot_start(&self, program: &Path, identity: &Identity) -> Option<String> {
+        let command = Command::new(program)
+            .arg("--version")
+            .run_as(Some(identity));
+        match command.outcome() {
+            Ok(said) if said.success() => None,
+            Ok(said) => Some(said.failure()),
+            Err(error) => Some(format!("{error:#}")),
+        }
     }
 
     /// The version of a Python interpreter: `3.11.2`.

@@ -8,6 +8,8 @@ use anyhow::Result;
 use crate::app::{App, Settings, paths};
 use crate::record::receipt::{Before, Change, Receipt};
 
+use crate::server::{Clock, effective_uid};
+
 use super::fit::{said, unfit};
 use super::{Changes, Finding, Look, Row, Step};
 
@@ -63,6 +65,25 @@ fn away(
                 "getent {base} {name}; systemctl --failed  # if it is gone for good: sudo pullpray init {app} --{answer} ANOTHER"
             ),
         )
+    }))
+}
+
+/// What is said of an account that PAM shuts out, now or soon: cron starts nothing as it, and says so only in the
+/// journal.
+fn expires(look: &Look<'_>, name: &str) -> Result<Option<Finding>> {
+    if effective_uid() != 0 {
+        return Ok(None);
+    }
+    let today = Clock::system().now().timestamp() / 86_400;
+    let found = look.view.expires(name, today)?;
+    Ok(found.filter(|(days, _)| *days < 30).map(|(days, option)| {
+        let remedy = format!("sudo chage {option} {name}");
+        if days < 0 {
+            let why = format!("the account {name} has expired (chage --list {name}): cron starts nothing as it");
+            return Finding::Broken(why, remedy);
+        }
+        let why = format!("the account {name} expires in {days} days (chage --list {name}): cron starts nothing as it then");
+        Finding::Warns(why, remedy)
     }))
 }
 
@@ -161,7 +182,8 @@ impl Step for User<'_> {
         Ok(match look.view.user(&name) {
             Some(user) => {
                 let made = made(look.receipt, &created);
-                Finding::Holds(format!("{made}uid {}", user.uid))
+                expires(look, &user.name)?
+                    .unwrap_or_else(|| Finding::Holds(format!("{made}uid {}", user.uid)))
             }
             None => away(look, self.0, ("user", "passwd"), &created)?
                 .unwrap_or_else(|| Finding::Absent("system account, /usr/sbin/nologin".to_owned())),

@@ -36,7 +36,7 @@ pub use undo::{
     Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
 };
 pub use walk::{Planned, Settled, look, settle};
-pub use watch::{spoken, watches};
+pub use watch::{overdue, spoken, watches};
 
 use std::path::PathBuf;
 

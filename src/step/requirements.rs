@@ -5,6 +5,8 @@ use anyhow::{Result, anyhow};
 
 use crate::app::{App, Bind, paths};
 
+use crate::server::effective_uid;
+
 use super::fit::{said, unfit};
 use super::{Changes, Finding, Look, Row, Step};
 
@@ -133,6 +135,9 @@ impl Step for Program<'_> {
                 own.display()
             )));
         }
+        if let Some(finding) = self.shut(look)? {
+            return Ok(finding);
+        }
         if let Some(path) = look.view.first_untrusted(program)? {
             return Ok(Finding::Broken(
                 format!(
@@ -157,6 +162,57 @@ impl Step for Program<'_> {
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let own = changes.server().own_program()?;
+        if own == self.0.program {
+            // It is the administrator's, but for the bits without which cron cannot start it.
+            changes.adopt_file(&own)?;
+            return changes.server().restore_mode(&own, 0, 0, 0o755);
+        }
         changes.program(&own, &self.0.program)
+    }
+}
+
+impl Program<'_> {
+    /// What keeps cron from starting it as the app's account; root, who looks, is kept from nothing.
+    fn shut(&self, look: &Look<'_>) -> Result<Option<Finding>> {
+        let (app, program) = (self.0, &self.0.program);
+        let user = look.view.user(app.user.as_str());
+        let user = user.and_then(|user| look.view.identity(&user.name).ok());
+        for path in program.ancestors() {
+            let Some(stat) = look.view.stat_target(path)? else {
+                continue;
+            };
+            if stat.mode & 0o001 != 0 {
+                continue;
+            }
+            if path == program {
+                return Ok(Some(Finding::Differs(
+                    format!(
+                        "is {:04o}, and cron has to start it as {}",
+                        stat.mode, app.user
+                    ),
+                    None,
+                )));
+            }
+            let (dir, mode) = (path.display(), stat.mode);
+            return Ok(Some(Finding::Broken(
+                format!(
+                    "{dir} is {mode:04o}, and shuts out {}, as whom cron has to start {}",
+                    app.user,
+                    program.display()
+                ),
+                format!("sudo chmod o+rx {dir}"),
+            )));
+        }
+        // Seen as the account, where that can be: a mount without exec, an ACL, a profile.
+        let root = effective_uid() == 0;
+        let Some(user) = user.filter(|user| root || user.uid == effective_uid()) else {
+            return Ok(None);
+        };
+        Ok(look.view.cannot_start(program, &user).map(|why| {
+            Finding::Broken(
+                format!("{} cannot start {}: {why}", app.user, program.display()),
+                format!("namei -l {0}; findmnt --target {0}", program.display()),
+            )
+        }))
     }
 }

@@ -1,13 +1,15 @@
 //! What goes wrong later, on a server that was right once: facts that doctor looks at and that
 //! init has no reason to make.
 
+use std::path::Path;
+
 use anyhow::{Result, anyhow};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Local, TimeDelta, Utc};
 
 use crate::app::{App, paths};
 use crate::record::Damaged;
 use crate::record::ledger::Ledger;
-use crate::server::Clock;
+use crate::server::{Clock, View};
 
 use super::audit::{DropIns, NoWayToRoot, Ownership};
 use super::host::{OnlyThisRepository, ShownHostKey};
@@ -79,26 +81,59 @@ impl Step for RecentPoll<'_> {
                 format!("the last poll was at {last}, which is still to come"),
             ));
         }
-        // Twice the longest pause: one poll may have been at work while the next was due.
-        let pause = self
-            .0
-            .schedule
-            .longest_pause(&clock.local())
-            .unwrap_or(TimeDelta::days(366));
-        let words = format!(
-            "{} ago; cron polls {}",
-            spoken(ago),
-            self.0.schedule.words()
-        );
-        Ok(if ago > pause * 2 + TimeDelta::minutes(5) {
-            Finding::Warns(words, "systemctl status cron".to_owned())
-        } else {
-            Finding::Holds(words)
+        if let Some(why) = overdue(look.view, self.0, &ledger, &clock)? {
+            return Ok(Finding::Broken(
+                why,
+                format!(
+                    "sudo journalctl -t cron -t CRON -g '{}|pullpray-{}'  # what keeps cron from it; PAM's words are there, too",
+                    self.0.user, self.0.name
+                ),
+            ));
+        }
+        let (ago, words) = (spoken(ago), self.0.schedule.words());
+        Ok(match ledger.last_by_cron {
+            Some(_) => Finding::Holds(format!("{ago} ago; cron polls {words}")),
+            None => Finding::Untold(format!(
+                "{ago} ago, by hand; cron, which polls {words}, has started none yet"
+            )),
         })
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
         Err(anyhow!("cron polls, or somebody by hand"))
     }
+}
+
+/// Why it is to be feared that cron does not poll: the first poll that was due since it last did, since its entry
+/// was written and since it runs is over, and did not come. Polls by hand say nothing of that.
+///
+/// # Errors
+/// When the server cannot be looked at.
+pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result<Option<String>> {
+    let last = ledger.last_by_cron.as_deref();
+    let last = last.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+    let mut since = last.map_or(0, |last| last.timestamp());
+    for file in [&*app.cron(), Path::new("/run/crond.pid")] {
+        since = since.max(view.stat(file)?.map_or(0, |stat| stat.modified));
+    }
+    let Some(since) = DateTime::from_timestamp(since, 0).map(|since| since.with_timezone(&Local))
+    else {
+        return Ok(None);
+    };
+    // While a deployment is under way, the next poll leaves at once and writes nothing.
+    let busy = ledger
+        .under_way
+        .as_ref()
+        .map_or(0, |_| app.limits.deploy_timeout);
+    let grace = TimeDelta::minutes(10) + TimeDelta::seconds(busy.try_into().unwrap_or(0));
+    let due = app.schedule.next_after(&since);
+    Ok(due.filter(|due| clock.local() > *due + grace).map(|due| {
+        format!(
+            "cron has started no poll since {}, though one was due at {} (it polls {})",
+            since.format("%Y-%m-%d %H:%M"),
+            due.format("%Y-%m-%d %H:%M"),
+            app.schedule.words()
+        )
+    }))
 }
 
 impl Step for TimeOfDay<'_> {

@@ -41,3 +41,76 @@ fn an_account_that_was_there_is_never_made_while_its_directory_is_away() -> Resu
     web.run("pullpray doctor todo --offline --strict")?.ok()?;
     Ok(())
 }
+
+#[test]
+fn whether_cron_polls_is_seen_by_its_own_polls_alone() -> Result<()> {
+    let lab = Lab::new("bycron")?;
+    let Todo { repo, web, .. } = &Todo::live(&lab, Release::Bookworm)?;
+    let doctor = "pullpray doctor todo --offline";
+    web.run(doctor)?
+        .ok()?
+        .says("by hand; cron, which polls at \"0 0 1 1 *\", has started none yet")?;
+    web.run("pullpray init todo --schedule '* * * * *' --yes")?
+        .ok()?
+        .says("That cron can do it is seen at its first poll: pullpray status todo")?;
+
+    // What each of these shuts out, a poll by hand does not see.
+    for (harm, finds, cure) in [
+        (
+            "chage -M 90 -d \"$(date -d '-100 days' +%F)\" gunicorn",
+            Some("sudo chage --maxdays -1 gunicorn"),
+            "chage --maxdays -1 gunicorn",
+        ),
+        (
+            "chage -E \"$(date -d '-1 day' +%F)\" gunicorn",
+            Some("sudo chage --expiredate -1 gunicorn"),
+            "chage --expiredate -1 gunicorn",
+        ),
+        (
+            "sed -i '1i account required pam_deny.so' /etc/pam.d/cron",
+            None,
+            "sed -i 1d /etc/pam.d/cron",
+        ),
+        (
+            "chmod 700 /usr/local/bin/pullpray",
+            Some("is 0700, and cron has to start it"),
+            "pullpray doctor todo --fix --yes --offline --only server.program",
+        ),
+    ] {
+        web.run(harm)?.ok()?;
+        if let Some(words) = finds {
+            web.run(doctor)?.exits(1)?.says(words)?;
+        }
+        web.fast_cron(20)?;
+        // cron tried more than once, and no poll came of it.
+        web.run("journalctl -q --rotate --vacuum-time=1s; for n in $(seq 300); do [ $(journalctl -q -t CRON -o cat --no-pager | wc -l) -gt 2 ] && break; sleep 0.1; done; test $n -lt 300")?.ok()?;
+        web.run("grep '\"last_by_cron\": null' /var/lib/pullpray/todo/ledger.json && (pullpray poll todo || true)")?.ok()?;
+        // An hour later.
+        web.run("touch -d '-1 hour' /etc/cron.d/pullpray-todo /run/crond.pid")?
+            .ok()?;
+        web.run(doctor)?
+            .exits(1)?
+            .says("fail  poll.recent            cron has started no poll since ")?
+            .says("(it polls every minute)")?;
+        web.run("pullpray status todo")?
+            .ok()?
+            .says("  cron      cron has started no poll since ")?;
+
+        web.run(cure)?.ok()?;
+        let version = format!("after {cure}").replace(' ', "_");
+        repo.push(&version)?;
+        web.wait_for_page("/", &version, 60)?;
+        web.run("for n in $(seq 100); do pullpray doctor todo --offline --strict && exit; sleep 0.2; done; exit 1")?
+            .ok()?
+            .says("cron polls every minute")?;
+        web.run("systemctl stop cron; rm -r /etc/systemd/system/cron.service.d; systemctl daemon-reload; systemctl start cron; sed -i 's/\"last_by_cron\": \"[^\"]*\"/\"last_by_cron\": null/' /var/lib/pullpray/todo/ledger.json")?
+            .ok()?;
+    }
+    web.run("chage -E \"$(date -d '+10 days' +%F)\" gunicorn")?
+        .ok()?;
+    web.run(doctor)?
+        .ok()?
+        .says("warn  account.user           the account gunicorn expires in ")?
+        .says("sudo chage --expiredate -1 gunicorn")?;
+    Ok(())
+}

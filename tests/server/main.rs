@@ -8,8 +8,8 @@
 mod again;
 mod all_apps;
 mod attack;
-mod damaged;
 mod cron;
+mod damaged;
 mod deploying;
 mod directories;
 mod disks;

@@ -58,6 +58,11 @@ pub fn receipt(app: &AppName) -> PathBuf {
 pub fn backups(app: &AppName) -> PathBuf {
     Path::new(RECEIPTS_DIR).join(format!("{app}.replaced"))
 }
+/// The settings of an app as init wrote them last.
+#[must_use]
+pub fn settings_copy(app: &AppName) -> PathBuf {
+    Path::new(RECEIPTS_DIR).join(format!("{app}.toml"))
+}
 /// Mirror, ledger and logs of an app; a poll holds its lock.
 #[must_use]
 pub fn state(app: &AppName) -> PathBuf {

@@ -73,7 +73,12 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
             Ok(app) => app,
             // One app's nonsense hides nothing of the others.
             Err(error) if server.stat(&paths::settings(name))?.is_some() => {
-                checks.push(unusable(name, &error));
+                let edit = format!("sudoedit {}", paths::settings(name).display());
+                checks.push(unusable(name, &error, edit));
+                continue;
+            }
+            Err(error) if server.lost_apps()?.contains(name) => {
+                checks.push(unusable(name, &error, format!("sudo pullpray init {name}")));
                 continue;
             }
             Err(error) => return Err(error),
@@ -174,15 +179,17 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
 }
 
 /// The settings of an app cannot be read as settings, so nothing else of it can be looked at.
-fn unusable(name: &AppName, error: &anyhow::Error) -> Check {
+fn unusable(name: &AppName, error: &anyhow::Error, remedy: String) -> Check {
     Check {
         app: name.to_string(),
         id: "app.settings",
         title: "settings file".to_owned(),
         status: Status::Fail,
-        message: format!("{error:#}"),
+        message: (format!("{error:#}").split("\nhint: ").next())
+            .unwrap_or_default()
+            .to_owned(),
         detail: None,
-        remediation: vec![format!("sudoedit {}", paths::settings(name).display())],
+        remediation: vec![remedy],
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
+use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings, paths};
 use crate::cli;
 use crate::exit::Exit;
 use crate::record::data;
@@ -223,7 +223,12 @@ fn saved(server: &Server, answers: &Answers, facts: &Facts) -> Result<Option<Set
         return Ok(None);
     };
     let name: AppName = name.parse()?;
-    let Some(saved) = super::settings(server, &name)? else {
+    let saved = match super::settings(server, &name)? {
+        // Somebody lost it: what defaults would say now is not what the app is.
+        None if effective_uid() == 0 => super::settings_at(server, &paths::settings_copy(&name))?,
+        saved => saved,
+    };
+    let Some(saved) = saved else {
         return Ok(None);
     };
     if !explicit && let Some(why) = would_change(&name, answers, &saved.answers, facts) {

@@ -17,6 +17,7 @@ mod status;
 mod steer;
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -58,7 +59,8 @@ fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
     if !apps.is_empty() {
         return Ok(apps.to_vec());
     }
-    let names = view.apps()?;
+    let mut names = view.apps()?;
+    names.extend(view.lost_apps()?);
     if names.is_empty() {
         return Err(usage(
             "there is no app on this server yet\nhint: sudo pullpray init",
@@ -69,8 +71,11 @@ fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
 
 /// The settings of an app that init has made.
 fn settings(view: &View, name: &AppName) -> Result<Option<Settings>> {
-    let path = paths::settings(name);
-    let Some(text) = view.read_text(&path)? else {
+    settings_at(view, &paths::settings(name))
+}
+
+fn settings_at(view: &View, path: &Path) -> Result<Option<Settings>> {
+    let Some(text) = view.read_text(path)? else {
         return Ok(None);
     };
     let settings = Settings::parse(&text)
@@ -82,6 +87,12 @@ fn settings(view: &View, name: &AppName) -> Result<Option<Settings>> {
 fn load(view: &View, name: &AppName) -> Result<App> {
     let path = paths::settings(name);
     let Some(settings) = settings(view, name)? else {
+        if view.lost_apps()?.contains(name) {
+            return Err(usage(format!(
+                "{} is gone, and {name} is on this server; init puts back what it wrote there last\nhint: sudo pullpray init {name}",
+                path.display()
+            )));
+        }
         let others: Vec<String> = view.apps()?.iter().map(ToString::to_string).collect();
         let known = if others.is_empty() {
             "there is none yet".to_owned()

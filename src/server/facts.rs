@@ -24,6 +24,17 @@ impl View {
             .collect())
     }
 
+    /// Those that have everything but a settings file.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed.
+    pub fn lost_apps(&self) -> Result<Vec<AppName>> {
+        let apps = self.apps()?;
+        let names = self.list(Path::new(paths::STATE_DIR))?;
+        let names = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+        Ok(names.filter(|name| !apps.contains(name)).collect())
+    }
+
     /// What defaults for an app depend on.
     ///
     /// # Errors

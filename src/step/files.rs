@@ -381,7 +381,10 @@ impl Step for SettingsFile<'_> {
         if !self.says_the_same(&text) {
             bail!("the settings file that was rendered does not say what was answered");
         }
-        changes.file(&path, text.as_bytes(), 0o644, (0, 0))
+        changes.file(&path, text.as_bytes(), 0o644, (0, 0))?;
+        // Nothing else says all of it.
+        let copy = paths::settings_copy(&self.0.name);
+        (changes.server()).write(&copy, text.as_bytes(), 0o600, Some((0, 0)))
     }
 }
 

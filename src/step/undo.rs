@@ -359,7 +359,10 @@ pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result
 /// When something of it cannot be removed.
 pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
     server.remove_tree(&paths::backups(app))?;
-    server.remove_file(&paths::receipt(app))?;
+    for file in [paths::settings_copy(app), paths::receipt(app)] {
+        server.remove_leftover(&file)?;
+        server.remove_file(&file)?;
+    }
     remove_empty_remains(server)
 }
 

@@ -72,6 +72,7 @@ fn another_schedule_changes_the_settings_and_the_cron_entry() -> Result<()> {
                 "/etc/cron.d/pullpray-todo",
                 "/etc/pullpray/todo.toml",
                 "/var/lib/pullpray/receipts/todo.jsonl",
+                "/var/lib/pullpray/receipts/todo.toml",
             ],
         "{:#?}",
         changed(&before, &web.listing(TOUCHED)?)

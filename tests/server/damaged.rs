@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::faults::{all_is_quiet, push_and_deploy};
+use crate::faults::{all_is_quiet, follow, push_and_deploy};
 use crate::lab::{Access, Heard, Lab, Release, Todo, WebServer};
 
 const LEDGER: &str = "/var/lib/pullpray/todo/ledger.json";
@@ -236,4 +236,43 @@ fn a_lost_private_key_does_not_cost_the_one_that_the_agent_holds() -> Result<()>
     heard.says("sudo chage -E -1 gunicorn")?;
     web.run("chage -E -1 gunicorn")?.ok()?;
     push_and_deploy(&web, &repo, "version after")
+}
+
+#[test]
+fn a_lost_settings_file_is_missed_and_put_back() -> Result<()> {
+    let lab = Lab::new("settings")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let (web, settings) = (&todo.web, "/etc/pullpray/todo.toml");
+    let init = todo.init("--schedule '0 0 1 1 *' --workers 2 --bind 127.0.0.1:8005")?;
+    let init = init.replace("--bind 127.0.0.1:8000", "");
+    web.nginx_site("todo", "127.0.0.1:8005")?;
+    follow(&todo.host, &todo.repo, web, &init)?;
+    let before = web.read(settings)?;
+    web.run(&format!("rm {settings}"))?.ok()?;
+    for command in [
+        "poll todo",
+        "status",
+        "doctor",
+        "doctor todo",
+        "poll --all",
+        "rollback todo",
+    ] {
+        let heard = web.run(&format!("pullpray {command}"))?;
+        ensure!(heard.status != 0, "{command}: {}", *heard);
+        heard.says("/etc/pullpray/todo.toml is gone, and todo is on this server")?;
+        heard.says("sudo pullpray init todo")?;
+    }
+    web.run_as("gunicorn", "pullpray poll todo")?
+        .exits(2)?
+        .says("sudo pullpray init todo")?;
+    web.run("pullpray init todo --yes --wait 0")?.ok()?;
+    ensure!(web.read(settings)? == before);
+    web.run("pullpray doctor todo --strict")?.ok()?;
+    push_and_deploy(web, &todo.repo, "version two")?;
+    web.run("pullpray remove todo --yes --purge")?.ok()?;
+    web.run("ls /var/lib/pullpray")?.exits(2)?;
+    web.run("pullpray status")?
+        .exits(2)?
+        .says("there is no app on this server yet")?;
+    Ok(())
 }

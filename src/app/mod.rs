@@ -15,6 +15,7 @@ mod repo;
 mod schedule;
 mod settings;
 mod signers;
+pub mod sudo;
 mod tag;
 mod text;
 mod track;

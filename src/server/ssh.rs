@@ -155,8 +155,8 @@ impl View {
         Ok(format!("{}\n{}", said.stdout, said.stderr))
     }
 
-    /// Whether sudo lets that user run exactly these arguments without a password, as sudo itself
-    /// says (`sudo -n -l`).
+    /// Whether sudo lets that user run exactly these arguments, as sudo itself says (`sudo -n -l`); whether it asks for
+    /// a password, [`View::sudo_rules`] say.
     ///
     /// # Errors
     /// When sudo cannot be asked.
@@ -167,6 +167,18 @@ impl View {
             .run_as(Some(identity))
             .outcome()?;
         Ok(said.success())
+    }
+
+    /// Every rule that sudo has for that user, in the order in which they count.
+    ///
+    /// # Errors
+    /// When sudo cannot be asked, or tells nothing.
+    pub fn sudo_rules(&self, identity: &Identity) -> Result<String> {
+        let said = Command::new("sudo")
+            .args(["-n", "-l", "-l"])
+            .run_as(Some(identity))
+            .run()?;
+        Ok(said.stdout)
     }
 
     /// What visudo has to complain about: in one file that is not in place yet, or in the whole.

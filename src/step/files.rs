@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::app::{App, Facts, Settings, paths};
+use crate::app::{App, Facts, Settings, paths, sudo};
 use crate::render;
 use crate::server::{Kind, Server, View};
 
@@ -242,6 +242,7 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
         return Ok(None);
     }
     let user = view.identity(app.user.as_str())?;
+    let mut rules = None;
     for arguments in render::permitted(app) {
         let mut words = vec![app.systemctl.to_string_lossy().into_owned()];
         words.extend(arguments);
@@ -256,6 +257,24 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
                 format!(
                     "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {0}  # it must include /etc/sudoers.d; an account that expired: sudo chage -E -1 {0}",
                     app.user
+                ),
+            )));
+        }
+        let rules = match &mut rules {
+            Some(rules) => rules,
+            none => none.insert(view.sudo_rules(&user)?),
+        };
+        let words = words.join(" ");
+        if let Some(rule) = sudo::wants_password(rules, &words) {
+            return Ok(Some((
+                format!(
+                    "sudo asks {} for a password before \"{words}\": a rule that comes after pullpray's counts ({rule})",
+                    app.user
+                ),
+                format!(
+                    "sudo grep -rnE '{}|%|ALL' /etc/sudoers /etc/sudoers.d  # that rule must not be for {0}, say NOPASSWD:, or come before {}",
+                    app.user,
+                    app.sudoers().display()
                 ),
             )));
         }

@@ -114,3 +114,33 @@ fn whether_cron_polls_is_seen_by_its_own_polls_alone() -> Result<()> {
         .says("sudo chage --expiredate -1 gunicorn")?;
     Ok(())
 }
+
+#[test]
+fn a_later_sudo_rule_that_wants_a_password_is_found() -> Result<()> {
+    let lab = Lab::new("password")?;
+    let Todo { repo, web, .. } = &Todo::live(&lab, Release::Trixie)?;
+    for rule in [
+        "gunicorn ALL=(ALL) ALL",
+        "%gunicorn ALL=(root) PASSWD: /usr/bin/systemctl restart *",
+    ] {
+        web.run(&format!(
+            "echo '{rule}' >/etc/sudoers.d/zzz; chmod 440 /etc/sudoers.d/zzz"
+        ))?
+        .ok()?;
+        web.run("pullpray doctor todo --offline")?
+            .exits(1)?
+            .says("fail  sudo.rule              sudo asks gunicorn for a password before \"/usr/bin/systemctl restart gunicorn.todo.service\"")?
+            .says("in /etc/sudoers.d/zzz)")?;
+        repo.push(rule)?;
+        web.run("pullpray poll todo")?
+            .exits(1)?
+            .says("a password is required")?;
+        web.run("sed -i 's/PASSWD: //; s/) /) NOPASSWD: /' /etc/sudoers.d/zzz && pullpray doctor todo --offline")?
+            .ok()?;
+        let version = format!("cured {}", rule.len());
+        repo.push(&version)?;
+        deploys(web, &version)?;
+        web.run("rm /etc/sudoers.d/zzz")?.ok()?;
+    }
+    Ok(())
+}

@@ -28,6 +28,8 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
         Says("/etc/sudoers.d/pullpray-todo was taken out again", "rm /etc/sudoers.d/by-others")),
     row("echo 'gunicorn ALL=(root) !ALL' >/etc/sudoers.d/zzz; chmod 440 /etc/sudoers.d/zzz", "sudo.rule",
         Says("sudo does not let gunicorn run \"/usr/bin/systemctl restart gunicorn.todo.service\"", "rm /etc/sudoers.d/zzz")),
+    row("echo 'gunicorn ALL=(root) /usr/bin/systemctl restart *' >/etc/sudoers.d/zzz; chmod 440 /etc/sudoers.d/zzz", "sudo.rule",
+        Says("sudo asks gunicorn for a password before \"/usr/bin/systemctl restart gunicorn.todo.service\"", "rm /etc/sudoers.d/zzz")),
     row("sed -i 's/^@includedir/#&/' /etc/sudoers", "sudo.rule",
         Says("it must include /etc/sudoers.d", "sed -i 's/^#@includedir/@includedir/' /etc/sudoers")),
     row("rm /opt/git_pollers/todo/deploy.sh", "deploy.script", Fixed),

@@ -106,6 +106,10 @@ pub struct Limits {
     pub deploy_window: Option<Window>,
     /// The list of those who must have signed what is deployed; nobody has to if there is none.
     pub signed_by: Option<AbsPath>,
+    /// How large one file of the repository may be, in MiB.
+    pub max_file: u64,
+    /// How much a fetch may bring, and a release's tree may have, in MiB.
+    pub max_size: u64,
 }
 
 impl Default for Limits {
@@ -118,6 +122,9 @@ impl Default for Limits {
             allow_rewind: true,
             deploy_window: None,
             signed_by: None,
+            // What GitHub lets in, and four times the largest repository that it recommends ("Repository limits").
+            max_file: 100,
+            max_size: 4096,
         }
     }
 }

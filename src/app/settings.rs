@@ -32,7 +32,7 @@ impl std::error::Error for SettingsError {}
 
 /// The keys that are limits; serde's own messages name the line and what is allowed.
 #[derive(Debug, Deserialize)]
-struct File {
+struct RawLimits {
     format: Option<i64>,
     #[serde(default)]
     keep: Option<usize>,
@@ -48,9 +48,13 @@ struct File {
     deploy_window: Option<String>,
     #[serde(default)]
     signed_by: Option<String>,
+    #[serde(default)]
+    max_file: Option<u64>,
+    #[serde(default)]
+    max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 8] = [
+const LIMIT_KEYS: [&str; 10] = [
     "format",
     "keep",
     "attempts",
@@ -59,6 +63,8 @@ const LIMIT_KEYS: [&str; 8] = [
     "allow_rewind",
     "deploy_window",
     "signed_by",
+    "max_file",
+    "max_size",
 ];
 
 impl Settings {
@@ -68,7 +74,7 @@ impl Settings {
     /// What is wrong, with the line where TOML knows it.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let refuse = |why: String| SettingsError(why.trim_end().to_owned());
-        let file: File = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        let file: RawLimits = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
         match file.format {
             Some(FORMAT) => {}
             Some(other) => {
@@ -108,6 +114,8 @@ impl Settings {
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
             deploy_window,
             signed_by,
+            max_file: file.max_file.unwrap_or(default.max_file),
+            max_size: file.max_size.unwrap_or(default.max_size),
         };
         if limits.keep < 2 {
             return Err(refuse(

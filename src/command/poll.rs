@@ -290,6 +290,10 @@ fn refused(app: &App, refusal: &Refusal) -> String {
             "  hint: what it is, and why (a kernel that met errors on the disk says so): findmnt --target {}; sudo dmesg --level err\n",
             dir.display()
         )),
+        Why::Unfit { .. } => text.push_str(&format!(
+            "  hint: max_file and max_size stand in {}; to look at it once more: sudo pullpray poll {name} --now\n",
+            paths::settings(name).display()
+        )),
         Why::OutsideWindow { .. } => {}
     }
     text.push_str("  next  this is told once; polls look on, and deploy what is let through\n");

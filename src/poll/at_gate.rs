@@ -43,17 +43,38 @@ impl Gate {
             descends: None,
             signature: self.trust.beforehand(),
         };
-        let refusal = ledger.refused.as_ref().filter(|refusal| {
+        match self.refused(ledger, object, commit).map(|it| &it.why) {
+            Some(Why::NotTrusted { words }) => tip.signature = Signature::Refused(words.clone()),
+            Some(Why::NotDescendant { .. }) => tip.descends = Some(false),
+            Some(
+                Why::OutsideWindow { .. }
+                | Why::NoRoom { .. }
+                | Why::ReadOnly { .. }
+                | Why::Unfit { .. },
+            )
+            | None => {}
+        }
+        tip
+    }
+
+    /// An earlier refusal, if nothing has changed that decided it.
+    fn refused<'l>(&self, ledger: &'l Ledger, object: &str, commit: &str) -> Option<&'l Refusal> {
+        ledger.refused.as_ref().filter(|refusal| {
             refusal.commit == commit
                 && refusal.object == object
                 && refusal.conditions == self.deciding(ledger)
-        });
-        match refusal.map(|refusal| &refusal.why) {
-            Some(Why::NotTrusted { words }) => tip.signature = Signature::Refused(words.clone()),
-            Some(Why::NotDescendant { .. }) => tip.descends = Some(false),
-            Some(Why::OutsideWindow { .. } | Why::NoRoom { .. } | Why::ReadOnly { .. }) | None => {}
-        }
-        tip
+        })
+    }
+
+    /// What is told of a commit that would be let through, if it was found to be beyond the bounds before: it is not
+    /// fetched and unpacked again with every poll, unless a person asks.
+    pub(super) fn knows_unfit(&self, ledger: &Ledger, tip: &Tip<'_>, object: &str) -> Option<Told> {
+        let refusal = self.refused(ledger, object, tip.commit)?;
+        let unfit = matches!(refusal.why, Why::Unfit { .. }) && !self.asked;
+        unfit.then(|| Told::Refused {
+            refusal: refusal.clone(),
+            tell: false,
+        })
     }
 
     /// Asks the gate. A live release that is gone is no reason to leave all as it is, nor is there

@@ -1,4 +1,4 @@
-//! The commit on this server: fetched into the mirror, whole.
+//! The commit on this server: fetched into the mirror, and only after it was let through looked at as a whole.
 
 use std::path::Path;
 
@@ -7,10 +7,12 @@ use anyhow::{Context, anyhow};
 use crate::app::{App, paths};
 use crate::record::ledger::Release;
 use crate::server::Server;
-use crate::server::git::{CommitInfo, Mirror, MirrorError, Newest};
+use crate::server::git::{self, AskError, Bounds, CommitInfo, Mirror, MirrorError, Newest, Remote};
 
 use super::signature::Vouched;
 use super::{remote, why_not_asked};
+
+const MIB: u64 = 1024 * 1024;
 
 /// A commit that was fetched.
 pub(super) struct Code {
@@ -26,6 +28,8 @@ pub(super) struct Code {
 pub(super) enum FetchError {
     /// The remote's side: it is asked again later.
     Remote(String),
+    /// It is beyond what is let in; why, to follow the commit's name.
+    Unfit(String),
     /// This side.
     Here(anyhow::Error),
 }
@@ -60,6 +64,44 @@ impl Code {
     }
 }
 
+impl Code {
+    /// Makes sure that the commit can be checked out: that it is whole, and within the bounds. Its trees and files are
+    /// not looked at before this. A mirror that is damaged is made anew.
+    pub(super) fn whole(
+        self,
+        server: &Server,
+        app: &App,
+        newest: &Newest,
+        live: Option<&str>,
+    ) -> Result<Self, FetchError> {
+        let bounds = Bounds {
+            file: app.limits.max_file.saturating_mul(MIB),
+            whole: app.limits.max_size.saturating_mul(MIB),
+        };
+        match self.mirror.check_whole(self.info.oid, bounds) {
+            Ok(()) => return Ok(self),
+            Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {}
+            Err(error) => return Err(refine(app, error)),
+        }
+        server
+            .remove_tree(&paths::mirror(&app.name))
+            .map_err(FetchError::Here)?;
+        let again = fetch(server, app, newest, live)?;
+        if again.object != self.object {
+            // What was let through is another commit.
+            let text = format!("{} of {} moved meanwhile", self.name, app.repo);
+            return Err(FetchError::Remote(text));
+        }
+        match again.mirror.check_whole(again.info.oid, bounds) {
+            Ok(()) => Ok(again),
+            Err(MirrorError::Damaged(why) | MirrorError::Missing(why)) => {
+                Err(FetchError::Unfit(format!("it cannot be read whole: {why}")))
+            }
+            Err(error) => Err(refine(app, error)),
+        }
+    }
+}
+
 /// Fetches what the remote showed, and asks whether it descends from the live commit. A mirror that
 /// is damaged is made anew from the remote: it is a copy.
 pub(super) fn fetch(
@@ -76,7 +118,15 @@ pub(super) fn fetch(
         }
         other => other,
     }
-    .map_err(|error| match error {
+    .map_err(|error| refine(app, error))
+}
+
+fn refine(app: &App, error: MirrorError) -> FetchError {
+    match error {
+        MirrorError::Remote(error @ AskError::TooMuch { .. }) => {
+            FetchError::Unfit(format!("{error}, which is max_size"))
+        }
+        MirrorError::Beyond(why) => FetchError::Unfit(why),
         MirrorError::Remote(error) => FetchError::Remote(why_not_asked(app, &error)),
         MirrorError::NoReference(_) => {
             FetchError::Remote(format!("{} {}", app.repo, app.track.missing()))
@@ -84,10 +134,15 @@ pub(super) fn fetch(
         MirrorError::NotACommit(name) => {
             FetchError::Remote(format!("{name} of {} is not a commit", app.repo))
         }
+        // It was made anew, and is again: this is what comes.
+        MirrorError::Damaged(why) | MirrorError::Missing(why) => FetchError::Remote(format!(
+            "{} sends what git cannot read: {why}",
+            app.repo.host()
+        )),
         other => FetchError::Here(
             anyhow!(other.to_string()).context(format!("failed to fetch {}", app.repo)),
         ),
-    })
+    }
 }
 
 fn try_fetch(
@@ -96,17 +151,20 @@ fn try_fetch(
     live: Option<&str>,
     path: &Path,
 ) -> Result<Code, MirrorError> {
+    git::allow_files_of(app.limits.max_file.saturating_mul(MIB));
+    let remote = Remote {
+        whole: git::FETCH,
+        most: app.limits.max_size.saturating_mul(MIB),
+        ..remote(app)
+    };
     let mirror = Mirror::open_or_init(path)?;
     let (oid, live) = if let Some(reference) = &newest.reference {
-        (mirror.fetch(&remote(app), reference)?, live)
+        (mirror.fetch(&remote, reference)?, live)
     } else {
         // Which commit the settings name is no matter of the remote's history.
-        mirror.fetch_commit(&remote(app), newest.commit)?;
+        mirror.fetch_commit(&remote, newest.commit)?;
         (newest.commit, None)
     };
-    if !mirror.has_whole(oid) {
-        return Err(MirrorError::Damaged(format!("{oid} cannot be read whole")));
-    }
     let info = mirror.commit(oid)?;
     // Histories come whole: a commit that the mirror does not know is nobody's ancestor in it.
     let descends = match live.and_then(|live| live.parse().ok()) {

@@ -162,7 +162,9 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
             .map_err(|error| anyhow::anyhow!(super::why_not_asked(app, &error)))?;
         if let Some(newest) = newest {
             code::fetch(server, app, &newest, None).map_err(|error| match error {
-                code::FetchError::Remote(why) => anyhow::anyhow!(why),
+                code::FetchError::Remote(why) | code::FetchError::Unfit(why) => {
+                    anyhow::anyhow!(why)
+                }
                 code::FetchError::Here(error) => error,
             })?;
         }

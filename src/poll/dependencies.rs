@@ -3,10 +3,13 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::app::App;
 use crate::server::{Server, View, sha256};
+
+/// A link could lead to /dev/zero, or to what changes without the key that is made of it.
+const ORDINARY: &str = "what the release depends on must stand in ordinary files (requirements.txt can include others: -r FILE)";
 
 /// What a release depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +32,8 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
         "requirements.txt"
     } else if has_dependencies(
         &server
-            .read(&release.join("pyproject.toml"))?
+            .read_untrusted_bytes(&release.join("pyproject.toml"))
+            .context(ORDINARY)?
             .unwrap_or_default(),
     ) {
         "pyproject.toml"
@@ -41,7 +45,8 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
         for path in relevant(server, release, file)? {
             decides.extend(path.as_bytes());
             decides.push(0);
-            decides.extend(server.read(&release.join(&path))?.unwrap_or_default());
+            let content = server.read_untrusted_bytes(&release.join(&path));
+            decides.extend(content.context(ORDINARY)?.unwrap_or_default());
             decides.push(0);
         }
     }

@@ -38,8 +38,13 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     let newest = git::newest(&remote(app), &app.track)
         .map_err(|error| anyhow!(why_not_asked(app, &error)))?
         .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
-    let code = match code::fetch(server, app, &newest, None) {
+    let code = code::fetch(server, app, &newest, None)
+        .and_then(|code| code.whole(server, app, &newest, None));
+    let code = match code {
         Ok(code) => code,
+        Err(code::FetchError::Unfit(why)) => {
+            bail!("{} is not fit to be deployed: {why}", newest.name)
+        }
         Err(code::FetchError::Remote(why)) => bail!(why),
         Err(code::FetchError::Here(error)) => return Err(error),
     };
@@ -51,15 +56,16 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
             .map_err(|error| anyhow!(error.to_string()))?;
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
+    let wsgi = |path: &Path| path.file_name() == Some("wsgi.py".as_ref());
     let files = code
         .mirror()
-        .tree_files(oid)
+        .blobs(oid, &wsgi)
         .map_err(|error| anyhow!(error.to_string()))?;
     let manage = read(Path::new("manage.py"))?;
     let settings = settings_module(&manage);
     let files: Vec<String> = files
         .iter()
-        .filter_map(|path| path.to_str().map(str::to_owned))
+        .filter_map(|(path, _)| path.to_str().map(str::to_owned))
         .collect();
     let sqlite = match &settings {
         Some(module) => sqlite_in_tree(&read(Path::new(&format!(

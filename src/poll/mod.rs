@@ -35,6 +35,7 @@ use anyhow::{Context, Result};
 
 use crate::app::{AbsPath, App, Limits, Track, paths};
 use crate::record::ledger::{Deployment, Failure, Ledger, Outcome, Release, Silence, Tenths};
+use crate::record::refusal::Why;
 use crate::server::git::{self, AskError, Remote};
 use crate::server::{Clock, Locked, Server, end_leftovers, sha256, stamp};
 
@@ -120,11 +121,7 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         killed: false,
     };
 
-    let question = Remote {
-        whole: git::QUESTION,
-        ..remote(app)
-    };
-    let newest = match git::newest(&question, &app.track) {
+    let newest = match git::newest(&remote(app), &app.track) {
         Ok(Some(newest)) => newest,
         Ok(None) => {
             return poll.silent(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
@@ -149,15 +146,19 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         _ => format!("{} is new at {}", short(&commit), newest.name),
     });
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
+    if let Some(told) = gate.knows_unfit(&ledger, &known, &object) {
+        poll.answered(&mut ledger)?;
+        return Ok(told);
+    }
     let code = match code::fetch(server, app, &newest, live) {
         Ok(code) => code,
-        Err(code::FetchError::Remote(why)) => return poll.silent(&mut ledger, why),
-        Err(code::FetchError::Here(error)) => return Err(error),
+        Err(error) => return poll.not_fetched(&gate, &mut ledger, &known, &object, error),
     };
     let after_silence = poll.answered(&mut ledger)?;
     // It may have moved since it was listed: what was fetched is what counts.
+    let fetched = code.commit().to_owned();
     let fetched = Tip {
-        commit: code.commit(),
+        commit: &fetched,
         descends: code.descends(),
         signature: gate.trust.of(|| code.vouched())?,
     };
@@ -168,8 +169,13 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
     if let Signature::Trusted(who) = &fetched.signature {
         poll.say(&format!("{} is signed by {who}", short(code.commit())));
     }
+    let object = code.object().to_string();
+    let live = ledger.live.as_ref().map(|live| live.commit.as_str());
+    let code = match code.whole(server, app, &newest, live) {
+        Ok(code) => code,
+        Err(error) => return poll.not_fetched(&gate, &mut ledger, &fetched, &object, error),
+    };
     if let Some(why) = space::no_room(poll, &code, ledger.live.as_ref())? {
-        let object = code.object().to_string();
         let told = gate.refuse(&mut ledger, &fetched, &object, why, now());
         ledger.store(server, &app.name)?;
         return Ok(told);
@@ -297,6 +303,26 @@ impl Poll<'_> {
         })))
     }
 
+    /// What is told of a commit that could not be fetched, or is not to be.
+    fn not_fetched(
+        &self,
+        gate: &Gate,
+        ledger: &mut Ledger,
+        tip: &Tip<'_>,
+        object: &str,
+        error: code::FetchError,
+    ) -> Result<Told> {
+        let words = match error {
+            code::FetchError::Remote(why) => return self.silent(ledger, why),
+            code::FetchError::Here(error) => return Err(error),
+            code::FetchError::Unfit(words) => words,
+        };
+        let now = self.clock.local().fixed_offset();
+        let told = gate.refuse(ledger, tip, object, Why::Unfit { words }, now);
+        self.answered(ledger)?;
+        Ok(told)
+    }
+
     /// Notes that the remote could not be asked.
     fn silent(&self, ledger: &mut Ledger, why: String) -> Result<Told> {
         let now = stamp(self.clock.now());
@@ -371,6 +397,7 @@ pub fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }
 
+/// The remote, to be asked a question.
 fn remote(app: &App) -> Remote {
     Remote {
         host: app.ssh_alias(),
@@ -379,7 +406,7 @@ fn remote(app: &App) -> Remote {
         ssh: "/usr/bin/ssh".into(),
         options: crate::render::ssh_arguments(app),
         idle: Duration::from_secs(60),
-        whole: git::FETCH,
+        whole: git::QUESTION,
         most: git::MOST,
     }
 }

@@ -227,7 +227,7 @@ fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath
 fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<(), Failed> {
     let tracked = code
         .mirror()
-        .tree_files(code.info().oid)
+        .blobs(code.info().oid, &|path| path.components().count() == 1)
         .map_err(|error| Failed::new(error.to_string()))?;
     for name in server.list(release)? {
         let path = release.join(&name);
@@ -235,7 +235,7 @@ fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<
             .stat(&path)?
             .is_some_and(|stat| stat.kind == Kind::File);
         if file
-            && !tracked.contains(&PathBuf::from(&name))
+            && !tracked.iter().any(|(path, _)| path.as_os_str() == name)
             && server.begins_with(&path, b"SQLite format 3\0")?
         {
             let name = name.to_string_lossy();

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::app::paths;
 use crate::record::ledger::Ledger;
-use crate::server::git::Mirror;
+use crate::server::git::{Mirror, MirrorError};
 
 use super::Poll;
 
@@ -84,8 +84,13 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .collect();
     let mirror = Mirror::open_or_init(&paths::mirror(&app.name))
         .map_err(|error| anyhow::anyhow!(error.to_string()))?;
-    mirror
-        .compact(&keep)
-        .map_err(|error| anyhow::anyhow!(error.to_string()))?;
+    match mirror.compact(&keep) {
+        Ok(_) => {}
+        // What does not fit into memory, or is lost, is of the history: the next fetch brings it in one piece.
+        Err(MirrorError::Beyond(_) | MirrorError::Damaged(_)) => {
+            server.remove_tree(&paths::mirror(&app.name))?;
+        }
+        Err(error) => return Err(anyhow::anyhow!(error.to_string())),
+    }
     tidied
 }

@@ -58,6 +58,11 @@ pub enum Why {
         /// Where.
         dir: PathBuf,
     },
+    /// It is larger or deeper than is let in, or cannot be read.
+    Unfit {
+        /// What of it.
+        words: String,
+    },
     /// Deployments may not begin at this time.
     OutsideWindow {
         /// When they may next, by this server's clock: `2026-11-23 08:00`.
@@ -101,7 +106,7 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTrusted { words } => f.write_str(words),
+            Self::NotTrusted { words } | Self::Unfit { words } => f.write_str(words),
             Self::NotDescendant { live } => write!(
                 f,
                 "{}, which is live, is not an ancestor of it: history was rewritten or went back, and allow_rewind = false",

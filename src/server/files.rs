@@ -148,30 +148,42 @@ impl View {
         }
     }
 
-    /// The content of a text file that lies where others can write; `None` if there is none. A link
-    /// is not followed, and what is no file is not opened: a pipe in its place would hold root up
+    /// The content of a text file that lies where others can write; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`View::read_untrusted_bytes`], and when it is not UTF-8.
+    pub fn read_untrusted(&self, path: &Path) -> Result<Option<String>> {
+        self.read_untrusted_bytes(path)?
+            .map(String::from_utf8)
+            .transpose()
+            .with_context(|| format!("{} is not UTF-8 text", path.display()))
+    }
+
+    /// The content of a file that lies where others can write; `None` if there is none. A link
+    /// is not followed, and what is no file is not waited for: a pipe in its place would hold root up
     /// for good.
     ///
     /// # Errors
-    /// When it is anything but a file of at most 16 MiB of UTF-8, or cannot be read.
-    pub fn read_untrusted(&self, path: &Path) -> Result<Option<String>> {
+    /// When it is anything but a file of at most 16 MiB, or cannot be read.
+    pub fn read_untrusted_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         const MOST: u64 = 16 * 1024 * 1024;
         let failed = || format!("failed to read {}", path.display());
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = match nix::fcntl::open(&self.real(path), flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => bail!("{} is a link, which is not followed", path.display()),
             Err(error) => return Err(error).with_context(failed),
         };
         let stat: Stat = file.metadata().with_context(failed)?.into();
         if stat.kind != Kind::File || stat.size > MOST {
             bail!("{} is not a file of ordinary size", path.display());
         }
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         file.take(MOST)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .with_context(failed)?;
-        Ok(Some(text))
+        Ok(Some(bytes))
     }
 
     /// The content of a text file; `None` if there is none.

@@ -16,7 +16,7 @@ fn names_links_and_sizes_arrive_as_they_are() -> Result<()> {
          && cd ../items/static/items && printf 6 >$'caf\\xe9.css' && printf 7 >{long} && printf 8 >$'a\\nb.css'"
     ))?;
     repo.run(
-        "head -c 200M /dev/zero >large && git add -A && git commit -qm 'Odd names' && git push -q",
+        "head -c 90M /dev/zero >large && git add -A && git commit -qm 'Odd names' && git push -q",
     )?;
     web.run("pullpray poll todo")?
         .ok()?
@@ -27,7 +27,7 @@ fn names_links_and_sizes_arrive_as_they_are() -> Result<()> {
     ))?
     .ok()?
     .says("12345")?
-    .says("\n/etc/passwd\n../../../../../../../etc/passwd\nnowhere\n.\n209715200\n")?;
+    .says("\n/etc/passwd\n../../../../../../../etc/passwd\nnowhere\n.\n94371840\n")?;
     web.run(&format!(
         "cd /www/static/todo/items && cat $'caf\\xe9.css' {long} $'a\\nb.css'"
     ))?

@@ -23,6 +23,7 @@ mod faults_remote;
 mod faults_time;
 mod faults_tree;
 mod fixture;
+mod hostile;
 mod instants;
 mod interrupted;
 mod key;

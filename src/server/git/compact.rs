@@ -5,13 +5,14 @@
 //! back from there; then the new pack is moved in and synced, and only then do the old ones
 //! go. A kill or a power cut at any moment leaves either the old packs or both.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use git2::{Odb, Oid};
+use git2::{ObjectType, Odb, Oid};
 
 use super::mirror::TIP;
-use super::mirror_error::trying;
+use super::mirror_error::{damaged, trying};
 use super::{Mirror, MirrorError, tidy};
 
 /// So many packs (or loose objects' directories) are no reason to do anything.
@@ -67,7 +68,7 @@ impl Mirror {
 
     /// Writes one pack; how many objects it has.
     fn pack_into(&self, dir: &Path, keep: &[Oid]) -> Result<usize, MirrorError> {
-        let unreadable = |error: git2::Error| MirrorError::Damaged(error.message().to_owned());
+        let unreadable = |error| damaged("", &error);
         let mut walk = self.repo.revwalk()?;
         let mut builder = self.repo.packbuilder()?;
         if let Ok(tip) = self.repo.find_reference(TIP) {
@@ -83,7 +84,32 @@ impl Mirror {
         {
             walk.push(*oid)?;
         }
-        builder.insert_walk(&mut walk).map_err(unreadable)?;
+        // Not insert_walk: libgit2 goes into trees by recursion, and a history may have any.
+        let mut seen = HashSet::new();
+        for commit in walk {
+            let commit = commit.map_err(unreadable)?;
+            builder.insert_object(commit, None).map_err(unreadable)?;
+            let tree = self.find_commit(commit)?.tree_id();
+            let mut trees = vec![tree];
+            while let Some(oid) = trees.pop() {
+                if !seen.insert(oid) {
+                    continue;
+                }
+                builder.insert_object(oid, None).map_err(unreadable)?;
+                for entry in &self.repo.find_tree(oid).map_err(unreadable)? {
+                    match entry.kind() {
+                        Some(ObjectType::Tree) => trees.push(entry.id()),
+                        Some(ObjectType::Blob) if seen.insert(entry.id()) => {
+                            let name = str::from_utf8(entry.name_bytes()).ok();
+                            builder
+                                .insert_object(entry.id(), name)
+                                .map_err(unreadable)?;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
         builder.write(dir, 0).map_err(unreadable)?;
         Ok(builder.object_count())
     }

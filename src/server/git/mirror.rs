@@ -16,13 +16,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use git2::RepositoryInitOptions;
 use git2::{
     AutotagOption, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid, Repository,
 };
+use git2::{RemoteCallbacks, RepositoryInitOptions};
 use nix::unistd::geteuid;
 
-use super::mirror_error::trying;
+use super::mirror_error::{damaged, trying};
 use super::transport::{Lease, register};
 use super::{AskError, MirrorError, Remote, tidy};
 
@@ -114,9 +114,8 @@ impl Mirror {
         }
         remote.check()?;
         let target = self.take(remote, |lease| self.download(lease, reference))?;
-        let lost = |error: git2::Error| {
-            MirrorError::Damaged(format!("{target} was fetched: {}", error.message()))
-        };
+        let lost = |error| damaged(&format!("{target} was fetched: "), &error);
+        self.check_header(target)?;
         let object = self.repo.find_object(target, None).map_err(lost)?;
         let end = match object.kind() {
             // To the end of the chain, if tags were put on tags.
@@ -126,6 +125,7 @@ impl Mirror {
         if end.kind() != Some(ObjectType::Commit) {
             return Err(MirrorError::NotACommit(reference.to_owned()));
         }
+        self.check_header(end.id())?;
         let commit = end.peel_to_commit().map_err(lost)?;
         self.repo.reference(TIP, target, true, "fetch")?;
         Ok(commit.id())
@@ -198,10 +198,7 @@ impl Mirror {
     fn download_all(&self, lease: &Lease, specs: &[String]) -> Result<(), MirrorError> {
         let mut anonymous = self.repo.remote_anonymous(&lease.url())?;
         let mut connection = anonymous.connect_auth(Direction::Fetch, None, None)?;
-        let mut options = FetchOptions::new();
-        options
-            .download_tags(AutotagOption::None)
-            .update_fetchhead(false);
+        let mut options = options(lease);
         connection.remote().download(specs, Some(&mut options))?;
         Ok(())
     }
@@ -216,10 +213,7 @@ impl Mirror {
             .find(|head| head.name() == reference)
             .map(git2::RemoteHead::oid);
         let target = head.ok_or_else(|| MirrorError::NoReference(reference.to_owned()))?;
-        let mut options = FetchOptions::new();
-        options
-            .download_tags(AutotagOption::None)
-            .update_fetchhead(false);
+        let mut options = options(lease);
         let spec = format!("+{reference}:{TIP}");
         connection.remote().download(&[spec], Some(&mut options))?;
         Ok(target)
@@ -238,7 +232,7 @@ impl Mirror {
             Err(error) => return Err(error),
         }
         // Both ends are there, so whatever is not found is a hole between them.
-        let hole = |error: git2::Error| MirrorError::Damaged(error.message().to_owned());
+        let hole = |error| damaged("", &error);
         let descends = || self.repo.graph_descendant_of(new, old).map_err(hole);
         Ok(Some(new == old || descends()?))
     }
@@ -278,6 +272,9 @@ fn init(path: &Path) -> Result<(), MirrorError> {
     // it only through an option that git2 does not offer.
     config.set_bool("core.fsyncObjectFiles", true)?;
     config.set_bool("core.logAllRefUpdates", false)?;
+    // Old packs are made one with little memory (git-config(1)): what is large is copied as it is.
+    config.set_str("pack.windowMemory", "32m")?;
+    config.set_str("core.bigFileThreshold", "16m")?;
     drop((config, repo));
     for name in ["HEAD", "config"] {
         tidy::sync_file(&beside.join(name))?;
@@ -285,6 +282,19 @@ fn init(path: &Path) -> Result<(), MirrorError> {
     tidy::sync_dir(&beside)?;
     fs::rename(&beside, path).map_err(trying("making", path))?;
     path.parent().map_or(Ok(()), tidy::sync_dir)
+}
+
+/// How it is downloaded. A pack of little may take long to be unpacked, after the last of it has come: so it is looked
+/// then, too, whether there is time.
+fn options(lease: &Lease) -> FetchOptions<'_> {
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.transfer_progress(|_| lease.goes_on());
+    let mut options = FetchOptions::new();
+    options
+        .remote_callbacks(callbacks)
+        .download_tags(AutotagOption::None)
+        .update_fetchhead(false);
+    options
 }
 
 /// What libgit2 said while it talked to the remote: the lease knows better if ssh or the

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorClass, ErrorCode};
 
-use super::AskError;
+use super::{AskError, bounds};
 
 /// What can go wrong with the mirror.
 #[derive(Debug)]
@@ -26,6 +26,9 @@ pub enum MirrorError {
     NotOurs(PathBuf),
     /// This commit, tree or file is not in the mirror, or not what it should be.
     Missing(String),
+    /// It is larger, deeper or longer than is let in; what, to follow the commit's name. Fetching it again would not
+    /// help.
+    Beyond(String),
     /// The file system refused: what was tried, and its answer.
     Io(String, io::Error),
     /// Anything else that libgit2 says.
@@ -43,6 +46,7 @@ impl fmt::Display for MirrorError {
                 write!(f, "the mirror {} belongs to another user", path.display())
             }
             Self::Missing(what) => write!(f, "not in the mirror: {what}"),
+            Self::Beyond(what) => f.write_str(what),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Git(error) => f.write_str(error.message()),
         }
@@ -62,6 +66,9 @@ impl std::error::Error for MirrorError {
 
 impl From<git2::Error> for MirrorError {
     fn from(error: git2::Error) -> Self {
+        if let Some(beyond) = beyond() {
+            return beyond;
+        }
         // libgit2's words for objects that are there and cannot be read.
         match error.class() {
             ErrorClass::Zlib | ErrorClass::Sha1 | ErrorClass::Indexer => {
@@ -87,4 +94,15 @@ impl From<AskError> for MirrorError {
 pub(super) fn trying(what: &str, path: &Path) -> impl FnOnce(io::Error) -> MirrorError {
     let what = format!("{what} {}", path.display());
     move |error| MirrorError::Io(what, error)
+}
+
+/// If what libgit2 says of something that was fetched is no more than that it got no memory.
+fn beyond() -> Option<MirrorError> {
+    const WORDS: &str = "it needs more memory than one file of max_file MiB does";
+    bounds::reached().then(|| MirrorError::Beyond(WORDS.to_owned()))
+}
+
+/// Something that was fetched cannot be read.
+pub(super) fn damaged(what: &str, error: &git2::Error) -> MirrorError {
+    beyond().unwrap_or_else(|| MirrorError::Damaged(format!("{what}{}", error.message())))
 }

@@ -19,7 +19,7 @@
 //! | `ask_error` | what can go wrong with a remote, and what kind of trouble it is |
 //! | `tip`, `newest` | references of a remote, and the one that is followed |
 //! | `write_access` | is the key really read-only? |
-//! | `transport` | libgit2 over `ssh` |
+//! | `transport`, `bounds` | libgit2 over `ssh`, with so much memory and no more |
 //! | `mirror_error` | what can go wrong with the mirror |
 //! | `mirror`, `tidy`, `contents`, `signed`, `checkout`, `compact` | the bare local repository |
 
@@ -29,6 +29,7 @@
 )]
 
 mod ask_error;
+mod bounds;
 mod checkout;
 mod compact;
 mod contents;
@@ -47,6 +48,7 @@ mod transport;
 mod write_access;
 
 pub use ask_error::{AskError, AskKind};
+pub use bounds::{Bounds, allow_files_of};
 pub use contents::{CommitInfo, Size};
 pub use mirror::Mirror;
 pub use mirror_error::MirrorError;
@@ -88,8 +90,8 @@ pub struct Remote {
 pub const QUESTION: Duration = Duration::from_secs(120);
 /// For a fetch.
 pub const FETCH: Duration = Duration::from_secs(30 * 60);
-/// For either: four times the largest repository that GitHub recommends (1 GB, its "Repository limits").
-pub const MOST: u64 = 4 << 30;
+/// How much a question may answer.
+pub const MOST: u64 = 64 << 20;
 
 impl Remote {
     /// Refuses what `ssh` or the remote shell could take for something else.

@@ -13,9 +13,11 @@ use super::pktline::{Decoder, LONGEST, Malformed, Packet, encode};
 use super::ssh::Session;
 use super::{AskError, Remote, ask_error::plain};
 
-/// An answer longer than this is nobody's: three million references. Without a limit a
-/// hostile host could keep an unattended poll reading for ever.
-const MOST_BYTES: u64 = 256 * 1024 * 1024;
+/// An answer longer than this is nobody's: half a million references. Without a limit a
+/// hostile host could keep an unattended poll reading for ever, or fill its memory.
+const MOST_BYTES: u64 = 32 * 1024 * 1024;
+/// Names that are longer are left out: what is deployed is called by them in messages and records.
+const LONGEST_NAME: usize = 255;
 
 /// A reference: its name, what it points at, and for an annotated tag the commit behind it.
 pub type FoundRef = (String, Oid, Option<Oid>);
@@ -42,7 +44,7 @@ pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, AskError> {
 }
 
 /// All references whose names begin with `prefix` (`refs/tags/`), in the remote's order.
-/// Names that are not UTF-8 are left out. Memory grows with the matching ones only.
+/// Names that are not UTF-8 are left out, and giant ones. Memory grows with the matching ones only.
 ///
 /// # Errors
 /// As [`tip`].
@@ -54,7 +56,9 @@ pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, AskError> {
     }
     let mut found = Vec::new();
     ask(remote, prefix, &mut |name, oid, peeled| {
-        if let Ok(name) = std::str::from_utf8(name) {
+        if name.len() <= LONGEST_NAME
+            && let Ok(name) = std::str::from_utf8(name)
+        {
             found.push((name.to_owned(), oid, peeled));
         }
     })?;

@@ -12,13 +12,14 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 use git2::{ConfigLevel, Error, ErrorClass, ErrorCode};
 
 use super::launch::Program;
 use super::ssh::Session;
-use super::{AskError, Remote, ask_error::plain};
+use super::{AskError, Remote, ask_error::plain, bounds};
 
 const SCHEME: &str = "pullpray";
 
@@ -26,6 +27,8 @@ const SCHEME: &str = "pullpray";
 #[derive(Debug)]
 struct Ask {
     remote: Remote,
+    /// When all of it must be over.
+    until: Instant,
     failure: Mutex<Option<AskError>>,
 }
 
@@ -50,6 +53,7 @@ pub fn register() -> Result<(), Error> {
 
 fn prepare() -> Result<(), Error> {
     use ConfigLevel::{Global, ProgramData, System, XDG};
+    bounds::prepare()?;
     // SAFETY: libgit2's global settings and its list of transports are changed here and
     // nowhere else, once (`register`), before the first repository of this module is opened.
     #[expect(unsafe_code, reason = "git2 has no safe call for either")]
@@ -75,6 +79,7 @@ impl Lease {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let ask = Arc::new(Ask {
             remote: remote.clone(),
+            until: Instant::now() + remote.whole,
             failure: Mutex::new(None),
         });
         asks().insert(number, Arc::clone(&ask));
@@ -84,6 +89,16 @@ impl Lease {
     /// What libgit2 is given.
     pub(super) fn url(&self) -> String {
         format!("{SCHEME}://{}", self.number)
+    }
+
+    /// Whether there is time left; if not, that is what goes wrong.
+    pub(super) fn goes_on(&self) -> bool {
+        let goes_on = Instant::now() < self.ask.until;
+        if !goes_on {
+            let whole = self.ask.remote.whole;
+            self.ask.keep(AskError::TooSlow { whole });
+        }
+        goes_on
     }
 
     /// What went wrong between us and the host, if it did.

@@ -158,9 +158,9 @@ fn contents_are_told() -> Result<()> {
     mirror.fetch(&host.remote(), "refs/heads/main")?;
     assert_eq!(mirror.commit(oid)?.subject, "[31mred");
     let names: Vec<_> = mirror
-        .tree_files(oid)?
+        .blobs(oid, &|_| true)?
         .iter()
-        .map(|p| p.as_os_str().as_bytes().to_vec())
+        .map(|(p, _)| p.as_os_str().as_bytes().to_vec())
         .collect();
     assert_eq!(
         names,

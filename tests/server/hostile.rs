@@ -1,0 +1,136 @@
+//! Git hosts and repositories that mean ill: what they may cost, and that it is told once.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::faults::{all_is_quiet, push_and_deploy};
+use crate::lab::{GitHost, Heard, Lab, Release, Todo, WebServer};
+
+/// A poll may have so much memory.
+const MIB: u64 = 200;
+
+/// One poll; how much memory the largest of its processes had, in MiB. So that a poll without bounds does not take this
+/// machine along, it has bounds of its own.
+fn measured(web: &WebServer, exit: i32) -> Result<(Heard, u64)> {
+    let heard = web
+        .run(
+            "ulimit -v 4000000; python3 -c 'import resource, subprocess, sys
+ended = subprocess.call([\"pullpray\", \"poll\", \"todo\"])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, file=sys.stderr)
+sys.exit(ended)'",
+        )?
+        .exits(exit)?;
+    let last = heard.stderr.lines().last().context("no number")?;
+    let memory = last.trim().parse().with_context(|| format!("{heard}"))?;
+    Ok((heard, memory))
+}
+
+/// From now on, the host answers in another way; an empty one: as it did.
+fn answers(host: &GitHost, kind: &str) -> Result<()> {
+    host.run(&format!("printf '%s' '{kind}' >/tmp/hostile"))?
+        .ok()?;
+    Ok(())
+}
+
+fn hostile(host: &GitHost) -> Result<()> {
+    host.write(
+        "/usr/local/bin/hostile.py",
+        include_str!("inside/hostile.py"),
+    )?;
+    host.run("sed -i 's|^exec git|[ ! -s /tmp/hostile ] \\|\\| exec python3 /usr/local/bin/hostile.py $(cat /tmp/hostile); exec git|' /usr/local/bin/repo-shell")?.ok()?;
+    Ok(())
+}
+
+/// A setting of the app, said last.
+fn set(web: &WebServer, key: &str, value: &str) -> Result<()> {
+    web.run(&format!(
+        "sed -i '/^{key} = /d' /etc/pullpray/todo.toml && echo '{key} = {value}' >>/etc/pullpray/todo.toml"
+    ))?
+    .ok()?;
+    Ok(())
+}
+
+#[test]
+fn what_is_beyond_the_bounds_is_refused_and_told_once() -> Result<()> {
+    let lab = Lab::new("bounds")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    hostile(&host)?;
+    set(&web, "max_size", "256")?;
+    let groups: [&[(&str, &str)]; 4] = [
+        &[
+            ("deep", "more than 100 deep"),
+            ("wide", "too many files"),
+            ("names", "a path that is too long"),
+            ("paths", "a path that is too long"),
+            ("message", "a commit or a tag, has"),
+        ],
+        &[
+            ("garbage", "it cannot be read whole"),
+            ("missing", "it cannot be read whole"),
+        ],
+        &[
+            ("zeros", "\"large\" has 512 MiB, more than max_file = 100"),
+            ("delta", "it needs more memory than"),
+        ],
+        &[("endless", "sent more than 256 MiB, which is max_size")],
+    ];
+    for (n, kinds) in groups.into_iter().enumerate() {
+        for (kind, words) in kinds {
+            answers(&host, kind)?;
+            let (heard, memory) = measured(&web, 1)?;
+            heard.says(words)?.says("told once")?;
+            ensure!(memory < MIB, "{kind}: {memory} MiB");
+            web.run("pullpray poll todo")?.ok()?.silent()?;
+            web.run("pullpray status todo")?.ok()?.says(words)?;
+            let kept = web.run("du -sm /var/lib/pullpray/todo | cut -f1")?.ok()?;
+            let kept: u64 = kept.stdout.trim().parse()?;
+            ensure!(kept < 300, "{kind}: {kept} MiB");
+        }
+        answers(&host, "")?;
+        push_and_deploy(&web, &repo, &format!("version {n} after"))?;
+        all_is_quiet(&web)?;
+    }
+
+    // Who has to sign is asked before anything else of it is looked at.
+    let key = "AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    web.write(
+        "/etc/pullpray/todo.signers",
+        &format!("ann ssh-ed25519 {key}\n"),
+    )?;
+    set(&web, "signed_by", "\"/etc/pullpray/todo.signers\"")?;
+    answers(&host, "deep")?;
+    let (heard, _) = measured(&web, 1)?;
+    heard.says("the commit is not signed")?;
+    Ok(())
+}
+
+#[test]
+fn what_names_dependencies_is_read_without_following_links() -> Result<()> {
+    let lab = Lab::new("devices")?;
+    let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    for (n, link) in [
+        "requirements.txt",
+        "uv.lock",
+        "pyproject.toml",
+        "requirements/dev.txt",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let others = match link {
+            "requirements/dev.txt" => "touch requirements.txt; mkdir -p requirements;",
+            _ => "git rm -qf --ignore-unmatch requirements.txt;",
+        };
+        repo.run(&format!(
+            "{others} ln -sf /dev/zero {link}; git add -A; git commit -qm 'Link {link}'; git push -q"
+        ))?;
+        let (heard, memory) = measured(&web, 1)?;
+        heard
+            .says(&format!("/{link} is a link, which is not followed"))?
+            .says("is still live")?;
+        ensure!(memory < MIB, "{link}: {memory} MiB");
+        repo.run("git revert --no-edit HEAD")?;
+        push_and_deploy(&web, &repo, &format!("version {n} after"))?;
+        all_is_quiet(&web)?;
+    }
+    Ok(())
+}

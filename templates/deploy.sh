@@ -22,7 +22,7 @@
 # Standard input is empty, there is no terminal, and everything that the script starts is ended
 # with it.
 set -eu
-umask 0002
+umask 0007
 cd "$PULLPRAY_RELEASE"
 python=$PULLPRAY_VENV/bin/python
 

@@ -150,8 +150,9 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         .with_context(|| format!("{} has no account", app.name))?;
     let me = effective_uid();
     if me == identity.uid {
-        // Files are the group's to write, whatever the umask was: setgid alone passes on the group.
-        server.set_umask(0o002);
+        // Files are the group's to write, whatever the umask was: setgid alone passes on the group. To others
+        // they are closed.
+        server.set_umask(0o007);
         return Ok(None);
     }
     if me != 0 {

@@ -142,13 +142,18 @@ fn go_live(poll: &Poll<'_>, release: &Release) -> Result<()> {
 /// find the files they name.
 fn publish(server: &Server, from: &Path, to: &Path) -> Result<()> {
     let mut waiting: Vec<PathBuf> = vec![PathBuf::new()];
+    if server.stat(from)?.is_some() {
+        server.publish_dir(from)?;
+    }
     while let Some(part) = waiting.pop() {
         for name in server.list(&from.join(&part))? {
             let path = part.join(&name);
             let source = from.join(&path);
             match server.stat(&source)?.map(|stat| stat.kind) {
                 Some(Kind::Directory) => {
-                    server.make_own_dirs(&to.join(&path))?;
+                    // The source, too: a project that chooses modes itself takes the setgid bit away.
+                    server.publish_dir(&source)?;
+                    server.publish_dir(&to.join(&path))?;
                     waiting.push(path);
                 }
                 Some(Kind::File) => server.publish_file(&source, &to.join(&path))?,

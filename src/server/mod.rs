@@ -36,6 +36,7 @@ pub use identity::{Identity, current_identity, effective_uid};
 pub use lock::{Lock, Locked};
 pub use ssh::HostKey;
 pub use units::UnitState;
+pub use write::PUBLISHED_DIR;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};

@@ -15,6 +15,11 @@ use super::{Server, effective_uid, sha256};
 
 const BESIDE: &str = ".pullpray-new";
 
+/// The mode of a directory of published files.
+pub const PUBLISHED_DIR: u32 = 0o2775;
+/// The mode of a published file.
+const PUBLISHED_FILE: u32 = 0o644;
+
 /// The name of a file that is about to become `path`: always the same, so that what a killed run
 /// left behind is in the place that the next one writes to.
 ///
@@ -262,8 +267,19 @@ impl Server {
             .with_context(|| format!("failed to make {}", path.display()))
     }
 
+    /// Makes a directory of published files, whatever the umask; one that is there already gets the mode only.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is not the caller's.
+    pub fn publish_dir(&self, path: &Path) -> Result<()> {
+        let failed = || format!("failed to make {}", path.display());
+        self.make_own_dirs(path)?;
+        open_to_others(&self.real(path), PUBLISHED_DIR).with_context(failed)
+    }
+
     /// Puts a copy of a file elsewhere, in one rename; where both are in one file system the
-    /// copy is a second name and costs no space. A file that is the same already stays.
+    /// copy is a second name and costs no space. A file that is the same already stays. Everybody may
+    /// read it, whatever its mode was (`FILE_UPLOAD_PERMISSIONS`, a storage's): that is what publishing means.
     ///
     /// # Errors
     /// When it cannot be copied.
@@ -283,11 +299,12 @@ impl Server {
             && there.dev() == source.dev()
             && there.ino() == source.ino()
         {
-            return Ok(());
+            return open_to_others(&real_to, PUBLISHED_FILE).with_context(failed);
         }
         if fs::hard_link(&real_from, &staged).is_err() {
             fs::copy(&real_from, &staged).with_context(failed)?;
         }
+        open_to_others(&staged, PUBLISHED_FILE).with_context(failed)?;
         fs::rename(&staged, &real_to).with_context(failed)
     }
 
@@ -310,6 +327,20 @@ impl Server {
         File::open(self.real(dir))
             .and_then(|dir| dir.sync_all())
             .with_context(|| format!("failed to sync {}", dir.display()))
+    }
+}
+
+/// Gives what is published its mode. Where it is somebody else's that cannot be done, and need not be if others
+/// can read it.
+#[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
+fn open_to_others(path: &Path, mode: u32) -> std::io::Result<()> {
+    let is = fs::metadata(path)?.mode() & 0o7777;
+    if is == mode {
+        return Ok(());
+    }
+    match fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
+        Err(_) if is & 0o007 == mode & 0o007 => Ok(()),
+        done => done,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Every directory of an app, with owner, group and mode.
 //!
 //! setgid passes the group on to what is made inside; under umask 022 even `mkdir(02775)` gives
-//! 2755, so modes are set and never inherited. Directories that lead to the app's own are only
+//! 2755, so modes are set and never inherited. The project's code and data are closed to others
+//! at its own directory; what the web server reads lies elsewhere, or is opened by an ACL. Directories that lead to the app's own are only
 //! made where they are missing, and stay as they are where they are not.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use anyhow::{Result, anyhow};
 
 use crate::app::{App, paths};
 use crate::record::data;
-use crate::server::{Kind, View};
+use crate::server::{Kind, PUBLISHED_DIR, View};
 
 use super::fit::{said, unfit};
 use super::{Changes, Finding, Look, Row, Step};
@@ -70,11 +71,16 @@ impl Directories<'_> {
         add(paths::RECEIPTS_DIR.into(), Owner::Root, 0o700);
         add(paths::state(&app.name), Owner::App, 0o750);
         add(paths::logs(&app.name), Owner::App, 0o750);
-        add(app.project_dir.as_path().to_owned(), Owner::App, 0o2775);
-        add(app.releases(), Owner::App, 0o2775);
-        add(app.shared(), Owner::App, 0o2775);
-        add(app.venvs(), Owner::App, 0o2775);
-        add(app.static_dir.as_path().to_owned(), Owner::App, 0o2775);
+        add(app.project_dir.as_path().to_owned(), Owner::App, 0o2770);
+        add(app.releases(), Owner::App, 0o2770);
+        add(app.shared(), Owner::App, 0o2770);
+        add(app.venvs(), Owner::App, 0o2770);
+        // The web server's way: everybody may read what it serves, and nothing else.
+        add(
+            app.static_dir.as_path().to_owned(),
+            Owner::App,
+            PUBLISHED_DIR,
+        );
         if let crate::app::Bind::Unix(path) = &app.bind
             && let Some(dir) = path.as_path().parent()
         {
@@ -179,7 +185,7 @@ impl Step for Directories<'_> {
             )));
         }
         Ok(Finding::Absent(format!(
-            "2775 {}:{}, {} in all",
+            "2770 {}:{}, {} in all",
             self.0.user,
             self.0.group,
             absent.len()

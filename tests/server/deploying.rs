@@ -194,7 +194,7 @@ fn what_outlives_releases_is_linked_and_old_releases_go() -> Result<()> {
     )?
     .ok()?
     .says("one\n")?
-    .says("2775 gunicorn")?;
+    .says("2770 gunicorn")?;
 
     for version in ["version three", "version four", "version five"] {
         deploys(&web, &repo, version)?;

@@ -40,6 +40,7 @@ mod long;
 mod names;
 mod neighbours;
 mod power;
+mod readers;
 mod refusals;
 mod requirements;
 mod rights;

@@ -29,9 +29,12 @@ const ATTEMPTS: &[&str] = &[
     "pullpray hold todo",
     "pullpray poll todo",
     "pullpray init todo --yes",
+    "cat /var/www/projects/todo/current/manage.py",
+    "cat /var/www/projects/todo/shared/todo.sqlite3",
+    "ls /var/www/projects/todo/shared",
 ];
 /// Of these todo's own account can do each, so that the attempts are known to be worth something.
-const OWN: &[usize] = &[0, 4, 5, 6, 9, 10, 11, 12, 15];
+const OWN: &[usize] = &[0, 4, 5, 6, 9, 10, 11, 12, 15, 23, 24, 25];
 
 fn second_app(todo: &Todo) -> Result<()> {
     let Todo { host, web, .. } = todo;

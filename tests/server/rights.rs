@@ -197,7 +197,7 @@ fn the_running_app_writes_in_shared_and_nowhere_else() -> Result<()> {
         let made = "cd /var/www/projects/todo/shared; stat -c '%A %U %G' by-the-app dir-by-the-app";
         ensure!(
             web.run(made)?.ok()?.stdout
-                == "-rw-rw-r-- gunicorn gunicorn\ndrwxrwsr-x gunicorn gunicorn\n",
+                == "-rw-rw---- gunicorn gunicorn\ndrwxrws--- gunicorn gunicorn\n",
             "{}",
             web.run(made)?.ok()?
         );

@@ -172,7 +172,8 @@ templates! {
         /// The ssh client's drop-in.
     "ssh-agent.service" AgentService {
         runtime: String = runtime,
-        agent_socket: String = agent_socket
+        agent_socket: String = agent_socket,
+        cron: String = |app: &App| text(&app.cron())
     } agent_service
         /// The agent's unit.
     "gunicorn.socket" GunicornSocket {

@@ -1,5 +1,6 @@
 //! What kind of server this is: asked once, before anything is planned.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -261,6 +262,24 @@ impl View {
         Ok(false)
     }
 
+    /// Why cron passes a crontab of the system over, by its own words. Having complained of one, it looks at it again
+    /// only when it has changed, or when cron starts (cron(8)); so also of an account that was not known yet.
+    ///
+    /// # Errors
+    /// When the journal cannot be asked.
+    pub fn cron_complaint(&self, file: &Path) -> Result<Option<String>> {
+        let said = Command::new("journalctl")
+            .args(["--quiet", "--no-pager", "--boot", "--output=short-unix"])
+            .args(["--identifier=cron", "--lines=1000"])
+            .outcome()?;
+        // To the microsecond: what mends it may come in the same second.
+        let written = match std::fs::symlink_metadata(self.real(file)) {
+            Ok(meta) => meta.mtime() * 1_000_000 + meta.mtime_nsec() / 1_000,
+            Err(_) => return Ok(None),
+        };
+        Ok(complaint(&said.stdout, file, written))
+    }
+
     /// The first part of a path, the file itself or a directory on the way, that others than root
     /// can change. A named entry of an ACL that may write shows in the group's bits, since they are
     /// its mask (acl(5)); a link counts by where it leads, and the directory it lies in is a part.
@@ -305,8 +324,60 @@ impl View {
     }
 }
 
+fn complaint(journal: &str, file: &Path, written: i64) -> Option<String> {
+    let file = file.display();
+    let (of_it, again) = (
+        format!("; while reading {file}"),
+        format!("RELOAD ({file})"),
+    );
+    let mut complaint = None;
+    for line in journal.lines() {
+        if line.contains("INFO (pidfile fd") || line.ends_with(&again) {
+            complaint = None;
+        } else if let Some(said) = line.strip_suffix(&of_it) {
+            let at = line.split(' ').next().unwrap_or_default().replace('.', "");
+            let words = said.split_once("]: ").map_or(said, |(_, words)| words);
+            complaint = (at.parse::<i64>().is_ok_and(|at| at > written)).then(|| words.to_owned());
+        }
+    }
+    complaint
+}
+
 /// `252`; `None` where systemctl does not tell.
 fn systemd_version() -> Result<Option<String>> {
     let said = Command::new("systemctl").arg("--version").outcome()?;
     Ok(said.stdout.split_whitespace().nth(1).map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_stands_until_cron_reads_the_file_again() {
+        let said = |lines: &[&str]| {
+            let lines: Vec<String> = (100..)
+                .zip(lines)
+                .map(|(at, line)| format!("{at}.123456 web cron[33]: {line}\n"))
+                .collect();
+            complaint(&lines.concat(), Path::new("/etc/cron.d/a"), 100_000_000)
+        };
+        let (bad, other) = (
+            "Error: bad username; while reading /etc/cron.d/a",
+            "Error: bad username; while reading /etc/cron.d/a2",
+        );
+        let known = Some("Error: bad username".to_owned());
+        let ignored = "(*system*a) ERROR (Syntax error, this crontab file will be ignored)";
+        assert_eq!(said(&[other, ignored]), None);
+        assert_eq!(said(&[bad, ignored, other]), known);
+        let again = "(*system*a) RELOAD (/etc/cron.d/a)";
+        assert_eq!(said(&[bad, ignored, again]), None);
+        assert_eq!(said(&[bad, ignored, again, bad]), known);
+        assert_eq!(said(&[bad, "(CRON) INFO (pidfile fd = 3)"]), None);
+        let old = format!("100.000001 web cron[33]: {bad}\n");
+        assert_eq!(
+            complaint(&old, Path::new("/etc/cron.d/a"), 100_000_001),
+            None
+        );
+    }
 }

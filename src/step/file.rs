@@ -13,6 +13,8 @@ use super::{Changes, Finding, Look, Row, Step};
 /// What is asked of the program that reads the file, once it is in place: `None` if all is well,
 /// else what is wrong and what to do.
 pub(super) type Verify<'a> = Box<dyn Fn(&View) -> Result<Option<(String, String)>> + 'a>;
+/// Why the program that reads it passes it over as it is, though it would take it if it were written again.
+pub(super) type PassedOver<'a> = Box<dyn Fn(&View) -> Result<Option<String>> + 'a>;
 /// What is asked of a candidate before it is in place; an error keeps it out.
 pub(super) type Before<'a> = Box<dyn Fn(&Server, &[u8]) -> Result<()> + 'a>;
 /// What is done once it is in place; an error takes it out again.
@@ -42,6 +44,7 @@ pub(super) struct FileStep<'a> {
     pub(super) needs: Option<Verify<'a>>,
     pub(super) before: Option<Before<'a>>,
     pub(super) after: Option<After<'a>>,
+    pub(super) passed_over: Option<PassedOver<'a>>,
     pub(super) verify: Option<Verify<'a>>,
 }
 
@@ -147,6 +150,11 @@ impl Step for FileStep<'_> {
                 }
                 kept = Some(diff);
             }
+        }
+        if let Some(passed_over) = &self.passed_over
+            && let Some(why) = passed_over(look.view)?
+        {
+            return Ok(Finding::Differs(why, None));
         }
         if let Some(verify) = &self.verify
             && let Some((why, hint)) = verify(look.view)?

@@ -37,6 +37,7 @@ fn file<'a>(
         needs: None,
         before: None,
         after: None,
+        passed_over: None,
         verify: None,
     }
 }
@@ -311,6 +312,12 @@ pub(super) fn deploy_script(app: &App) -> FileStep<'_> {
 
 pub(super) fn cron(app: &App) -> FileStep<'_> {
     FileStep {
+        passed_over: Some(Box::new(|view| {
+            let complaint = view.cron_complaint(&app.cron())?;
+            Ok(complaint.map(|why| {
+                format!("cron passes it over until it is written again; when it read it: {why}")
+            }))
+        })),
         verify: Some(Box::new(|view| {
             Ok(if view.cron_runs()? {
                 None

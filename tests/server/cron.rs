@@ -144,3 +144,42 @@ fn a_later_sudo_rule_that_wants_a_password_is_found() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn an_account_that_is_known_only_after_cron_began_is_polled_for() -> Result<()> {
+    let lab = Lab::new("late")?;
+    let Todo { repo, web, .. } = &Todo::live(&lab, Release::Bookworm)?;
+    web.run("pullpray init todo --schedule '* * * * *' --yes")?
+        .ok()?;
+    // As at a boot without the directory service, which comes later.
+    let late = |then: &str| -> Result<()> {
+        web.run("cp -a /etc/passwd /root/passwd; sed -i /^gunicorn:/d /etc/passwd; systemctl stop ssh-agent.todo; journalctl -q --rotate --vacuum-time=1s")?
+            .ok()?;
+        web.fast_cron(20)?;
+        web.run("systemctl start ssh-agent.todo")?.exits(1)?;
+        web.run("for n in $(seq 100); do journalctl -q -t cron -o cat | grep 'bad username; while reading /etc/cron.d/pullpray-todo' && exit; sleep 0.1; done; exit 1")?
+            .ok()?;
+        web.run(&format!("{then}; cp -a /root/passwd /etc/passwd"))?
+            .ok()?;
+        Ok(())
+    };
+    late("systemctl stop ssh-agent.todo")?;
+    web.run("pullpray doctor todo --offline --only schedule.cron")?
+        .exits(1)?
+        .says(
+            "cron passes it over until it is written again; when it read it: Error: bad username",
+        )?;
+    repo.push("version two")?;
+    web.run("pullpray doctor todo --fix --yes --only schedule.cron && for n in $(seq 100); do journalctl -q -t cron -o cat | grep -q 'RELOAD (/etc/cron.d/pullpray-todo)' && exit; sleep 0.1; done; exit 1")?
+        .ok()?;
+    web.run("pullpray doctor todo --fix --yes")?.ok()?;
+    web.wait_for_page("/", "version two", 60)?;
+    web.run("pullpray doctor todo --offline --strict")?.ok()?;
+
+    // Nobody has to come: the agent waits for the account, and has cron read its entry.
+    late("true")?;
+    repo.push("version three")?;
+    web.wait_for_page("/", "version three", 60)?;
+    web.run("pullpray doctor todo --offline --strict")?.ok()?;
+    Ok(())
+}

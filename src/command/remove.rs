@@ -11,7 +11,7 @@ use crate::server::{Clock, Kind, Locked, Server, effective_uid};
 use crate::step::{self, Undone, in_order_of_removal};
 use crate::ui::{self, Mark, PlanRow, Ui};
 
-use super::usage;
+use super::{load, usage};
 
 pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     if effective_uid() != 0 {
@@ -31,6 +31,14 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         bail!("{why}\nhint: {hint}");
     }
     let receipt = Receipt::load(server, name)?;
+    // What it does not say would stay.
+    let lacks = match load(server, name) {
+        Ok(app) => step::receipt_lacks(server, &receipt, &app)?,
+        Err(_) => (receipt.is_damaged()).then(|| format!("the receipt of {name} is damaged")),
+    };
+    if let Some(why) = lacks {
+        bail!("{why}\nhint: sudo pullpray doctor {name} --fix --only app.receipt");
+    }
     let mut ui = ui::open(arguments.yes);
     if receipt.entries().is_empty() {
         if server.apps()?.contains(name) {

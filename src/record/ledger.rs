@@ -42,6 +42,7 @@ pub struct Ledger {
     #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_check: Option<String>,
     /// When cron last started a poll. One by hand proves nothing of the schedule.
+    #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_by_cron: Option<String>,
     /// Since when, and how often in a row, the remote could not be asked.
     pub silence: Option<Silence>,

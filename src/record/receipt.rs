@@ -6,11 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{AppName, paths};
-use crate::server::{Clock, Server, View, stamp};
+use crate::server::{Clock, Kind, Server, View, stamp};
 
 /// What was there before a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,23 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// What it is about, whatever was done with it: a rank in the order of removal, and a name.
+    #[must_use]
+    pub fn key(&self) -> (u8, String) {
+        match self {
+            Self::Unit { name } => (0, name.clone()),
+            Self::File { path, .. } => (1, path.display().to_string()),
+            Self::Line { path, line } => (2, format!("{} {line}", path.display())),
+            Self::Release { path, .. } => (3, path.display().to_string()),
+            Self::Member { user, group, .. } => (4, format!("{user} {group}")),
+            Self::User { name, .. } => (5, name.clone()),
+            Self::Group { name, .. } => (6, name.clone()),
+            Self::Directory { path, .. } => (7, path.display().to_string()),
+        }
+    }
+}
+
 /// A line of the receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -122,21 +139,24 @@ pub struct Receipt {
     path: PathBuf,
     entries: Vec<Entry>,
     readable: bool,
+    damaged: bool,
 }
 
 impl Receipt {
-    /// Reads an app's receipt; an app that was never begun has an empty one.
+    /// Reads an app's receipt; an app that was never begun has an empty one. Of one that is damaged, what can be read.
     ///
     /// # Errors
-    /// When it cannot be read, or a line other than the last is damaged.
+    /// When it cannot be read.
     pub fn load(view: &View, app: &AppName) -> Result<Self> {
         let path = paths::receipt(app);
-        let text = view.read_text(&path)?.unwrap_or_default();
-        let entries = parse(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        let is_file = view.stat(&path)?.is_none_or(|stat| stat.kind == Kind::File);
+        let bytes = if is_file { view.read(&path)? } else { None };
+        let (entries, whole) = parse(&String::from_utf8_lossy(&bytes.unwrap_or_default()));
         Ok(Self {
             path,
             entries,
             readable: true,
+            damaged: !is_file || !whole,
         })
     }
 
@@ -147,6 +167,7 @@ impl Receipt {
             path: paths::receipt(app),
             entries: Vec::new(),
             readable: false,
+            damaged: false,
         }
     }
 
@@ -154,6 +175,40 @@ impl Receipt {
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.readable
+    }
+
+    /// Whether there is something in it, or in its place, that pullpray did not write.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    /// Whether it says anything of what the change is about.
+    #[must_use]
+    pub fn speaks_of(&self, change: &Change) -> bool {
+        let key = change.key();
+        self.entries.iter().any(|entry| entry.change.key() == key)
+    }
+
+    /// Sets a damaged one aside, with what could be read of it in its place.
+    ///
+    /// # Errors
+    /// When it cannot be renamed or written.
+    pub fn mend(&mut self, server: &Server, clock: &Clock) -> Result<()> {
+        if !self.damaged {
+            return Ok(());
+        }
+        let mut aside = self.path.clone().into_os_string();
+        aside.push(format!(".damaged-{}", stamp(clock.now())));
+        server.rename(&self.path, Path::new(&aside))?;
+        let mut text = String::new();
+        for entry in &self.entries {
+            text.push_str(&serde_json::to_string(entry)?);
+            text.push('\n');
+        }
+        server.write(&self.path, text.as_bytes(), 0o600, None)?;
+        self.damaged = false;
+        Ok(())
     }
 
     /// Its lines, oldest first.
@@ -241,25 +296,26 @@ impl Receipt {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
+/// The lines that can be read, and whether those are all.
+fn parse(text: &str) -> (Vec<Entry>, bool) {
+    let (mut entries, mut whole) = (Vec::new(), true);
     for line in text.split_inclusive('\n') {
         // Without its end the line was being written when the power went: its change was never
         // begun, for the change waits until the line is on the disk.
-        let Some(whole) = line.strip_suffix('\n') else {
+        let Some(line) = line.strip_suffix('\n') else {
             break;
         };
-        if whole.trim().is_empty() {
+        if line.trim().is_empty() {
             continue;
         }
-        match serde_json::from_str(whole) {
+        match serde_json::from_str(line) {
             Ok(entry) => entries.push(entry),
             // A line that a crash cut off and a later run went on after.
             Err(error) if error.is_eof() => {}
-            Err(error) => return Err(error.into()),
+            Err(_) => whole = false,
         }
     }
-    Ok(entries)
+    (entries, whole)
 }
 
 #[cfg(test)]
@@ -312,11 +368,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_cut_off_is_a_change_that_did_not_happen() -> Result<()> {
+    fn a_line_cut_off_is_a_change_that_did_not_happen() {
         let whole = r#"{"time":"t","step":"s","kind":"group","name":"g","before":"created"}"#;
-        assert_eq!(parse(&format!("{whole}\n{}", &whole[..20]))?.len(), 1);
-        assert_eq!(parse(&format!("{}\n{whole}\n", &whole[..20]))?.len(), 1);
-        assert!(parse("{\"time\":1}\n").is_err());
-        Ok(())
+        for text in [
+            format!("{whole}\n{}", &whole[..20]),
+            format!("{}\n{whole}\n", &whole[..20]),
+        ] {
+            let (entries, all) = parse(&text);
+            assert!(entries.len() == 1 && all);
+        }
+        let (entries, all) = parse(&format!("{{\"time\":1}}\n{whole}\n"));
+        assert!(entries.len() == 1 && !all);
     }
 }

@@ -11,6 +11,9 @@ use users::os::unix::{GroupExt, UserExt};
 
 use super::{Command, Identity, Server, View};
 
+/// What the accounts that pullpray makes say of themselves.
+pub const COMMENT: &str = "runs web apps, made by pullpray";
+
 /// A user of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -42,6 +45,13 @@ impl View {
     #[must_use]
     pub fn user(&self, name: &str) -> Option<Account> {
         users::get_user_by_name(name).map(|user| account(&user))
+    }
+
+    /// Whether pullpray made the user, by what it says of itself.
+    #[must_use]
+    pub fn made_here(&self, name: &str) -> bool {
+        let user = nix::unistd::User::from_name(name).ok().flatten();
+        user.is_some_and(|user| user.gecos.to_bytes() == COMMENT.as_bytes())
     }
 
     /// The group of that name.

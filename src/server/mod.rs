@@ -24,7 +24,7 @@ mod ssh;
 mod units;
 mod write;
 
-pub use accounts::{Account, GroupEntry};
+pub use accounts::{Account, COMMENT, GroupEntry};
 pub use agent::{AgentKey, hand_over_key};
 pub use ask::{Survey, TimeService};
 pub use clock::{Clock, stamp};

@@ -1,15 +1,22 @@
 //! The only way in which steps change the server: announced in the receipt, then done.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use crate::app::{AppName, paths};
 use crate::record::data;
 use crate::record::receipt::{Before, Change, Receipt, Was};
-use crate::server::{Clock, Kind, Server, sha256};
+use crate::server::{COMMENT, Clock, Kind, Server, sha256};
 
 use super::Look;
+
+/// The name of the backup of a file with this content.
+pub(super) fn backup_name(path: &Path, sha: &str) -> String {
+    let name = path.strip_prefix("/").unwrap_or(path);
+    let name = name.display().to_string().replace('/', "!");
+    format!("{name}.{}", sha.get(..12).unwrap_or(sha))
+}
 
 /// A server whose every change is in the receipt before it is made.
 #[derive(Debug)]
@@ -205,7 +212,7 @@ impl<'a> Changes<'a> {
         }
         let backups = paths::backups(self.app);
         self.server.make_dir(&backups, 0, 0, 0o700)?;
-        let backup = self.free_name(&backups, path, &sha256(&content))?;
+        let backup = backups.join(backup_name(path, &sha256(&content)));
         self.server
             .write(&backup, &content, stat.mode, Some((stat.uid, stat.gid)))?;
         // What we created and the administrator changed goes with us, after a backup; what was
@@ -217,15 +224,18 @@ impl<'a> Changes<'a> {
         })
     }
 
-    fn free_name(&self, dir: &Path, path: &Path, sha: &str) -> Result<PathBuf> {
-        let name = path
-            .strip_prefix("/")
-            .unwrap_or(path)
-            .display()
-            .to_string()
-            .replace('/', "!");
-        let first = sha.get(..12).unwrap_or(sha);
-        Ok(dir.join(format!("{name}.{first}")))
+    /// Sets aside a receipt that is damaged, writes down what could be read of it, and what it does not speak of.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn renew_receipt(&mut self, traces: Vec<Change>) -> Result<()> {
+        self.receipt.mend(self.server, self.clock)?;
+        for change in traces {
+            if !self.receipt.speaks_of(&change) {
+                self.announce(change)?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes that a file was there as it should be.
@@ -301,12 +311,8 @@ impl<'a> Changes<'a> {
             name: name.into(),
             before: Before::Created,
         })?;
-        self.server.add_user(
-            name,
-            group,
-            Path::new("/nonexistent"),
-            "runs web apps, made by pullpray",
-        )
+        self.server
+            .add_user(name, group, Path::new("/nonexistent"), COMMENT)
     }
 
     /// Makes a user a member of a group.

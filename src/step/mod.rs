@@ -18,6 +18,7 @@ mod host_key;
 mod key;
 mod key_pair;
 mod list;
+mod receipt;
 mod release;
 mod repo;
 mod requirements;
@@ -31,6 +32,7 @@ pub use changes::Changes;
 pub use fit::unfit;
 pub use key_pair::public_key;
 pub use list::list;
+pub use receipt::receipt_lacks;
 pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
 pub use undo::{
     Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,

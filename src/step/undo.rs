@@ -276,21 +276,11 @@ pub fn end_account(server: &Server, receipt: &Receipt, others: &[AppName]) -> Re
 /// that nothing runs any more, then files, then accounts, directories last and the deepest first.
 #[must_use]
 pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
-    let key = |change: &Change| match change {
-        Change::Unit { name } => (0, name.clone()),
-        Change::File { path, .. } => (1, path.display().to_string()),
-        Change::Line { path, line } => (2, format!("{} {line}", path.display())),
-        Change::Release { path, .. } => (3, path.display().to_string()),
-        Change::Member { user, group, .. } => (4, format!("{user} {group}")),
-        Change::User { name, .. } => (5, name.clone()),
-        Change::Group { name, .. } => (6, name.clone()),
-        Change::Directory { path, .. } => (7, path.display().to_string()),
-    };
     // The last word on a thing counts: a directory that was adopted for this app and handed over
     // when the app that made it went.
     let mut last: Vec<(usize, &Change)> = Vec::new();
     for (number, entry) in receipt.entries().iter().enumerate() {
-        last.retain(|(_, known)| key(known) != key(&entry.change));
+        last.retain(|(_, known)| known.key() != entry.change.key());
         last.push((number, &entry.change));
     }
     let depth = |change: &Change| match change {
@@ -303,7 +293,7 @@ pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
     // What was there before goes back to whom it was before the account's number is free.
     let place = |change: &Change| match change {
         Change::Directory { was: Some(_), .. } => 7,
-        other => key(other).0 * 2,
+        other => other.key().0 * 2,
     };
     last.sort_by_key(|(number, change)| (place(change), Reverse(depth(change)), Reverse(*number)));
     last.into_iter().map(|(_, change)| change).collect()
@@ -362,6 +352,13 @@ pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
     for file in [paths::settings_copy(app), paths::receipt(app)] {
         server.remove_leftover(&file)?;
         server.remove_file(&file)?;
+    }
+    let dir = Path::new(paths::RECEIPTS_DIR);
+    let aside = format!("{app}.jsonl.damaged-");
+    for name in server.list(dir)? {
+        if name.to_string_lossy().starts_with(&aside) {
+            server.remove_file(&dir.join(name))?;
+        }
     }
     remove_empty_remains(server)
 }

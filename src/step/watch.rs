@@ -13,6 +13,7 @@ use crate::server::{Clock, View};
 
 use super::audit::{DropIns, NoWayToRoot, Ownership};
 use super::host::{OnlyThisRepository, ShownHostKey};
+use super::receipt::WholeReceipt;
 use super::{Changes, Finding, Look, Row, Step};
 
 struct RecentPoll<'a>(&'a App);
@@ -23,6 +24,7 @@ struct TimeOfDay<'a>(&'a App);
 #[must_use]
 pub fn watches(app: &App) -> Vec<Box<dyn Step + '_>> {
     vec![
+        Box::new(WholeReceipt(app)),
         Box::new(Ownership(app)),
         Box::new(NoWayToRoot(app)),
         Box::new(DropIns(app)),

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::faults::{all_is_quiet, follow, push_and_deploy};
-use crate::lab::{Access, Heard, Lab, Release, Todo, WebServer};
+use crate::lab::{Access, Heard, Lab, Release, TOUCHED, Todo, WebServer};
 
 const LEDGER: &str = "/var/lib/pullpray/todo/ledger.json";
 const CURRENT: &str = "/var/www/projects/todo/current";
@@ -274,5 +274,70 @@ fn a_lost_settings_file_is_missed_and_put_back() -> Result<()> {
     web.run("pullpray status")?
         .exits(2)?
         .says("there is no app on this server yet")?;
+    Ok(())
+}
+
+#[test]
+fn a_damaged_receipt_is_made_anew_and_what_is_ours_is_removed_by_it() -> Result<()> {
+    let lab = Lab::new("receipt")?;
+    let todo = Todo::before_init(&lab, Release::Bookworm)?;
+    let (web, receipt) = (&todo.web, "/var/lib/pullpray/receipts/todo.jsonl");
+    let before = web.listing(TOUCHED)?;
+    todo.make_live()?;
+    let harms = [
+        format!("echo nonsense >>{receipt}"),
+        format!("head -n 5 {receipt} >/root/r; cp /root/r {receipt}"),
+        format!("printf '\\xff\\n' >{receipt}"),
+        format!("rm {receipt}"),
+    ];
+    for (number, harm) in harms.iter().enumerate() {
+        web.run(&format!("set -e; {harm}"))?.ok()?;
+        let heard = web.run("pullpray doctor todo --offline")?.exits(1)?;
+        heard
+            .says("fail  app.receipt ")?
+            .says("ok    app.healthy ")?;
+        web.run("pullpray remove todo --yes")?
+            .exits(1)?
+            .says("sudo pullpray doctor todo --fix --only app.receipt")?;
+        web.run("pullpray doctor todo --fix --yes --offline --strict")?
+            .ok()
+            .context(harm.clone())?;
+        // What was only cut is still there, and goes on.
+        let kept = web.run(&format!("ls {receipt}.damaged-*"))?;
+        let expected = [1, 1, 2, 2].get(number);
+        ensure!(
+            Some(&kept.stdout.lines().count()) == expected,
+            "{harm}: {}",
+            *kept
+        );
+        push_and_deploy(web, &todo.repo, &format!("version after {number}"))?;
+    }
+    web.run("pullpray remove todo --yes --purge")?.ok()?;
+    // What cannot be known to be ours stays: the group, and the directories that hold those of all apps.
+    let left: Vec<String> = web
+        .listing(TOUCHED)?
+        .into_iter()
+        .filter(|line| !before.contains(line))
+        .collect();
+    let stays = |line: &String| {
+        [
+            "/etc/group",
+            "/etc/gshadow",
+            "/etc/passwd",
+            "/etc/shadow",
+            "/etc/subuid",
+            "/etc/subgid",
+            "/opt/git_pollers ",
+            "/var/www/projects ",
+            "/var/www/projects/todo ",
+            "/www ",
+            "/www/static ",
+            "/www/static/todo ",
+            "/var/lib/pullpray ",
+        ]
+        .iter()
+        .any(|path| line.starts_with(path))
+    };
+    ensure!(left.iter().all(stays), "{left:#?}");
     Ok(())
 }

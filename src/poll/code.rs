@@ -30,6 +30,8 @@ pub(super) enum FetchError {
     Remote(String),
     /// It is beyond what is let in; why, to follow the commit's name.
     Unfit(String),
+    /// Somebody else wants to work on the app.
+    GaveWay,
     /// This side.
     Here(anyhow::Error),
 }
@@ -126,6 +128,7 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
         MirrorError::Remote(error @ AskError::TooMuch { .. }) => {
             FetchError::Unfit(format!("{error}, which is max_size"))
         }
+        MirrorError::Remote(AskError::GaveWay) => FetchError::GaveWay,
         MirrorError::Beyond(why) => FetchError::Unfit(why),
         MirrorError::Remote(error) => FetchError::Remote(why_not_asked(app, &error)),
         MirrorError::NoReference(_) => {

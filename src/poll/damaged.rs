@@ -165,6 +165,9 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
                 code::FetchError::Remote(why) | code::FetchError::Unfit(why) => {
                     anyhow::anyhow!(why)
                 }
+                code::FetchError::GaveWay => {
+                    anyhow::anyhow!("another command works on {}", app.name)
+                }
                 code::FetchError::Here(error) => error,
             })?;
         }

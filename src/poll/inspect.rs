@@ -46,6 +46,7 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
             bail!("{} is not fit to be deployed: {why}", newest.name)
         }
         Err(code::FetchError::Remote(why)) => bail!(why),
+        Err(code::FetchError::GaveWay) => bail!("another command works on {}", app.name),
         Err(code::FetchError::Here(error)) => return Err(error),
     };
     let oid = code.info().oid;

@@ -85,7 +85,10 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
 /// Asks, deploys what is new, and puts right what is not as the ledger says.
 fn go_on(poll: &Poll<'_>) -> Result<Told> {
     let told = ask(poll);
-    if matches!(told, Ok(Told::Deployed { .. } | Told::Failed(_))) {
+    if matches!(
+        told,
+        Ok(Told::Deployed { .. } | Told::Failed(_) | Told::Elsewhere)
+    ) {
         return told;
     }
     // Also when the remote cannot be asked, or something here is in the way of a deployment.
@@ -126,6 +129,7 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         Ok(None) => {
             return poll.silent(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
         }
+        Err(AskError::GaveWay) => return Ok(Told::Elsewhere),
         Err(error) => return poll.silent(&mut ledger, why_not_asked(app, &error)),
     };
     let now = || poll.clock.local().fixed_offset();
@@ -316,6 +320,7 @@ impl Poll<'_> {
             code::FetchError::Remote(why) => return self.silent(ledger, why),
             code::FetchError::Here(error) => return Err(error),
             code::FetchError::Unfit(words) => words,
+            code::FetchError::GaveWay => return Ok(Told::Elsewhere),
         };
         let now = self.clock.local().fixed_offset();
         let told = gate.refuse(ledger, tip, object, Why::Unfit { words }, now);
@@ -408,6 +413,7 @@ fn remote(app: &App) -> Remote {
         idle: Duration::from_secs(60),
         whole: git::QUESTION,
         most: git::MOST,
+        gives_way: Some(paths::logs(&app.name)),
     }
 }
 

@@ -14,12 +14,14 @@ use crate::server::{Lock, Locked, stamp};
 use super::switch::{self, Returned};
 use super::{Poll, deployment, short};
 
-/// How long a person waits for a poll that is at work: one that only asks is done by then.
+/// How long a person waits for a poll that is at work: one that only asks or fetches gives way by then.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The lock and what is remembered, for a change of it.
 fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     let name = &poll.app.name;
+    // Who asks or fetches sees this lock. It goes with this process: nobody gives way to one that is gone.
+    let _waits = poll.server.lock_in_time(&paths::logs(name), PATIENCE);
     let Locked::Held(lock) = poll.server.lock_in_time(&paths::state(name), PATIENCE)? else {
         bail!(
             "a poll of {name} is at work\nhint: try again once it is done: pullpray status {name}"

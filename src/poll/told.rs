@@ -12,7 +12,7 @@ use super::Straightened;
 pub enum Told {
     /// What the remote has is live.
     NothingNew,
-    /// Another poll is at work.
+    /// Another poll is at work, or a command that this one gave way to.
     Elsewhere,
     /// Something is new and somebody said that nothing is to be deployed.
     Held(Hold),

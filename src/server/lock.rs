@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::Mode;
 
 use super::Server;
 
@@ -69,6 +70,18 @@ impl Server {
     }
 }
 
+/// Whether somebody holds the lock of a directory.
+pub(super) fn is_held(dir: &Path) -> bool {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(dir, flags, Mode::empty()).is_ok_and(|dir| {
+        // For this moment it is ours: who wants it tries again.
+        matches!(
+            Flock::lock(File::from(dir), FlockArg::LockSharedNonblock),
+            Err((_, Errno::EWOULDBLOCK))
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +90,9 @@ mod tests {
     fn the_second_finds_it_elsewhere_until_the_first_lets_go() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
+        assert!(!is_held(root.path()));
         let first = server.lock(Path::new("/"))?;
+        assert!(is_held(root.path()));
         assert!(matches!(first, Locked::Held(_)));
         assert!(matches!(server.lock(Path::new("/"))?, Locked::Elsewhere));
         let soon = Duration::from_millis(250);

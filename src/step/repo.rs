@@ -29,6 +29,7 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
         idle: Duration::from_secs(30),
         whole: git::QUESTION,
         most: git::MOST,
+        gives_way: None,
     }))
 }
 

@@ -1,6 +1,8 @@
 //! Git hosts and repositories that mean ill: what they may cost, and that it is told once.
 
-use anyhow::{Context, Result, ensure};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::faults::{all_is_quiet, push_and_deploy};
 use crate::lab::{GitHost, Heard, Lab, Release, Todo, WebServer};
@@ -133,4 +135,33 @@ fn what_names_dependencies_is_read_without_following_links() -> Result<()> {
         all_is_quiet(&web)?;
     }
     Ok(())
+}
+
+#[test]
+fn an_operator_does_not_wait_for_a_host_that_drips() -> Result<()> {
+    let lab = Lab::new("drips")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    hostile(&host)?;
+    push_and_deploy(&web, &repo, "version two")?;
+    // One drips while it is asked, the other while it is fetched from.
+    for (kind, operator, shows) in [
+        ("drip", "pullpray hold todo", "version two"),
+        ("stall", "pullpray rollback todo", "version one"),
+    ] {
+        answers(&host, kind)?;
+        thread::scope(|scope| -> Result<()> {
+            let poll = scope.spawn(|| web.run("pullpray poll todo"));
+            host.run("for n in $(seq 300); do [ -e /tmp/asked ] && break; sleep 0.1; done; rm /tmp/asked")?
+                .ok()?;
+            web.run(operator)?.ok()?;
+            let poll = poll.join().map_err(|_| anyhow!("panicked"))??;
+            poll.ok()?.silent()?;
+            Ok(())
+        })?;
+        ensure!(web.page("/")?.shows(shows));
+        web.run("pgrep -x ssh")?.exits(1)?;
+        web.run("pullpray resume todo")?.ok()?;
+    }
+    answers(&host, "")?;
+    push_and_deploy(&web, &repo, "version three")
 }

@@ -38,6 +38,8 @@ pub enum AskError {
         /// The limit that was reached, in bytes.
         most: u64,
     },
+    /// Somebody else wants to work here, and we were asked to let them ([`super::Remote::gives_way`]).
+    GaveWay,
     /// The answer is not git's protocol, or not one that we speak.
     Protocol(String),
     /// The remote's settings are refused; nothing was started.
@@ -132,7 +134,9 @@ impl AskError {
         match self {
             Self::TimedOut { .. } | Self::TooSlow { .. } => AskKind::TimedOut,
             Self::Ssh { stderr: words, .. } | Self::Refused { message: words } => kind_of(words),
-            Self::TooMuch { .. } | Self::Protocol(_) | Self::Invalid(_) => AskKind::Other,
+            Self::TooMuch { .. } | Self::GaveWay | Self::Protocol(_) | Self::Invalid(_) => {
+                AskKind::Other
+            }
         }
     }
 }
@@ -173,6 +177,7 @@ impl fmt::Display for AskError {
             Self::TooMuch { most } => {
                 write!(f, "the git host sent more than {} MiB", most >> 20)
             }
+            Self::GaveWay => f.write_str("broken off for another command"),
             Self::Protocol(what) => write!(f, "not an answer of git: {what}"),
             Self::Invalid(what) => f.write_str(what),
         }

@@ -288,7 +288,8 @@ fn init(path: &Path) -> Result<(), MirrorError> {
 /// then, too, whether there is time.
 fn options(lease: &Lease) -> FetchOptions<'_> {
     let mut callbacks = RemoteCallbacks::new();
-    callbacks.transfer_progress(|_| lease.goes_on());
+    let mut way = lease.way();
+    callbacks.transfer_progress(move |_| lease.goes_on(&mut way));
     let mut options = FetchOptions::new();
     options
         .remote_callbacks(callbacks)

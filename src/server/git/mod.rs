@@ -84,6 +84,8 @@ pub struct Remote {
     pub whole: Duration,
     /// How many bytes may come in one conversation. What comes is written to disk as it comes.
     pub most: u64,
+    /// A directory: as soon as another process has its lock, the conversation is broken off.
+    pub gives_way: Option<PathBuf>,
 }
 
 /// For a question, whose answer is a few kilobytes.

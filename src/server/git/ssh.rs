@@ -15,6 +15,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::ask_error::plain;
 use super::launch::{Program, command};
 use super::{AskError, Remote};
+use crate::server::lock::is_held;
 use crate::server::spawn;
 
 /// At most this much is written at once: `PIPE_BUF`, which fits whenever `POLLOUT` is set.
@@ -49,10 +51,35 @@ pub(super) struct Session {
     /// How many bytes may still come.
     left: u64,
     most: u64,
+    way: Way,
     /// ssh is not reaped yet.
     running: bool,
     /// Its exit status once it is; `None` if a signal ended it.
     exit: Option<i32>,
+}
+
+/// Whether to give way to somebody, looked at every now and then.
+#[derive(Debug)]
+pub(super) struct Way {
+    dir: Option<PathBuf>,
+    next: Instant,
+}
+
+impl Way {
+    pub(super) fn of(remote: &Remote) -> Self {
+        Self {
+            dir: remote.gives_way.clone(),
+            next: Instant::now(),
+        }
+    }
+
+    pub(super) fn is_wanted(&mut self) -> bool {
+        let due = Instant::now() >= self.next;
+        if due {
+            self.next = Instant::now() + LOOK;
+        }
+        due && self.dir.as_deref().is_some_and(is_held)
+    }
 }
 
 /// What is being waited for.
@@ -86,6 +113,7 @@ impl Session {
             whole: remote.whole,
             left: remote.most,
             most: remote.most,
+            way: Way::of(remote),
             running: true,
             exit: None,
         })
@@ -95,7 +123,7 @@ impl Session {
     ///
     /// # Errors
     /// [`AskError::TimedOut`] after the idle limit, [`AskError::TooSlow`] after the limit for the whole,
-    /// [`AskError::TooMuch`]; ssh is gone then.
+    /// [`AskError::TooMuch`], [`AskError::GaveWay`]; ssh is gone then.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, AskError> {
         if !self.wait(Want::Bytes, self.idle)? {
             return Ok(0);
@@ -224,6 +252,10 @@ impl Session {
             let gone = self.has_exited();
             let left = deadline.saturating_duration_since(Instant::now());
             let (ready, said) = self.look(want, left.min(LOOK));
+            if self.way.is_wanted() {
+                self.kill();
+                return Err(AskError::GaveWay);
+            }
             if ready && Instant::now() < self.until {
                 return Ok(true);
             }

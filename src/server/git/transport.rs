@@ -18,7 +18,7 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 use git2::{ConfigLevel, Error, ErrorClass, ErrorCode};
 
 use super::launch::Program;
-use super::ssh::Session;
+use super::ssh::{Session, Way};
 use super::{AskError, Remote, ask_error::plain, bounds};
 
 const SCHEME: &str = "pullpray";
@@ -91,14 +91,20 @@ impl Lease {
         format!("{SCHEME}://{}", self.number)
     }
 
-    /// Whether there is time left; if not, that is what goes wrong.
-    pub(super) fn goes_on(&self) -> bool {
-        let goes_on = Instant::now() < self.ask.until;
-        if !goes_on {
-            let whole = self.ask.remote.whole;
-            self.ask.keep(AskError::TooSlow { whole });
-        }
-        goes_on
+    /// Whom to give way to.
+    pub(super) fn way(&self) -> Way {
+        Way::of(&self.ask.remote)
+    }
+
+    /// Whether there is time left, and nobody to give way to; if not, that is what goes wrong.
+    pub(super) fn goes_on(&self, way: &mut Way) -> bool {
+        let whole = self.ask.remote.whole;
+        let wrong = if Instant::now() >= self.ask.until {
+            Some(AskError::TooSlow { whole })
+        } else {
+            way.is_wanted().then_some(AskError::GaveWay)
+        };
+        wrong.map(|error| self.ask.keep(error)).is_none()
     }
 
     /// What went wrong between us and the host, if it did.

@@ -2,7 +2,7 @@
 
 Each kind is a commit without a parent; what is wrong with it is in its name. What takes long to make is kept in /tmp.
 """
-import hashlib, os, struct, sys, zlib
+import hashlib, os, struct, sys, time, zlib
 
 out, kind = sys.stdout.buffer, sys.argv[1]
 
@@ -110,13 +110,19 @@ def packet(data):
     out.write(b"%04x" % (len(data) + 4) + data)
 
 
+if kind == "drip":
+    while True:
+        open("/tmp/asked", "w").close()
+        packet(b"%040x refs/heads/other\n" % 1)
+        out.flush()
+        time.sleep(1)
 if kind == "refs":
     while True:
         packet(b"%040x refs/heads/%s\n" % (1, os.urandom(1000).hex().encode()))
 known = f"/tmp/hostile-{kind}"
 if not os.path.exists(known):
     pack = Pack()
-    tree = pack.add("tree", globals()[kind](pack) if kind != "endless" else b"")
+    tree = pack.add("tree", globals().get(kind, lambda _: b"")(pack))
     text = b"x" * (40 << 20) if kind == "message" else b"Be %s" % kind.encode()
     who = b"A <a@example.org> 1700000000 +0000"
     commit = pack.add("commit", b"tree %s\nauthor %s\ncommitter %s\n\n%s\n" % (tree.hex().encode(), who, who, text))
@@ -136,6 +142,12 @@ while b"done" not in asked:
     if not more or asked == b"0000":
         sys.exit()
 packet(b"NAK\n")
+if kind == "stall":
+    open("/tmp/asked", "w").close()
+    for byte in content[40:] * 2:
+        out.write(bytes([byte]))
+        out.flush()
+        time.sleep(1)
 if kind == "endless":
     out.write(b"PACK" + struct.pack(">II", 2, 1 << 20))
     piece = os.urandom(1 << 20)

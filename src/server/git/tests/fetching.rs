@@ -151,6 +151,7 @@ fn killed_in_mid_fetch() -> Result<()> {
             idle: std::time::Duration::from_secs(20),
             whole: super::super::QUESTION,
             most: super::super::MOST,
+            gives_way: None,
         };
         mirror.fetch(&remote, MAIN)?;
         return Ok(());

@@ -115,6 +115,7 @@ impl Host {
             idle: Duration::from_secs(20),
             whole: super::super::QUESTION,
             most: super::super::MOST,
+            gives_way: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which virtual environment a release needs: keyed by what decides its content, so that
 //! unchanged dependencies cost nothing and a release that is gone back to finds its own.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -18,6 +19,8 @@ pub(super) struct Dependencies {
     pub(super) file: &'static str,
     /// The environment's name under venvs/.
     pub(super) key: String,
+    /// Whether the release's own code is to be installed there: then it is no other release's.
+    pub(super) own: bool,
 }
 
 /// Looks for the first dependency file: uv's lock (only uv can read it), requirements, pyproject.
@@ -41,12 +44,15 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
         ""
     };
     let mut decides = format!("{file}\0{python}\0{}\0", app.python).into_bytes();
+    let mut own = false;
     if !file.is_empty() {
         for path in relevant(server, release, file)? {
             decides.extend(path.as_bytes());
             decides.push(0);
             let content = server.read_untrusted_bytes(&release.join(&path));
-            decides.extend(content.context(ORDINARY)?.unwrap_or_default());
+            let content = content.context(ORDINARY)?.unwrap_or_default();
+            own |= file == "requirements.txt" && installs_a_path(&content);
+            decides.extend(content);
             decides.push(0);
         }
     }
@@ -65,7 +71,54 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
     Ok(Dependencies {
         file,
         key: format!("py{version}-{name}{suffix}"),
+        own,
     })
+}
+
+/// Whether requirements name something by its path: `-e .`, `./lib`, `name @ file:lib`.
+fn installs_a_path(requirements: &[u8]) -> bool {
+    String::from_utf8_lossy(requirements).lines().any(|line| {
+        let line = line.trim();
+        let word = line.split([' ', ';', '[']).next().unwrap_or_default();
+        let path = word == "." || word.contains('/') && !word.contains("://");
+        ["-e", "--editable"].iter().any(|o| line.starts_with(o))
+            || line.contains("file:") && !line.starts_with('#')
+            || path && !word.starts_with(['-', '#'])
+    })
+}
+
+/// The releases into which an environment leads: by the paths that it adds (`*.pth`, `*.egg-link`, `__editable__*`),
+/// and by what it says of where its packages came from (direct_url.json). The code of those releases is in it, as it
+/// was then, and what is imported from there goes when they go.
+pub(super) fn leads_into(view: &View, app: &App, venv: &Path) -> Result<BTreeSet<String>> {
+    let releases = app.releases();
+    let followed = |path: &Path| view.link_target(path).ok().flatten();
+    let resolved = followed(&releases);
+    let mut found = BTreeSet::new();
+    for python in view.list(&venv.join("lib"))? {
+        let packages = venv.join("lib").join(python).join("site-packages");
+        for name in view.list(&packages)? {
+            let text = name.to_string_lossy();
+            let path = packages.join(&name);
+            let path = match text.rsplit_once('.') {
+                Some((_, "dist-info")) => path.join("direct_url.json"),
+                Some((_, "pth" | "egg-link")) => path,
+                _ if text.starts_with("__editable__") => path,
+                _ => continue,
+            };
+            // uv can make links to its cache of all files.
+            let path = followed(&path).unwrap_or(path);
+            let content = view.read_untrusted_bytes(&path)?.unwrap_or_default();
+            let content = String::from_utf8_lossy(&content);
+            for dir in [Some(&releases), resolved.as_ref()].into_iter().flatten() {
+                for rest in content.split(&format!("{}/", dir.display())).skip(1) {
+                    let end = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+                    found.insert(rest.split(end).next().unwrap_or_default().to_owned());
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a file may be one of those that decide which environment a release needs.
@@ -149,6 +202,30 @@ mod tests {
         }
         for path in ["VERSION", "docs/requirements.txt", "notes.txt", "x/uv.lock"] {
             assert!(!may_decide(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_release_that_installs_itself_is_known() {
+        for text in [
+            "-e .",
+            "django\n.\n",
+            "./lib",
+            "lib/x",
+            "-e git+https://x/y",
+            "x @ file:lib",
+            ".[web]",
+        ] {
+            assert!(installs_a_path(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "django==4",
+            "-r requirements/base.txt",
+            "# -e .",
+            "x @ git+https://h/y",
+            "--index-url https://h/y",
+        ] {
+            assert!(!installs_a_path(text.as_bytes()), "{text}");
         }
     }
 

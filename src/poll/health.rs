@@ -57,6 +57,17 @@ pub(super) fn healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
     anyhow::bail!("not healthy: {why}")
 }
 
+/// Asks the app once where visitors are served.
+pub(super) fn answers(poll: &Poll<'_>) -> Result<()> {
+    let app = poll.app;
+    let patience = Duration::from_secs(app.limits.health_timeout);
+    match (poll.server).http_get(&app.bind, &app.health_path, &app.health_host, patience) {
+        Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
+        Ok(answer) => anyhow::bail!("{}", ill(app, &app.bind, answer.status)),
+        Err(error) => anyhow::bail!("GET {} on {}: {error}", app.health_path, app.bind),
+    }
+}
+
 fn ill(app: &App, bind: &Bind, status: u16) -> String {
     let question = format!(
         "GET {} on {bind} (Host: {})",

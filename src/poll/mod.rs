@@ -230,7 +230,7 @@ impl Poll<'_> {
         ledger.under_way = Some(begun.release().clone());
         ledger.store(server, &app.name)?;
         let result = begun
-            .build(self, &code)
+            .build(self, &code, &ledger)
             .and_then(|built| trial::try_out(self, built))
             .and_then(|tried| switch::flip(self, tried, ledger.live.as_ref()))
             .and_then(|flipped| flipped.restart_and_ask(self));
@@ -269,6 +269,14 @@ impl Poll<'_> {
             }
             Err(failed) => failed,
         };
+        let unasked = ledger
+            .live
+            .as_ref()
+            .filter(|_| failed.not_brought_back.is_none());
+        let not_brought_back = match unasked {
+            Some(live) => switch::not_live(self, live),
+            None => failed.not_brought_back,
+        };
         let release = begun.release().clone();
         ledger.under_way = None;
         ledger.failed(Failure {
@@ -301,7 +309,7 @@ impl Poll<'_> {
             why: failed.why,
             last_lines: failed.last_lines,
             live: ledger.live,
-            not_brought_back: failed.not_brought_back,
+            not_brought_back,
             tries,
             attempts: app.limits.attempts,
         })))

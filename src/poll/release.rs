@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::app::{SharedPath, paths};
-use crate::record::ledger::Release;
+use crate::record::ledger::{Ledger, Release};
+use crate::record::venv;
 use crate::server::{Guest, Kind, PATH, Server, stamp};
 
 use super::code::Code;
@@ -84,7 +85,12 @@ impl Begun {
     }
 
     /// Checks out, links, runs the deploy script.
-    pub(super) fn build(&mut self, poll: &Poll<'_>, code: &Code) -> Result<Built, Failed> {
+    pub(super) fn build(
+        &mut self,
+        poll: &Poll<'_>,
+        code: &Code,
+        ledger: &Ledger,
+    ) -> Result<Built, Failed> {
         let (server, app) = (poll.server, poll.app);
         poll.say(&format!("checking {} out", short(code.commit())));
         server.make_own_dir(&self.dir)?;
@@ -92,9 +98,10 @@ impl Begun {
         for shared in &app.shared_paths {
             link_shared(server, &self.dir, &app.shared(), shared)?;
         }
-        let needs = dependencies::find(server, app, &self.dir)?;
+        let mut needs = dependencies::find(server, app, &self.dir)?;
+        let ready = self.choose_venv(poll, &mut needs, ledger)?;
         self.release.venv.clone_from(&needs.key);
-        let ready = self.link_venv(poll, &needs)?;
+        self.link_venv(poll, &needs, ready)?;
         self.run_script(poll, &needs, ready)?;
         if server.stat(&self.dir)?.is_none() {
             return Err(Failed::new(format!(
@@ -110,6 +117,11 @@ impl Begun {
                     venv.display()
                 )));
             }
+            if let Some(why) = venv::broken(server, app, &self.dir, &venv)? {
+                return Err(Failed::new(format!(
+                    "the release cannot be served from the environment that the deploy script made: {why}"
+                )));
+            }
             server.sync_file_system(&venv)?;
             server.write(&venv.join(COMPLETE), b"", 0o664, None)?;
         }
@@ -121,21 +133,65 @@ impl Begun {
         })
     }
 
-    /// Points .venv to the environment; tells whether it is filled already.
-    fn link_venv(&self, poll: &Poll<'_>, needs: &Dependencies) -> Result<bool> {
+    /// Finds an environment that was filled and can be used as it is; if there is none, names the one to be made.
+    fn choose_venv(
+        &self,
+        poll: &Poll<'_>,
+        needs: &mut Dependencies,
+        ledger: &Ledger,
+    ) -> Result<bool> {
+        let (server, app) = (poll.server, poll.app);
+        let own = format!("{}-{}", needs.key, self.release.id);
+        if needs.own {
+            needs.key = own;
+            return Ok(false);
+        }
+        for name in server.list(&app.venvs())? {
+            let Some(name) = name.to_str() else { continue };
+            let venv = app.venvs().join(name);
+            let alike = name.strip_prefix(&needs.key);
+            if alike.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('-'))
+                || server.stat(&venv.join(COMPLETE))?.is_none()
+                || !dependencies::leads_into(server, app, &venv)?.is_empty()
+            {
+                continue;
+            }
+            let Some(why) = venv::broken(server, app, &self.dir, &venv)? else {
+                name.clone_into(&mut needs.key);
+                return Ok(true);
+            };
+            // If the live release can be served from it, it is the new one's code that cannot be imported.
+            let live = ledger.live.as_ref().filter(|live| live.venv == name);
+            let live = live.map(|live| app.releases().join(&live.id));
+            if let Some(dir) = live
+                && venv::broken(server, app, &dir, &venv)?.is_none()
+            {
+                name.clone_into(&mut needs.key);
+                return Ok(true);
+            }
+            poll.say(&format!("another environment is made: {why}"));
+        }
+        // What a release may still be running from is not taken away.
+        let kept = ledger.releases.iter().any(|r| r.venv == needs.key);
+        if kept && server.stat(&app.venvs().join(&needs.key))?.is_some() {
+            needs.key = own;
+        }
+        Ok(false)
+    }
+
+    /// Points .venv to the environment.
+    fn link_venv(&self, poll: &Poll<'_>, needs: &Dependencies, ready: bool) -> Result<()> {
         let (server, app) = (poll.server, poll.app);
         let link = self.dir.join(".venv");
         if server.stat(&link)?.is_some() {
             bail!("the repository tracks .venv, which is where the virtual environment goes");
         }
         server.switch_link(&link, &Path::new("../../venvs").join(&needs.key))?;
-        let venv = app.venvs().join(&needs.key);
-        let ready = server.stat(&venv.join(COMPLETE))?.is_some();
         if !ready {
             // Half of one, left by a script that failed or was killed.
-            server.remove_tree(&venv)?;
+            server.remove_tree(&app.venvs().join(&needs.key))?;
         }
-        Ok(ready)
+        Ok(())
     }
 
     fn run_script(

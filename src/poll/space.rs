@@ -91,10 +91,10 @@ pub(super) fn no_room(poll: &Poll<'_>, code: &Code, live: Option<&Release>) -> R
         Some(live) => {
             let files = |oid| mirror.blobs(oid, &dependencies::may_decide);
             let before = live.commit.parse().ok().and_then(|oid| files(oid).ok());
-            let changed = before != Some(files(oid).map_err(asked)?);
-            changed
-                .then(|| server.tree_size(&app.venvs().join(&live.venv)))
-                .transpose()?
+            let venv = app.venvs().join(&live.venv);
+            let changed = before != Some(files(oid).map_err(asked)?)
+                || !dependencies::leads_into(server, app, &venv)?.is_empty();
+            changed.then(|| server.tree_size(&venv)).transpose()?
         }
         None => None,
     };

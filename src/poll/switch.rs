@@ -7,7 +7,7 @@ use crate::app::{App, paths};
 use crate::record::ledger::Release;
 use crate::server::{Kind, Server};
 
-use super::health::healthy;
+use super::health::{answers, healthy};
 use super::release::STATIC;
 use super::service::{last_words, restart};
 use super::trial::{self, Tried};
@@ -88,19 +88,28 @@ pub(super) fn bring_back(poll: &Poll<'_>, release: &Release) -> Result<()> {
     go_live(poll, release)
 }
 
+/// Makes sure that what is live answers, and starts it anew if it does not; why not, if not even then.
+pub(super) fn not_live(poll: &Poll<'_>, live: &Release) -> Option<String> {
+    let ill = answers(poll).err()?;
+    poll.say(&format!("what is live does not answer well: {ill:#}"));
+    bring_back(poll, live)
+        .err()
+        .map(|error| format!("{error:#}"))
+}
+
 /// Points `current` to a release that was live before, and goes the same way as a deployment.
 pub(super) fn go_to(poll: &Poll<'_>, release: &Release, live: &Release) -> Returned {
     if let Err(error) = trial::answers_well(poll, &release.id) {
         return Returned::Ill {
             why: format!("{error:#}"),
-            not_brought_back: None,
+            not_brought_back: not_live(poll, live),
         };
     }
     poll.say(&format!("switching to {}", release.id));
     if let Err(error) = point(poll.server, poll.app, &release.id) {
         return Returned::Ill {
             why: format!("{error:#}"),
-            not_brought_back: None,
+            not_brought_back: not_live(poll, live),
         };
     }
     go(poll, release, Some(live))

@@ -1,33 +1,47 @@
 //! Keeping the disk bounded: releases, virtual environments, logs, the mirror.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 
 use anyhow::Result;
 
 use crate::app::paths;
-use crate::record::ledger::Ledger;
+use crate::record::ledger::{Ledger, Release};
 use crate::server::git::{Mirror, MirrorError};
 
-use super::Poll;
+use super::{Poll, dependencies};
 
 /// Logs that are kept.
 const LOGS: usize = 50;
 
 /// Whether there are releases or virtual environments that no kept release needs.
 pub(super) fn is_due(poll: &Poll<'_>, ledger: &Ledger) -> Result<bool> {
-    let known = |name: &std::ffi::OsString| {
+    let known = |name: &OsString, others: &BTreeSet<String>| {
         let is = |text: &str| name.to_str() == Some(text);
-        ledger
-            .releases
-            .iter()
-            .any(|release| is(&release.id) || is(&release.venv))
+        let mut kept = ledger.releases.iter();
+        kept.any(|release| is(&release.id) || is(&release.venv)) || others.iter().any(|id| is(id))
     };
     for dir in [poll.app.releases(), poll.app.venvs()] {
-        if !poll.server.list(&dir)?.iter().all(known) {
-            return Ok(true);
+        let mut names = poll.server.list(&dir)?;
+        names.retain(|name| !known(name, &BTreeSet::new()));
+        if !names.is_empty() {
+            let imported = imported(poll, &ledger.releases)?;
+            if !names.iter().all(|name| known(name, &imported)) {
+                return Ok(true);
+            }
         }
     }
     Ok(false)
+}
+
+/// The releases from which the environments of these are served: without them they cannot be.
+fn imported(poll: &Poll<'_>, kept: &[Release]) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for release in kept.iter().filter(|release| !release.venv.is_empty()) {
+        let venv = poll.app.venvs().join(&release.venv);
+        found.extend(dependencies::leads_into(poll.server, poll.app, &venv)?);
+    }
+    Ok(found)
 }
 
 /// Removes what no kept release needs. The live release and the one before are always kept,
@@ -50,11 +64,8 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .as_deref()
         .and_then(|path| path.file_name())
         .map(ToOwned::to_owned);
-    let ids: BTreeSet<&str> = ledger
-        .releases
-        .iter()
-        .map(|release| release.id.as_str())
-        .collect();
+    let mut ids = imported(poll, &ledger.releases)?;
+    ids.extend(ledger.releases.iter().map(|release| release.id.clone()));
     // One that cannot be removed must not keep the others.
     let mut tidied = Ok(());
     for name in server.list(&app.releases())? {

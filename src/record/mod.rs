@@ -8,6 +8,7 @@ mod fields;
 pub mod ledger;
 pub mod receipt;
 pub mod refusal;
+pub mod venv;
 
 use std::fmt;
 

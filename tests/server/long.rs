@@ -8,6 +8,7 @@
 //! | kills and power cuts in each step of init and remove | `killed`, `interrupted` |
 //! | attacks on the agent, on both releases | `attack` |
 //! | ten deployments under load, and five releases that are ill | `load` |
+//! | an editable install over ten commits | `environments` |
 //! | soak: polls without pause | `soak` |
 
 use anyhow::{Result, ensure};
@@ -17,7 +18,7 @@ use crate::lab::Release;
 use crate::load::{THREADS, under_load};
 use crate::power::{Cut, When, cuts};
 use crate::soak::soak;
-use crate::{attack, interrupted, killed};
+use crate::{attack, environments, interrupted, killed};
 
 #[test]
 #[ignore = "for tests/long"]
@@ -41,6 +42,12 @@ fn every_instant_of_a_rollback() -> Result<()> {
     let killed = shared_among(2, "rolls", rollbacks)?;
     ensure!(killed >= 40, "only {killed} instants");
     Ok(())
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn an_editable_install_over_ten_commits() -> Result<()> {
+    environments::editable_over(10)
 }
 
 /// In a deployment of about three seconds, among them five that are known to have come after the switch.

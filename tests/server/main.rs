@@ -15,6 +15,7 @@ mod directories;
 mod disks;
 mod doctor;
 mod environment;
+mod environments;
 mod escapes;
 mod faults;
 mod faults_disk;

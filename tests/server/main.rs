@@ -10,6 +10,7 @@ mod all_apps;
 mod attack;
 mod cron;
 mod damaged;
+mod databases;
 mod deploying;
 mod directories;
 mod disks;

@@ -149,6 +149,19 @@ impl Lab {
         self.git_host_and(|| self.web_server(release))
     }
 
+    /// The same, with more of Debian's packages on the web server: `+postgresql`. The image is built by who first
+    /// asks for it, in a minute or two.
+    pub fn git_host_and_web_server_with(
+        &self,
+        release: Release,
+        packages: &str,
+    ) -> Result<(GitHost, WebServer)> {
+        self.git_host_and(|| {
+            let image = format!("{}{packages}", release.image());
+            WebServer::on(self.boot_web(&image, Disk::Memory)?)
+        })
+    }
+
     fn git_host_and(
         &self,
         web_server: impl FnOnce() -> Result<WebServer>,

@@ -7,6 +7,8 @@ mod answers;
 mod bind;
 pub mod environment;
 mod facts;
+#[cfg(test)]
+mod fuzz;
 mod invalid;
 mod judged;
 pub mod paths;

@@ -5,6 +5,8 @@
 
 pub mod data;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 pub mod ledger;
 pub mod receipt;
 pub mod refusal;

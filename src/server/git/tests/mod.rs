@@ -4,6 +4,7 @@ mod asking;
 mod conduct;
 mod fetching;
 mod following;
+mod fuzz;
 mod host;
 mod release;
 mod upkeep;

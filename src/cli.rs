@@ -35,6 +35,9 @@ pub enum Verb {
     )]
     Poll(Poll),
     /// Tell what is live, what happened, and what the polls are about to do
+    #[command(
+        after_long_help = "Exit codes: 0 all is told · 1 the settings or the ledger of an app cannot be read, which is told in its place; what is to be told of the others is · 2 usage"
+    )]
     Status(Status),
     /// Go back to the release before, and hold
     #[command(

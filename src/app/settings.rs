@@ -165,6 +165,19 @@ mod tests {
     }
 
     #[test]
+    fn who_signs_lets_nothing_be_set_back_unless_it_is_said() {
+        let signed = "format = 1\nsigned_by = \"/etc/pullpray/todo.signers\"\n";
+        for (text, allowed) in [
+            ("format = 1\n".to_owned(), true),
+            (signed.to_owned(), false),
+            (format!("{signed}allow_rewind = true\n"), true),
+        ] {
+            let settings = Settings::parse(&text);
+            assert!(settings.is_ok_and(|s| s.limits.allow_rewind == allowed));
+        }
+    }
+
+    #[test]
     fn nonsense_is_named() {
         for (text, word) in [
             ("", "format"),

@@ -74,6 +74,29 @@ fn all_apps_are_polled_and_none_keeps_another() -> Result<()> {
     web.run("pullpray poll --all")?.exits(3)?.silent()?;
     host.start_sshd()?;
 
+    // A ledger that cannot be read, or would never end, is told in its app's place, and the others are told of.
+    let ledger = "/var/lib/pullpray/notes/ledger.json";
+    web.run(&format!("cp -p {ledger} /root/ledger"))?.ok()?;
+    for odd in [
+        format!("mkfifo {ledger}"),
+        format!("ln -s /dev/zero {ledger}"),
+        format!("head -c 1000 /dev/urandom >{ledger}"),
+        format!("truncate -s 1T {ledger}"),
+    ] {
+        web.run(&format!("rm {ledger}; {odd}"))?.ok()?;
+        for form in ["", "--json", "--history"] {
+            web.run(&format!("timeout 20 pullpray status {form}"))?
+                .exits(1)?
+                .says(ledger)?
+                .says("todo four")?;
+        }
+        web.run("timeout 20 pullpray status notes")?.exits(1)?;
+        web.run("timeout 20 pullpray status todo")?.ok()?;
+    }
+    web.run(&format!("rm {ledger}; mv /root/ledger {ledger}"))?
+        .ok()?;
+    web.run("pullpray status")?.ok()?;
+
     // An account polls its own app, and is told of the others that it may not.
     repo.push("todo five")?;
     web.run_as("gunicorn", "pullpray poll --all")?

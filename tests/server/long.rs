@@ -9,10 +9,12 @@
 //! | attacks on the agent, on both releases | `attack` |
 //! | ten deployments under load, and five releases that are ill | `load` |
 //! | an editable install over ten commits | `environments` |
+//! | ways of damaging a ledger | `damaged` |
 //! | soak: polls without pause | `soak` |
 
 use anyhow::{Result, ensure};
 
+use crate::damaged::damaged_ledgers;
 use crate::instants::{deployments, failing_deployments, rollbacks, shared_among};
 use crate::lab::Release;
 use crate::load::{THREADS, under_load};
@@ -109,6 +111,12 @@ fn ten_deployments_under_load_with_sync_workers() -> Result<()> {
 #[ignore = "for tests/long"]
 fn ten_deployments_under_load_with_threads() -> Result<()> {
     under_load(THREADS, 10, 5)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn every_way_of_damaging_a_ledger() -> Result<()> {
+    damaged_ledgers(1)
 }
 
 #[test]

@@ -92,6 +92,14 @@ fn what_is_beyond_the_bounds_is_refused_and_told_once() -> Result<()> {
         all_is_quiet(&web)?;
     }
 
+    // References without end are no answer.
+    answers(&host, "refs")?;
+    let (heard, memory) = measured(&web, 3)?;
+    ensure!(heard.stdout.is_empty() && memory < MIB, "{memory} MiB");
+    web.run("pullpray poll todo --verbose")?
+        .exits(3)?
+        .says("the answer is longer than")?;
+
     // Who has to sign is asked before anything else of it is looked at.
     let key = "AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
     web.write(

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
+use git2::ObjectType;
 
 use super::host::{Host, noise};
 use crate::server::git::{Mirror, MirrorError};
@@ -179,5 +180,37 @@ fn a_damaged_mirror_is_not_compacted_away() -> Result<()> {
     let before = files(&path.join("objects/pack"), "pack")?;
     assert!(damaged(&mirror.compact(&[])));
     assert_eq!(files(&path.join("objects/pack"), "pack")?, before);
+    Ok(())
+}
+
+/// libgit2 goes into trees by recursion; a history may have had any before it was refused.
+#[test]
+fn a_history_of_any_depth_is_made_one_pack() -> Result<()> {
+    let host = Host::new()?;
+    let path = host.path("mirror");
+    let mirror = Mirror::open_or_init(&path)?;
+    let odb = mirror.repo.odb()?;
+    let memory = odb.add_new_mempack_backend(1000)?;
+    let blob = odb.write(ObjectType::Blob, b"x")?;
+    let mut entry = [b"100644 x\0", blob.as_bytes()].concat();
+    for _ in 0..30_000 {
+        let tree = odb.write(ObjectType::Tree, &entry)?;
+        entry = [b"40000 d\0", tree.as_bytes()].concat();
+    }
+    let text = format!(
+        "tree {}\nauthor A <a> 1 +0000\ncommitter A <a> 1 +0000\n\ndeep\n",
+        odb.write(ObjectType::Tree, &entry)?
+    );
+    let commit = odb.write(ObjectType::Commit, text.as_bytes())?;
+    mirror
+        .repo
+        .reference("refs/pullpray/tip", commit, true, "")?;
+    for number in 0..21 {
+        fs::write(path.join(format!("objects/pack/{number}.pack")), "")?;
+    }
+    assert!(mirror.compact(&[])?);
+    memory.reset()?;
+    assert!(mirror.commit(commit).is_ok() && !mirror.has_whole(commit));
+    assert_eq!(files(&path.join("objects/pack"), "pack")?.len(), 1);
     Ok(())
 }

@@ -220,10 +220,6 @@ impl Making<'_> {
                 app.deploy_script().display()
             ));
         }
-        if found.sqlite && app.shared_paths.is_empty() {
-            self.ui.warn("the project's settings put a sqlite database beside the code, where it would begin anew with each release");
-            self.ui.note(&format!("list it: pullpray init {} --shared-paths db.sqlite3, or read its directory from os.environ[\"PULLPRAY_SHARED\"]", app.name));
-        }
         Ok(app)
     }
 

@@ -23,8 +23,6 @@ pub struct Inspection {
     pub settings: Option<String>,
     /// Whether manage.py is at the top, where the deploy script looks for it.
     pub manage: bool,
-    /// Files that look like a database in the tree's own directory.
-    pub sqlite: bool,
 }
 
 /// Fetches what is followed and looks.
@@ -68,20 +66,12 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
         .iter()
         .filter_map(|(path, _)| path.to_str().map(str::to_owned))
         .collect();
-    let sqlite = match &settings {
-        Some(module) => sqlite_in_tree(&read(Path::new(&format!(
-            "{}.py",
-            module.replace('.', "/")
-        )))?),
-        None => false,
-    };
     Ok(Inspection {
         commit: code.commit().to_owned(),
         subject: code.info().subject.clone(),
         wsgi: wsgi_modules(&files, settings.as_deref()),
         manage: !manage.is_empty(),
         settings,
-        sqlite,
     })
 }
 
@@ -118,18 +108,6 @@ fn settings_module(manage: &str) -> Option<String> {
         .map(|module| module.to_string())
 }
 
-/// Whether the settings put a sqlite file beside the code, as Django's own template does: each
-/// release would begin with an empty database.
-fn sqlite_in_tree(settings: &str) -> bool {
-    settings
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'))
-        .any(|line| {
-            line.contains("BASE_DIR") && line.contains("sqlite3") && !line.contains("environ")
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,10 +124,6 @@ mod tests {
         );
         assert_eq!(settings_module("print(1)"), None);
         assert_eq!(settings_module("DJANGO_SETTINGS_MODULE = $(rm -rf)"), None);
-        assert!(sqlite_in_tree("        'NAME': BASE_DIR / 'db.sqlite3',\n"));
-        assert!(!sqlite_in_tree(
-            "# BASE_DIR / 'db.sqlite3'\nNAME = os.environ['PULLPRAY_SHARED'] + '/db.sqlite3'\n"
-        ));
     }
 
     #[test]

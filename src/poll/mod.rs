@@ -23,6 +23,7 @@ mod switch;
 mod tidy;
 mod told;
 mod trial;
+mod writes;
 
 pub use astray::Straightened;
 pub use inspect::{Inspection, inspect};

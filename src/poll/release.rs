@@ -15,7 +15,7 @@ use crate::server::{Guest, Kind, PATH, Server, stamp};
 use super::code::Code;
 use super::damaged::BEGUN;
 use super::dependencies::{self, Dependencies};
-use super::{Failed, Poll, migrations, short};
+use super::{Failed, Poll, migrations, short, writes};
 
 /// In a virtual environment that was filled to the end.
 pub(super) const COMPLETE: &str = ".pullpray-complete";
@@ -102,7 +102,7 @@ impl Begun {
         let ready = self.choose_venv(poll, &mut needs, ledger)?;
         self.release.venv.clone_from(&needs.key);
         self.link_venv(poll, &needs, ready)?;
-        self.run_script(poll, &needs, ready)?;
+        let python = self.run_script(poll, &needs, ready)?;
         if server.stat(&self.dir)?.is_none() {
             return Err(Failed::new(format!(
                 "the deploy script removed the release that it was run in, {}",
@@ -125,6 +125,7 @@ impl Begun {
             server.sync_file_system(&venv)?;
             server.write(&venv.join(COMPLETE), b"", 0o664, None)?;
         }
+        writes::refuse_lost(poll, python, &mut self.log, code)?;
         refuse_new_databases(server, &self.dir, code)?;
         // Everything that the flip is about to promise must be on the disk before it.
         server.sync_file_system(&self.dir)?;
@@ -194,18 +195,20 @@ impl Begun {
         Ok(())
     }
 
+    /// Runs the deploy script; returns the release's Python, to be run with what the script was given.
     fn run_script(
         &mut self,
         poll: &Poll<'_>,
         needs: &Dependencies,
         ready: bool,
-    ) -> Result<(), Failed> {
+    ) -> Result<Guest, Failed> {
         let (server, app) = (poll.server, poll.app);
         let script = app.deploy_script();
         poll.say(&format!("running {}", script.display()));
         let venv = app.venvs().join(&needs.key);
         let mut guest = Guest {
             program: script,
+            arguments: Vec::new(),
             directory: self.dir.clone(),
             environment: Vec::new(),
             deadline: Duration::from_secs(app.limits.deploy_timeout),
@@ -241,9 +244,16 @@ impl Begun {
         ] {
             guest.set(name, value);
         }
+        let asked = Guest {
+            program: app.venvs().join(&needs.key).join("bin/python"),
+            directory: self.dir.clone(),
+            arguments: Vec::new(),
+            environment: guest.environment.clone(),
+            deadline: guest.deadline,
+        };
         let outcome = guest.run(&mut self.log)?;
         if outcome.success {
-            return Ok(());
+            return Ok(asked);
         }
         Err(Failed {
             why: format!("the deploy script {}", outcome.ended),

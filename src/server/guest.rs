@@ -35,6 +35,8 @@ const TAIL: usize = 64 * 1024;
 pub struct Guest {
     /// The script.
     pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
     /// Where it begins.
     pub directory: PathBuf,
     /// All the variables it sees.
@@ -71,6 +73,7 @@ impl Guest {
         let (mut output, theirs) = std::io::pipe().with_context(failed)?;
         let mut command = spawn::command(&self.program, None, OnOurDeath::Signal(Signal::SIGKILL));
         command
+            .args(&self.arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(&self.directory)
             .stdin(Stdio::null())

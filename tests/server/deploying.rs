@@ -79,8 +79,9 @@ fn what_cannot_be_built_never_becomes_live() -> Result<()> {
         &[("todo/settings.py", &in_the_tree)],
     )?;
     fails_unseen(&web, "version two")?
-        .says("migrate made the database todo.sqlite3 inside the release")?
-        .says("shared_paths = [\"todo.sqlite3\"]")?;
+        .says("would write into the release")?
+        .says("todo.sqlite3 (DATABASES[\"default\"])")?
+        .says("pullpray init todo --shared-paths todo.sqlite3")?;
 
     repo.commit("Back to good", &[("todo/settings.py", SETTINGS)])?;
     deploys(&web, &repo, "version three")?;

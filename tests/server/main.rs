@@ -53,3 +53,4 @@ mod terminals;
 mod there_and_back;
 mod unfit;
 mod wizard;
+mod writes;

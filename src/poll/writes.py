@@ -1,0 +1,54 @@
+# Run by a poll in a new release, as the app's account: writes to the file named first where the running app is
+# going to write, as JSON. Standard output is not used, because the project may print on it.
+import importlib, json, os, sys, urllib.parse
+
+answer, wsgi = sys.argv[1:3]
+sys.argv = [wsgi]
+try:
+    importlib.import_module(wsgi)
+except BaseException:
+    import traceback
+
+    # The trial is going to fail of this with words of its own; what the settings say is read all the same.
+    traceback.print_exc()
+found = []
+
+
+def add(setting, path, directory):
+    if path:
+        found.append([setting, os.path.realpath(os.fspath(path)), directory])
+
+
+def look():
+    from django.conf import settings
+
+    for name, database in settings.DATABASES.items():
+        path = os.fspath(database.get("NAME") or "")
+        if "sqlite" not in database.get("ENGINE", "") and "spatialite" not in database.get("ENGINE", ""):
+            continue
+        if path.startswith("file:"):
+            url = urllib.parse.urlsplit(path)
+            options = urllib.parse.parse_qs(url.query)
+            if options.get("mode", [""])[0] in ("ro", "memory") or options.get("immutable") == ["1"]:
+                continue
+            path = urllib.parse.unquote(url.path)
+        if path != ":memory:":
+            add(f'DATABASES["{name}"]', path, False)
+    for name, handler in (settings.LOGGING or {}).get("handlers", {}).items():
+        add(f'LOGGING, handler "{name}"', handler.get("filename"), False)
+    add("MEDIA_ROOT", settings.MEDIA_ROOT, True)
+    for name, cache in settings.CACHES.items():
+        if cache.get("BACKEND", "").endswith("FileBasedCache"):
+            add(f'CACHES["{name}"]', cache.get("LOCATION"), True)
+    if settings.SESSION_ENGINE.endswith(".file"):
+        add("SESSION_FILE_PATH", settings.SESSION_FILE_PATH, True)
+
+
+# No Django project, or settings that raise: there is nothing to ask, and the trial tells why.
+try:
+    look()
+except Exception:
+    traceback = importlib.import_module("traceback")
+    traceback.print_exc()
+with open(answer, "x") as file:
+    json.dump(found, file)

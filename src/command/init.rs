@@ -280,7 +280,7 @@ fn missing(
 }
 
 fn welcome(ui: &mut dyn Ui, server: &Server) -> Result<()> {
-    let survey = server.survey(std::path::Path::new("/usr/bin/python3"))?;
+    let survey = server.survey(std::path::Path::new("/usr/bin/python3"), "nobody")?;
     ui.heading("pullpray: continuous delivery for servers that nobody may dial in to");
     ui.say("");
     let python = survey.python.as_deref().unwrap_or("none");

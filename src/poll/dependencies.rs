@@ -26,7 +26,7 @@ pub(super) struct Dependencies {
 /// Looks for the first dependency file: uv's lock (only uv can read it), requirements, pyproject.
 pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Dependencies> {
     let uv = server.which("uv").is_some();
-    let python = server.python_version(app.python.as_path())?;
+    let python = server.python_version(app.python.as_path(), None)?;
     let file = if server.stat(&release.join("uv.lock"))?.is_some()
         && (uv || server.stat(&release.join("requirements.txt"))?.is_none())
     {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::app::environment::{self, Dialect};
 
-use super::{Command, Identity, Kind, View};
+use super::{Command, Identity, Kind, View, effective_uid};
 
 /// What was found on the server.
 #[derive(Debug, Clone, Default)]
@@ -107,11 +107,16 @@ impl View {
         })
     }
 
-    /// Looks around, for an app that is to live in these directories and use this interpreter.
+    /// Looks around, for an app that is to run as this account and use this interpreter. Root never starts the
+    /// interpreter as itself, since what it loads may be others': the account does, or nobody while it is missing.
     ///
     /// # Errors
     /// When the server cannot be looked at.
-    pub fn survey(&self, python: &Path) -> Result<Survey> {
+    pub fn survey(&self, python: &Path, user: &str) -> Result<Survey> {
+        let starts = match effective_uid() {
+            0 => Some(self.identity(user).or_else(|_| self.identity("nobody"))?),
+            _ => None,
+        };
         let mut survey = Survey {
             os: self.os_name()?,
             uv: self.which("uv"),
@@ -130,9 +135,10 @@ impl View {
             survey.systemd = systemd_version()?;
         }
         if self.stat_target(python)?.is_some() {
-            survey.python = self.python_version(python).ok();
+            survey.python = self.python_version(python, starts.as_ref()).ok();
             let venv = Command::new(python)
                 .args(["-I", "-c", "import venv, ensurepip"])
+                .run_as(starts.as_ref())
                 .deadline(Duration::from_secs(20))
                 .outcome()?;
             if !venv.success() && survey.uv.is_none() {
@@ -168,13 +174,14 @@ impl View {
         }
     }
 
-    /// The version of a Python interpreter: `3.11.2`.
+    /// The version of a Python interpreter, started as this account: `3.11.2`.
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn python_version(&self, python: &Path) -> Result<String> {
+    pub fn python_version(&self, python: &Path, starts: Option<&Identity>) -> Result<String> {
         let said = Command::new(python)
             .args(["-I", "-c", "import platform; print(platform.python_implementation(), platform.python_version())"])
+            .run_as(starts)
             .deadline(Duration::from_secs(20))
             .run()?;
         Ok(said.stdout.trim().replace("CPython ", ""))

@@ -145,7 +145,7 @@ impl Step for NoWayToRoot<'_> {
     fn check(&self, look: &Look<'_>) -> Result<Finding> {
         let app = self.0;
         let name = &app.name;
-        let read_by_root: [(PathBuf, &str); 12] = [
+        let read_by_root: [(PathBuf, &str); 14] = [
             (app.program.clone(), "root's units and cron start it"),
             (paths::settings(name), "it says as whom and where root acts"),
             (app.environment_file(), "systemd reads it as root"),
@@ -170,6 +170,11 @@ impl Step for NoWayToRoot<'_> {
             (app.sudoers(), "sudo obeys it"),
             (app.ssh_config(), "ssh obeys it, root's too"),
             (paths::known_hosts(name), "it says which hosts are trusted"),
+            (paths::data(name), "it says which disk holds the app's data"),
+            (
+                PathBuf::from("/usr/local/sbin"),
+                "root looks for programs there first",
+            ),
         ];
         let key = paths::private_key(name);
         // Each with the command that mends it.

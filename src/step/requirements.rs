@@ -32,7 +32,9 @@ impl Step for Requirements<'_> {
         if let Some((why, remedy)) = unfit(look.view, &said(self.0), "python")? {
             return Ok(Finding::Broken(why, remedy));
         }
-        let survey = look.view.survey(self.0.python.as_path())?;
+        let survey = look
+            .view
+            .survey(self.0.python.as_path(), self.0.user.as_str())?;
         if let Some((what, install)) = survey.lacks() {
             return Ok(Finding::Broken(what, install));
         }

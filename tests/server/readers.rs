@@ -161,3 +161,41 @@ fn root_starts_no_interpreter_that_others_can_change() -> Result<()> {
     web.run("pullpray doctor todo --offline")?.ok()?;
     Ok(())
 }
+
+/// A wrapper of root's may start what others can change: what the settings name is started as the account alone.
+#[test]
+fn the_interpreter_is_started_as_the_account_alone() -> Result<()> {
+    let lab = Lab::new("wrapper")?;
+    let Todo {
+        repo,
+        web,
+        host: _host,
+    } = Todo::live(&lab, Release::Bookworm)?;
+    let python = "/usr/local/bin/wrapped-python";
+    web.write(
+        python,
+        "#!/bin/sh\nid -u >>/tmp/started-by; exec /usr/bin/python3 \"$@\"\n",
+    )?;
+    web.run(&format!(
+        "chmod 755 {python} && touch /tmp/started-by && chown gunicorn /tmp/started-by && sed -i 's#^python = .*#python = \"{python}\"#' /etc/pullpray/todo.toml"
+    ))?
+    .ok()?;
+    web.run("pullpray doctor todo --offline")?.ok()?;
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    web.run(
+        "pullpray doctor todo --fix --yes && pullpray init todo --yes && pullpray status todo",
+    )?
+    .ok()?;
+    let uid = web.run("id -u gunicorn")?.ok()?.stdout;
+    let by = web.run("sort -u /tmp/started-by")?.ok()?.stdout;
+    ensure!(by == uid, "started by {by}");
+    ensure!(web.page("/")?.shows("version two"));
+
+    // Where root looks for programs first nobody else writes.
+    web.run("chmod 2777 /usr/local/sbin")?.ok()?;
+    web.run("pullpray doctor todo --offline")?
+        .exits(1)?
+        .says("/usr/local/sbin can be changed by others than root")?;
+    Ok(())
+}

@@ -103,7 +103,7 @@ impl Judge<'_> {
         let part = self.view.first_changeable(path)?;
         Ok(part.map(|part| {
             format!(
-                "{} can be changed by others than root, and the interpreter {} is started by root, too",
+                "{} can be changed by others than root, and the app runs with the interpreter {}",
                 part.display(),
                 path.display()
             )

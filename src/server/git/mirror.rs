@@ -79,7 +79,7 @@ impl Mirror {
     }
 
     /// The cheap part of looking for damage: HEAD is sound (nothing uses it, but a checkout
-    /// fails without), and the reference leads to a readable commit. [`Mirror::has_whole`] is
+    /// fails without), and the reference leads to a readable commit. [`Mirror::check_whole`] is
     /// the thorough part.
     fn check_tip(&self) -> Result<(), MirrorError> {
         let damaged = |name: &str, error: &git2::Error| {

@@ -13,6 +13,8 @@ use super::signature::Vouched;
 use super::{remote, why_not_asked};
 
 const MIB: u64 = 1024 * 1024;
+/// So much may be fetched whatever is free: that there is no room for it is told in better words.
+const ROOM: u64 = 16 * MIB;
 
 /// A commit that was fetched.
 pub(super) struct Code {
@@ -113,10 +115,10 @@ pub(super) fn fetch(
     live: Option<&str>,
 ) -> Result<Code, FetchError> {
     let path = paths::mirror(&app.name);
-    match try_fetch(app, newest, live, &path) {
+    match try_fetch(server, app, newest, live, &path) {
         Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
             server.remove_tree(&path).map_err(FetchError::Here)?;
-            try_fetch(app, newest, live, &path)
+            try_fetch(server, app, newest, live, &path)
         }
         other => other,
     }
@@ -125,11 +127,17 @@ pub(super) fn fetch(
 
 fn refine(app: &App, error: MirrorError) -> FetchError {
     match error {
-        MirrorError::Remote(error @ AskError::TooMuch { .. }) => {
+        MirrorError::Remote(error @ AskError::TooMuch { most })
+            if most >= app.limits.max_size.saturating_mul(MIB) =>
+        {
             FetchError::Unfit(format!("{error}, which is max_size"))
         }
         MirrorError::Remote(AskError::GaveWay) => FetchError::GaveWay,
         MirrorError::Beyond(why) => FetchError::Unfit(why),
+        // There may be more room by the next poll.
+        MirrorError::Remote(error @ AskError::TooMuch { .. }) => {
+            FetchError::Remote(format!("{error}, half of what is free for its mirror"))
+        }
         MirrorError::Remote(error) => FetchError::Remote(why_not_asked(app, &error)),
         MirrorError::NoReference(_) => {
             FetchError::Remote(format!("{} {}", app.repo, app.track.missing()))
@@ -149,15 +157,19 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
 }
 
 fn try_fetch(
+    server: &Server,
     app: &App,
     newest: &Newest,
     live: Option<&str>,
     path: &Path,
 ) -> Result<Code, MirrorError> {
     git::allow_files_of(app.limits.max_file.saturating_mul(MIB));
+    // A disk that a git host fills up takes the database along.
+    let free = server.free_space(&paths::state(&app.name));
+    let room = free.map_or(u64::MAX, |(bytes, _)| (bytes / 2).max(ROOM));
     let remote = Remote {
         whole: git::FETCH,
-        most: app.limits.max_size.saturating_mul(MIB),
+        most: app.limits.max_size.saturating_mul(MIB).min(room),
         ..remote(app)
     };
     let mirror = Mirror::open_or_init(path)?;

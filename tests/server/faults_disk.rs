@@ -9,7 +9,7 @@ const PROJECT: &str = "/var/www/projects/todo";
 const STATE: &str = "/var/lib/pullpray";
 
 /// Puts a directory with all that is in it on a file system of its own, of memory.
-fn on_its_own(web: &WebServer, dir: &str, options: &str) -> Result<()> {
+pub fn on_its_own(web: &WebServer, dir: &str, options: &str) -> Result<()> {
     web.run(&format!(
         "set -e; mkdir /mnt/new; mount -t tmpfs -o {options} tmpfs /mnt/new; cp -a {dir}/. /mnt/new/; \
          chown --reference={dir} /mnt/new; chmod --reference={dir} /mnt/new; \

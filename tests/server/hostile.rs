@@ -5,6 +5,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::faults::{all_is_quiet, push_and_deploy};
+use crate::faults_disk::on_its_own;
 use crate::lab::{GitHost, Heard, Lab, Release, Todo, WebServer};
 
 /// A poll may have so much memory.
@@ -172,4 +173,20 @@ fn an_operator_does_not_wait_for_a_host_that_drips() -> Result<()> {
     }
     answers(&host, "")?;
     push_and_deploy(&web, &repo, "version three")
+}
+
+#[test]
+fn an_endless_pack_leaves_half_of_the_disk() -> Result<()> {
+    let lab = Lab::new("halves")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    hostile(&host)?;
+    on_its_own(&web, "/var/lib/pullpray", "size=100m")?;
+    answers(&host, "endless")?;
+    web.run("pullpray poll todo --verbose")?
+        .exits(3)?
+        .says("MiB, half of what is free for its mirror")?;
+    web.run("pullpray poll todo")?.exits(3)?.silent()?;
+    answers(&host, "")?;
+    push_and_deploy(&web, &repo, "version two")?;
+    all_is_quiet(&web)
 }

@@ -49,6 +49,14 @@ pub enum Verb {
         /// The release, by its name or the first digits of its commit [default: the one before]
         release: Option<String>,
     },
+    /// Deploy the live commit once more: built anew, where what it is served from was lost or broken
+    #[command(
+        after_long_help = "Exit codes: 0 it is live · 1 it failed, and what was live answers; or nothing is live · 2 usage · 4 it failed, and what was live does not answer\n\nWhat is new stays for the polls, and a hold stays too. The git host is asked only if the commit is not on this server any more."
+    )]
+    Redeploy {
+        /// The app
+        app: AppName,
+    },
     /// Let polls look and not deploy
     Hold {
         /// The app

@@ -37,6 +37,7 @@ pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Poll(arguments) => poll::run(server, &arguments),
         Verb::Status(arguments) => status::run(server, &arguments),
         Verb::Rollback { app, release } => steer::rollback(server, &app, release.as_deref()),
+        Verb::Redeploy { app } => steer::redeploy(server, &app),
         Verb::Hold { app, message } => steer::hold(server, &app, &message),
         Verb::Resume { app } => steer::resume(server, &app),
         Verb::Retry { app } => steer::retry(server, &app),

@@ -106,7 +106,7 @@ fn data_is_there(server: &Server, name: &AppName) -> Result<bool> {
 }
 
 /// One line, if there is something to say, and the exit code.
-fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
+pub(super) fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
     let name = &app.name;
     let tell = |text: &str| {
         if verbose {
@@ -117,6 +117,19 @@ fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
     Ok(match told {
         Told::Straightened(straightened, then) => {
             tell_straightened(app, &straightened, *then, verbose)?
+        }
+        Told::Again(found, first, again) => {
+            let first = tell_told(app, *first, verbose)?;
+            writeln!(
+                out,
+                "{name}: {}; its commit is deployed again",
+                for_terminal(&found)
+            )?;
+            match (tell_told(app, *again, verbose)?, first) {
+                (Exit::Done, Exit::NotBroughtBack) => Exit::Failed,
+                (Exit::Done, first) => first,
+                (again, _) => again,
+            }
         }
         Told::SetAside(what, then) => {
             writeln!(out, "{name}: {}", for_terminal(&what))?;

@@ -1,4 +1,4 @@
-//! `pullpray rollback`, `hold`, `resume`, `retry`.
+//! `pullpray rollback`, `redeploy`, `hold`, `resume`, `retry`.
 
 use std::io::Write;
 
@@ -35,7 +35,9 @@ fn as_app(
         tell: &|_| {},
     };
     let (exit, text) = act(&poll, &by(server))?;
-    writeln!(ui::stdout(), "{name}: {text}")?;
+    if !text.is_empty() {
+        writeln!(ui::stdout(), "{name}: {text}")?;
+    }
     Ok(exit)
 }
 
@@ -72,6 +74,13 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
                 ),
             ),
         })
+    })
+}
+
+pub(super) fn redeploy(server: &Server, name: &AppName) -> Result<Exit> {
+    as_app(server, name, |poll, _| {
+        let exit = super::poll::tell_told(poll.app, steer::redeploy(poll)?, false)?;
+        Ok((exit, String::new()))
     })
 }
 

@@ -21,8 +21,6 @@ pub(super) struct Gate {
     pub(super) trust: Trust,
     /// Whether a person asks, who is told a refusal again.
     pub(super) asked: bool,
-    /// Whether the live release is no longer on the disk: then its commit is deployed once more.
-    pub(super) gone: bool,
     /// Whether the poll that tried it last was killed: then its next try is due at once.
     pub(super) killed: bool,
 }
@@ -77,20 +75,6 @@ impl Gate {
         })
     }
 
-    /// Asks the gate. A live release that is gone is no reason to leave all as it is, nor is there
-    /// anything that a window protects; what its commit says of the next one's history still counts.
-    fn decide(&self, tip: &Tip<'_>, ledger: &Ledger, now: DateTime<FixedOffset>) -> Decision {
-        let ask = |ledger: &Ledger| gate::decide(tip, ledger, &self.limits, &self.conditions, now);
-        match ask(ledger) {
-            Decision::UpToDate if self.gone => {}
-            Decision::Refused(why) if self.gone && why.passes() => {}
-            decision => return decision,
-        }
-        let mut without = ledger.clone();
-        without.live = None;
-        ask(&without)
-    }
-
     /// Asks the gate, remembers a refusal, and gives what is told of a tip that is not let through.
     /// The ledger is left for the caller to store.
     pub(super) fn stops(
@@ -100,7 +84,7 @@ impl Gate {
         object: &str,
         now: DateTime<FixedOffset>,
     ) -> Option<Told> {
-        let decision = self.decide(tip, ledger, now);
+        let decision = gate::decide(tip, ledger, &self.limits, &self.conditions, now);
         // What was refused is no longer what the remote has, or its hour has come.
         let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.passes();
         if !matches!(decision, Decision::Refused(_)) && ledger.refused.as_ref().is_some_and(over) {
@@ -163,7 +147,6 @@ mod tests {
             conditions: "c".into(),
             trust: trust(signers),
             asked: false,
-            gone: false,
             killed: false,
         }
     }
@@ -254,32 +237,6 @@ mod tests {
         };
         assert_eq!(polled(&asked, &mut ledger, "b"), (true, true));
         assert_eq!(polled(&asked, &mut ledger, "b"), (false, true));
-    }
-
-    #[test]
-    fn a_live_release_that_is_gone_is_deployed_again_at_any_hour() {
-        let mut ledger = ledger();
-        let mut gate = gate("");
-        gate.limits.deploy_window = "Fri 08:00-18:00".parse().ok();
-        gate.gone = true;
-        for commit in ["a", "b"] {
-            let tip = gate.known(&ledger, commit, commit);
-            assert!(gate.stops(&mut ledger, &tip, commit, now()).is_none());
-        }
-        let rewound = Tip {
-            descends: Some(false),
-            ..gate.known(&ledger, "b", "b")
-        };
-        let stopped = gate.stops(&mut ledger, &rewound, "b", now());
-        assert!(matches!(stopped, Some(Told::Refused { .. })), "{stopped:?}");
-        ledger.hold = Some(crate::record::ledger::Hold {
-            by: "ann".into(),
-            since: "t".into(),
-            why: String::new(),
-        });
-        let tip = gate.known(&ledger, "a", "a");
-        let stopped = gate.stops(&mut ledger, &tip, "a", now());
-        assert!(matches!(stopped, Some(Told::Held(_))), "{stopped:?}");
     }
 
     #[test]

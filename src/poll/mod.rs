@@ -5,6 +5,7 @@
 //! the flip and after it, so a poll that was killed at any instant is followed by one that comes
 //! right: what was under way is begun anew, from the release that was last known to be good.
 
+mod again;
 mod astray;
 mod at_gate;
 mod code;
@@ -86,16 +87,18 @@ pub fn poll(poll: &Poll<'_>) -> Result<Told> {
 /// Asks, deploys what is new, and puts right what is not as the ledger says.
 fn go_on(poll: &Poll<'_>) -> Result<Told> {
     let told = ask(poll);
-    if matches!(
-        told,
-        Ok(Told::Deployed { .. } | Told::Failed(_) | Told::Elsewhere)
-    ) {
-        return told;
+    match told {
+        Ok(Told::Deployed { .. } | Told::Elsewhere) => return told,
+        Ok(told @ Told::Failed(_)) => return again::recover(poll, told),
+        _ => {}
     }
     // Also when the remote cannot be asked, or something here is in the way of a deployment.
     match astray::straighten(poll) {
-        Ok(Some(straightened)) => Ok(Told::Straightened(straightened, Box::new(told?))),
-        Ok(None) => told,
+        Ok(Some(straightened)) => {
+            let told = Told::Straightened(straightened, Box::new(told?));
+            again::recover(poll, told)
+        }
+        Ok(None) => again::recover(poll, told?),
         // What came first is more likely the cause.
         Err(error) => told.and(Err(error)),
     }
@@ -108,11 +111,6 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
     if poll.by_cron {
         ledger.last_by_cron = Some(stamp(poll.clock.now()));
     }
-    // Somebody removed the live release: then the same commit is deployed once more.
-    let gone = match &ledger.live {
-        Some(live) => server.stat(&app.releases().join(&live.id))?.is_none(),
-        None => false,
-    };
     let mut gate = Gate {
         limits: Limits {
             deploy_window: app.limits.deploy_window.clone().filter(|_| !poll.now),
@@ -121,7 +119,6 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         conditions: conditions(server, app)?,
         trust: Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path)),
         asked: poll.now,
-        gone,
         killed: false,
     };
 

@@ -9,10 +9,11 @@ use anyhow::{Result, bail};
 
 use crate::app::paths;
 use crate::record::ledger::{Hold, Ledger, Outcome, Release};
+use crate::record::venv;
 use crate::server::{Lock, Locked, stamp};
 
 use super::switch::{self, Returned};
-use super::{Poll, deployment, short};
+use super::{Poll, Told, again, deployment, short};
 
 /// How long a person waits for a poll that is at work: one that only asks or fetches gives way by then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,6 +70,24 @@ pub fn retry(poll: &Poll<'_>) -> Result<usize> {
     Ok(count)
 }
 
+/// Deploys the live commit once more, in a release and, where the old one is of no use, an environment of its own.
+///
+/// # Errors
+/// When nothing is live, a poll is at work, or the commit can be had from nowhere.
+pub fn redeploy(poll: &Poll<'_>) -> Result<Told> {
+    let (_lock, mut ledger) = begin(poll)?;
+    let Some(live) = ledger.live.clone() else {
+        let name = &poll.app.name;
+        bail!(
+            "nothing of {name} is live yet, so there is nothing to deploy again\nhint: sudo pullpray poll {name} -v"
+        );
+    };
+    ledger
+        .failures
+        .retain(|failure| failure.commit != live.commit);
+    again::deploy(poll, ledger, &live.commit)
+}
+
 /// How going back ended.
 #[derive(Debug)]
 pub enum WentBack {
@@ -110,6 +129,27 @@ pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<WentB
     };
     ledger.hold = hold("going back", "");
     ledger.store(poll.server, &poll.app.name)?;
+    let app = poll.app;
+    let venv = app.venvs().join(&target.venv);
+    if venv::broken(poll.server, app, &app.releases().join(&target.id), &venv)?.is_some() {
+        // What it was served from is of no use any more: then it is built anew.
+        let told = again::deploy(poll, ledger, &target.commit)?;
+        let mut ledger = Ledger::load(poll.server, &app.name)?;
+        let (end, went) = match told {
+            Told::Deployed { to, .. } => ("", WentBack::To(to)),
+            Told::Failed(report) => (
+                " failed",
+                WentBack::Failed {
+                    why: report.why,
+                    not_brought_back: report.not_brought_back,
+                },
+            ),
+            other => bail!("deploying {} again told {other:?}", short(&target.commit)),
+        };
+        ledger.hold = hold("going back", end);
+        ledger.store(poll.server, &app.name)?;
+        return Ok(went);
+    }
     match switch::go_to(poll, &target, &live) {
         Returned::Live => {}
         Returned::Ill {

@@ -40,6 +40,8 @@ pub enum Told {
     },
     /// Something else than the ledger says was found and put right; then the poll went on.
     Straightened(Straightened, Box<Told>),
+    /// What was live was lost or down: what was found, how the poll had gone, and how its commit was deployed again.
+    Again(String, Box<Told>, Box<Told>),
     /// State was damaged and set aside: what, and what there is in its place; then the poll went on.
     SetAside(String, Box<Told>),
     /// The new release failed.

@@ -297,9 +297,14 @@ impl Ledger {
         self.failures
             .retain(|failure| failure.commit != release.commit);
         self.under_way = None;
-        self.releases.retain(|known| known.id != release.id);
+        // One that was deployed again takes the place of what was lost, and is nothing to go back to.
+        self.releases
+            .retain(|known| known.id != release.id && known.commit != release.commit);
         self.releases.push(release.clone());
-        if let Some(old) = self.live.replace(release) {
+        let commit = release.commit.clone();
+        if let Some(old) = self.live.replace(release)
+            && old.commit != commit
+        {
             self.previous = Some(old);
         }
     }

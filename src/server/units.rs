@@ -170,22 +170,20 @@ impl Server {
             .map(drop)
     }
 
-    /// Runs a poll of an app as cron would: the installed program, in a process of its own. It
-    /// gives up root by itself. `now`: it does not wait for a failed commit's next time. `script` is
-    /// how many seconds the deploy script may take.
+    /// Runs a verb of an app as a person or cron would: the installed program, in a process of its own. It
+    /// gives up root by itself. `script` is how many seconds the deploy script may take.
     ///
     /// # Errors
     /// When it cannot be started or does not end.
-    pub fn run_poll(
+    pub fn run_verb(
         &self,
         program: &Path,
+        verb: &[&str],
         app: &str,
-        now: bool,
         script: u64,
     ) -> Result<super::Outcome> {
         Command::new(program)
-            .arg("poll")
-            .args(now.then_some("--now"))
+            .args(verb)
             .arg(app)
             .deadline(Duration::from_secs(script + 900))
             .outcome()

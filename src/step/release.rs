@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 
 use crate::app::{App, paths};
 use crate::record::Damaged;
-use crate::record::ledger::Ledger;
-use crate::server::Kind;
+use crate::record::ledger::{Ledger, Release};
+use crate::record::venv;
+use crate::server::{Kind, View, effective_uid};
 
 use super::{Changes, Finding, Look, Row, Step};
 
@@ -45,13 +46,10 @@ impl Step for FirstRelease<'_> {
                 "built, switched to, and asked for its health".to_owned(),
             ));
         };
-        let (current, dir) = (self.0.current(), self.0.releases().join(&live.id));
+        let current = self.0.current();
         let path = current.display();
-        if look.view.stat(&dir)?.is_none() {
-            return Ok(Finding::Absent(format!(
-                "{} is gone, deployed again",
-                dir.display()
-            )));
+        if let Some(why) = self.lost(look.view, &live)? {
+            return Ok(Finding::Differs(why, None));
         }
         let leads = match look.view.stat(&current)?.map(|stat| stat.kind) {
             None => None,
@@ -92,21 +90,28 @@ impl Step for FirstRelease<'_> {
         let first = Ledger::load(server, &self.0.name).is_ok_and(|ledger| ledger.live.is_none())
             && (server.stat(&paths::ledger(&self.0.name))?.is_some()
                 || server.list(&self.0.releases())?.is_empty());
-        let said = changes.server().run_poll(
-            &self.0.program,
-            self.0.name.as_str(),
-            first,
-            self.0.limits.deploy_timeout,
-        )?;
+        let live = Ledger::load(server, &self.0.name).ok();
+        let live = live.and_then(|ledger| ledger.live);
+        let lost = match &live {
+            Some(live) => self.lost(server, live)?.is_some(),
+            None => false,
+        };
+        let verb: &[&str] = match (lost, first) {
+            (true, _) => &["redeploy"],
+            (_, true) => &["poll", "--now"],
+            _ => &["poll"],
+        };
+        let (name, script) = (&self.0.name, self.0.limits.deploy_timeout);
+        let said = server.run_verb(&self.0.program, verb, name.as_str(), script)?;
         // Its exit code says how the poll ended; a `current` led back to the live release counts
         // even if the git host could not be asked.
         if matches!(self.check(&changes.look())?, Finding::Holds(_)) {
             return Ok(());
         }
-        let (name, words) = (&self.0.name, said.stdout + &said.stderr);
+        let (verb, words) = (verb.join(" "), said.stdout + &said.stderr);
         if said.code == Some(0) {
             bail!(
-                "pullpray poll {name} ended without a release: it is held, or another poll began just now\n{words}hint: pullpray status {name}"
+                "pullpray {verb} {name} ended without a release: it is held, or another poll began just now\n{words}hint: pullpray status {name}"
             );
         }
         if first {
@@ -119,6 +124,25 @@ impl Step for FirstRelease<'_> {
                 changes.server().disable_now(&unit)?;
             }
         }
-        bail!("pullpray poll {name} {}\n{words}", said.ended);
+        bail!("pullpray {verb} {name} {}\n{words}", said.ended);
+    }
+}
+
+impl FirstRelease<'_> {
+    /// Why the live release has to be deployed again: it is gone, or its environment does not serve it. The latter is
+    /// tried as the app's account, by whoever can.
+    fn lost(&self, view: &View, live: &Release) -> Result<Option<String>> {
+        let app = self.0;
+        let dir = app.releases().join(&live.id);
+        if view.stat(&dir)?.is_none() {
+            return Ok(Some(format!("{} is gone", dir.display())));
+        }
+        let me = effective_uid();
+        let account = view.user(app.user.as_str()).map(|user| user.uid);
+        if account.is_none_or(|account| me != 0 && me != account) {
+            return Ok(None);
+        }
+        let why = venv::broken(view, app, &dir, &app.venvs().join(&live.venv))?;
+        Ok(why.map(|why| format!("the live release cannot be served from its environment: {why}")))
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::app::{App, paths};
 
+use super::release::FirstRelease;
 use super::{Changes, Finding, Look, Row, Step};
 
 pub(super) struct Units<'a>(pub(super) &'a App);
@@ -100,6 +101,14 @@ impl Step for Healthy<'_> {
         let question = format!("GET {} on {}", app.health_path, app.bind);
         let unit = paths::service_unit(&app.name);
         let log = format!("sudo journalctl -u {unit} -n 200");
+        // Deployed again it will be another: nobody has to look at this one.
+        let broken = |why: String| -> Result<Finding> {
+            Ok(if FirstRelease(app).check(look)?.holds() {
+                Finding::Broken(why, log.clone())
+            } else {
+                Finding::Differs(why, None)
+            })
+        };
         Ok(
             match look.view.http_get(
                 &app.bind,
@@ -119,8 +128,8 @@ impl Step for Healthy<'_> {
                     ),
                     format!("pullpray init {} --health-host NAME", app.name),
                 ),
-                Ok(answer) => Finding::Broken(format!("{question} → {}", answer.status), log),
-                Err(error) => Finding::Broken(format!("{question}: {error}"), log),
+                Ok(answer) => broken(format!("{question} → {}", answer.status))?,
+                Err(error) => broken(format!("{question}: {error}"))?,
             },
         )
     }

@@ -82,3 +82,127 @@ pub fn editable_over(commits: usize) -> Result<()> {
 fn an_editable_install_shows_each_commit_s_code() -> Result<()> {
     editable_over(2)
 }
+
+const BREAK: &str = "rm -rf /var/www/projects/todo/venvs/*/bin";
+const DOWN: &str = "systemctl restart gunicorn.todo.service; for n in $(seq 100); do \
+    curl -sf -m 1 -o /dev/null -H 'Host: localhost' http://127.0.0.1:8000/ || exit 0; sleep 0.1; done; exit 9";
+
+/// The site is there, and follows.
+fn follows(web: &WebServer, repo: &Repository, version: &str) -> Result<()> {
+    web.wait_for_page("/", "version", 5)?;
+    repo.push(version)?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    ensure!(web.page("/")?.shows(version));
+    web.run("pullpray doctor todo --offline --strict")?.ok()?;
+    web.run("pullpray poll todo")?.ok()?.silent()?;
+    Ok(())
+}
+
+#[test]
+fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
+    let lab = Lab::new("broken")?;
+    let Todo { repo, web, host } = Todo::live(&lab, Release::Bookworm)?;
+    web.run("sed -i 's/^health_timeout = .*/health_timeout = 5/' /etc/pullpray/todo.toml")?
+        .ok()?;
+    // While all is well it costs no process to see that the service runs.
+    web.run("strace -f -e trace=execve -o /root/trace pullpray poll todo")?
+        .ok()?
+        .silent()?;
+    web.run("grep -E 'systemctl|python' /root/trace")?
+        .exits(1)?;
+
+    // The service is down, and cannot come up again by itself.
+    web.run(&format!("{BREAK}; {DOWN}"))?.ok()?;
+    web.run("pullpray doctor todo --offline")?
+        .exits(1)?
+        .says("cannot be served from its environment: /var/www/projects/todo/venvs/")?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("its commit is deployed again")?
+        .says("live after")?;
+    follows(&web, &repo, "version two")?;
+
+    // Each of these brings it back, whoever sees it first.
+    for (number, cure) in [
+        "pullpray doctor todo --fix --yes --offline",
+        "pullpray init todo --yes",
+        "pullpray poll todo --now",
+        "pullpray redeploy todo",
+    ]
+    .iter()
+    .enumerate()
+    {
+        web.run(&format!("{BREAK}; {DOWN}"))?.ok()?;
+        web.run(cure)?.ok()?;
+        follows(&web, &repo, &format!("version by {number}"))?;
+    }
+    // It runs on until its next start: what comes next does not rely on it, and neither does what was before.
+    web.run(BREAK)?.ok()?;
+    repo.push("version three")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    ensure!(web.page("/")?.shows("version three"));
+    web.run("pullpray rollback todo")?
+        .ok()?
+        .says("is live again")?;
+    ensure!(web.page("/")?.shows("version by 3"));
+    web.run("pullpray resume todo")?.ok()?;
+    follows(&web, &repo, "version four")?;
+
+    // Stopped is started, in use or not; but not what somebody stopped while the app is held.
+    web.run("systemctl stop gunicorn.todo.service gunicorn.todo.socket")?
+        .ok()?;
+    web.run(
+        "pullpray hold todo && pullpray poll todo && systemctl is-active gunicorn.todo.service",
+    )?
+    .exits(3)?;
+    web.run("pullpray resume todo")?.ok()?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("gunicorn.todo.service had stopped; ")?
+        .says("\"version four\" is live again")?;
+    follows(&web, &repo, "version five")?;
+
+    // What cannot be deployed again is not tried without end, and told each time that it is.
+    let script = "/opt/git_pollers/todo/deploy.sh";
+    web.run(&format!(
+        "cp -a {script} /root/script; sed -i '2i exit 7' {script}; {BREAK}; {DOWN}"
+    ))?
+    .ok()?;
+    web.run("pullpray poll todo")?
+        .exits(4)?
+        .says("COULD NOT BE BROUGHT BACK")?;
+    web.run("pullpray poll todo")?.ok()?.silent()?;
+    web.run(&format!("cp -a /root/script {script}; pullpray poll todo"))?
+        .ok()?
+        .says("live after")?;
+    follows(&web, &repo, "version six")?;
+
+    // The live release is lost while what is new rests: none of the git host is needed, and nothing waits.
+    repo.commit("Break", &[("todo/settings.py", "def (")])?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("is still live")?;
+    for cure in [
+        "pullpray poll todo",
+        "pullpray doctor todo --fix --yes --offline",
+        "pullpray init todo --yes",
+    ] {
+        web.run("rm -rf /var/www/projects/todo/releases/*")?.ok()?;
+        web.run("pullpray doctor todo --offline --only app.release")?
+            .exits(1)?
+            .says(" is gone")?;
+        web.run(cure)?.ok()?;
+        ensure!(web.page("/")?.shows("version six"), "{cure}");
+    }
+    host.stop_sshd()?;
+    web.run("rm -rf /var/www/projects/todo/releases/*; pullpray poll todo")?
+        .exits(3)?
+        .says("live after")?;
+    ensure!(web.page("/")?.shows("version six"));
+    host.start_sshd()?;
+    repo.run("git revert -n HEAD && git commit -qm 'Mend' && git push -q")?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("\"Mend\" live after")?;
+    follows(&web, &repo, "version seven")
+}

@@ -143,6 +143,8 @@ impl FirstRelease<'_> {
             return Ok(None);
         }
         let why = venv::broken(view, app, &dir, &app.venvs().join(&live.venv))?;
+        // Whose files they are is told, and mended, by the checks of directories and owners.
+        let why = why.filter(|why| !why.contains("PermissionError"));
         Ok(why.map(|why| format!("the live release cannot be served from its environment: {why}")))
     }
 }

@@ -114,7 +114,7 @@ pub const UNITS: &[Sabotage] = &[
 pub const TREE_AND_SETTINGS: &[Sabotage] = &[
     row("chmod g-s /var/www/projects/todo/shared", "project.directories project.ownership", Fixed),
     row("chmod 755 /var/www/projects/todo", "project.directories", Fixed),
-    row("chown root:root /var/www/projects/todo/releases", "app.release project.directories project.ownership", Fixed),
+    row("chown root:root /var/www/projects/todo/releases", "project.directories project.ownership", Fixed),
     row("chown root:root /var/www/projects/todo/venvs/*/pyvenv.cfg", "project.ownership", Fixed),
     row("chgrp -R root /var/www/projects/todo/releases/*/items", "project.ownership", Fixed),
     row("chmod 700 /www/static/todo", "project.directories project.ownership", Fixed),

@@ -112,7 +112,7 @@ fn what_is_needed_is_known_from_the_tree_and_the_last_environment() -> Result<()
         .ok()?
         .says("\"Need nothing\" live after")?;
     repo.run(
-        "head -c 150M /dev/zero >large && git add large && git commit -qm 'Grow' && git push -q",
+        "head -c 75M /dev/zero >large && cp large larger && git add large larger && git commit -qm 'Grow' && git push -q",
     )?;
     web.run("pullpray poll todo")?
         .exits(1)?

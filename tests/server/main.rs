@@ -52,5 +52,6 @@ mod soak;
 mod terminals;
 mod there_and_back;
 mod unfit;
+mod upgrade;
 mod wizard;
 mod writes;

@@ -1,0 +1,78 @@
+//! The distribution's upgrade under a live app: what Debian 12 left, under Debian 13, where the interpreter that the
+//! app's environment leads to is gone.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Lab, Release, Todo};
+
+/// What an upgrade leaves as it is.
+const KEPT: &str = "etc/pullpray etc/cron.d etc/sudoers.d etc/ssh/ssh_config.d etc/ssh-agent-service \
+    $(cd / && find etc/systemd/system -name '*todo*') opt/git_pollers var/www/projects www/static var/lib/pullpray";
+
+const WHEELS: &str = "/srv/wheels";
+/// Data that must still be there.
+const KEEP: &str = "import sqlite3; sqlite3.connect('/var/www/projects/todo/shared/todo.sqlite3').execute('create table kept (x)')";
+
+#[test]
+fn the_distribution_is_upgraded_under_a_live_app() -> Result<()> {
+    let lab = Lab::new("upgrade")?;
+    let Todo {
+        repo,
+        web,
+        host: _host,
+    } = Todo::live(&lab, Release::Bookworm)?;
+    web.script("wheels", &[WHEELS])?.ok()?;
+    web.run(&format!(
+        "printf 'PIP_NO_INDEX=1\\nPIP_FIND_LINKS={WHEELS}\\n' >>/etc/pullpray/todo.env"
+    ))?
+    .ok()?;
+    repo.commit("Require", &[("requirements.txt", "Django\ngunicorn\n")])?;
+    web.run_for(300, "pullpray poll todo")?
+        .ok()?
+        .says("live after")?;
+    web.run_as("gunicorn", &format!("python3 -c \"{KEEP}\""))?
+        .ok()?;
+    // What is below lib/python3.11 nobody looks for any more.
+    let packed = web
+        .run(&format!(
+            "tar -C / -cz --exclude site-packages {KEPT} | base64"
+        ))?
+        .ok()?
+        .stdout;
+    web.shut_down()?;
+
+    let web = lab.web_server(Release::Trixie)?;
+    web.nginx_site("todo", "127.0.0.1:8000")?;
+    web.script("wheels", &[WHEELS])?.ok()?;
+    web.write("/root/packed", &packed)?;
+    // Here its numbers are free no more, having never been taken; tar goes by the names.
+    web.run(
+        "groupadd --system gunicorn && useradd --system --gid gunicorn --no-create-home --shell /usr/sbin/nologin gunicorn \
+         && base64 -d /root/packed | tar -C / -xzp",
+    )?
+    .ok()?;
+    web.shut_down()?;
+    web.boot_again()?;
+    web.run("! curl -fs -m 3 -o /dev/null http://127.0.0.1:8000/")?
+        .ok()?;
+    web.run("pullpray doctor todo --offline")?
+        .exits(1)?
+        .says("cannot be served from its environment")?;
+
+    web.run_for(300, "pullpray poll todo")?
+        .ok()?
+        .says("its commit is deployed again")?;
+    ensure!(web.page("/")?.shows("version one"));
+    web.run("readlink /var/www/projects/todo/current/.venv")?
+        .ok()?
+        .says("/py3.13-")?;
+    web.run_as("gunicorn", &format!("python3 -c \"{KEEP}\""))?
+        .exits(1)?
+        .says("table kept already exists")?;
+    web.run("pullpray doctor todo --offline")?.ok()?;
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    ensure!(web.page("/")?.shows("version two"));
+    web.run("pullpray poll todo")?.ok()?.silent()?;
+    Ok(())
+}

@@ -22,68 +22,70 @@ fn told(web: &WebServer, what: &[&str]) -> Result<Vec<String>> {
 
 #[test]
 fn databases_sockets_and_https_work_in_the_sandbox() -> Result<()> {
+    work_in_the_sandbox(Release::Bookworm)
+}
+
+/// Each of them, on a server of its own.
+pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     let lab = Lab::new("reach")?;
-    for release in [Release::Bookworm, Release::Trixie] {
-        let (host, web) =
-            lab.git_host_and_web_server_with(release, "+postgresql+python3-psycopg2")?;
-        let repo = host.repository("acme/todo")?;
-        web.nginx_site("todo", "127.0.0.1:8000")?;
-        let todo = Todo { host, repo, web };
-        todo.make_live()?;
-        let Todo { host, repo, web } = &todo;
-        // A service's group, as it is with redis: membership counts in the sandbox, too.
-        web.run("groupadd --system cache && usermod --append --groups cache gunicorn")?
-            .ok()?;
-        web.write("/usr/local/lib/cache.py", include_str!("inside/cache.py"))?;
-        web.run("systemd-run --quiet --unit=cache python3 /usr/local/lib/cache.py")?
-            .ok()?;
-        host.run(CERTIFICATES)?.ok()?;
-        host.write("/root/https.py", include_str!("inside/https.py"))?;
-        host.run("systemd-run --quiet --unit=https python3 /root/https.py; for n in $(seq 100); do ss -ltn | grep -q :8443 && exit; sleep 0.1; done; exit 9")?
-            .ok()?;
+    let (host, web) = lab.git_host_and_web_server_with(release, "+postgresql+python3-psycopg2")?;
+    let repo = host.repository("acme/todo")?;
+    web.nginx_site("todo", "127.0.0.1:8000")?;
+    let todo = Todo { host, repo, web };
+    todo.make_live()?;
+    let Todo { host, repo, web } = &todo;
+    // A service's group, as it is with redis: membership counts in the sandbox, too.
+    web.run("groupadd --system cache && usermod --append --groups cache gunicorn")?
+        .ok()?;
+    web.write("/usr/local/lib/cache.py", include_str!("inside/cache.py"))?;
+    web.run("systemd-run --quiet --unit=cache python3 /usr/local/lib/cache.py")?
+        .ok()?;
+    host.run(CERTIFICATES)?.ok()?;
+    host.write("/root/https.py", include_str!("inside/https.py"))?;
+    host.run("systemd-run --quiet --unit=https python3 /root/https.py; for n in $(seq 100); do ss -ltn | grep -q :8443 && exit; sleep 0.1; done; exit 9")?
+        .ok()?;
 
-        repo.commit(
-            "Tell what the app reaches",
-            &[("items/views.py", include_str!("inside/reach.py"))],
-        )?;
-        web.run("pullpray poll todo")?.ok()?.says("live after")?;
-        let uid = web.run("id -u gunicorn")?.ok()?.stdout;
-        let heard = told(web, &["database", "peer", "https"])?;
-        ensure!(
-            heard[..2] == ["database: sqlite 1", &format!("peer: uid {}", uid.trim())],
-            "{heard:#?}"
-        );
-        // What the server's CAs do not vouch for is refused; what they do is reached.
-        ensure!(heard[2].contains("CERTIFICATE_VERIFY_FAILED"), "{heard:#?}");
-        web.write(
-            "/usr/local/share/ca-certificates/tests.crt",
-            &host.read("/root/ca.pem")?,
-        )?;
-        web.run("update-ca-certificates")?.ok()?;
-        let heard = told(web, &["https"])?;
-        ensure!(heard == ["https: hello over TLS"], "{heard:#?}");
+    repo.commit(
+        "Tell what the app reaches",
+        &[("items/views.py", include_str!("inside/reach.py"))],
+    )?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    let uid = web.run("id -u gunicorn")?.ok()?.stdout;
+    let heard = told(web, &["database", "peer", "https"])?;
+    ensure!(
+        heard[..2] == ["database: sqlite 1", &format!("peer: uid {}", uid.trim())],
+        "{heard:#?}"
+    );
+    // What the server's CAs do not vouch for is refused; what they do is reached.
+    ensure!(heard[2].contains("CERTIFICATE_VERIFY_FAILED"), "{heard:#?}");
+    web.write(
+        "/usr/local/share/ca-certificates/tests.crt",
+        &host.read("/root/ca.pem")?,
+    )?;
+    web.run("update-ca-certificates")?.ok()?;
+    let heard = told(web, &["https"])?;
+    ensure!(heard == ["https: hello over TLS"], "{heard:#?}");
 
-        // The account is the role, by peer authentication; it is no other one.
-        web.run("runuser -u postgres -- createuser gunicorn && runuser -u postgres -- createdb --owner gunicorn todo")?
-            .ok()?;
-        let settings = include_str!("project/todo/settings.py");
-        repo.commit(
-            "Use PostgreSQL",
-            &[("todo/settings.py", &format!("{settings}{POSTGRESQL}"))],
-        )?;
-        repo.push("version two")?;
-        web.run("pullpray poll todo")?.ok()?.says("live after")?;
-        let heard = told(web, &["database", "role", "other_role"])?;
-        ensure!(
-            heard[..2] == ["database: postgresql 1", "role: ('gunicorn', None)"],
-            "{heard:#?}"
-        );
-        ensure!(
-            heard[2].contains("Peer authentication failed for user \"postgres\""),
-            "{heard:#?}"
-        );
-        web.run("pullpray doctor todo --offline")?.ok()?;
-        ensure!(web.page("/")?.shows("version two"));
-    }
+    // The account is the role, by peer authentication; it is no other one.
+    web.run("runuser -u postgres -- createuser gunicorn && runuser -u postgres -- createdb --owner gunicorn todo")?
+        .ok()?;
+    let settings = include_str!("project/todo/settings.py");
+    repo.commit(
+        "Use PostgreSQL",
+        &[("todo/settings.py", &format!("{settings}{POSTGRESQL}"))],
+    )?;
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    let heard = told(web, &["database", "role", "other_role"])?;
+    ensure!(
+        heard[..2] == ["database: postgresql 1", "role: ('gunicorn', None)"],
+        "{heard:#?}"
+    );
+    ensure!(
+        heard[2].contains("Peer authentication failed for user \"postgres\""),
+        "{heard:#?}"
+    );
+    web.run("pullpray doctor todo --offline")?.ok()?;
+    ensure!(web.page("/")?.shows("version two"));
     Ok(())
 }

@@ -230,9 +230,9 @@ pub fn rollbacks(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSe
 fn what_is_killed_at_some_instants_comes_right() -> Result<()> {
     let scene = Scene::new(&Lab::new("instant")?)?;
     for (work, every) in [
-        (deployments as Work, 14),
-        (failing_deployments, 17),
-        (rollbacks, 9),
+        (deployments as Work, 20),
+        (failing_deployments, 20),
+        (rollbacks, 10),
     ] {
         let killed = work(&scene, &|number| number % every == every / 2)?;
         ensure!(killed.len() >= 4, "{} instants: {killed:?}", killed.len());

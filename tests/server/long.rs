@@ -10,11 +10,13 @@
 //! | ten deployments under load, and five releases that are ill | `load` |
 //! | an editable install over ten commits | `environments` |
 //! | ways of damaging a ledger | `damaged` |
+//! | databases and HTTPS in the sandbox, on Debian 13 | `databases` |
 //! | soak: polls without pause | `soak` |
 
 use anyhow::{Result, ensure};
 
 use crate::damaged::damaged_ledgers;
+use crate::databases::work_in_the_sandbox;
 use crate::instants::{deployments, failing_deployments, rollbacks, shared_among};
 use crate::lab::Release;
 use crate::load::{THREADS, under_load};
@@ -123,4 +125,10 @@ fn every_way_of_damaging_a_ledger() -> Result<()> {
 #[ignore = "for tests/long"]
 fn soak_for_six_hundred_polls() -> Result<()> {
     soak(40, 15)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn databases_and_https_in_the_sandbox_on_trixie() -> Result<()> {
+    work_in_the_sandbox(Release::Trixie)
 }

@@ -12,11 +12,8 @@ use crate::record::ledger::{Hold, Ledger, Release};
 use crate::server::git::{self, Mirror};
 use crate::server::{Kind, stamp};
 
-use super::release::COMPLETE;
+use super::release::{BEGUN, COMPLETE};
 use super::{Poll, code, remote};
-
-/// How the directory of a release begins: the time at which it was begun, UTC.
-pub(super) const BEGUN: &str = "%Y%m%dT%H%M%S";
 
 /// Sets aside what stands in the place of a link or of the ledger and is not that; gives what is to be told of it.
 pub(super) fn set_aside(poll: &Poll<'_>) -> Result<Option<String>> {

@@ -13,10 +13,11 @@ use crate::record::venv;
 use crate::server::{Guest, Kind, PATH, Server, stamp};
 
 use super::code::Code;
-use super::damaged::BEGUN;
 use super::dependencies::{self, Dependencies};
 use super::{Failed, Poll, migrations, short, writes};
 
+/// How the name of a release begins: the time at which it was begun, UTC.
+pub(super) const BEGUN: &str = "%Y%m%dT%H%M%S";
 /// In a virtual environment that was filled to the end.
 pub(super) const COMPLETE: &str = ".pullpray-complete";
 /// Where collectstatic writes inside a release.

@@ -176,8 +176,10 @@ fn an_app_that_cannot_start_for_a_while_comes_back_by_itself() -> Result<()> {
         web,
         host: _host,
     } = Todo::live(&lab, Release::Bookworm)?;
-    web.run("mv /var/www/projects/todo/current /var/www/projects/todo/away; systemctl stop gunicorn.todo.service")?
+    web.run("mv /var/www/projects/todo/current /var/www/projects/todo/away")?
         .ok()?;
+    web.shut_down()?;
+    web.boot_again()?;
     web.run(
         "for n in $(seq 200); do curl -s -m 0.2 -o /dev/null http://127.0.0.1:8000/; \
              [ $(systemctl show -P NRestarts gunicorn.todo.service) -ge 8 ] && exit; done; exit 9",

@@ -257,8 +257,14 @@ fn deployed(
     took: f64,
     note: Option<&str>,
 ) -> String {
-    let from = from.map_or("first release", |from| poll::short(&from.commit));
-    let mut text = format!("{name}: {from} → {} live after {took:.1} s\n", named(to));
+    let change = match from {
+        Some(from) if from.commit == to.commit => "again".to_owned(),
+        from => format!(
+            "{} →",
+            from.map_or("first release", |from| poll::short(&from.commit))
+        ),
+    };
+    let mut text = format!("{name}: {change} {} live after {took:.1} s\n", named(to));
     if let Some(note) = note {
         text.push_str(&format!("  note  {}\n", for_terminal(note)));
     }

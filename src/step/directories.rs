@@ -2,8 +2,9 @@
 //!
 //! setgid passes the group on to what is made inside; under umask 022 even `mkdir(02775)` gives
 //! 2755, so modes are set and never inherited. The project's code and data are closed to others
-//! at its own directory; what the web server reads lies elsewhere, or is opened by an ACL. Directories that lead to the app's own are only
-//! made where they are missing, and stay as they are where they are not.
+//! at its own directory; what the web server reads lies elsewhere, or is opened by an ACL.
+//! Directories that lead to the app's own are only made where they are missing, and stay as they
+//! are where they are not.
 
 use std::path::{Path, PathBuf};
 

@@ -79,10 +79,11 @@
 pub mod app;
 pub mod cli;
 pub mod command;
+pub mod deploy;
 pub mod exit;
-pub mod poll;
-pub mod record;
+pub mod git;
+pub mod host;
+pub mod provision;
 pub mod render;
-pub mod server;
-pub mod step;
+pub mod state;
 pub mod ui;

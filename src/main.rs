@@ -8,7 +8,7 @@ use clap::Parser;
 use pullpray::cli::Cli;
 use pullpray::command;
 use pullpray::exit::{Exit, UsageError};
-use pullpray::server::Server;
+use pullpray::host::Server;
 use pullpray::ui;
 
 fn main() -> ExitCode {

@@ -9,10 +9,10 @@ use serde::Serialize;
 use crate::app::{App, AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
-use crate::record::data;
-use crate::record::receipt::Receipt;
-use crate::server::{Clock, Server, effective_uid};
-use crate::step::{self, Changes, Finding, Look, Settled, Step};
+use crate::host::{Clock, Server, effective_uid};
+use crate::provision::{self, Changes, Finding, Look, Settled, Step};
+use crate::state::data;
+use crate::state::receipt::Receipt;
 use crate::ui::{self, Mark, for_terminal};
 
 use super::{load, named, usage};
@@ -119,8 +119,8 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
 }
 
 fn steps(app: &App) -> Vec<Box<dyn Step + '_>> {
-    let mut steps = step::list(app);
-    steps.extend(step::watches(app));
+    let mut steps = provision::list(app);
+    steps.extend(provision::watches(app));
     steps
 }
 
@@ -288,7 +288,7 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
         if arguments.offline {
             changes.stay_offline();
         }
-        match step::settle(step.as_ref(), &mut changes) {
+        match provision::settle(step.as_ref(), &mut changes) {
             Ok(Settled::Made(_)) => ui.done(Mark::Ok, step.id(), "mended"),
             Ok(Settled::Was(_)) => {}
             Ok(Settled::AwaitsAccess(why)) => {

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings, paths};
 use crate::cli;
 use crate::exit::Exit;
-use crate::record::data;
-use crate::record::receipt::Receipt;
-use crate::server::{Clock, Server, effective_uid};
-use crate::step::{self, Finding, Look, Planned};
+use crate::host::{Clock, Server, effective_uid};
+use crate::provision::{self, Finding, Look, Planned};
+use crate::state::data;
+use crate::state::receipt::Receipt;
 use crate::ui::{self, Mark, Ui, for_terminal};
 
 use super::making::Making;
@@ -59,7 +59,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
         } else {
             Receipt::unreadable(&app.name)
         };
-        let steps = step::list(&app);
+        let steps = provision::list(&app);
         let look = Look {
             view: server.view(),
             receipt: &receipt,
@@ -67,7 +67,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
             offline: false,
         };
         ui.begin("looking at this server");
-        let plan = step::look(&steps, &look);
+        let plan = provision::look(&steps, &look);
         ui.update("");
         let holds = tell_looked(ui.as_mut(), &plan, &app);
         let may_ask = interactive && !arguments.dry_run && !asked;

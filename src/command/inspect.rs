@@ -5,9 +5,9 @@ use std::io::Write;
 use anyhow::Result;
 
 use crate::app::AppName;
+use crate::deploy;
 use crate::exit::Exit;
-use crate::poll;
-use crate::server::Server;
+use crate::host::Server;
 use crate::ui;
 
 use super::{as_app_account, load};
@@ -17,7 +17,7 @@ pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
-    let found = poll::inspect(server, &app)?;
+    let found = deploy::inspect(server, &app)?;
     let json = ui::json_for_terminal(&serde_json::to_string(&found)?);
     writeln!(ui::stdout(), "{json}")?;
     Ok(Exit::Done)

@@ -8,9 +8,9 @@ use anyhow::{Result, anyhow};
 use crate::app::App;
 use crate::cli;
 use crate::exit::Exit;
-use crate::record::receipt::Receipt;
-use crate::server::{Clock, Server, effective_uid};
-use crate::step::{self, Changes, Finding, Opens, Rotation, Settled};
+use crate::host::{Clock, Server, effective_uid};
+use crate::provision::{self, Changes, Finding, Opens, Rotation, Settled};
+use crate::state::receipt::Receipt;
 use crate::ui::{self, Mark, Ui, for_terminal};
 
 use super::{access, load, usage};
@@ -20,7 +20,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
     if arguments.rotate {
         return rotate(server, &app, arguments.wait);
     }
-    let (key, fingerprint) = step::public_key(server, &app.name)?.ok_or_else(|| {
+    let (key, fingerprint) = provision::public_key(server, &app.name)?.ok_or_else(|| {
         anyhow!(
             "{} has no deploy key\nhint: sudo pullpray doctor {} --fix --only key.deploy",
             app.name,
@@ -54,7 +54,7 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
     let clock = Clock::system();
     let mut receipt = Receipt::load(server, &app.name)?;
     let mut changes = Changes::begin(server, &mut receipt, &clock, &app.name, false)?;
-    let (_, old) = step::public_key(server, &app.name)?.ok_or_else(|| {
+    let (_, old) = provision::public_key(server, &app.name)?.ok_or_else(|| {
         anyhow!(
             "{} has no deploy key to rotate\nhint: sudo pullpray init {}",
             app.name,
@@ -62,21 +62,21 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
         )
     })?;
     let go_on = format!("sudo pullpray key {} --rotate", app.name);
-    if step::rotation(server, &app.name)? != Rotation::Switched {
-        let (key, fingerprint) = step::next_key(&mut changes, app)?;
+    if provision::rotation(server, &app.name)? != Rotation::Switched {
+        let (key, fingerprint) = provision::next_key(&mut changes, app)?;
         ui.done(Mark::Ok, "next key", &format!("ed25519 {fingerprint}"));
         let time = wait.or((!ui::is_interactive()).then_some(Duration::ZERO));
         if !await_access(ui, server, app, (&key, &fingerprint), time, &go_on)? {
             return Ok(Exit::Waiting);
         }
     }
-    step::switch(&mut changes, app)?;
+    provision::switch(&mut changes, app)?;
     // A restart, since it holds the old key: the step finds that by itself.
     for id in ["key.deploy", "agent.key", "repo.access", "repo.read_only"] {
         settle(ui, app, id, &mut changes, &go_on)?;
     }
-    let (_, new) =
-        step::public_key(server, &app.name)?.ok_or_else(|| anyhow!("the public key is gone"))?;
+    let (_, new) = provision::public_key(server, &app.name)?
+        .ok_or_else(|| anyhow!("the public key is gone"))?;
     if new != old {
         let place = app
             .repo
@@ -100,7 +100,7 @@ fn await_access(
 ) -> Result<bool> {
     let mut opened = String::new();
     let mut attempt = || {
-        Ok(match step::next_opens(server, app)? {
+        Ok(match provision::next_opens(server, app)? {
             Opens::Repository(words) => {
                 opened = words;
                 None
@@ -136,12 +136,12 @@ fn settle(
     changes: &mut Changes<'_>,
     go_on: &str,
 ) -> Result<()> {
-    let steps = step::list(app);
+    let steps = provision::list(app);
     let Some(step) = steps.iter().find(|step| step.id() == id) else {
         return Err(anyhow!("there is no step {id}"));
     };
     let failed = |why: String| anyhow!("{}: {why}\nhint: {go_on}", step.title());
-    match step::settle(step.as_ref(), changes).map_err(|error| failed(format!("{error:#}")))? {
+    match provision::settle(step.as_ref(), changes).map_err(|error| failed(format!("{error:#}")))? {
         Settled::Was(Finding::Holds(what) | Finding::Unproven(what))
         | Settled::Made(Finding::Holds(what) | Finding::Unproven(what)) => {
             ui.done(Mark::Ok, &step.title(), &for_terminal(&what));

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 
 use crate::app::{AppName, paths};
 use crate::exit::Exit;
-use crate::server::{Server, effective_uid, hand_over_key};
+use crate::host::{Server, effective_uid, hand_over_key};
 
 use super::{load, usage};
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::app::{Answers, App, paths};
+use crate::deploy::{Inspection, short};
 use crate::exit::Exit;
-use crate::poll::{Inspection, short};
-use crate::record::ledger::Ledger;
-use crate::record::receipt::Receipt;
-use crate::server::{Clock, Server};
-use crate::step::{self, Changes, Finding, Settled, Step};
+use crate::host::{Clock, Server};
+use crate::provision::{self, Changes, Finding, Settled, Step};
+use crate::state::ledger::Ledger;
+use crate::state::receipt::Receipt;
 use crate::ui::{self, Mark, Ui, for_terminal};
 
 use super::access;
@@ -52,7 +52,7 @@ impl Making<'_> {
 
     /// Settles the steps up to one of them, or all. An exit code if it has to end before that.
     fn walk(&mut self, app: &App, until: Option<&str>) -> Result<Option<Exit>> {
-        for step in step::list(app) {
+        for step in provision::list(app) {
             let step = step.as_ref();
             if ui::interrupted() {
                 return Err(access::interrupted(self.ui, &go_on(app)));
@@ -87,7 +87,7 @@ impl Making<'_> {
             &app.name,
             self.overwrite,
         )?;
-        let settled = step::settle(step, &mut changes);
+        let settled = provision::settle(step, &mut changes);
         if let Err(error) = &settled {
             let text = format!("{error:#}");
             let first = text.lines().next().unwrap_or_default().to_owned();
@@ -120,7 +120,7 @@ impl Making<'_> {
 
     /// Shows the key, says where it belongs, and tries until it is accepted.
     fn await_access(&mut self, app: &App, step: &dyn Step, why: &str) -> Result<Option<Exit>> {
-        let (key, fingerprint) = step::public_key(self.server, &app.name)?
+        let (key, fingerprint) = provision::public_key(self.server, &app.name)?
             .ok_or_else(|| anyhow!("the public key is gone"))?;
         self.ui.done(
             Mark::Waiting,
@@ -133,7 +133,7 @@ impl Making<'_> {
         let receipt = &mut self.receipt;
         let mut attempt = || {
             let mut changes = Changes::begin(server, receipt, clock, &app.name, overwrite)?;
-            Ok(match step::settle(step, &mut changes)? {
+            Ok(match provision::settle(step, &mut changes)? {
                 Settled::Was(finding) | Settled::Made(finding) => {
                     found = Some(finding);
                     None

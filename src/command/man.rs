@@ -9,7 +9,7 @@ use clap_mangen::Man;
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::server::Server;
+use crate::host::Server;
 use crate::ui;
 
 pub(super) fn run(server: &Server, dir: &Path) -> Result<Exit> {

@@ -24,7 +24,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::app::{App, AppName, Facts, Settings, paths};
 use crate::cli::{Cli, Verb};
 use crate::exit::{Exit, UsageError};
-use crate::server::{Command, Server, View, effective_uid};
+use crate::host::{Command, Server, View, effective_uid};
 use crate::ui;
 
 /// Does what the command line says.

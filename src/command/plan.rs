@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::step::{Finding, Look, Planned};
+use crate::provision::{Finding, Look, Planned};
 use crate::ui::{PlanRow, Ui};
 
 pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {

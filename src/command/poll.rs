@@ -7,12 +7,12 @@ use anyhow::Result;
 
 use crate::app::{App, AppName, paths};
 use crate::cli;
+use crate::deploy::{self, Report, Straightened, Told};
 use crate::exit::Exit;
-use crate::poll::{self, Report, Straightened, Told};
-use crate::record::data;
-use crate::record::ledger::{Release, Silence};
-use crate::record::refusal::{Refusal, Why};
-use crate::server::{Clock, Command, Server, effective_uid};
+use crate::host::{Clock, Command, Server, effective_uid};
+use crate::state::data;
+use crate::state::ledger::{Release, Silence};
+use crate::state::refusal::{Refusal, Why};
 use crate::ui::{self, for_terminal};
 
 use super::{as_app_account, by_cron, load};
@@ -73,7 +73,7 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
             drop(writeln!(ui::stdout(), "{name}: {}", for_terminal(text)));
         }
     };
-    let told = poll::poll(&poll::Poll {
+    let told = deploy::poll(&deploy::Poll {
         server,
         app: &app,
         clock: &clock,
@@ -153,7 +153,7 @@ pub(super) fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
         Told::Waiting(failure) => {
             tell(&format!(
                 "{} failed {}, last {}: {}",
-                poll::short(&failure.commit),
+                deploy::short(&failure.commit),
                 failure.tries_in_words(),
                 failure.last,
                 failure.why
@@ -261,7 +261,7 @@ fn deployed(
         Some(from) if from.commit == to.commit => "again".to_owned(),
         from => format!(
             "{} →",
-            from.map_or("first release", |from| poll::short(&from.commit))
+            from.map_or("first release", |from| deploy::short(&from.commit))
         ),
     };
     let mut text = format!("{name}: {change} {} live after {took:.1} s\n", named(to));
@@ -274,14 +274,14 @@ fn deployed(
 fn named(release: &Release) -> String {
     format!(
         "{} \"{}\"",
-        poll::short(&release.commit),
+        deploy::short(&release.commit),
         for_terminal(&release.subject)
     )
 }
 
 /// What is new and not let through: told once, so it says what mends it.
 fn refused(app: &App, refusal: &Refusal) -> String {
-    let (name, commit) = (&app.name, poll::short(&refusal.commit));
+    let (name, commit) = (&app.name, deploy::short(&refusal.commit));
     let why = for_terminal(&refusal.why.to_string());
     if refusal.why.passes() {
         return format!(
@@ -321,10 +321,10 @@ fn refused(app: &App, refusal: &Refusal) -> String {
 
 fn failed(name: &str, report: &Report) -> String {
     let live = match (&report.live, &report.not_brought_back) {
-        (Some(live), None) => format!("{} is still live", poll::short(&live.commit)),
+        (Some(live), None) => format!("{} is still live", deploy::short(&live.commit)),
         (Some(live), Some(why)) => format!(
             "AND {} COULD NOT BE BROUGHT BACK: {}",
-            poll::short(&live.commit),
+            deploy::short(&live.commit),
             for_terminal(why)
         ),
         (None, _) => "nothing is live yet".to_owned(),
@@ -350,7 +350,7 @@ fn failed(name: &str, report: &Report) -> String {
             "try {} of {} in {} minutes, or at the next commit",
             report.tries + 1,
             report.attempts,
-            poll::gate::pause(report.tries).num_minutes()
+            deploy::gate::pause(report.tries).num_minutes()
         )
     };
     text.push_str(&format!("  next  {next}\n"));

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 
 use crate::app::{Answers, AppName, Facts, Limits, RepoUrl};
-use crate::server::View;
-use crate::step;
+use crate::host::View;
+use crate::provision;
 use crate::ui::{Question, Ui};
 
 /// What is asked, and in which words; the rest has defaults that can be given as flags.
@@ -154,7 +154,7 @@ fn check(
         Some(said) => Some(said.to_owned()),
         None => answers.suggested(other, facts),
     };
-    match step::unfit(view, &said, name) {
+    match provision::unfit(view, &said, name) {
         Ok(None) => {}
         Ok(Some((why, _))) => return Err(why),
         Err(error) => return Err(format!("{error:#}")),

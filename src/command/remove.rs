@@ -5,10 +5,10 @@ use anyhow::{Result, bail};
 use crate::app::{AppName, paths};
 use crate::cli;
 use crate::exit::Exit;
-use crate::record::data;
-use crate::record::receipt::{Before, Change, Receipt};
-use crate::server::{Clock, Kind, Locked, Server, effective_uid};
-use crate::step::{self, Undone, in_order_of_removal};
+use crate::host::{Clock, Kind, Locked, Server, effective_uid};
+use crate::provision::{self, Undone, in_order_of_removal};
+use crate::state::data;
+use crate::state::receipt::{Before, Change, Receipt};
 use crate::ui::{self, Mark, PlanRow, Ui};
 
 use super::{load, usage};
@@ -33,7 +33,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     let receipt = Receipt::load(server, name)?;
     // What it does not say would stay.
     let lacks = match load(server, name) {
-        Ok(app) => step::receipt_lacks(server, &receipt, &app)?,
+        Ok(app) => provision::receipt_lacks(server, &receipt, &app)?,
         Err(_) => (receipt.is_damaged()).then(|| format!("the receipt of {name} is damaged")),
     };
     if let Some(why) = lacks {
@@ -47,7 +47,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
                 paths::receipt(name).display()
             );
         }
-        step::remove_empty_remains(server)?;
+        provision::remove_empty_remains(server)?;
         ui.say(&format!("There is nothing of {name} on this server."));
         return Ok(Exit::Done);
     }
@@ -158,7 +158,7 @@ fn take_away(
         let row = row(change, purge);
         let title = format!("{} {}", row.kind, row.what);
         if let Some(heir) = others.first()
-            && step::is_shared(server, change, others)?
+            && provision::is_shared(server, change, others)?
         {
             let mut theirs = Receipt::load(server, heir)?;
             theirs.announce(server, &clock, "remove", (*change).clone())?;
@@ -166,10 +166,10 @@ fn take_away(
             continue;
         }
         let ended = match change {
-            Change::Release { .. } => step::end_account(server, receipt, others),
+            Change::Release { .. } => provision::end_account(server, receipt, others),
             _ => Ok(()),
         };
-        match ended.and_then(|()| step::undo(server, receipt, name, change, purge)) {
+        match ended.and_then(|()| provision::undo(server, receipt, name, change, purge)) {
             Ok(Undone::Gone(what)) => ui.done(Mark::Ok, &title, &what),
             Ok(Undone::Stays(why)) => {
                 // A directory with something of another app in it: whoever goes last takes it.
@@ -203,7 +203,7 @@ fn take_away(
         );
     }
     server.reload_units()?;
-    step::close_receipt(server, name)?;
+    provision::close_receipt(server, name)?;
     ui.say("");
     ui.say(&format!(
         "{name} is gone. Take its deploy key out of the repository's settings on the git host, too."

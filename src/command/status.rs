@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::app::{App, AppName};
 use crate::cli;
+use crate::deploy::{gate, short};
 use crate::exit::Exit;
-use crate::poll::{gate, short};
-use crate::record::data;
-use crate::record::ledger::{Ledger, Outcome};
-use crate::server::{Clock, Server};
-use crate::step;
+use crate::host::{Clock, Server};
+use crate::provision;
+use crate::state::data;
+use crate::state::ledger::{Ledger, Outcome};
 use crate::ui::{self, for_terminal};
 
 use super::{load, named};
@@ -49,7 +49,7 @@ fn known(server: &Server, name: &AppName) -> Result<Known> {
     let free = server
         .free_space(app.project_dir.as_path())
         .map_or(0, |(bytes, _)| bytes);
-    let overdue = step::overdue(server, &app, &ledger, &Clock::system())?;
+    let overdue = provision::overdue(server, &app, &ledger, &Clock::system())?;
     Ok((app, ledger, free, overdue))
 }
 
@@ -281,5 +281,5 @@ fn when(stamp: &str, now: DateTime<Utc>) -> String {
         return for_terminal(stamp);
     };
     let ago: TimeDelta = now - time.with_timezone(&Utc);
-    format!("{} ({} ago)", local(stamp), step::spoken(ago))
+    format!("{} ({} ago)", local(stamp), provision::spoken(ago))
 }

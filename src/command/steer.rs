@@ -5,11 +5,11 @@ use std::io::Write;
 use anyhow::Result;
 
 use crate::app::AppName;
+use crate::deploy::steer::{self, WentBack};
+use crate::deploy::{self, Poll};
 use crate::exit::Exit;
-use crate::poll::steer::{self, WentBack};
-use crate::poll::{self, Poll};
-use crate::record::data;
-use crate::server::{Clock, Server};
+use crate::host::{Clock, Server};
+use crate::state::data;
 use crate::ui::{self, for_terminal};
 
 use super::{as_app_account, by, load};
@@ -48,7 +48,7 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
                 Exit::Done,
                 format!(
                     "{} \"{}\" is live again\n  held  polls do not deploy until: pullpray resume {name}\n  note  migrations are not taken back; what later releases did to the database stays",
-                    poll::short(&release.commit),
+                    deploy::short(&release.commit),
                     for_terminal(&release.subject)
                 ),
             ),

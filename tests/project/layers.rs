@@ -87,7 +87,7 @@ fn nobody_uses_whom_it_may_not() -> Result<()> {
 #[test]
 fn the_reader_of_names_reads() {
     assert_eq!(
-        named("use crate::{app, server::x};\n// crate::ui\nlet a = crate::step::b;"),
+        named("use crate::{app, server::x};\n// crate::ui\nlet a = crate::provision::b;"),
         ["app", "server", "step"]
     );
 }

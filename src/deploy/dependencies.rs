@@ -1,0 +1,248 @@
+//! Which virtual environment a release needs: keyed by what decides its content, so that
+//! unchanged dependencies cost nothing and a release that is gone back to finds its own.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::app::App;
+use crate::host::{Server, View, sha256};
+
+/// A link could lead to /dev/zero, or to what changes without the key that is made of it.
+const ORDINARY: &str = "what the release depends on must stand in ordinary files (requirements.txt can include others: -r FILE)";
+
+/// What a release depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dependencies {
+    /// The file, empty if there is none.
+    pub(super) file: &'static str,
+    /// The environment's name under venvs/.
+    pub(super) key: String,
+    /// Whether the release's own code is to be installed there: then it is no other release's.
+    pub(super) own: bool,
+}
+
+/// Looks for the first dependency file: uv's lock (only uv can read it), requirements, pyproject.
+pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Dependencies> {
+    let uv = server.which("uv").is_some();
+    let python = server.python_version(app.python.as_path(), None)?;
+    let file = if server.stat(&release.join("uv.lock"))?.is_some()
+        && (uv || server.stat(&release.join("requirements.txt"))?.is_none())
+    {
+        "uv.lock"
+    } else if server.stat(&release.join("requirements.txt"))?.is_some() {
+        "requirements.txt"
+    } else if has_dependencies(
+        &server
+            .read_untrusted_bytes(&release.join("pyproject.toml"))
+            .context(ORDINARY)?
+            .unwrap_or_default(),
+    ) {
+        "pyproject.toml"
+    } else {
+        ""
+    };
+    let mut decides = format!("{file}\0{python}\0{}\0", app.python).into_bytes();
+    let mut own = false;
+    if !file.is_empty() {
+        for path in relevant(server, release, file)? {
+            decides.extend(path.as_bytes());
+            decides.push(0);
+            let content = server.read_untrusted_bytes(&release.join(&path));
+            let content = content.context(ORDINARY)?.unwrap_or_default();
+            own |= file == "requirements.txt" && installs_a_path(&content);
+            decides.extend(content);
+            decides.push(0);
+        }
+    }
+    let version: String = python.split('.').take(2).collect::<Vec<_>>().join(".");
+    let digest = sha256(&decides);
+    let name = if file.is_empty() {
+        "system"
+    } else {
+        digest.get(..16).unwrap_or(&digest)
+    };
+    let suffix = if file.is_empty() {
+        format!("-{}", digest.get(..8).unwrap_or(&digest))
+    } else {
+        String::new()
+    };
+    Ok(Dependencies {
+        file,
+        key: format!("py{version}-{name}{suffix}"),
+        own,
+    })
+}
+
+/// Whether requirements name something by its path: `-e .`, `./lib`, `name @ file:lib`.
+fn installs_a_path(requirements: &[u8]) -> bool {
+    String::from_utf8_lossy(requirements).lines().any(|line| {
+        let line = line.trim();
+        let word = line.split([' ', ';', '[']).next().unwrap_or_default();
+        let path = word == "." || word.contains('/') && !word.contains("://");
+        ["-e", "--editable"].iter().any(|o| line.starts_with(o))
+            || line.contains("file:") && !line.starts_with('#')
+            || path && !word.starts_with(['-', '#'])
+    })
+}
+
+/// The releases into which an environment leads: by the paths that it adds (`*.pth`, `*.egg-link`, `__editable__*`),
+/// and by what it says of where its packages came from (direct_url.json). The code of those releases is in it, as it
+/// was then, and what is imported from there goes when they go.
+pub(super) fn leads_into(view: &View, app: &App, venv: &Path) -> Result<BTreeSet<String>> {
+    let releases = app.releases();
+    let followed = |path: &Path| view.link_target(path).ok().flatten();
+    let resolved = followed(&releases);
+    let mut found = BTreeSet::new();
+    for python in view.list(&venv.join("lib"))? {
+        let packages = venv.join("lib").join(python).join("site-packages");
+        for name in view.list(&packages)? {
+            let text = name.to_string_lossy();
+            let path = packages.join(&name);
+            let path = match text.rsplit_once('.') {
+                Some((_, "dist-info")) => path.join("direct_url.json"),
+                Some((_, "pth" | "egg-link")) => path,
+                _ if text.starts_with("__editable__") => path,
+                _ => continue,
+            };
+            // uv can make links to its cache of all files.
+            let path = followed(&path).unwrap_or(path);
+            let content = view.read_untrusted_bytes(&path)?.unwrap_or_default();
+            let content = String::from_utf8_lossy(&content);
+            for dir in [Some(&releases), resolved.as_ref()].into_iter().flatten() {
+                for rest in content.split(&format!("{}/", dir.display())).skip(1) {
+                    let end = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+                    found.insert(rest.split(end).next().unwrap_or_default().to_owned());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a file may be one of those that decide which environment a release needs.
+pub(super) fn may_decide(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return false;
+    };
+    let inside = path.parent() == Some(Path::new("requirements"));
+    let top = path.parent() == Some(Path::new(""));
+    let text = Path::new(name)
+        .extension()
+        .is_some_and(|e| e == "txt" || e == "in");
+    let named = name.contains("requirement") || name.contains("constraint");
+    (inside && text) || (top && ((text && named) || matches!(name, "uv.lock" | "pyproject.toml")))
+}
+
+/// The file itself and, for requirements, every file that it may include.
+fn relevant(view: &View, release: &Path, file: &str) -> Result<Vec<String>> {
+    let mut found = vec![file.to_owned()];
+    if file != "requirements.txt" {
+        return Ok(found);
+    }
+    for (dir, prefix) in [
+        (release.to_owned(), ""),
+        (release.join("requirements"), "requirements/"),
+    ] {
+        for name in view.list(&dir)? {
+            let Some(name) = name.to_str() else { continue };
+            let text = Path::new(name)
+                .extension()
+                .is_some_and(|e| e == "txt" || e == "in");
+            let named =
+                !prefix.is_empty() || name.contains("requirement") || name.contains("constraint");
+            let path = format!("{prefix}{name}");
+            if text && named && path != file {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a pyproject.toml lists dependencies; many only configure tools.
+fn has_dependencies(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(table) = toml::from_str::<toml::Table>(&text) else {
+        return false;
+    };
+    table
+        .get("project")
+        .and_then(|project| project.get("dependencies"))
+        .and_then(toml::Value::as_array)
+        .is_some_and(|list| !list.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_alone_are_not_dependencies() {
+        assert!(has_dependencies(
+            b"[project]\nname = \"x\"\ndependencies = [\"django\"]\n"
+        ));
+        assert!(!has_dependencies(b"[tool.ruff]\nline-length = 100\n"));
+        assert!(!has_dependencies(b"[project]\nname = \"x\"\n"));
+        assert!(!has_dependencies(b"nonsense"));
+    }
+
+    #[test]
+    fn what_may_decide_is_known_before_the_checkout() {
+        for path in [
+            "uv.lock",
+            "pyproject.toml",
+            "requirements.txt",
+            "requirements-dev.in",
+            "constraints.txt",
+            "requirements/base.txt",
+        ] {
+            assert!(may_decide(Path::new(path)), "{path}");
+        }
+        for path in ["VERSION", "docs/requirements.txt", "notes.txt", "x/uv.lock"] {
+            assert!(!may_decide(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_release_that_installs_itself_is_known() {
+        for text in [
+            "-e .",
+            "django\n.\n",
+            "./lib",
+            "lib/x",
+            "-e git+https://x/y",
+            "x @ file:lib",
+            ".[web]",
+        ] {
+            assert!(installs_a_path(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "django==4",
+            "-r requirements/base.txt",
+            "# -e .",
+            "x @ git+https://h/y",
+            "--index-url https://h/y",
+        ] {
+            assert!(!installs_a_path(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_included_file_changes_the_key() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir(dir.path().join("requirements"))?;
+        std::fs::write(
+            dir.path().join("requirements.txt"),
+            "-r requirements/base.txt\n",
+        )?;
+        std::fs::write(dir.path().join("requirements/base.txt"), "django==4\n")?;
+        let server = Server::at(Path::new("/"));
+        assert_eq!(
+            relevant(&server, dir.path(), "requirements.txt")?,
+            ["requirements.txt", "requirements/base.txt"]
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! A release: one commit in its own directory, made ready without touching what is live.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::app::{SharedPath, paths};
+use crate::host::{Guest, Kind, PATH, Server, stamp};
+use crate::state::ledger::{Ledger, Release};
+use crate::state::venv;
+
+use super::code::Code;
+use super::dependencies::{self, Dependencies};
+use super::{Failed, Poll, migrations, short, writes};
+
+/// How the name of a release begins: the time at which it was begun, UTC.
+pub(super) const BEGUN: &str = "%Y%m%dT%H%M%S";
+/// In a virtual environment that was filled to the end.
+pub(super) const COMPLETE: &str = ".pullpray-complete";
+/// Where collectstatic writes inside a release.
+pub(super) const STATIC: &str = ".static";
+
+/// A release that has its name, its directory and its log.
+pub(super) struct Begun {
+    release: Release,
+    dir: PathBuf,
+    log_path: PathBuf,
+    log: File,
+}
+
+/// A release that could be switched to.
+#[must_use]
+pub(super) struct Built {
+    pub(super) release: Release,
+}
+
+/// Names the release and makes its directory and its log.
+pub(super) fn begin(poll: &Poll<'_>, code: &Code) -> Result<Begun> {
+    let (server, app) = (poll.server, poll.app);
+    let time = poll.clock.now().format(BEGUN).to_string();
+    let base = format!("{time}-{}", short(code.commit()));
+    let mut id = base.clone();
+    for number in 2.. {
+        if server.stat(&app.releases().join(&id))?.is_none()
+            && server
+                .stat(&paths::logs(&app.name).join(format!("{id}.log")))?
+                .is_none()
+        {
+            break;
+        }
+        id = format!("{base}-{number}");
+    }
+    let dir = app.releases().join(&id);
+    let log_path = paths::logs(&app.name).join(format!("{id}.log"));
+    let log = server.create_log(&log_path)?;
+    Ok(Begun {
+        release: Release {
+            id,
+            commit: code.commit().to_owned(),
+            subject: code.info().subject.clone(),
+            since: stamp(poll.clock.now()),
+            venv: String::new(),
+        },
+        dir,
+        log_path,
+        log,
+    })
+}
+
+impl Begun {
+    pub(super) fn release(&self) -> &Release {
+        &self.release
+    }
+    pub(super) fn log(&self) -> &Path {
+        &self.log_path
+    }
+
+    /// Which migrations the deploy script applied, by what it printed.
+    pub(super) fn migrations(&self, server: &Server) -> Option<String> {
+        // A log that cannot be read is told of where the log is named.
+        let log = server.read(&self.log_path).ok().flatten()?;
+        migrations::told(&migrations::applied(&String::from_utf8_lossy(&log)))
+    }
+
+    /// Checks out, links, runs the deploy script.
+    pub(super) fn build(
+        &mut self,
+        poll: &Poll<'_>,
+        code: &Code,
+        ledger: &Ledger,
+    ) -> Result<Built, Failed> {
+        let (server, app) = (poll.server, poll.app);
+        poll.say(&format!("checking {} out", short(code.commit())));
+        server.make_own_dir(&self.dir)?;
+        code.checkout(&self.dir)?;
+        for shared in &app.shared_paths {
+            link_shared(server, &self.dir, &app.shared(), shared)?;
+        }
+        let mut needs = dependencies::find(server, app, &self.dir)?;
+        let ready = self.choose_venv(poll, &mut needs, ledger)?;
+        self.release.venv.clone_from(&needs.key);
+        self.link_venv(poll, &needs, ready)?;
+        let python = self.run_script(poll, &needs, ready)?;
+        if server.stat(&self.dir)?.is_none() {
+            return Err(Failed::new(format!(
+                "the deploy script removed the release that it was run in, {}",
+                self.dir.display()
+            )));
+        }
+        if !ready {
+            let venv = app.venvs().join(&needs.key);
+            if server.stat_target(&venv.join("bin/python"))?.is_none() {
+                return Err(Failed::new(format!(
+                    "the deploy script made no virtual environment at {}",
+                    venv.display()
+                )));
+            }
+            if let Some(why) = venv::broken(server, app, &self.dir, &venv)? {
+                return Err(Failed::new(format!(
+                    "the release cannot be served from the environment that the deploy script made: {why}"
+                )));
+            }
+            server.sync_file_system(&venv)?;
+            server.write(&venv.join(COMPLETE), b"", 0o664, None)?;
+        }
+        writes::refuse_lost(poll, python, &mut self.log, code)?;
+        refuse_new_databases(server, &self.dir, code)?;
+        // Everything that the flip is about to promise must be on the disk before it.
+        server.sync_file_system(&self.dir)?;
+        Ok(Built {
+            release: self.release.clone(),
+        })
+    }
+
+    /// Finds an environment that was filled and can be used as it is; if there is none, names the one to be made.
+    fn choose_venv(
+        &self,
+        poll: &Poll<'_>,
+        needs: &mut Dependencies,
+        ledger: &Ledger,
+    ) -> Result<bool> {
+        let (server, app) = (poll.server, poll.app);
+        let own = format!("{}-{}", needs.key, self.release.id);
+        if needs.own {
+            needs.key = own;
+            return Ok(false);
+        }
+        for name in server.list(&app.venvs())? {
+            let Some(name) = name.to_str() else { continue };
+            let venv = app.venvs().join(name);
+            let alike = name.strip_prefix(&needs.key);
+            if alike.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('-'))
+                || server.stat(&venv.join(COMPLETE))?.is_none()
+                || !dependencies::leads_into(server, app, &venv)?.is_empty()
+            {
+                continue;
+            }
+            let Some(why) = venv::broken(server, app, &self.dir, &venv)? else {
+                name.clone_into(&mut needs.key);
+                return Ok(true);
+            };
+            // If the live release can be served from it, it is the new one's code that cannot be imported.
+            let live = ledger.live.as_ref().filter(|live| live.venv == name);
+            let live = live.map(|live| app.releases().join(&live.id));
+            if let Some(dir) = live
+                && venv::broken(server, app, &dir, &venv)?.is_none()
+            {
+                name.clone_into(&mut needs.key);
+                return Ok(true);
+            }
+            poll.say(&format!("another environment is made: {why}"));
+        }
+        // What a release may still be running from is not taken away.
+        let kept = ledger.releases.iter().any(|r| r.venv == needs.key);
+        if kept && server.stat(&app.venvs().join(&needs.key))?.is_some() {
+            needs.key = own;
+        }
+        Ok(false)
+    }
+
+    /// Points .venv to the environment.
+    fn link_venv(&self, poll: &Poll<'_>, needs: &Dependencies, ready: bool) -> Result<()> {
+        let (server, app) = (poll.server, poll.app);
+        let link = self.dir.join(".venv");
+        if server.stat(&link)?.is_some() {
+            bail!("the repository tracks .venv, which is where the virtual environment goes");
+        }
+        server.switch_link(&link, &Path::new("../../venvs").join(&needs.key))?;
+        if !ready {
+            // Half of one, left by a script that failed or was killed.
+            server.remove_tree(&app.venvs().join(&needs.key))?;
+        }
+        Ok(())
+    }
+
+    /// Runs the deploy script; returns the release's Python, to be run with what the script was given.
+    fn run_script(
+        &mut self,
+        poll: &Poll<'_>,
+        needs: &Dependencies,
+        ready: bool,
+    ) -> Result<Guest, Failed> {
+        let (server, app) = (poll.server, poll.app);
+        let script = app.deploy_script();
+        poll.say(&format!("running {}", script.display()));
+        let venv = app.venvs().join(&needs.key);
+        let mut guest = Guest {
+            program: script,
+            arguments: Vec::new(),
+            directory: self.dir.clone(),
+            environment: Vec::new(),
+            deadline: Duration::from_secs(app.limits.deploy_timeout),
+        };
+        let mut path = OsString::from(venv.join("bin"));
+        path.push(":");
+        path.push(PATH);
+        guest.set("PATH", path);
+        guest.set("HOME", paths::state(&app.name));
+        guest.set("USER", app.user.as_str());
+        guest.set("LOGNAME", app.user.as_str());
+        guest.set("LC_ALL", "C.UTF-8");
+        if let Some(settings) = &app.settings {
+            guest.set("DJANGO_SETTINGS_MODULE", settings.as_str());
+        }
+        for (name, value) in server.environment(&app.environment_file())? {
+            guest.set(name, value);
+        }
+        // After the administrator's file, which must not be able to point them elsewhere.
+        let uv = server.which("uv").unwrap_or_default();
+        let state = if ready { "ready" } else { "new" };
+        for (name, value) in [
+            ("PULLPRAY_APP", app.name.as_str().into()),
+            ("PULLPRAY_COMMIT", self.release.commit.clone().into()),
+            ("PULLPRAY_RELEASE", OsString::from(&self.dir)),
+            ("PULLPRAY_SHARED", app.shared().into()),
+            ("PULLPRAY_VENV", venv.into()),
+            ("PULLPRAY_VENV_STATE", state.into()),
+            ("PULLPRAY_DEPENDENCIES", needs.file.into()),
+            ("PULLPRAY_PYTHON", app.python.as_path().into()),
+            ("PULLPRAY_UV", uv.into()),
+            ("STATIC_ROOT", self.dir.join(STATIC).into()),
+        ] {
+            guest.set(name, value);
+        }
+        let asked = Guest {
+            program: app.venvs().join(&needs.key).join("bin/python"),
+            directory: self.dir.clone(),
+            arguments: Vec::new(),
+            environment: guest.environment.clone(),
+            deadline: guest.deadline,
+        };
+        let outcome = guest.run(&mut self.log)?;
+        if outcome.success {
+            return Ok(asked);
+        }
+        Err(Failed {
+            why: format!("the deploy script {}", outcome.ended),
+            last_lines: outcome.last_lines,
+            not_brought_back: None,
+        })
+    }
+}
+
+/// Links something that outlives releases into this one.
+fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath) -> Result<()> {
+    let target = shared.join(path.path());
+    if path.is_directory() {
+        server.make_own_dirs(&target)?;
+    } else if server.stat_target(&target)?.is_none() {
+        bail!(
+            "{} is missing: the settings list {path} under shared_paths, and an empty one is never made in its place. Put it there, or, to begin with an empty file: sudo -u \"$(stat -c %U {})\" touch {}",
+            target.display(),
+            shared.display(),
+            target.display()
+        );
+    }
+    let link = release.join(path.path());
+    if let Some(parent) = link.parent() {
+        server.make_own_dirs(parent)?;
+    }
+    match server.stat(&link)?.map(|stat| stat.kind) {
+        Some(Kind::Directory) => server.remove_tree(&link)?,
+        Some(_) => server.remove_file(&link)?,
+        None => {}
+    }
+    server.switch_link(&link, &target)
+}
+
+/// A database that the script made inside the release would be lost with it, and the app would
+/// begin anew with each commit. That is found out here and not after the first lost row.
+fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<(), Failed> {
+    let tracked = code
+        .mirror()
+        .blobs(code.info().oid, &|path| path.components().count() == 1)
+        .map_err(|error| Failed::new(error.to_string()))?;
+    for name in server.list(release)? {
+        let path = release.join(&name);
+        let file = server
+            .stat(&path)?
+            .is_some_and(|stat| stat.kind == Kind::File);
+        if file
+            && !tracked.iter().any(|(path, _)| path.as_os_str() == name)
+            && server.begins_with(&path, b"SQLite format 3\0")?
+        {
+            let name = name.to_string_lossy();
+            return Err(Failed::new(format!(
+                "migrate made the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Server {
+    /// A new log, which must not be there yet.
+    fn create_log(&self, path: &Path) -> Result<File> {
+        self.create_new(path, 0o640)
+            .with_context(|| format!("failed to begin the log {}", path.display()))
+    }
+}

@@ -1,0 +1,229 @@
+//! Who vouches for what was fetched: the list of signers, and a signature against it.
+//!
+//! Reading and judging are apart: [`Trust::read`] and [`Vouched::read`] look, [`judge`] is pure.
+//!
+//! A signed tag vouches for its name and for the commit it leads to, so where an annotated tag was
+//! followed and is signed, its signature decides, and its own name must be the one it was found under:
+//! whoever rules the git host could show an old signed tag under a new name. A tag without a signature
+//! leaves it to the commit's.
+//!
+//! A key is judged by the time that the commit or tag gives for itself, as `git verify-commit` passes it
+//! to ssh-keygen (`-Overify-time`): else every commit would lose its signature on the day on which its
+//! author's key ends. That time is the signer's own word. So `valid-before` retires a key whose owner is
+//! honest; whoever stole one can date a commit back, and the key has to be taken out of the list.
+
+use std::path::Path;
+
+use anyhow::Result;
+use chrono::{DateTime, FixedOffset, Local};
+use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
+
+use crate::app::Signers;
+use crate::git::{Mirror, MirrorError, Signed};
+use crate::host::View;
+
+use super::gate::Signature;
+
+/// The namespace that git signs in (gitformat-signature(5)).
+const NAMESPACE: &str = "git";
+
+/// Whom the settings trust.
+#[derive(Debug, Clone)]
+pub(super) enum Trust {
+    /// Nobody has to sign.
+    Anybody,
+    /// Who is in this list; with the list's text.
+    Listed(Signers, String),
+    /// Nobody can be trusted, since there is no list that could be believed; why.
+    Nobody(String),
+}
+
+/// What was fetched and may be signed.
+#[derive(Debug, Clone)]
+pub(super) struct Vouched {
+    /// The annotated tag, with the name that it was found under.
+    tag: Option<(Signed, String)>,
+    commit: Signed,
+}
+
+impl Vouched {
+    /// Reads it from the mirror: the commit, and the tag that led to it, if one did.
+    pub(super) fn read(
+        mirror: &Mirror,
+        commit: git2::Oid,
+        object: git2::Oid,
+        name: &str,
+    ) -> Result<Self, MirrorError> {
+        let tag = mirror.signed_tag(object)?;
+        Ok(Self {
+            tag: tag.map(|tag| (tag, name.to_owned())),
+            commit: mirror.signed_commit(commit)?,
+        })
+    }
+}
+
+impl Trust {
+    /// Reads the list, if the settings name one. One that others than root can change says nothing: who
+    /// can write to it signs for anybody.
+    pub(super) fn read(view: &View, list: Option<&Path>) -> Self {
+        let Some(list) = list else {
+            return Self::Anybody;
+        };
+        match read(view, list) {
+            Ok((signers, text)) => Self::Listed(signers, text),
+            Err(why) => Self::Nobody(why),
+        }
+    }
+
+    /// Stands for what it says, to notice a change.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Anybody => "",
+            Self::Listed(_, text) | Self::Nobody(text) => text,
+        }
+    }
+
+    /// What is known before anything was fetched.
+    pub(super) fn beforehand(&self) -> Signature {
+        match self {
+            Self::Anybody | Self::Listed(..) => Signature::NotAsked,
+            Self::Nobody(why) => Signature::Refused(why.clone()),
+        }
+    }
+
+    /// What is known of what was fetched; it is read only if somebody has to have signed it.
+    pub(super) fn of(&self, fetched: impl FnOnce() -> Result<Vouched>) -> Result<Signature> {
+        Ok(match self {
+            Self::Listed(signers, _) => judge(&fetched()?, signers, local),
+            Self::Anybody | Self::Nobody(_) => self.beforehand(),
+        })
+    }
+}
+
+/// Judges what was fetched. `local` gives an instant this server's offset from UTC.
+fn judge(
+    vouched: &Vouched,
+    signers: &Signers,
+    local: impl Fn(i64) -> Option<DateTime<FixedOffset>>,
+) -> Signature {
+    let signed_tag = vouched.tag.as_ref();
+    let said = match signed_tag.filter(|(tag, _)| tag.signature.is_some()) {
+        Some((tag, name)) if tag.tag.as_ref() != Some(name) => Err(format!(
+            "the tag {name} is signed as {:?}: it was given another name",
+            tag.tag.as_deref().unwrap_or_default()
+        )),
+        Some((tag, name)) => {
+            signer(tag, signers, local).map_err(|why| format!("the tag {name} {why}"))
+        }
+        None => signer(&vouched.commit, signers, local).map_err(|why| match &vouched.tag {
+            Some((_, name)) => format!("the tag {name} is not signed, and the commit {why}"),
+            None => format!("the commit {why}"),
+        }),
+    };
+    match said {
+        Ok(principals) => Signature::Trusted(principals),
+        Err(why) => Signature::Refused(why),
+    }
+}
+
+/// This server's clock at an instant.
+fn local(seconds: i64) -> Option<DateTime<FixedOffset>> {
+    let time = DateTime::from_timestamp(seconds, 0)?;
+    Some(time.with_timezone(&Local).fixed_offset())
+}
+
+/// The list and its text, or why it cannot be believed.
+fn read(view: &View, list: &Path) -> Result<(Signers, String), String> {
+    let path = list.display();
+    match view.stat_target(list) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Err(format!("{path}, which lists the signers, is not there")),
+        Err(error) => return Err(format!("{error:#}")),
+    }
+    match view.first_changeable(list) {
+        Ok(None) => {}
+        Ok(Some(part)) => {
+            return Err(format!(
+                "{path} lists the signers, and others than root can change {0}; sudo chown root {0} && sudo chmod go-w {0}",
+                part.display()
+            ));
+        }
+        Err(error) => return Err(format!("{error:#}")),
+    }
+    let text = match view.read_text(list) {
+        Ok(text) => text.unwrap_or_default(),
+        Err(error) => {
+            return Err(format!(
+                "{error:#}; polls run as the app's account: sudo chmod a+r {path}"
+            ));
+        }
+    };
+    let signers = Signers::parse(&text)
+        .map_err(|why| format!("{path}, which lists the signers, cannot be used: {why}"))?;
+    Ok((signers, text))
+}
+
+/// Who signed this: the principals, or why nobody of the list did, to follow "the commit".
+fn signer(
+    signed: &Signed,
+    signers: &Signers,
+    local: impl Fn(i64) -> Option<DateTime<FixedOffset>>,
+) -> Result<String, String> {
+    let Some(armoured) = &signed.signature else {
+        return Err("is not signed".to_owned());
+    };
+    let begins = |mark: &str| armoured.starts_with(mark.as_bytes());
+    if begins("-----BEGIN PGP ") {
+        return Err("is signed with OpenPGP, and only ssh keys are trusted here".to_owned());
+    }
+    if begins("-----BEGIN SIGNED MESSAGE-----") {
+        return Err("is signed with X.509, and only ssh keys are trusted here".to_owned());
+    }
+    let signature = SshSig::from_pem(armoured).map_err(|error| {
+        format!("has a signature that cannot be read ({error}; certificates are not known here)")
+    })?;
+    let key = signature.public_key();
+    let fingerprint = key.fingerprint(HashAlg::Sha256);
+    if !signers.lists(key) {
+        let authorities = match signers.authorities() {
+            0 => "",
+            _ => " (certificate authorities are not used here)",
+        };
+        return Err(format!(
+            "is signed with the key {fingerprint}, which the list of signers does not have{authorities}"
+        ));
+    }
+    if signature.namespace() != NAMESPACE {
+        return Err(format!(
+            "has a signature that was made for {:?} and not for {NAMESPACE:?}",
+            signature.namespace()
+        ));
+    }
+    // Without a hash it would be ssh-rsa's SHA-1, which OpenSSH takes no longer.
+    if signature.algorithm() == (Algorithm::Rsa { hash: None }) {
+        return Err("is signed with SHA-1, which proves nothing".to_owned());
+    }
+    PublicKey::from(key.clone())
+        .verify(NAMESPACE, &signed.payload, &signature)
+        .map_err(|_| {
+            format!(
+                "is not what the key {fingerprint} signed: it was altered, or the signature was"
+            )
+        })?;
+    let at = signed
+        .time
+        .and_then(local)
+        .ok_or("is signed and has no readable date")?;
+    signers
+        .who(key, NAMESPACE, at)
+        .map(str::to_owned)
+        .map_err(|why| {
+            format!(
+                "is signed at {}, and {why}",
+                at.format("%Y-%m-%d %H:%M %:z")
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests;

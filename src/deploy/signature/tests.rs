@@ -1,0 +1,431 @@
+//! Against signatures that the real git and ssh-keygen make, and against what git itself says of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use git2::Oid;
+
+use super::*;
+use crate::host::{Server, effective_uid};
+
+/// When everything is committed: 14 November 2023, 22:13:20 UTC.
+const THEN: &str = "1700000000 +0000";
+
+/// A repository with keys beside it.
+struct Repo {
+    dir: tempfile::TempDir,
+}
+
+impl Repo {
+    fn new() -> Result<Self> {
+        let repo = Self {
+            dir: tempfile::tempdir()?,
+        };
+        repo.run("git", &["init", "-q", "-b", "main", "work"], "")?;
+        repo.git(&["commit", "-q", "--allow-empty", "-m", "unsigned"])?;
+        Ok(repo)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
+        let file = self.path("input");
+        fs::write(&file, input)?;
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::from(fs::File::open(&file)?))
+            .env_clear()
+            .env("PATH", std::env::var("PATH")?)
+            .env("HOME", self.dir.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_NAME"), "Ann")))
+            .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_EMAIL"), "ann@x")))
+            .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_DATE"), THEN)))
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "{program} {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn git(&self, arguments: &[&str]) -> Result<String> {
+        let arguments = [&["-C", "work"], arguments].concat();
+        Ok(self.run("git", &arguments, "")?.trim().to_owned())
+    }
+
+    /// Makes a key; gives its public half.
+    fn key(&self, name: &str, kind: &str, bits: &str) -> Result<String> {
+        let options = ["-q", "-N", "", "-C", "", "-t", kind, "-b", bits, "-f", name];
+        self.run("ssh-keygen", &options, "")?;
+        let public = fs::read_to_string(self.path(&format!("{name}.pub")))?;
+        Ok(public.trim().to_owned())
+    }
+
+    fn with_key(&self, key: &str, arguments: &[&str]) -> Result<String> {
+        let key = format!("user.signingkey={}", self.path(key).display());
+        self.git(&[&["-c", "gpg.format=ssh", "-c", &key], arguments].concat())
+    }
+
+    fn id(&self, name: &str) -> Result<Oid> {
+        Ok(Oid::from_str(&self.git(&["rev-parse", name])?)?)
+    }
+
+    /// A commit that is signed with this key.
+    fn signed(&self, key: &str) -> Result<Oid> {
+        self.with_key(
+            key,
+            &[
+                "commit",
+                "-q",
+                "-S",
+                "--allow-empty",
+                "-m",
+                "signed\n\nbody",
+            ],
+        )?;
+        self.id("HEAD")
+    }
+
+    /// An object that is written byte by byte.
+    fn object(&self, kind: &str, text: &str) -> Result<Oid> {
+        let arguments = ["-C", "work", "hash-object", "-t", kind, "-w", "--stdin"];
+        Ok(Oid::from_str(self.run("git", &arguments, text)?.trim())?)
+    }
+
+    /// HEAD as if it were signed like this.
+    fn armoured(&self, signature: &str) -> Result<Oid> {
+        let (head, message) = self.parts()?;
+        let folded = signature.trim_end().replace('\n', "\n ");
+        self.object("commit", &format!("{head}\ngpgsig {folded}\n\n{message}"))
+    }
+
+    /// Header and message of HEAD, which is not signed.
+    fn parts(&self) -> Result<(String, String)> {
+        let text = self.run("git", &["-C", "work", "cat-file", "commit", "HEAD"], "")?;
+        let (head, message) = text.split_once("\n\n").context("no message")?;
+        Ok((head.to_owned(), message.to_owned()))
+    }
+
+    fn vouched(&self, commit: Oid, object: Oid, name: &str) -> Result<Vouched> {
+        let mirror = self.path("mirror.git");
+        if !mirror.exists() {
+            fs::create_dir(&mirror)?;
+        }
+        fs::remove_dir_all(&mirror)?;
+        // With objects that no reference leads to.
+        self.run("cp", &["-r", "work/.git", "mirror.git"], "")?;
+        let arguments = ["-C", "mirror.git", "config", "core.bare", "true"];
+        self.run("git", &arguments, "")?;
+        let mirror = Mirror::open_or_init(&mirror).map_err(|e| anyhow::anyhow!(e.to_string()))?;
+        Vouched::read(&mirror, commit, object, name).map_err(|e| anyhow::anyhow!(e.to_string()))
+    }
+
+    fn judged(&self, commit: Oid, list: &str) -> Result<Signature> {
+        let signers = Signers::parse(list).map_err(anyhow::Error::msg)?;
+        Ok(judge(&self.vouched(commit, commit, "main")?, &signers, utc))
+    }
+
+    /// What git says of the same object and list.
+    fn git_trusts(&self, verb: &str, object: Oid, list: &str) -> Result<bool> {
+        fs::write(self.path("list"), list)?;
+        let file = format!("gpg.ssh.allowedSignersFile={}", self.path("list").display());
+        let object = object.to_string();
+        Ok(self.git(&["-c", &file, verb, &object]).is_ok())
+    }
+}
+
+fn utc(seconds: i64) -> Option<DateTime<FixedOffset>> {
+    Some(DateTime::from_timestamp(seconds, 0)?.fixed_offset())
+}
+
+fn trusted(who: &str) -> Signature {
+    Signature::Trusted(who.to_owned())
+}
+
+#[track_caller]
+fn refused(signature: &Signature, words: &str) {
+    assert!(
+        matches!(signature, Signature::Refused(why) if why.contains(words)),
+        "{words:?} is not said: {signature:?}"
+    );
+}
+
+#[test]
+fn every_kind_of_key_signs_commits_and_tags() -> Result<()> {
+    let repo = Repo::new()?;
+    let stranger = repo.key("stranger", "ed25519", "256")?;
+    for (kind, bits) in [
+        ("ed25519", "256"),
+        ("ecdsa", "256"),
+        ("ecdsa", "384"),
+        ("ecdsa", "521"),
+        ("rsa", "3072"),
+    ] {
+        let name = format!("{kind}{bits}");
+        let list = format!("ann@x {}", repo.key(&name, kind, bits)?);
+        let commit = repo.signed(&name)?;
+        assert_eq!(repo.judged(commit, &list)?, trusted("ann@x"), "{name}");
+        assert!(repo.git_trusts("verify-commit", commit, &list)?, "{name}");
+
+        let other = format!("bob {stranger}");
+        refused(
+            &repo.judged(commit, &other)?,
+            "is signed with the key SHA256:",
+        );
+        assert!(!repo.git_trusts("verify-commit", commit, &other)?);
+
+        let tag = format!("v-{name}");
+        repo.with_key(&name, &["tag", "-s", "-m", "of\n\nthis", &tag])?;
+        let object = repo.id(&tag)?;
+        let signers = Signers::parse(&list).map_err(anyhow::Error::msg)?;
+        let vouched = repo.vouched(commit, object, &tag)?;
+        assert_eq!(judge(&vouched, &signers, utc), trusted("ann@x"), "{name}");
+        assert!(repo.git_trusts("verify-tag", object, &list)?, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Result<()> {
+    let repo = Repo::new()?;
+    let list = format!("ann@x {}", repo.key("ann", "ed25519", "256")?);
+    let fingerprint = repo.run("ssh-keygen", &["-lf", "ann.pub"], "")?;
+    let fingerprint = fingerprint.split(' ').nth(1).unwrap_or_default();
+    let say = |commit, words: &str| -> Result<()> {
+        refused(&repo.judged(commit, &list)?, words);
+        assert!(
+            !repo.git_trusts("verify-commit", commit, &list)?,
+            "git trusts it: {words}"
+        );
+        Ok(())
+    };
+    let unsigned = repo.id("HEAD")?;
+    say(unsigned, "the commit is not signed")?;
+    for (mark, words) in [
+        ("PGP SIGNATURE", "is signed with OpenPGP"),
+        ("PGP MESSAGE", "is signed with OpenPGP"),
+        ("SIGNED MESSAGE", "is signed with X.509"),
+        ("SSH SIGNATURE", "has a signature that cannot be read"),
+        ("WEDDING", "has a signature that cannot be read"),
+    ] {
+        let text = format!("-----BEGIN {mark}-----\nU1NIU0lH\n-----END {mark}-----");
+        say(repo.armoured(&text)?, words)?;
+    }
+
+    // The very payload, signed by the right key for something else.
+    let (head, message) = repo.parts()?;
+    let sign = |namespace: &str, payload: &str| {
+        let arguments = ["-q", "-Y", "sign", "-f", "ann", "-n", namespace];
+        repo.run("ssh-keygen", &arguments, payload)
+    };
+    let payload = format!("{head}\n\n{message}");
+    let good = repo.armoured(&sign("git", &payload)?)?;
+    assert_eq!(repo.judged(good, &list)?, trusted("ann@x"));
+    assert!(repo.git_trusts("verify-commit", good, &list)?);
+    say(
+        repo.armoured(&sign("file", &payload)?)?,
+        "was made for \"file\" and not for \"git\"",
+    )?;
+    say(
+        repo.armoured(&sign("git", &format!("{payload}x"))?)?,
+        &format!("is not what the key {fingerprint} signed"),
+    )?;
+
+    // A signed commit whose message somebody changed.
+    let signed = repo.signed("ann")?.to_string();
+    let text = repo.run("git", &["-C", "work", "cat-file", "commit", &signed], "")?;
+    let altered = repo.object("commit", &text.replace("body", "evil"))?;
+    say(altered, "it was altered, or the signature was")?;
+    let parent = text.replace("author Ann", "author Eve");
+    say(repo.object("commit", &parent)?, "it was altered")?;
+    // Two signatures: the first is read, and the second was not signed.
+    let (_, signature) = text.split_once("gpgsig ").context("not signed")?;
+    let (signature, _) = signature.split_once("\n\n").context("no message")?;
+    let twice = text.replacen("gpgsig ", &format!("gpgsig {signature}\ngpgsig "), 1);
+    refused(
+        &repo.judged(repo.object("commit", &twice)?, &list)?,
+        "it was altered",
+    );
+    Ok(())
+}
+
+#[test]
+fn a_key_counts_at_the_time_of_the_commit() -> Result<()> {
+    let repo = Repo::new()?;
+    let key = repo.key("ann", "ed25519", "256")?;
+    let commit = repo.signed("ann")?;
+    // Committed on 2023-11-14 at 22:13:20 UTC, long before now.
+    for (options, words) in [
+        ("valid-before=\"20231114221320Z\"", ""),
+        ("valid-after=\"20231114221320Z\"", ""),
+        ("valid-after=\"20231114Z\",valid-before=\"20231115Z\"", ""),
+        (
+            "valid-before=\"20231114221319Z\"",
+            "counted until 20231114221319Z only",
+        ),
+        (
+            "valid-after=\"20231114221321Z\"",
+            "counts from 20231114221321Z on only",
+        ),
+        (
+            "valid-after=\"20240101Z\"",
+            "is signed at 2023-11-14 22:13 +00:00, and the key of ann",
+        ),
+        ("namespaces=\"git\"", ""),
+        (
+            "namespaces=\"file\"",
+            "may sign for \"file\" and not for \"git\"",
+        ),
+    ] {
+        let list = format!("ann {options} {key}");
+        let said = repo.judged(commit, &list)?;
+        assert_eq!(
+            matches!(said, Signature::Trusted(_)),
+            repo.git_trusts("verify-commit", commit, &list)?,
+            "git sees {options} otherwise"
+        );
+        match words {
+            "" => assert_eq!(said, trusted("ann"), "{options}"),
+            words => refused(&said, words),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
+    let repo = Repo::new()?;
+    let list = format!("ann@x {}", repo.key("ann", "ed25519", "256")?);
+    repo.key("eve", "ed25519", "256")?;
+    let signers = Signers::parse(&list).map_err(anyhow::Error::msg)?;
+    let judged = |commit: &str, tag: &str, name: &str| -> Result<Signature> {
+        let vouched = repo.vouched(repo.id(commit)?, repo.id(tag)?, name)?;
+        Ok(judge(&vouched, &signers, utc))
+    };
+    // Of a commit that nobody signed.
+    repo.with_key("ann", &["tag", "-s", "-m", "t", "v1.0.0"])?;
+    repo.git(&["tag", "-a", "-m", "t", "v1.0.1"])?;
+    repo.git(&["tag", "v1.0.2"])?;
+    assert_eq!(judged("HEAD", "v1.0.0", "v1.0.0")?, trusted("ann@x"));
+    refused(
+        &judged("HEAD", "v1.0.1", "v1.0.1")?,
+        "the tag v1.0.1 is not signed, and the commit is not signed",
+    );
+    refused(
+        &judged("HEAD", "v1.0.2", "v1.0.2")?,
+        "the commit is not signed",
+    );
+    // An old tag under a new name.
+    refused(
+        &judged("HEAD", "v1.0.0", "v9.0.0")?,
+        "the tag v9.0.0 is signed as \"v1.0.0\"",
+    );
+    // A tag of the signed tag, signed by nobody.
+    repo.git(&["tag", "-a", "-m", "t", "v1.0.3", "v1.0.0"])?;
+    refused(
+        &judged("HEAD", "v1.0.3", "v1.0.3")?,
+        "the tag v1.0.3 is not signed",
+    );
+
+    repo.signed("ann")?;
+    repo.git(&["tag", "-a", "-m", "t", "v2.0.0"])?;
+    repo.git(&["tag", "v2.0.1"])?;
+    repo.with_key("eve", &["tag", "-s", "-m", "t", "v2.0.2"])?;
+    assert_eq!(judged("HEAD", "v2.0.0", "v2.0.0")?, trusted("ann@x"));
+    assert_eq!(judged("HEAD", "v2.0.1", "v2.0.1")?, trusted("ann@x"));
+    refused(
+        &judged("HEAD", "v2.0.2", "v2.0.2")?,
+        "the tag v2.0.2 is signed with the key SHA256:",
+    );
+    // A signed tag that was put on another commit.
+    let text = repo.run("git", &["-C", "work", "cat-file", "tag", "v1.0.0"], "")?;
+    let moved = text.replace(
+        &repo.id("HEAD~1")?.to_string(),
+        &repo.id("HEAD")?.to_string(),
+    );
+    assert_ne!(moved, text);
+    let moved = repo.object("tag", &moved)?;
+    let vouched = repo.vouched(repo.id("HEAD")?, moved, "v1.0.0")?;
+    refused(
+        &judge(&vouched, &signers, utc),
+        "the tag v1.0.0 is not what the key",
+    );
+    Ok(())
+}
+
+#[test]
+fn a_list_that_cannot_be_believed_trusts_nobody() -> Result<()> {
+    let repo = Repo::new()?;
+    let key = repo.key("ann", "ed25519", "256")?;
+    let server = Server::at(&repo.path("root"));
+    fs::create_dir_all(repo.path("root/etc/pullpray"))?;
+    let (list, file) = (
+        Path::new("/etc/pullpray/todo.signers"),
+        repo.path("root/etc/pullpray/todo.signers"),
+    );
+    let read = || Trust::read(&server, Some(list));
+    let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode));
+    assert!(matches!(Trust::read(&server, None), Trust::Anybody));
+    refused(
+        &read().beforehand(),
+        "which lists the signers, is not there",
+    );
+    fs::write(&file, format!("ann {key}\n"))?;
+    mode(0o664)?;
+    refused(
+        &read().beforehand(),
+        "others than root can change /etc/pullpray/todo.signers; sudo chown root",
+    );
+    // The judgement needs nothing fetched then.
+    assert!(matches!(
+        read().of(|| anyhow::bail!("was asked"))?,
+        Signature::Refused(_)
+    ));
+    mode(0o644)?;
+    if effective_uid() != 0 {
+        refused(&read().beforehand(), "others than root can change");
+        return Ok(());
+    }
+    let Trust::Listed(signers, text) = read() else {
+        anyhow::bail!("{:?}", read());
+    };
+    assert_eq!(
+        (Ok(signers), text.as_str()),
+        (Signers::parse(&text), read().text())
+    );
+    let commit = repo.signed("ann")?;
+    let said = read().of(|| repo.vouched(commit, commit, "main"))?;
+    assert_eq!(said, trusted("ann"));
+    let said = Trust::Anybody.of(|| anyhow::bail!("was asked"))?;
+    assert_eq!(said, Signature::NotAsked);
+
+    fs::write(&file, "# nobody\n")?;
+    refused(&read().beforehand(), "cannot be used: it is empty");
+    fs::write(&file, "ann ssh-ed25519\n")?;
+    refused(
+        &read().beforehand(),
+        "cannot be used: line 1: it has no key",
+    );
+    fs::write(&file, b"ann \xff\n")?;
+    refused(&read().beforehand(), "is not UTF-8");
+    fs::remove_file(&file)?;
+    fs::create_dir(&file)?;
+    refused(
+        &read().beforehand(),
+        "failed to read /etc/pullpray/todo.signers",
+    );
+    fs::set_permissions(
+        repo.path("root/etc/pullpray"),
+        fs::Permissions::from_mode(0o777),
+    )?;
+    refused(&read().beforehand(), "can change /etc/pullpray; sudo chown");
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Is there room for a release? Asked before anything of it is written: a disk that fills up half-way
+//! takes the database and everything else on it along.
+//!
+//! Too little is a refusal and not a failure: nothing was tried, and no try of the commit is used up,
+//! since room is made by people and not by time. It is told once, and asked again by each poll.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+use crate::app::paths;
+use crate::host::Size;
+use crate::state::ledger::Release;
+use crate::state::refusal::{Scarce, Why};
+
+use super::Poll;
+use super::code::Code;
+use super::dependencies;
+
+/// What a file takes beyond its bytes, at most: a block that is begun.
+const BLOCK: u64 = 4096;
+/// What nobody can know before it happens: collected static files, bytecode, a growing database.
+const MARGIN: Size = Size {
+    files: 1000,
+    bytes: 32 * 1024 * 1024,
+};
+/// The log of a deployment is bounded, the ledger small.
+const RECORDS: Size = Size {
+    files: 20,
+    bytes: 8 * 1024 * 1024,
+};
+
+/// A directory, what is to be written there, and what there is.
+#[derive(Debug, Clone)]
+struct Place {
+    dir: PathBuf,
+    needed: Size,
+    free_bytes: u64,
+    /// `None` where inodes are not counted.
+    free_files: Option<u64>,
+}
+
+/// What a release needs: its tree, the environment if it needs another one, which is taken to be as
+/// large as the last, and a margin.
+fn needed(tree: Size, environment: Option<Size>) -> Size {
+    let environment = environment.unwrap_or_default();
+    let files = tree.files.saturating_add(environment.files);
+    let blocks = files.saturating_mul(BLOCK);
+    let bytes = tree.bytes.saturating_add(environment.bytes);
+    Size {
+        files: files.saturating_add(MARGIN.files),
+        bytes: bytes.saturating_add(blocks).saturating_add(MARGIN.bytes),
+    }
+}
+
+/// The first place with too little of something.
+fn lacking(places: &[Place]) -> Option<Why> {
+    let short = |place: &Place, what, needed, free| {
+        let dir = place.dir.clone();
+        (free < needed).then_some(Why::NoRoom {
+            dir,
+            what,
+            needed,
+            free,
+        })
+    };
+    places.iter().find_map(|place| {
+        let Size { files, bytes } = place.needed;
+        short(place, Scarce::Bytes, bytes, place.free_bytes).or_else(|| {
+            let free = place.free_files?;
+            short(place, Scarce::Inodes, files, free)
+        })
+    })
+}
+
+/// Why there is no room for this commit, if there is none.
+pub(super) fn no_room(poll: &Poll<'_>, code: &Code, live: Option<&Release>) -> Result<Option<Why>> {
+    let (server, app) = (poll.server, poll.app);
+    for dir in [&app.project_dir, &app.static_dir] {
+        // The directory of static files may be the first release's to make.
+        if server.stat_target(dir.as_path())?.is_some() && server.is_read_only(dir.as_path())? {
+            let dir = dir.as_path().to_owned();
+            return Ok(Some(Why::ReadOnly { dir }));
+        }
+    }
+    let oid = code.info().oid;
+    let mirror = code.mirror();
+    let asked = |error: crate::git::MirrorError| anyhow!(error.to_string());
+    let tree = mirror.size(oid).map_err(asked)?;
+    let environment = match live.filter(|live| !live.venv.is_empty()) {
+        Some(live) => {
+            let files = |oid| mirror.blobs(oid, &dependencies::may_decide);
+            let before = live.commit.parse().ok().and_then(|oid| files(oid).ok());
+            let venv = app.venvs().join(&live.venv);
+            let changed = before != Some(files(oid).map_err(asked)?)
+                || !dependencies::leads_into(server, app, &venv)?.is_empty();
+            changed.then(|| server.tree_size(&venv)).transpose()?
+        }
+        None => None,
+    };
+    let place = |dir: &Path, needed| -> Result<Place> {
+        let (free_bytes, free_files) = server.free_space(dir)?;
+        Ok(Place {
+            dir: dir.to_owned(),
+            needed,
+            free_bytes,
+            free_files,
+        })
+    };
+    Ok(lacking(&[
+        place(app.project_dir.as_path(), needed(tree, environment))?,
+        place(&paths::state(&app.name), RECORDS)?,
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn place(bytes: u64, free_bytes: u64, free_files: Option<u64>) -> Place {
+        Place {
+            dir: "/here".into(),
+            needed: needed(Size { files: 10, bytes }, None),
+            free_bytes,
+            free_files,
+        }
+    }
+
+    #[test]
+    fn the_environment_counts_only_if_it_is_made_anew() {
+        let tree = Size {
+            files: 100,
+            bytes: 5 * MIB,
+        };
+        let environment = Size {
+            files: 3000,
+            bytes: 90 * MIB,
+        };
+        let without = needed(tree, None);
+        assert_eq!(without.bytes, 5 * MIB + 100 * BLOCK + MARGIN.bytes);
+        let with = needed(tree, Some(environment));
+        assert_eq!(with.files - without.files, 3000);
+        assert_eq!(with.bytes - without.bytes, 90 * MIB + 3000 * BLOCK);
+        let all = Size {
+            files: u64::MAX,
+            bytes: u64::MAX,
+        };
+        assert_eq!(needed(all, Some(all)), all, "no size wraps around");
+    }
+
+    #[test]
+    fn enough_is_enough_and_a_byte_less_is_not() {
+        let exactly = place(MIB, 0, None).needed.bytes;
+        assert_eq!(lacking(&[place(MIB, exactly, None)]), None);
+        assert_eq!(
+            lacking(&[place(MIB, exactly - 1, None)]),
+            Some(Why::NoRoom {
+                dir: "/here".into(),
+                what: Scarce::Bytes,
+                needed: exactly,
+                free: exactly - 1,
+            })
+        );
+    }
+
+    #[test]
+    fn inodes_run_out_where_they_are_counted() {
+        let plenty = u64::MAX;
+        assert_eq!(lacking(&[place(0, plenty, Some(1010))]), None);
+        let why = lacking(&[place(0, plenty, None), place(0, plenty, Some(1009))]);
+        assert!(matches!(
+            why,
+            Some(Why::NoRoom {
+                what: Scarce::Inodes,
+                needed: 1010,
+                free: 1009,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,107 @@
+//! Keeping the disk bounded: releases, virtual environments, logs, the mirror.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use crate::app::paths;
+use crate::git::{Mirror, MirrorError};
+use crate::state::ledger::{Ledger, Release};
+
+use super::{Poll, dependencies};
+
+/// Logs that are kept.
+const LOGS: usize = 50;
+
+/// Whether there are releases or virtual environments that no kept release needs.
+pub(super) fn is_due(poll: &Poll<'_>, ledger: &Ledger) -> Result<bool> {
+    let known = |name: &OsString, others: &BTreeSet<String>| {
+        let is = |text: &str| name.to_str() == Some(text);
+        let mut kept = ledger.releases.iter();
+        kept.any(|release| is(&release.id) || is(&release.venv)) || others.iter().any(|id| is(id))
+    };
+    for dir in [poll.app.releases(), poll.app.venvs()] {
+        let mut names = poll.server.list(&dir)?;
+        names.retain(|name| !known(name, &BTreeSet::new()));
+        if !names.is_empty() {
+            let imported = imported(poll, &ledger.releases)?;
+            if !names.iter().all(|name| known(name, &imported)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The releases from which the environments of these are served: without them they cannot be.
+fn imported(poll: &Poll<'_>, kept: &[Release]) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for release in kept.iter().filter(|release| !release.venv.is_empty()) {
+        let venv = poll.app.venvs().join(&release.venv);
+        found.extend(dependencies::leads_into(poll.server, poll.app, &venv)?);
+    }
+    Ok(found)
+}
+
+/// Removes what no kept release needs. The live release and the one before are always kept,
+/// whatever the number says: deleting the code of a running gunicorn kills it at its next fork.
+pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
+    let (server, app) = (poll.server, poll.app);
+    let excess = ledger.releases.len().saturating_sub(app.limits.keep);
+    let mut kept: Vec<_> = ledger.releases.iter().skip(excess).cloned().collect();
+    for release in [&ledger.live, &ledger.previous].into_iter().flatten() {
+        if !kept.iter().any(|known| known.id == release.id) {
+            kept.insert(0, release.clone());
+        }
+    }
+    if kept != ledger.releases {
+        ledger.releases = kept;
+        ledger.store(server, &app.name)?;
+    }
+    let current = server.read_link(&app.current())?;
+    let current = current
+        .as_deref()
+        .and_then(|path| path.file_name())
+        .map(ToOwned::to_owned);
+    let mut ids = imported(poll, &ledger.releases)?;
+    ids.extend(ledger.releases.iter().map(|release| release.id.clone()));
+    // One that cannot be removed must not keep the others.
+    let mut tidied = Ok(());
+    for name in server.list(&app.releases())? {
+        let known = name.to_str().is_some_and(|name| ids.contains(name));
+        if !known && Some(&name) != current.as_ref() {
+            tidied = tidied.and(server.remove_tree(&app.releases().join(&name)));
+        }
+    }
+    let venvs: BTreeSet<&str> = ledger
+        .releases
+        .iter()
+        .map(|release| release.venv.as_str())
+        .collect();
+    for name in server.list(&app.venvs())? {
+        if !name.to_str().is_some_and(|name| venvs.contains(name)) {
+            tidied = tidied.and(server.remove_tree(&app.venvs().join(&name)));
+        }
+    }
+    let logs = server.list(&paths::logs(&app.name))?;
+    for name in logs.iter().take(logs.len().saturating_sub(LOGS)) {
+        server.remove_file(&paths::logs(&app.name).join(name))?;
+    }
+    let keep: Vec<git2::Oid> = ledger
+        .releases
+        .iter()
+        .filter_map(|release| release.commit.parse().ok())
+        .collect();
+    let mirror = Mirror::open_or_init(&paths::mirror(&app.name))
+        .map_err(|error| anyhow::anyhow!(error.to_string()))?;
+    match mirror.compact(&keep) {
+        Ok(_) => {}
+        // What does not fit into memory, or is lost, is of the history: the next fetch brings it in one piece.
+        Err(MirrorError::Beyond(_) | MirrorError::Damaged(_)) => {
+            server.remove_tree(&paths::mirror(&app.name))?;
+        }
+        Err(error) => return Err(anyhow::anyhow!(error.to_string())),
+    }
+    tidied
+}

@@ -1,0 +1,210 @@
+//! Where the running app writes, by its own settings: what lies in the release is read-only in the
+//! sandbox, and gone with the next release. It is refused before the release goes live.
+//!
+//! Django is asked, in one process that imports the WSGI module as gunicorn does. The answer comes
+//! in a file, since the project may print on standard output; that file was written by the account's
+//! code, so reading it is bounded and follows no link. Paths are compared once links are resolved: what a
+//! shared path links into the release lies in shared/.
+//!
+//! What is tolerated, and why:
+//! - an empty MEDIA_ROOT: Django's default; a project without uploads never writes there. One that is
+//!   set is refused even if it does not exist yet: the first upload would be the one that is lost.
+//! - a sqlite file that is opened read-only (`file:…?mode=ro` or `immutable=1`), as data that comes with the
+//!   code may be. Being tracked is not enough: the rows of one that is opened for writing are lost.
+//! - file sessions without SESSION_FILE_PATH: they lie in /tmp, which is the unit's own.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use serde::Deserialize;
+
+use crate::app::SharedPath;
+use crate::host::Guest;
+
+use super::code::Code;
+use super::{Failed, Poll};
+
+const PROBE: &str = include_str!("writes.py");
+/// What is told of at most; more than this is no project's settings.
+const MOST: usize = 100;
+
+/// The setting, the path it names, and whether that is a directory.
+#[derive(Debug, Deserialize)]
+struct Written(String, PathBuf, bool);
+
+/// Refuses a release whose app would write into it.
+pub(super) fn refuse_lost(
+    poll: &Poll<'_>,
+    mut python: Guest,
+    log: &mut File,
+    code: &Code,
+) -> Result<(), Failed> {
+    let (server, app) = (poll.server, poll.app);
+    let release = python.directory.clone();
+    let answer = release.join(".pullpray-writes.json");
+    server.remove_file(&answer)?;
+    let Some(wsgi) = app.wsgi.as_ref().map(ToString::to_string) else {
+        // Without one there is no service either.
+        return Ok(());
+    };
+    let module = wsgi.split(':').next().unwrap_or_default();
+    python.arguments = vec!["-c".into(), PROBE.into(), (&answer).into(), module.into()];
+    python.set("PYTHONDONTWRITEBYTECODE", "1");
+    let outcome = python.run(log)?;
+    let found: Option<Vec<Written>> = match server.read_untrusted(&answer)? {
+        Some(text) => serde_json::from_str(&text).ok(),
+        None => None,
+    };
+    let Some(found) = found.filter(|found| outcome.success && found.len() <= MOST) else {
+        return Err(Failed {
+            why: format!(
+                "Django could not be asked where the app writes: Python {}",
+                outcome.ended
+            ),
+            last_lines: outcome.last_lines,
+            not_brought_back: None,
+        });
+    };
+    server.remove_file(&answer)?;
+    // Of a path that cannot be resolved, nothing lies in it.
+    let release = std::fs::canonicalize(&release).unwrap_or(release);
+    let lost: Vec<Written> = found
+        .into_iter()
+        .filter_map(|Written(setting, path, directory)| {
+            let path = path.strip_prefix(&release).ok()?.to_owned();
+            Some(Written(setting, path, directory))
+        })
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let tracked: Vec<PathBuf> = code
+        .mirror()
+        .blobs(code.info().oid, &|_| true)
+        .map_err(|error| anyhow!(error.to_string()))?
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    let (why, last_lines) = refusal(app.name.as_str(), &app.shared_paths, &lost, &tracked);
+    Err(Failed {
+        why,
+        last_lines,
+        not_brought_back: None,
+    })
+}
+
+/// Why; and what cures it, line by line, with one command for all the paths and those that are shared already.
+fn refusal(
+    app: &str,
+    shared: &[SharedPath],
+    lost: &[Written],
+    tracked: &[PathBuf],
+) -> (String, Vec<String>) {
+    let named: Vec<String> = lost
+        .iter()
+        .map(|Written(setting, path, _)| format!("{} ({setting})", path.display()))
+        .collect();
+    let why = format!(
+        "the app would write into the release, which is read-only for it and goes with the next one: {}",
+        named.join(", ")
+    );
+    let elsewhere = "have the settings name a place below os.environ[\"PULLPRAY_SHARED\"]";
+    let new: Option<Vec<SharedPath>> = lost.iter().map(|lost| to_share(lost, tracked)).collect();
+    let Some(new) = new else {
+        return (why, vec![elsewhere.to_owned()]);
+    };
+    let kept: BTreeSet<String> = new
+        .iter()
+        .filter(|path| holds_files(Path::new(path.path()), tracked))
+        .map(ToString::to_string)
+        .collect();
+    let all: BTreeSet<String> = shared.iter().chain(&new).map(ToString::to_string).collect();
+    let outer: Vec<&str> = all
+        .iter()
+        .filter(|path| {
+            !all.iter()
+                .any(|other| other != *path && other.ends_with('/') && path.starts_with(other))
+        })
+        .map(String::as_str)
+        .collect();
+    let mut cure = vec![
+        format!("{elsewhere}, or share it between releases:"),
+        format!(
+            "sudo pullpray init {app} --shared-paths {}",
+            outer.join(",")
+        ),
+    ];
+    if !kept.is_empty() {
+        let kept: Vec<String> = kept.into_iter().collect();
+        cure.push(format!(
+            "git tracks files in {}: copy them into shared/ first, or the app misses them",
+            kept.join(", ")
+        ));
+    }
+    (why, cure)
+}
+
+/// What is to be shared: of a file its directory, because sqlite and log rotation make more beside it,
+/// unless that holds what git tracks, the code for one.
+fn to_share(Written(_, path, directory): &Written, tracked: &[PathBuf]) -> Option<SharedPath> {
+    let parent = path.parent().filter(|parent| {
+        !directory && !parent.as_os_str().is_empty() && !holds_files(parent, tracked)
+    });
+    let text = match parent {
+        Some(parent) => format!("{}/", parent.to_str()?),
+        None if *directory => format!("{}/", path.to_str()?),
+        None => path.to_str()?.to_owned(),
+    };
+    text.parse().ok()
+}
+
+/// Whether git tracks more there than what keeps an empty directory.
+fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
+    tracked.iter().any(|file| {
+        file.starts_with(path)
+            && !matches!(
+                file.file_name().and_then(|name| name.to_str()),
+                Some(".gitkeep" | ".keep" | ".gitignore")
+            )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cure(lost: &[(&str, bool)], shared: &str, tracked: &[&str]) -> String {
+        let lost: Vec<Written> = lost
+            .iter()
+            .map(|(path, directory)| Written("X".to_owned(), path.into(), *directory))
+            .collect();
+        let tracked: Vec<PathBuf> = tracked.iter().map(PathBuf::from).collect();
+        let shared: Vec<SharedPath> = shared.split(',').filter_map(|p| p.parse().ok()).collect();
+        refusal("todo", &shared, &lost, &tracked).1.join("\n")
+    }
+
+    #[test]
+    fn one_command_shares_all_of_it_and_no_code() {
+        let text = cure(
+            &[
+                ("data/db.sqlite3", false),
+                ("media", true),
+                ("data/logs/x", false),
+            ],
+            "kept/",
+            &["data/.gitkeep"],
+        );
+        assert!(
+            text.ends_with("pullpray init todo --shared-paths data/,kept/,media/"),
+            "{text}"
+        );
+        let text = cure(&[("todo/db.sqlite3", false)], "", &["todo/settings.py"]);
+        assert!(text.ends_with("--shared-paths todo/db.sqlite3"), "{text}");
+        let text = cure(&[("media", true)], "", &["media/a.png"]);
+        assert!(text.contains("copy them into shared/ first"), "{text}");
+        // Nothing can be linked in the place of the release itself.
+        assert!(!cure(&[("", true)], "", &[]).contains("--shared-paths"));
+    }
+}

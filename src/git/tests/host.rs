@@ -1,0 +1,160 @@
+//! A git host in a temporary directory.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use anyhow::{Context, Result, ensure};
+use git2::Oid;
+
+use crate::git::Remote;
+
+/// Runs the command that ssh was given, as sshd would: with a shell.
+pub(super) const RUN: &str = "for last; do :; done\nexec sh -c \"$last\"\n";
+/// The same for a host that does not accept `GIT_PROTOCOL`.
+pub(super) const RUN_V0: &str = "unset GIT_PROTOCOL\nfor last; do :; done\nexec sh -c \"$last\"\n";
+
+/// A repository with a working directory (`work`), its bare copy as the host has it
+/// (`repo.git`), and what is called instead of ssh.
+pub(super) struct Host {
+    pub(super) dir: tempfile::TempDir,
+}
+
+impl Host {
+    /// With one commit on `main`.
+    pub(super) fn new() -> Result<Self> {
+        let host = Self {
+            dir: tempfile::tempdir()?,
+        };
+        host.git(".", &["init", "-q", "--bare", "-b", "main", "repo.git"])?;
+        host.git(".", &["init", "-q", "-b", "main", "work"])?;
+        host.git("work", &["remote", "add", "origin", "../repo.git"])?;
+        host.commit("README", "one")?;
+        host.script(RUN)?;
+        Ok(host)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) fn git(&self, at: &str, args: &[&str]) -> Result<String> {
+        let output = Command::new("git")
+            .args(args)
+            .current_dir(self.path(at))
+            .env_clear()
+            .env("PATH", env::var("PATH")?)
+            .env("HOME", self.dir.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .envs([
+                ("GIT_AUTHOR_NAME", "Ann"),
+                ("GIT_AUTHOR_EMAIL", "ann@example.org"),
+            ])
+            .envs([
+                ("GIT_COMMITTER_NAME", "Ann"),
+                ("GIT_COMMITTER_EMAIL", "ann@example.org"),
+            ])
+            .env("GIT_AUTHOR_DATE", "1700000000 +0000")
+            .env("GIT_COMMITTER_DATE", "1700000000 +0000")
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.path("work").join(name);
+        fs::create_dir_all(path.parent().context("no parent")?)?;
+        Ok(fs::write(path, content)?)
+    }
+
+    /// Commits everything and pushes it.
+    pub(super) fn push(&self, message: &str) -> Result<Oid> {
+        self.git("work", &["add", "-A"])?;
+        self.git("work", &["commit", "-q", "--allow-empty", "-m", message])?;
+        self.git("work", &["push", "-q", "--force", "origin", "HEAD:main"])?;
+        Ok(Oid::from_str(&self.git("work", &["rev-parse", "HEAD"])?)?)
+    }
+
+    pub(super) fn commit(&self, file: &str, content: &str) -> Result<Oid> {
+        self.write(file, content.as_bytes())?;
+        self.push(content)
+    }
+
+    /// What is called instead of ssh.
+    pub(super) fn script(&self, body: &str) -> Result<()> {
+        // Written by another process: a file that this one had open for writing may still be open
+        // in the child that another test is forking just now, and exec says "text file busy".
+        let mut install = Command::new("install")
+            .args(["-m", "755", "/dev/stdin"])
+            .arg(self.path("ssh"))
+            .stdin(Stdio::piped())
+            .spawn()?;
+        let mut stdin = install.stdin.take().context("no stdin")?;
+        stdin.write_all(format!("#!/bin/sh\n{body}").as_bytes())?;
+        drop(stdin);
+        ensure!(
+            install.wait()?.success(),
+            "the stand-in for ssh is not written"
+        );
+        Ok(())
+    }
+
+    pub(super) fn remote(&self) -> Remote {
+        Remote {
+            host: "host-repo-app".into(),
+            path: self.path("repo.git").display().to_string(),
+            run_as: None,
+            ssh: self.path("ssh"),
+            options: Vec::new(),
+            idle: Duration::from_secs(20),
+            whole: super::super::QUESTION,
+            most: super::super::MOST,
+            gives_way: None,
+        }
+    }
+
+    pub(super) fn remote_at(&self, path: &Path) -> Remote {
+        Remote {
+            path: path.display().to_string(),
+            ..self.remote()
+        }
+    }
+
+    pub(super) fn impatient(&self) -> Remote {
+        Remote {
+            idle: Duration::from_millis(300),
+            ..self.remote()
+        }
+    }
+}
+
+/// Bytes that no compression makes smaller.
+pub(super) fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// Is this process dead? It may take the kernel a moment on a busy machine.
+pub(super) fn is_dead(pid: &str) -> bool {
+    let stat = format!("/proc/{}/stat", pid.trim());
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(5) {
+        if !fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}

@@ -1,0 +1,252 @@
+//! One HTTP question to the app, on the address that its socket listens on.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use crate::app::{Bind, HealthHost, HealthPath};
+
+use super::View;
+
+/// What the app answered.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// How long it took to the end of the head.
+    pub took: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpError {
+    /// Nobody listens.
+    Refused(String),
+    /// Nothing came in time.
+    TimedOut(Duration),
+    /// What came is not HTTP, or the connection was closed first.
+    Broken(String),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => write!(f, "no connection: {why}"),
+            Self::TimedOut(after) => write!(f, "no answer within {:.0} s", after.as_secs_f64()),
+            Self::Broken(why) => write!(f, "no HTTP answer: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+trait Stream: Read + Write {
+    fn limit(&self, left: Duration) -> std::io::Result<()>;
+}
+impl Stream for TcpStream {
+    fn limit(&self, left: Duration) -> std::io::Result<()> {
+        self.set_read_timeout(Some(left))?;
+        self.set_write_timeout(Some(left))
+    }
+}
+impl Stream for UnixStream {
+    fn limit(&self, left: Duration) -> std::io::Result<()> {
+        self.set_read_timeout(Some(left))?;
+        self.set_write_timeout(Some(left))
+    }
+}
+
+impl View {
+    /// Asks `GET path` with that Host header and reads the head of the answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn http_get(
+        &self,
+        bind: &Bind,
+        path: &HealthPath,
+        host: &HealthHost,
+        patience: Duration,
+    ) -> Result<Response, HttpError> {
+        let started = Instant::now();
+        let refused = |error: std::io::Error| HttpError::Refused(error.to_string());
+        let stream: Box<dyn Stream> = match bind {
+            // An app that listens on every address is asked on this machine's own.
+            Bind::Tcp(address) => {
+                let mut address = *address;
+                if address.ip().is_unspecified() {
+                    address.set_ip(match address {
+                        std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                        std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+                    });
+                }
+                Box::new(TcpStream::connect_timeout(&address, patience).map_err(refused)?)
+            }
+            Bind::Unix(path) => Box::new(connect(path.as_path(), patience)?),
+        };
+        ask(stream, path, host, started, patience)
+    }
+}
+
+/// A connection to a socket whose queue may be full: connect(2) would wait without end for room in it, and says
+/// EAGAIN if it is not to wait (unix(7)).
+fn connect(path: &Path, patience: Duration) -> Result<UnixStream, HttpError> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    let refused = |errno: Errno| HttpError::Refused(std::io::Error::from(errno).to_string());
+    let address = UnixAddr::new(path).map_err(refused)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let until = Instant::now() + patience;
+    loop {
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(refused)?;
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => {
+                let stream = UnixStream::from(socket);
+                stream
+                    .set_nonblocking(false)
+                    .map_err(|error| HttpError::Refused(error.to_string()))?;
+                return Ok(stream);
+            }
+            Err(Errno::EAGAIN) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::EAGAIN) => return Err(HttpError::TimedOut(patience)),
+            Err(errno) => return Err(refused(errno)),
+        }
+    }
+}
+
+fn ask(
+    mut stream: Box<dyn Stream>,
+    path: &HealthPath,
+    host: &HealthHost,
+    started: Instant,
+    patience: Duration,
+) -> Result<Response, HttpError> {
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => HttpError::TimedOut(patience),
+        _ => HttpError::Broken(error.to_string()),
+    };
+    let left = |started: Instant| {
+        patience
+            .checked_sub(started.elapsed())
+            .filter(|d| !d.is_zero())
+            .ok_or(HttpError::TimedOut(patience))
+    };
+    stream.limit(left(started)?).map_err(failed)?;
+    let question = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: pullpray/{} (health)\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    stream.write_all(question.as_bytes()).map_err(failed)?;
+    let mut head = Vec::new();
+    let mut piece = [0_u8; 4096];
+    loop {
+        stream.limit(left(started)?).map_err(failed)?;
+        let count = stream.read(&mut piece).map_err(failed)?;
+        if count == 0 {
+            return Err(HttpError::Broken(
+                "the connection was closed before an answer".to_owned(),
+            ));
+        }
+        head.extend_from_slice(&piece[..count]);
+        let mut headers = [httparse::EMPTY_HEADER; 100];
+        let mut response = httparse::Response::new(&mut headers);
+        match response.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => {
+                return Ok(Response {
+                    status: response.code.unwrap_or(0),
+                    took: started.elapsed(),
+                });
+            }
+            Ok(httparse::Status::Partial) if head.len() < 64 * 1024 => {}
+            Ok(httparse::Status::Partial) => {
+                return Err(HttpError::Broken("a head of more than 64 KiB".to_owned()));
+            }
+            Err(error) => return Err(HttpError::Broken(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Server;
+    use std::net::TcpListener;
+
+    fn answer_of(
+        text: &'static str,
+        patience: Duration,
+    ) -> anyhow::Result<Result<Response, HttpError>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let bind = Bind::Tcp(listener.local_addr()?);
+        let server = std::thread::spawn(move || -> std::io::Result<Vec<u8>> {
+            let (mut stream, _) = listener.accept()?;
+            let mut question = vec![0; 1024];
+            let count = stream.read(&mut question)?;
+            question.truncate(count);
+            stream.write_all(text.as_bytes())?;
+            if text.is_empty() {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            Ok(question)
+        });
+        let answer = Server::real().http_get(
+            &bind,
+            &"/h?a=1".parse()?,
+            &"www.example.org".parse()?,
+            patience,
+        );
+        let question = server
+            .join()
+            .map_err(|_| anyhow::anyhow!("the server panicked"))??;
+        assert!(question.starts_with(b"GET /h?a=1 HTTP/1.1\r\nHost: www.example.org\r\n"));
+        Ok(answer)
+    }
+
+    #[test]
+    fn a_queue_that_is_full_is_not_waited_for_without_end() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("sock");
+        let _never_accepts = std::os::unix::net::UnixListener::bind(&path)?;
+        let patience = Duration::from_millis(100);
+        let begun = Instant::now();
+        let mut full = Vec::new();
+        let error = loop {
+            match connect(&path, patience) {
+                Ok(stream) => full.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, HttpError::TimedOut(patience));
+        assert!(begun.elapsed() < Duration::from_secs(10) && full.len() < 10_000);
+        Ok(())
+    }
+
+    #[test]
+    fn answers_are_read() -> anyhow::Result<()> {
+        let second = Duration::from_secs(5);
+        assert_eq!(
+            answer_of("HTTP/1.1 204 No Content\r\n\r\n", second)?.map(|r| r.status),
+            Ok(204)
+        );
+        assert!(matches!(
+            answer_of("SSH-2.0-OpenSSH\r\n", second)?,
+            Err(HttpError::Broken(_))
+        ));
+        assert!(matches!(
+            answer_of("HTTP/1.1 20", second)?,
+            Err(HttpError::Broken(_))
+        ));
+        assert!(matches!(
+            answer_of("", Duration::from_millis(100))?,
+            Err(HttpError::TimedOut(_))
+        ));
+        Ok(())
+    }
+}

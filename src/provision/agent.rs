@@ -1,0 +1,102 @@
+//! The agent: running, started at boot, and holding exactly the deploy key.
+
+use anyhow::Result;
+
+use crate::app::{App, paths};
+use crate::host::AgentKey;
+
+use super::key_pair::public_key;
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct AgentRuns<'a>(pub(super) &'a App);
+
+/// Whether the agent can be asked and holds the deploy key; an agent that is not there does not.
+pub(super) fn holds_key(look: &Look<'_>, app: &App) -> Result<bool> {
+    let Some((_, wanted)) = public_key(look.view, &app.name)? else {
+        return Ok(false);
+    };
+    Ok(held(look, app)?.iter().any(|key| key.fingerprint == wanted))
+}
+
+/// The keys that the agent holds; none if it does not run.
+pub(super) fn held(look: &Look<'_>, app: &App) -> Result<Vec<AgentKey>> {
+    let socket = paths::agent_socket(&app.name);
+    if look.view.stat(&socket)?.is_none()
+        || !look.view.unit(&paths::agent_unit(&app.name))?.is_active()
+    {
+        return Ok(Vec::new());
+    }
+    look.view.agent_keys(&socket)
+}
+
+impl Step for AgentRuns<'_> {
+    fn id(&self) -> &'static str {
+        "agent.key"
+    }
+    fn title(&self) -> String {
+        "agent holds the key".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "unit",
+            what: paths::agent_unit(&self.0.name),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let unit = paths::agent_unit(&self.0.name);
+        let state = look.view.unit(&unit)?;
+        if state.load == "masked" {
+            return Ok(Finding::Broken(
+                format!("{unit} is masked"),
+                format!("sudo systemctl unmask {unit}"),
+            ));
+        }
+        if state.load == "not-found" {
+            return Ok(Finding::Waits(
+                "agent.unit",
+                "enabled and started".to_owned(),
+            ));
+        }
+        if !state.is_active() || !state.is_enabled() {
+            let is = format!("{unit} is {} and {}", state.active, state.enabled);
+            return Ok(Finding::Differs(is, None));
+        }
+        let Some((_, wanted)) = public_key(look.view, &self.0.name)? else {
+            return Ok(Finding::Waits("key.deploy", "is given the key".to_owned()));
+        };
+        let socket = paths::agent_socket(&self.0.name);
+        // Whoever removed it, a restart makes it again.
+        if look.view.stat(&socket)?.is_none() {
+            return Ok(Finding::Differs(
+                format!("{unit} runs, and its socket {} is gone", socket.display()),
+                None,
+            ));
+        }
+        let keys = look.view.agent_keys(&socket)?;
+        if keys.iter().any(|key| key.fingerprint == wanted) {
+            return Ok(Finding::Holds(format!("{unit} runs as {}", self.0.user)));
+        }
+        Ok(Finding::Differs(
+            if keys.is_empty() {
+                "the agent holds no key".to_owned()
+            } else {
+                format!(
+                    "the agent holds {} other keys and not the deploy key",
+                    keys.len()
+                )
+            },
+            None,
+        ))
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let unit = paths::agent_unit(&self.0.name);
+        let running = changes.server().unit(&unit)?.is_active();
+        changes.unit(&unit)?;
+        if running {
+            changes.server().restart(&unit)?;
+        }
+        Ok(())
+    }
+}

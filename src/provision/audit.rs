@@ -1,0 +1,261 @@
+//! Who could change what root reads, and what drifted: facts that doctor looks at.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+use crate::app::{App, paths};
+use crate::host::{Drift, Kind};
+
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct DropIns<'a>(pub(super) &'a App);
+pub(super) struct Ownership<'a>(pub(super) &'a App);
+pub(super) struct NoWayToRoot<'a>(pub(super) &'a App);
+
+impl Step for DropIns<'_> {
+    fn id(&self) -> &'static str {
+        "units.drop_ins"
+    }
+    fn title(&self) -> String {
+        "units as they were written".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "unit",
+            what: paths::service_unit(&self.0.name),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let name = &self.0.name;
+        let mut found = Vec::new();
+        let mut changed = None;
+        for unit in [
+            paths::agent_unit(name),
+            paths::socket_unit(name),
+            paths::service_unit(name),
+            paths::trial_unit(name),
+        ] {
+            let drop_ins = look.view.unit(&unit)?.drop_ins;
+            if !drop_ins.is_empty() {
+                found.extend(drop_ins);
+                changed.get_or_insert(unit);
+            }
+        }
+        Ok(match changed {
+            None => Finding::Holds("no drop-in changes them".to_owned()),
+            Some(unit) => Finding::Warns(
+                format!("{} changes what the units do", found.join(", ")),
+                format!(
+                    "systemctl cat {unit}  # it is the administrator's, and stays; to drop it: sudo systemctl revert {unit}"
+                ),
+            ),
+        })
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("drop-ins are the administrator's"))
+    }
+}
+
+impl Ownership<'_> {
+    fn trees(&self) -> [PathBuf; 4] {
+        let app = self.0;
+        [
+            app.releases(),
+            app.shared(),
+            app.venvs(),
+            app.static_dir.as_path().to_owned(),
+        ]
+    }
+}
+
+impl Step for Ownership<'_> {
+    fn id(&self) -> &'static str {
+        "project.ownership"
+    }
+    fn title(&self) -> String {
+        "owner and setgid in the tree".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "dirs",
+            what: self.0.project_dir.to_string(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let app = self.0;
+        let (Some(user), Some(group)) = (
+            look.view.user(app.user.as_str()),
+            look.view.group(app.group.as_str()),
+        ) else {
+            return Ok(Finding::Waits(
+                "account.user",
+                "the account is missing".to_owned(),
+            ));
+        };
+        let mut all = Drift::default();
+        for tree in self.trees() {
+            all.add(look.view.drift(&tree, user.uid, group.gid)?);
+        }
+        Ok(match all.first.first() {
+            None => Finding::Holds(format!(
+                "{} entries are {}:{}",
+                all.seen, app.user, app.group
+            )),
+            Some(_) => Finding::Differs(
+                format!(
+                    "{} of {} entries have another owner or group, or lost their setgid bit, first: {}",
+                    all.count,
+                    all.seen,
+                    all.first.join(", ")
+                ),
+                None,
+            ),
+        })
+    }
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let app = self.0;
+        let server = changes.server();
+        let user = server
+            .user(app.user.as_str())
+            .ok_or_else(|| anyhow!("there is no user {}", app.user))?;
+        let group = server
+            .group(app.group.as_str())
+            .ok_or_else(|| anyhow!("there is no group {}", app.group))?;
+        for tree in self.trees() {
+            server.own_tree(&tree, user.uid, group.gid)?;
+        }
+        Ok(())
+    }
+}
+
+impl Step for NoWayToRoot<'_> {
+    fn id(&self) -> &'static str {
+        "audit.root"
+    }
+    fn title(&self) -> String {
+        "no way to root or to the key".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "audit",
+            what: "what root reads and starts".to_owned(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let app = self.0;
+        let name = &app.name;
+        let read_by_root: [(PathBuf, &str); 14] = [
+            (app.program.clone(), "root's units and cron start it"),
+            (paths::settings(name), "it says as whom and where root acts"),
+            (app.environment_file(), "systemd reads it as root"),
+            (app.deploy_script(), "polls start it"),
+            (
+                paths::unit_file(&paths::agent_unit(name)),
+                "systemd starts what it says as root",
+            ),
+            (
+                paths::unit_file(&paths::socket_unit(name)),
+                "systemd obeys it",
+            ),
+            (
+                paths::unit_file(&paths::service_unit(name)),
+                "systemd obeys it",
+            ),
+            (
+                paths::unit_file(&paths::trial_unit(name)),
+                "systemd obeys it",
+            ),
+            (app.cron(), "cron starts what it says as whom it says"),
+            (app.sudoers(), "sudo obeys it"),
+            (app.ssh_config(), "ssh obeys it, root's too"),
+            (paths::known_hosts(name), "it says which hosts are trusted"),
+            (paths::data(name), "it says which disk holds the app's data"),
+            (
+                PathBuf::from("/usr/local/sbin"),
+                "root looks for programs there first",
+            ),
+        ];
+        let key = paths::private_key(name);
+        // Each with the command that mends it.
+        let mut ways: Vec<(String, String)> = Vec::new();
+        let mut looked = 0;
+        let signers = app.limits.signed_by.iter();
+        let signers = signers.map(|path| {
+            let why = "it says whose commits are deployed";
+            (path.as_path().to_owned(), why)
+        });
+        for (path, why) in read_by_root.into_iter().chain(signers) {
+            // Nothing is read from what is not there, nor from /dev/null, where a masked unit leads:
+            // that one others may write to, and must.
+            if look
+                .view
+                .stat_target(&path)?
+                .is_none_or(|stat| stat.kind == Kind::Other)
+            {
+                continue;
+            }
+            looked += 1;
+            // The environment file alone belongs to the app's group, to read it.
+            if let Some(part) = look.view.first_changeable(&path)? {
+                ways.push((
+                    format!(
+                        "{} can be changed by others than root: {} ({why})",
+                        part.display(),
+                        path.display()
+                    ),
+                    mend(&part, "go-w"),
+                ));
+            }
+        }
+        if let Some(stat) = look.view.stat(&key)?
+            && (stat.uid != 0 || stat.mode & 0o077 != 0)
+        {
+            ways.push((
+                format!(
+                    "{} can be read by others than root: it is the private deploy key",
+                    key.display()
+                ),
+                mend(&key, "go="),
+            ));
+        }
+        for unit in [
+            paths::agent_unit(name),
+            paths::service_unit(name),
+            paths::trial_unit(name),
+        ] {
+            let state = look.view.unit(&unit)?;
+            if state.load == "loaded" && state.user != app.user.as_str() {
+                let is = if state.user.is_empty() {
+                    "root"
+                } else {
+                    &state.user
+                };
+                ways.push((
+                    format!("{unit} runs as {is}, not as {}", app.user),
+                    format!("systemctl cat {unit}  # where it is said"),
+                ));
+            }
+        }
+        let Some((_, remedy)) = ways.first().cloned() else {
+            return Ok(Finding::Holds(format!(
+                "{looked} files and the ways to them are root's alone to change"
+            )));
+        };
+        let all: Vec<String> = ways.into_iter().map(|(way, _)| way).collect();
+        Ok(Finding::Broken(all.join("; "), remedy))
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!(
+            "who may change what is the administrator's decision"
+        ))
+    }
+}
+
+/// An ACL shows in the group's bits, which are its mask, and goes with them.
+fn mend(path: &Path, mode: &str) -> String {
+    format!(
+        "sudo chown root {0} && sudo chmod {mode} {0}",
+        path.display()
+    )
+}

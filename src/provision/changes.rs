@@ -1,0 +1,350 @@
+//! The only way in which steps change the server: announced in the receipt, then done.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::app::{AppName, paths};
+use crate::host::{COMMENT, Clock, Kind, Server, sha256};
+use crate::state::data;
+use crate::state::receipt::{Before, Change, Receipt, Was};
+
+use super::Look;
+
+/// The name of the backup of a file with this content.
+pub(super) fn backup_name(path: &Path, sha: &str) -> String {
+    let name = path.strip_prefix("/").unwrap_or(path);
+    let name = name.display().to_string().replace('/', "!");
+    format!("{name}.{}", sha.get(..12).unwrap_or(sha))
+}
+
+/// A server whose every change is in the receipt before it is made.
+#[derive(Debug)]
+pub struct Changes<'a> {
+    server: &'a Server,
+    receipt: &'a mut Receipt,
+    clock: &'a Clock,
+    app: &'a AppName,
+    step: &'static str,
+    overwrite: bool,
+    offline: bool,
+}
+
+impl<'a> Changes<'a> {
+    /// Makes the place where receipts lie, if need be, and begins.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the app's data is away: nothing is made in its place.
+    pub fn begin(
+        server: &'a Server,
+        receipt: &'a mut Receipt,
+        clock: &'a Clock,
+        app: &'a AppName,
+        overwrite: bool,
+    ) -> Result<Self> {
+        let mut changes = Self {
+            server,
+            receipt,
+            clock,
+            app,
+            step: "project.directories",
+            overwrite,
+            offline: false,
+        };
+        data::there(server, app)?;
+        // These two alone are made before they can be announced, being where it is announced.
+        let (state, receipts) = (Path::new(paths::STATE_DIR), Path::new(paths::RECEIPTS_DIR));
+        let had_state = server.stat(state)?.is_some();
+        let had_receipts = server.stat(receipts)?.is_some();
+        if !had_state {
+            server.make_dir(state, 0, 0, 0o755)?;
+        }
+        if !had_receipts {
+            server.make_dir(receipts, 0, 0, 0o700)?;
+            let before = |had: bool| {
+                if had {
+                    Before::Adopted
+                } else {
+                    Before::Created
+                }
+            };
+            changes.announce(Change::Directory {
+                path: state.into(),
+                before: before(had_state),
+                was: None,
+            })?;
+            changes.announce(Change::Directory {
+                path: receipts.into(),
+                before: Before::Created,
+                was: None,
+            })?;
+        }
+        Ok(changes)
+    }
+
+    /// Nothing is asked over the network from here on.
+    pub fn stay_offline(&mut self) {
+        self.offline = true;
+    }
+
+    /// Says which step acts from here on.
+    pub fn enter(&mut self, step: &'static str) {
+        self.step = step;
+    }
+
+    /// The server, for what leaves nothing behind.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        self.server
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.clock
+    }
+
+    /// The half of it that only looks.
+    #[must_use]
+    pub fn look(&self) -> Look<'_> {
+        Look {
+            view: self.server.view(),
+            receipt: self.receipt,
+            overwrite: self.overwrite,
+            offline: self.offline,
+        }
+    }
+
+    fn announce(&mut self, change: Change) -> Result<()> {
+        self.receipt
+            .announce(self.server, self.clock, self.step, change)
+    }
+
+    /// Writes a file whole. What was there and is not pullpray's is kept as a backup.
+    ///
+    /// # Errors
+    /// When it cannot be written, or something other than a file is in its place.
+    pub fn file(
+        &mut self,
+        path: &Path,
+        content: &[u8],
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<()> {
+        let before = self.before(path)?;
+        self.announce(Change::File {
+            path: path.into(),
+            before,
+            sha256: sha256(content),
+        })?;
+        self.server.write(path, content, mode, Some(owner))
+    }
+
+    /// Writes a file that must not be there yet.
+    ///
+    /// # Errors
+    /// When it is there, or cannot be written.
+    pub fn new_file(&mut self, path: &Path, content: &[u8], mode: u32, sha: &str) -> Result<()> {
+        if self.server.stat(path)?.is_some() {
+            bail!(
+                "{} is there already and is never overwritten",
+                path.display()
+            );
+        }
+        self.announce(Change::File {
+            path: path.into(),
+            before: Before::Created,
+            sha256: sha.into(),
+        })?;
+        self.server.write_new(path, content, mode, Some((0, 0)))
+    }
+
+    /// Puts a file that is announced already in another's place, in one rename.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn take_the_place(&mut self, from: &Path, to: &Path, sha: &str) -> Result<()> {
+        let before = match self.receipt.before(to) {
+            Some(before) if *before != Before::Adopted => before.clone(),
+            // What was there before us comes back when the app is removed.
+            _ => self.before(to)?,
+        };
+        self.announce(Change::File {
+            path: to.into(),
+            before,
+            sha256: sha.into(),
+        })?;
+        self.server.rename(from, to)
+    }
+
+    /// Copies this program to where others can start it.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn program(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let bytes = self
+            .server
+            .read(from)?
+            .with_context(|| format!("{} is gone", from.display()))?;
+        self.file(to, &bytes, 0o755, (0, 0))
+    }
+
+    /// What is in a file's place, and if need be a backup of it.
+    fn before(&self, path: &Path) -> Result<Before> {
+        let Some(stat) = self.server.stat(path)? else {
+            // Gone and made again: it is still what it was to us.
+            return Ok(self
+                .receipt
+                .before(path)
+                .cloned()
+                .unwrap_or(Before::Created));
+        };
+        if stat.kind != Kind::File {
+            bail!("{} is there and is not a file", path.display());
+        }
+        let content = self.server.read(path)?.unwrap_or_default();
+        if self.receipt.wrote(path, &sha256(&content)) {
+            return Ok(self
+                .receipt
+                .before(path)
+                .cloned()
+                .unwrap_or(Before::Created));
+        }
+        let backups = paths::backups(self.app);
+        self.server.make_dir(&backups, 0, 0, 0o700)?;
+        let backup = backups.join(backup_name(path, &sha256(&content)));
+        self.server
+            .write(&backup, &content, stat.mode, Some((stat.uid, stat.gid)))?;
+        // What we created and the administrator changed goes with us, after a backup; what was
+        // there before us comes back.
+        Ok(match self.receipt.before(path) {
+            Some(Before::Created) => Before::Created,
+            Some(Before::Replaced(first)) => Before::Replaced(first.clone()),
+            _ => Before::Replaced(backup),
+        })
+    }
+
+    /// Sets aside a receipt that is damaged, writes down what could be read of it, and what it does not speak of.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn renew_receipt(&mut self, traces: Vec<Change>) -> Result<()> {
+        self.receipt.mend(self.server, self.clock)?;
+        for change in traces {
+            if !self.receipt.speaks_of(&change) {
+                self.announce(change)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a file was there as it should be.
+    ///
+    /// # Errors
+    /// When the receipt cannot be written.
+    pub fn adopt_file(&mut self, path: &Path) -> Result<()> {
+        if self.receipt.before(path).is_some() {
+            return Ok(());
+        }
+        self.announce(Change::File {
+            path: path.into(),
+            before: Before::Adopted,
+            sha256: String::new(),
+        })
+    }
+
+    /// Makes a directory, or mends its owner and mode.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn directory(&mut self, path: &Path, owner: (u32, u32), mode: u32) -> Result<()> {
+        if self.receipt.before(path).is_none() {
+            let was = match self.server.stat(path)? {
+                Some(stat) => Some(Was {
+                    uid: stat.uid,
+                    gid: stat.gid,
+                    mode: stat.mode,
+                    empty: self.server.is_empty_dir(path)?,
+                }),
+                None => None,
+            };
+            self.announce(Change::Directory {
+                path: path.into(),
+                before: was.map_or(Before::Created, |_| Before::Adopted),
+                was,
+            })?;
+        }
+        self.server.make_dir(path, owner.0, owner.1, mode)
+    }
+
+    /// Adds a line to a file that others write too; the file is made if it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn line(&mut self, path: &Path, line: &str, text: &str) -> Result<()> {
+        self.announce(Change::Line {
+            path: path.into(),
+            line: line.into(),
+        })?;
+        self.server
+            .write(path, text.as_bytes(), 0o644, Some((0, 0)))
+    }
+
+    /// Makes a system group.
+    ///
+    /// # Errors
+    /// What groupadd says.
+    pub fn group(&mut self, name: &str) -> Result<()> {
+        self.announce(Change::Group {
+            name: name.into(),
+            before: Before::Created,
+        })?;
+        self.server.add_group(name)
+    }
+
+    /// Makes a system account.
+    ///
+    /// # Errors
+    /// What useradd says.
+    pub fn user(&mut self, name: &str, group: &str) -> Result<()> {
+        self.announce(Change::User {
+            name: name.into(),
+            before: Before::Created,
+        })?;
+        self.server
+            .add_user(name, group, Path::new("/nonexistent"), COMMENT)
+    }
+
+    /// Makes a user a member of a group.
+    ///
+    /// # Errors
+    /// What gpasswd says.
+    pub fn member(&mut self, user: &str, group: &str) -> Result<()> {
+        self.announce(Change::Member {
+            user: user.into(),
+            group: group.into(),
+            before: Before::Created,
+        })?;
+        self.server.add_member(user, group)
+    }
+
+    /// Enables a unit and starts it.
+    ///
+    /// # Errors
+    /// What systemctl says.
+    pub fn unit(&mut self, name: &str) -> Result<()> {
+        self.announce(Change::Unit { name: name.into() })?;
+        self.server.enable_now(name)
+    }
+
+    /// Notes that the app begins to live in its directories: releases, mirror, ledger, logs.
+    ///
+    /// # Errors
+    /// When the receipt cannot be written.
+    pub fn release(&mut self, path: &Path, static_dir: &Path) -> Result<()> {
+        self.announce(Change::Release {
+            path: path.into(),
+            static_dir: static_dir.into(),
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! Every directory of an app, with owner, group and mode.
+//!
+//! setgid passes the group on to what is made inside; under umask 022 even `mkdir(02775)` gives
+//! 2755, so modes are set and never inherited. The project's code and data are closed to others
+//! at its own directory; what the web server reads lies elsewhere, or is opened by an ACL.
+//! Directories that lead to the app's own are only made where they are missing, and stay as they
+//! are where they are not.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+use crate::app::{App, paths};
+use crate::host::{Kind, PUBLISHED_DIR, View};
+use crate::state::data;
+
+use super::fit::{said, unfit};
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct Directories<'a>(pub(super) &'a App);
+
+/// Whose a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Root,
+    App,
+}
+
+struct Spec {
+    path: PathBuf,
+    owner: Owner,
+    mode: u32,
+    /// Only made where it is missing: it is not ours alone.
+    way: bool,
+}
+
+impl Directories<'_> {
+    fn specs(&self) -> Vec<Spec> {
+        let app = self.0;
+        let mut specs: Vec<Spec> = Vec::new();
+        let mut add = |path: PathBuf, owner: Owner, mode: u32| {
+            let mut way: Vec<PathBuf> = path
+                .ancestors()
+                .skip(1)
+                .filter(|p| *p != Path::new("/"))
+                .map(Path::to_owned)
+                .collect();
+            way.reverse();
+            for part in way {
+                if !specs.iter().any(|spec: &Spec| spec.path == part) {
+                    specs.push(Spec {
+                        path: part,
+                        owner: Owner::Root,
+                        mode: 0o755,
+                        way: true,
+                    });
+                }
+            }
+            specs.retain(|spec| spec.path != path);
+            specs.push(Spec {
+                path,
+                owner,
+                mode,
+                way: false,
+            });
+        };
+        add(paths::SETTINGS_DIR.into(), Owner::Root, 0o755);
+        add(app.poller_dir(), Owner::Root, 0o755);
+        add(paths::AGENT_DIR.into(), Owner::Root, 0o755);
+        add(paths::KEYS_DIR.into(), Owner::Root, 0o755);
+        add(paths::STATE_DIR.into(), Owner::Root, 0o755);
+        add(paths::RECEIPTS_DIR.into(), Owner::Root, 0o700);
+        add(paths::state(&app.name), Owner::App, 0o750);
+        add(paths::logs(&app.name), Owner::App, 0o750);
+        add(app.project_dir.as_path().to_owned(), Owner::App, 0o2770);
+        add(app.releases(), Owner::App, 0o2770);
+        add(app.shared(), Owner::App, 0o2770);
+        add(app.venvs(), Owner::App, 0o2770);
+        // The web server's way: everybody may read what it serves, and nothing else.
+        add(
+            app.static_dir.as_path().to_owned(),
+            Owner::App,
+            PUBLISHED_DIR,
+        );
+        if let crate::app::Bind::Unix(path) = &app.bind
+            && let Some(dir) = path.as_path().parent()
+        {
+            for part in dir
+                .ancestors()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .filter(|p| *p != Path::new("/"))
+            {
+                specs.push(Spec {
+                    path: part.to_owned(),
+                    owner: Owner::Root,
+                    mode: 0o755,
+                    way: true,
+                });
+            }
+        }
+        specs
+    }
+
+    fn ids(&self, view: &View) -> Option<(u32, u32)> {
+        let user = view.user(self.0.user.as_str())?;
+        let group = view.group(self.0.group.as_str())?;
+        Some((user.uid, group.gid))
+    }
+}
+
+impl Step for Directories<'_> {
+    fn id(&self) -> &'static str {
+        "project.directories"
+    }
+    fn title(&self) -> String {
+        "directories".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "dirs",
+            what: self.0.project_dir.to_string(),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        for name in ["project_dir", "static_dir", "bind"] {
+            if let Some((why, remedy)) = unfit(look.view, &said(self.0), name)? {
+                return Ok(Finding::Broken(why, remedy));
+            }
+        }
+        if let Some((_, why, remedy)) = data::lost(look.view, &self.0.name)? {
+            return Ok(Finding::Broken(why, remedy));
+        }
+        let ids = self.ids(look.view);
+        let mut absent = Vec::new();
+        let mut differs = Vec::new();
+        for spec in self.specs() {
+            let Some(stat) = look.view.stat(&spec.path)? else {
+                absent.push(spec.path.display().to_string());
+                continue;
+            };
+            let kind = if spec.way {
+                look.view.stat_target(&spec.path)?.map(|s| s.kind)
+            } else {
+                Some(stat.kind)
+            };
+            if kind != Some(Kind::Directory) {
+                return Ok(Finding::Broken(
+                    format!("{} is there and is not a directory", spec.path.display()),
+                    format!("sudo mv -T {0} {0}.was", spec.path.display()),
+                ));
+            }
+            if spec.way {
+                continue;
+            }
+            let owner = match spec.owner {
+                Owner::Root => Some((0, 0)),
+                Owner::App => ids,
+            };
+            if owner != Some((stat.uid, stat.gid)) || stat.mode != spec.mode {
+                let (user, group) = match spec.owner {
+                    Owner::Root => ("root", "root"),
+                    Owner::App => (self.0.user.as_str(), self.0.group.as_str()),
+                };
+                differs.push(format!(
+                    "{} {} → {user}:{group} {:04o}",
+                    spec.path.display(),
+                    look.view.owned(stat.uid, stat.gid, stat.mode),
+                    spec.mode
+                ));
+            }
+        }
+        if !data::is_marked(look.view, self.0)? {
+            absent.push(paths::data(&self.0.name).display().to_string());
+        }
+        if !differs.is_empty() {
+            return Ok(Finding::Differs(differs.join(", "), None));
+        }
+        if absent.is_empty() {
+            return Ok(Finding::Holds(format!(
+                "{} and {} others",
+                self.0.project_dir,
+                self.specs().len() - 1
+            )));
+        }
+        Ok(Finding::Absent(format!(
+            "2770 {}:{}, {} in all",
+            self.0.user,
+            self.0.group,
+            absent.len()
+        )))
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let ids = self.ids(changes.server()).ok_or_else(|| {
+            anyhow!(
+                "the account {} or the group {} is missing",
+                self.0.user,
+                self.0.group
+            )
+        })?;
+        // From here on the app may write in them: mirror, ledger, logs, releases. Said before the
+        // last of them is made: a run that was killed here finds them all, and would say nothing.
+        changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())?;
+        for spec in self.specs() {
+            if spec.way && changes.server().stat(&spec.path)?.is_some() {
+                continue;
+            }
+            let owner = match spec.owner {
+                Owner::Root => (0, 0),
+                Owner::App => ids,
+            };
+            changes.directory(&spec.path, owner, spec.mode)?;
+        }
+        if !data::is_marked(changes.server(), self.0)? {
+            let copy = data::mark(changes.server(), self.0, ids)?;
+            changes.file(&paths::data(&self.0.name), copy.as_bytes(), 0o644, (0, 0))?;
+        }
+        Ok(())
+    }
+}

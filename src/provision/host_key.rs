@@ -1,0 +1,119 @@
+//! The git host's key, pinned in a file of pullpray's own.
+//!
+//! Nothing is trusted on first use without its fingerprint having been given or shown, and a key
+//! that has changed is never replaced unasked: the fingerprint in the settings decides.
+
+use anyhow::{Result, bail};
+
+use crate::app::{App, paths};
+use crate::host::HostKey;
+use crate::render;
+
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
+
+impl PinnedHostKey<'_> {
+    /// The key that the host shows, if it is the one that the settings expect.
+    pub(super) fn shown(&self, look: &Look<'_>) -> Result<HostKey> {
+        let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
+        let keys = look.view.scan_host_keys(repo.host(), repo.port())?;
+        if let Some(key) = keys.iter().find(|key| key.fingerprint == wanted) {
+            return Ok(key.clone());
+        }
+        let shown: Vec<String> = keys
+            .iter()
+            .map(|key| format!("{} ({})", key.fingerprint, key.algorithm()))
+            .collect();
+        bail!(
+            "{} shows another host key than expected: expected {wanted}, shown {}. Either the fingerprint was mistyped, the host has a new key, or somebody stands in between. Once you know that the new one is right: pullpray init {} --host-key {}",
+            repo.host(),
+            shown.join(", "),
+            self.0.name,
+            keys.first().map_or("SHA256:…", |key| &key.fingerprint),
+        )
+    }
+}
+
+impl Step for PinnedHostKey<'_> {
+    fn id(&self) -> &'static str {
+        "ssh.host_key"
+    }
+    fn title(&self) -> String {
+        format!("host key of {}", self.0.repo.host())
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "file",
+            what: paths::known_hosts(&self.0.name).display().to_string(),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let path = paths::known_hosts(&self.0.name);
+        let wanted = self.0.host_key.as_str();
+        let name = self.0.repo.known_hosts_name();
+        let text = look.view.read_text(&path)?.unwrap_or_default();
+        let pinned = look.view.pinned_host_keys(&text, &name);
+        if pinned.iter().any(|key| key.fingerprint == wanted) {
+            if let Some(stat) = look.view.stat(&path)?
+                && (stat.uid != 0 || stat.mode != 0o644)
+            {
+                return Ok(Finding::Differs(
+                    format!(
+                        "is {:04o} {}, should be 0644 root",
+                        stat.mode,
+                        look.view.user_name(stat.uid)
+                    ),
+                    None,
+                ));
+            }
+            return Ok(Finding::Holds(wanted.to_owned()));
+        }
+        if look.offline {
+            return Ok(Finding::Broken(
+                match pinned.first() {
+                    Some(other) => {
+                        format!("{} is pinned, the settings say {wanted}", other.fingerprint)
+                    }
+                    None => format!("no key is pinned for {name}"),
+                },
+                format!(
+                    "sudo pullpray doctor {} --fix --only {}",
+                    self.0.name,
+                    self.id()
+                ),
+            ));
+        }
+        // Asked now, so that a wrong fingerprint or an unreachable host stops before any change.
+        let shown = self.shown(look)?;
+        Ok(match pinned.first() {
+            Some(other) => Finding::Differs(
+                format!("{} is pinned, the settings say {wanted}", other.fingerprint),
+                None,
+            ),
+            None => Finding::Absent(format!(
+                "one line added: {} {}",
+                shown.algorithm(),
+                shown.fingerprint
+            )),
+        })
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let path = paths::known_hosts(&self.0.name);
+        let key = self.shown(&changes.look())?;
+        let line = render::known_hosts_line(self.0, &key.key);
+        let name = self.0.repo.known_hosts_name();
+        let old = changes.server().read_text(&path)?.unwrap_or_default();
+        // The lines of this host that pin another key go; everything else stays as it is.
+        let mut text: String = old
+            .lines()
+            .filter(|line| changes.server().pinned_host_keys(line, &name).is_empty())
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        text.push_str(&line);
+        text.push('\n');
+        changes.line(&path, &line, &text)
+    }
+}

@@ -1,0 +1,162 @@
+//! The deploy key: made once, root's alone, never overwritten.
+
+use anyhow::Result;
+use ssh_key::{Algorithm, HashAlg, PrivateKey};
+use zeroize::Zeroizing;
+
+use crate::app::{App, paths};
+use crate::host::AgentKey;
+use crate::render;
+
+use super::agent;
+use super::key_pair::{make, public_key};
+use super::rotation::{self, Rotation, rotation};
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct DeployKey<'a>(pub(super) &'a App);
+
+impl DeployKey<'_> {
+    /// The deploy key as the agent holds it: the one of the public half, or what bears the app's title.
+    fn held(&self, look: &Look<'_>) -> Result<Option<AgentKey>> {
+        let public = public_key(look.view, &self.0.name).ok().flatten();
+        let title = render::key_title(self.0, "");
+        let mut held = agent::held(look, self.0)?.into_iter();
+        Ok(held.find(|key| match &public {
+            Some((_, its)) => key.fingerprint == *its,
+            None => key.comment.starts_with(&title),
+        }))
+    }
+
+    /// With its file gone, the key is in the agent alone. Another one would be unknown to the git host, and the agent
+    /// would be started anew with it. ssh finds it there by its public half, which the agent shows.
+    fn left_with_the_agent(&self, look: &Look<'_>) -> Result<Option<Finding>> {
+        let name = &self.0.name;
+        Ok(match (self.held(look)?, public_key(look.view, name)) {
+            (None, _) => None,
+            (Some(_), Ok(Some(_))) => Some(Finding::Broken(
+                format!(
+                    "{} is gone, and the agent holds the key as long as it runs: polls go on until then, and nobody gets it out of there",
+                    paths::private_key(name).display()
+                ),
+                format!("sudo pullpray key {name} --rotate"),
+            )),
+            (Some(_), _) => Some(Finding::Differs(
+                "is in the agent alone, and its public half is missing".to_owned(),
+                None,
+            )),
+        })
+    }
+}
+
+impl Step for DeployKey<'_> {
+    fn id(&self) -> &'static str {
+        "key.deploy"
+    }
+    fn title(&self) -> String {
+        "deploy key".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "key",
+            what: paths::private_key(&self.0.name).display().to_string(),
+        }
+    }
+
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let path = paths::private_key(&self.0.name);
+        let Some(stat) = look.view.stat(&path)? else {
+            if let Some(finding) = self.left_with_the_agent(look)? {
+                return Ok(finding);
+            }
+            return Ok(Finding::Absent(
+                "ed25519, 0600 root; its public half goes to the git host".to_owned(),
+            ));
+        };
+        if (stat.uid, stat.gid, stat.mode) != (0, 0, 0o600) {
+            return Ok(Finding::Differs(
+                format!(
+                    "is {:04o} {}:{}, should be 0600 root",
+                    stat.mode,
+                    look.view.user_name(stat.uid),
+                    look.view.group_name(stat.gid)
+                ),
+                None,
+            ));
+        }
+        let public = public_key(look.view, &self.0.name);
+        let text = Zeroizing::new(look.view.read(&path)?.unwrap_or_default());
+        let private = match PrivateKey::from_openssh(text.as_slice()) {
+            Ok(key) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => key,
+            _ => {
+                return Ok(Finding::Broken(
+                    format!(
+                        "{} is not an ed25519 key without a passphrase",
+                        path.display()
+                    ),
+                    format!(
+                        "it is never overwritten; if nothing needs it: sudo mv {0} {0}.old",
+                        path.display()
+                    ),
+                ));
+            }
+        };
+        let fingerprint = private.fingerprint(HashAlg::Sha256).to_string();
+        match public {
+            Ok(Some((_, theirs))) if theirs == fingerprint => {}
+            _ => {
+                return Ok(Finding::Differs(
+                    "its public half is missing or another key's".to_owned(),
+                    None,
+                ));
+            }
+        }
+        let public = paths::public_key(&self.0.name);
+        if look
+            .view
+            .stat(&public)?
+            .is_some_and(|stat| stat.mode != 0o644 || stat.uid != 0)
+        {
+            return Ok(Finding::Differs(
+                "its public half should be 0644 root".to_owned(),
+                None,
+            ));
+        }
+        let name = &self.0.name;
+        Ok(match rotation(look.view, name)? {
+            Rotation::None => Finding::Holds(format!("ed25519 {fingerprint}")),
+            Rotation::Begun => Finding::Warns(
+                format!("ed25519 {fingerprint}, and the next key waits to take its place"),
+                format!(
+                    "sudo pullpray key {name} --rotate  # or, to keep the old one: sudo rm {} {}",
+                    paths::next_private_key(name).display(),
+                    paths::next_public_key(name).display()
+                ),
+            ),
+            Rotation::Switched => Finding::Differs(
+                "was rotated, and what is left over of that is not cleared away".to_owned(),
+                None,
+            ),
+        })
+    }
+
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let name = &self.0.name;
+        if changes.server().stat(&paths::private_key(name))?.is_none()
+            && let Some(key) = self.held(&changes.look())?
+        {
+            let line = format!("{} pullpray {name}\n", key.public);
+            return changes.file(&paths::public_key(name), line.as_bytes(), 0o644, (0, 0));
+        }
+        make(
+            changes,
+            self.0,
+            &paths::private_key(name),
+            &paths::public_key(name),
+            "",
+        )?;
+        if rotation(changes.server(), name)? == Rotation::Switched {
+            rotation::finish(changes, self.0)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Steps: each is one fact about the server, which can be checked, made true and taken back.
+//!
+//! `init`, `doctor`, `doctor --fix`, the dry run and `remove` are walks over one list ([`list()`]),
+//! so that no fact is described twice. Checking gets a [`Look`], which has no writing methods;
+//! making true gets [`Changes`], whose every method writes the receipt first. Taking back is the
+//! receipt read backwards ([`undo()`]): what was not written there as created is never removed.
+
+mod account;
+mod agent;
+mod audit;
+mod changes;
+mod directories;
+mod file;
+mod files;
+mod fit;
+mod host;
+mod host_key;
+mod key;
+mod key_pair;
+mod list;
+mod receipt;
+mod release;
+mod repo;
+mod requirements;
+mod rotation;
+mod service;
+mod undo;
+mod walk;
+mod watch;
+
+pub use changes::Changes;
+pub use fit::unfit;
+pub use key_pair::public_key;
+pub use list::list;
+pub use receipt::receipt_lacks;
+pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
+pub use undo::{
+    Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
+};
+pub use walk::{Planned, Settled, look, settle};
+pub use watch::{overdue, spoken, watches};
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::host::View;
+use crate::state::receipt::Receipt;
+
+/// What checking a step says. That it could not be told is an error beside it, never one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It is so; what exactly is so.
+    Holds(String),
+    /// It is so in the administrator's own way, which is left alone: what differs, as a diff.
+    Kept(String, String),
+    /// It is not there; what would be made.
+    Absent(String),
+    /// It is there and otherwise; what differs, and for text how.
+    Differs(String, Option<String>),
+    /// It cannot be looked at before another step holds.
+    Waits(&'static str, String),
+    /// The git host has to be told something by a person first.
+    AwaitsAccess(String),
+    /// It could not be proven, and nothing can be done about it here.
+    Unproven(String),
+    /// There is no way to find it out here; nothing speaks against it.
+    Untold(String),
+    /// It holds, and somebody should look at it all the same: why, and what to do.
+    Warns(String, String),
+    /// It is not so, and applying the step would not help: why, and what to do.
+    Broken(String, String),
+}
+
+impl Finding {
+    /// Whether nothing has to be done.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        matches!(
+            self,
+            Self::Holds(_) | Self::Kept(..) | Self::Unproven(_) | Self::Untold(_) | Self::Warns(..)
+        )
+    }
+}
+
+/// What a check gets: the server to look at, and what is remembered of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The server.
+    pub view: &'a View,
+    /// What init did here.
+    pub receipt: &'a Receipt,
+    /// Whether files that the administrator changed are to be replaced.
+    pub overwrite: bool,
+    /// Whether nothing may be asked over the network.
+    pub offline: bool,
+}
+
+/// How a step shows in a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// `file`, `user`, `unit` …
+    pub kind: &'static str,
+    /// Its name or path.
+    pub what: String,
+}
+
+impl Row {
+    /// Whether what it stands for is a thing that is made, rather than something that is proven.
+    #[must_use]
+    pub fn makes(&self) -> bool {
+        matches!(
+            self.kind,
+            "file" | "dirs" | "key" | "group" | "user" | "member"
+        )
+    }
+}
+
+/// One fact about the server.
+pub trait Step {
+    /// Its name, for people and for scripts: `account.user`.
+    fn id(&self) -> &'static str;
+
+    /// What it is, in a few words.
+    fn title(&self) -> String;
+
+    /// How it shows in a plan.
+    fn row(&self) -> Row;
+
+    /// Whether checking it asks the git host.
+    fn asks_network(&self) -> bool {
+        false
+    }
+
+    /// Whether it is so.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn check(&self, look: &Look<'_>) -> Result<Finding>;
+
+    /// What it would write where, as a diff against what is there; `None` if it writes no text.
+    ///
+    /// # Errors
+    /// When what is there cannot be read.
+    fn preview(&self, _look: &Look<'_>) -> Result<Option<(PathBuf, String)>> {
+        Ok(None)
+    }
+
+    /// Makes it so.
+    ///
+    /// # Errors
+    /// When that fails; whatever was done is in the receipt.
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()>;
+}

@@ -1,0 +1,190 @@
+//! The receipt itself: whole, and telling of what is here. One that was lost or damaged is set aside and made anew,
+//! from what can still be read of it and from what is on the server.
+//!
+//! Whether a thing was there before pullpray cannot be seen any more. What bears the app's name is pullpray's; a group,
+//! memberships, and the directories that the administrator may have chosen count as there before, and stay.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use ssh_key::{HashAlg, PrivateKey};
+use zeroize::Zeroizing;
+
+use crate::app::{App, paths};
+use crate::host::{View, sha256};
+use crate::state::receipt::{Before, Change, Receipt, Was};
+
+use super::changes::backup_name;
+use super::{Changes, Finding, Look, Row, Step, files};
+
+pub(super) struct WholeReceipt<'a>(pub(super) &'a App);
+
+/// What is wrong with an app's receipt, if anything is.
+///
+/// # Errors
+/// When what is on the server cannot be looked at.
+pub fn receipt_lacks(view: &View, receipt: &Receipt, app: &App) -> Result<Option<String>> {
+    let path = paths::receipt(&app.name);
+    let path = path.display();
+    if receipt.is_damaged() {
+        return Ok(Some(format!("{path} is damaged")));
+    }
+    // Each is there from the moment on at which it is announced, and by no other hand.
+    let by_name = [app.cron(), app.sudoers(), app.ssh_config()];
+    let lacks = (traces(view, app)?.into_iter())
+        .filter(|change| match change {
+            Change::File { path, .. } => by_name.contains(path),
+            Change::Release { .. } | Change::Unit { .. } => true,
+            _ => false,
+        })
+        .find(|change| !receipt.speaks_of(change));
+    Ok(lacks.map(|change| {
+        format!(
+            "{path} was cut or lost: it says nothing of {}, which init made",
+            change.key().1
+        )
+    }))
+}
+
+/// What the receipt of an app that is here has to say.
+fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
+    let name = &app.name;
+    let mut changes = Vec::new();
+    let there = |path: &Path| Ok::<_, anyhow::Error>(view.stat(path)?.is_some());
+    if there(&app.releases())? {
+        changes.push(Change::Release {
+            path: app.project_dir.as_path().into(),
+            static_dir: app.static_dir.as_path().into(),
+        });
+    }
+    let dirs = [paths::SETTINGS_DIR, paths::AGENT_DIR, paths::KEYS_DIR].map(PathBuf::from);
+    let its = [app.poller_dir(), paths::state(name), paths::logs(name)];
+    let inside = [app.releases(), app.shared(), app.venvs()];
+    let chosen = [&app.project_dir, &app.static_dir].map(|dir| dir.as_path().to_owned());
+    for path in dirs.into_iter().chain(its).chain(inside).chain(chosen) {
+        // Only the app's was ever in it: init takes no other.
+        let was = [&app.project_dir, &app.static_dir]
+            .iter()
+            .any(|dir| dir.as_path() == path)
+            .then_some(Was {
+                uid: 0,
+                gid: 0,
+                mode: 0o755,
+                empty: true,
+            });
+        if there(&path)? {
+            changes.push(Change::Directory {
+                path,
+                before: was.map_or(Before::Created, |_| Before::Adopted),
+                was,
+            });
+        }
+    }
+    if view.made_here(app.user.as_str()) {
+        changes.push(Change::User {
+            name: app.user.to_string(),
+            before: Before::Created,
+        });
+    }
+    let backups = paths::backups(name);
+    let kept = view.list(&backups)?;
+    for (path, sha256) in written(view, app)? {
+        if there(&path)? {
+            let backup = (kept.iter()).find(|kept| {
+                let kept = kept.to_string_lossy();
+                kept.starts_with(&backup_name(&path, ""))
+            });
+            let before = backup.map_or(Before::Created, |b| Before::Replaced(backups.join(b)));
+            changes.push(Change::File {
+                path,
+                before,
+                sha256,
+            });
+        }
+    }
+    let path = paths::known_hosts(name);
+    for line in view.read_text(&path)?.unwrap_or_default().lines() {
+        let line = line.to_owned();
+        let path = path.clone();
+        changes.push(Change::Line { path, line });
+    }
+    for unit in [
+        paths::agent_unit(name),
+        paths::socket_unit(name),
+        paths::service_unit(name),
+    ] {
+        if view.unit(&unit)?.is_enabled() {
+            changes.push(Change::Unit { name: unit });
+        }
+    }
+    Ok(changes)
+}
+
+/// The files of the app, with the digest of what pullpray wrote there: what somebody changed is not taken without
+/// --purge, as ever.
+fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
+    let name = &app.name;
+    let mut written: Vec<(PathBuf, String)> = Vec::new();
+    for step in [
+        files::environment(app),
+        files::ssh_alias(app),
+        files::agent_unit(app),
+        files::sudoers(app),
+        files::deploy_script(app),
+        files::gunicorn_socket(app),
+        files::gunicorn_service(app),
+        files::gunicorn_trial(app),
+        files::cron(app),
+    ] {
+        let text = step.content.unwrap_or_default();
+        written.push((step.path, sha256(text.as_bytes())));
+    }
+    let copy = view.read(&paths::settings_copy(name))?.unwrap_or_default();
+    written.push((paths::settings(name), sha256(&copy)));
+    for path in [
+        paths::data(name),
+        paths::public_key(name),
+        paths::next_public_key(name),
+    ] {
+        let sha = sha256(&view.read(&path)?.unwrap_or_default());
+        written.push((path, sha));
+    }
+    for path in [paths::private_key(name), paths::next_private_key(name)] {
+        let text = Zeroizing::new(view.read(&path)?.unwrap_or_default());
+        let key = PrivateKey::from_openssh(text.as_slice());
+        let sha = key.map_or_else(
+            |_| String::new(),
+            |k| k.fingerprint(HashAlg::Sha256).to_string(),
+        );
+        written.push((path, sha));
+    }
+    Ok(written)
+}
+
+impl Step for WholeReceipt<'_> {
+    fn id(&self) -> &'static str {
+        "app.receipt"
+    }
+    fn title(&self) -> String {
+        "receipt".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "file",
+            what: paths::receipt(&self.0.name).display().to_string(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        if !look.receipt.is_readable() {
+            return Ok(Finding::Untold("only root can read it".to_owned()));
+        }
+        Ok(match receipt_lacks(look.view, look.receipt, self.0)? {
+            Some(why) => Finding::Differs(why, None),
+            None => Finding::Holds("tells of what init made".to_owned()),
+        })
+    }
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let traces = traces(changes.server(), self.0)?;
+        changes.renew_receipt(traces)
+    }
+}

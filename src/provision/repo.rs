@@ -1,0 +1,161 @@
+//! The repository: it can be read with the deploy key, and not written.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use crate::app::App;
+use crate::git::{self, AskError, AskKind, Remote, WriteAccess};
+use crate::host::View;
+use crate::render;
+
+use super::host_key::PinnedHostKey;
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct Access<'a>(pub(super) &'a App);
+pub(super) struct ReadOnly<'a>(pub(super) &'a App);
+
+/// The repository as the app's own account reaches it; `None` while a part of the way is missing.
+pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
+    if view.user(app.user.as_str()).is_none() || view.stat(&app.ssh_config())?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Remote {
+        host: app.ssh_alias(),
+        path: app.repo.path().to_owned(),
+        run_as: Some(view.identity(app.user.as_str())?),
+        ssh: "/usr/bin/ssh".into(),
+        options: render::ssh_arguments(app),
+        idle: Duration::from_secs(30),
+        whole: git::QUESTION,
+        most: git::MOST,
+        gives_way: None,
+    }))
+}
+
+fn could_not_ask(app: &App, error: &AskError) -> anyhow::Error {
+    anyhow!("could not ask {}: {error}", app.repo.host())
+}
+
+impl Step for Access<'_> {
+    fn id(&self) -> &'static str {
+        "repo.access"
+    }
+    fn title(&self) -> String {
+        "repository".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "access",
+            what: self.0.repo.to_string(),
+        }
+    }
+
+    fn asks_network(&self) -> bool {
+        true
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let app = self.0;
+        let Some(remote) = remote(look.view, app)? else {
+            return Ok(Finding::Waits(
+                "ssh.alias",
+                format!("read with the deploy key once {} has it", app.repo.host()),
+            ));
+        };
+        if !super::agent::holds_key(look, app)? {
+            return Ok(Finding::Waits(
+                "agent.key",
+                "asked with the key that the agent holds".to_owned(),
+            ));
+        }
+        match git::reads(&remote, &app.track) {
+            Ok(Some(words)) => Ok(Finding::Holds(format!("reads {words}"))),
+            Ok(None) => Ok(Finding::Broken(
+                format!("the repository can be read and {}", app.track.missing()),
+                format!("pullpray init {} {}", app.name, app.track.flag()),
+            )),
+            Err(error) => match error.kind() {
+                AskKind::Permission | AskKind::NoRepository => {
+                    Ok(Finding::AwaitsAccess(error.to_string()))
+                }
+                // Said with both fingerprints, in the place of ssh's banner; unless the host shows
+                // what the settings expect, and only the pinned key is another or none.
+                AskKind::HostKey => PinnedHostKey(app).shown(look).map(|_| {
+                    Finding::Waits("ssh.host_key", "asked once that is pinned".to_owned())
+                }),
+                _ => Err(could_not_ask(app, &error)),
+            },
+        }
+    }
+
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("only {} can give access", self.0.repo.host()))
+    }
+}
+
+impl Step for ReadOnly<'_> {
+    fn id(&self) -> &'static str {
+        "repo.read_only"
+    }
+    fn title(&self) -> String {
+        "key is read-only".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "access",
+            what: "writing is refused".to_owned(),
+        }
+    }
+
+    fn asks_network(&self) -> bool {
+        true
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let app = self.0;
+        let waits = || Finding::Waits("repo.access", "proven by asking to write".to_owned());
+        let Some(remote) = remote(look.view, app)? else {
+            return Ok(waits());
+        };
+        if !super::agent::holds_key(look, app)? {
+            return Ok(waits());
+        }
+        match git::write_access(&remote) {
+            Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Holds(format!(
+                "{} refuses writing with it",
+                app.repo.host()
+            ))),
+            Ok(WriteAccess::Writable) => Ok(Finding::Broken(
+                format!(
+                    "the deploy key may write to {}: whoever breaks into this server could change the code",
+                    app.repo.slug()
+                ),
+                format!(
+                    "sudo pullpray init {}  # once the key was taken out at {} and added again without write access",
+                    app.name,
+                    app.repo
+                        .deploy_key_page()
+                        .map_or_else(|| app.repo.host().to_owned(), |(page, _)| page),
+                ),
+            )),
+            Ok(WriteAccess::Unproven(words)) => {
+                Ok(Finding::Unproven(format!("could not be proven: {words}")))
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    AskKind::Permission | AskKind::NoRepository | AskKind::HostKey
+                ) =>
+            {
+                Ok(waits())
+            }
+            Err(error) => Err(could_not_ask(app, &error)),
+        }
+    }
+
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!(
+            "only {} can take write access away",
+            self.0.repo.host()
+        ))
+    }
+}

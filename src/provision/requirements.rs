@@ -1,0 +1,220 @@
+//! What must be there before anything is changed: programs, systemd, a writable file system, a
+//! free address, and this program where root and cron can trust it.
+
+use anyhow::{Result, anyhow};
+
+use crate::app::{App, Bind, paths};
+
+use crate::host::effective_uid;
+
+use super::fit::{said, unfit};
+use super::{Changes, Finding, Look, Row, Step};
+
+pub(super) struct Requirements<'a>(pub(super) &'a App);
+pub(super) struct Address<'a>(pub(super) &'a App);
+pub(super) struct Program<'a>(pub(super) &'a App);
+
+impl Step for Requirements<'_> {
+    fn id(&self) -> &'static str {
+        "server.requirements"
+    }
+    fn title(&self) -> String {
+        "what this server needs".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "server",
+            what: "systemd, cron, sudo, ssh, Python".to_owned(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        // Before it is started.
+        if let Some((why, remedy)) = unfit(look.view, &said(self.0), "python")? {
+            return Ok(Finding::Broken(why, remedy));
+        }
+        let survey = look
+            .view
+            .survey(self.0.python.as_path(), self.0.user.as_str())?;
+        if let Some((what, install)) = survey.lacks() {
+            return Ok(Finding::Broken(what, install));
+        }
+        let Some(systemd) = &survey.systemd else {
+            return Ok(Finding::Broken(
+                "systemd does not run here (there is no /run/systemd/system), and it is what keeps the app and the agent running".to_owned(),
+                "ps -p 1  # run pullpray on a server, or in a container that boots systemd".to_owned(),
+            ));
+        };
+        if let Some(dir) = survey.read_only.first() {
+            return Ok(Finding::Broken(
+                format!(
+                    "{} is on a file system that is mounted read-only",
+                    dir.display()
+                ),
+                format!("findmnt --target {}", dir.display()),
+            ));
+        }
+        let python = survey.python.unwrap_or_default();
+        let uv = if survey.uv.is_some() { "uv" } else { "pip" };
+        Ok(Finding::Holds(format!(
+            "systemd {systemd}, Python {python}, {uv}"
+        )))
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("packages are the administrator's to install"))
+    }
+}
+
+impl Step for Address<'_> {
+    fn id(&self) -> &'static str {
+        "app.address"
+    }
+    fn title(&self) -> String {
+        format!("address {}", self.0.bind)
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "address",
+            what: self.0.bind.to_string(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let ours = look.view.has_systemd()?
+            && look
+                .view
+                .unit(&paths::socket_unit(&self.0.name))?
+                .is_active();
+        let taken = match &self.0.bind {
+            _ if ours => false,
+            Bind::Tcp(address) => look.view.listening_ports()?.contains(&address.port()),
+            Bind::Unix(path) => look.view.stat(path.as_path())?.is_some(),
+        };
+        if taken {
+            let free = look.view.facts(None)?.bind();
+            return Ok(Finding::Broken(
+                format!("something else listens on {} already", self.0.bind),
+                match self.0.bind.port() {
+                    Some(port) => format!(
+                        "sudo ss -ltnp 'sport = :{port}'  # who it is; a free one: sudo pullpray init {} --bind {free}",
+                        self.0.name
+                    ),
+                    None => format!(
+                        "sudo ss -lxp | grep {}  # who it is; another path: sudo pullpray init {} --bind PATH",
+                        self.0.bind, self.0.name
+                    ),
+                },
+            ));
+        }
+        Ok(Finding::Holds(if ours {
+            "the app's own".to_owned()
+        } else {
+            "is free".to_owned()
+        }))
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("the address must be free"))
+    }
+}
+
+impl Step for Program<'_> {
+    fn id(&self) -> &'static str {
+        "server.program"
+    }
+    fn title(&self) -> String {
+        "pullpray itself".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "file",
+            what: self.0.program.display().to_string(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let program = &self.0.program;
+        let own = look.view.own_program()?;
+        if look.view.stat(program)?.is_none() {
+            return Ok(Finding::Absent(format!(
+                "copied from {}, where other accounts could not start it or could change it",
+                own.display()
+            )));
+        }
+        if let Some(finding) = self.shut(look)? {
+            return Ok(finding);
+        }
+        if let Some(path) = look.view.first_untrusted(program)? {
+            return Ok(Finding::Broken(
+                format!(
+                    "{} can be changed by others than root, and root starts {}",
+                    path.display(),
+                    program.display()
+                ),
+                format!(
+                    "sudo chown root:root {0} && sudo chmod go-w {0}",
+                    path.display()
+                ),
+            ));
+        }
+        // A newer program run from elsewhere brings the installed one up to date.
+        if own != *program && look.view.read(&own)? != look.view.read(program)? {
+            return Ok(Finding::Differs(
+                format!("is another version than {}", own.display()),
+                None,
+            ));
+        }
+        Ok(Finding::Holds("root's alone, all the way".to_owned()))
+    }
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let own = changes.server().own_program()?;
+        if own == self.0.program {
+            // It is the administrator's, but for the bits without which cron cannot start it.
+            changes.adopt_file(&own)?;
+            return changes.server().restore_mode(&own, 0, 0, 0o755);
+        }
+        changes.program(&own, &self.0.program)
+    }
+}
+
+impl Program<'_> {
+    /// What keeps cron from starting it as the app's account; root, who looks, is kept from nothing.
+    fn shut(&self, look: &Look<'_>) -> Result<Option<Finding>> {
+        let (app, program) = (self.0, &self.0.program);
+        let user = look.view.user(app.user.as_str());
+        let user = user.and_then(|user| look.view.identity(&user.name).ok());
+        for path in program.ancestors() {
+            let Some(stat) = look.view.stat_target(path)? else {
+                continue;
+            };
+            if stat.mode & 0o001 != 0 {
+                continue;
+            }
+            if path == program {
+                return Ok(Some(Finding::Differs(
+                    format!(
+                        "is {:04o}, and cron has to start it as {}",
+                        stat.mode, app.user
+                    ),
+                    None,
+                )));
+            }
+            let (dir, mode) = (path.display(), stat.mode);
+            return Ok(Some(Finding::Broken(
+                format!(
+                    "{dir} is {mode:04o}, and shuts out {}, as whom cron has to start {}",
+                    app.user,
+                    program.display()
+                ),
+                format!("sudo chmod o+rx {dir}"),
+            )));
+        }
+        // Seen as the account, where that can be: a mount without exec, an ACL, a profile.
+        let root = effective_uid() == 0;
+        let Some(user) = user.filter(|user| root || user.uid == effective_uid()) else {
+            return Ok(None);
+        };
+        Ok(look.view.cannot_start(program, &user).map(|why| {
+            Finding::Broken(
+                format!("{} cannot start {}: {why}", app.user, program.display()),
+                format!("namei -l {0}; findmnt --target {0}", program.display()),
+            )
+        }))
+    }
+}

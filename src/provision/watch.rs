@@ -1,0 +1,280 @@
+//! What goes wrong later, on a server that was right once: facts that doctor looks at and that
+//! init has no reason to make.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use chrono::{DateTime, Local, TimeDelta, Utc};
+
+use crate::app::{App, paths};
+use crate::host::{Clock, View};
+use crate::state::Damaged;
+use crate::state::ledger::Ledger;
+
+use super::audit::{DropIns, NoWayToRoot, Ownership};
+use super::host::{OnlyThisRepository, ShownHostKey};
+use super::receipt::WholeReceipt;
+use super::{Changes, Finding, Look, Row, Step};
+
+struct RecentPoll<'a>(&'a App);
+struct Space<'a>(&'a App);
+struct TimeOfDay<'a>(&'a App);
+
+/// The facts that doctor looks at beside the steps.
+#[must_use]
+pub fn watches(app: &App) -> Vec<Box<dyn Step + '_>> {
+    vec![
+        Box::new(WholeReceipt(app)),
+        Box::new(Ownership(app)),
+        Box::new(NoWayToRoot(app)),
+        Box::new(DropIns(app)),
+        Box::new(ShownHostKey(app)),
+        Box::new(OnlyThisRepository(app)),
+        Box::new(Space(app)),
+        Box::new(TimeOfDay(app)),
+        Box::new(RecentPoll(app)),
+    ]
+}
+
+impl Step for RecentPoll<'_> {
+    fn id(&self) -> &'static str {
+        "poll.recent"
+    }
+    fn title(&self) -> String {
+        "last poll".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "poll",
+            what: self.0.schedule.words(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let ledger = match Ledger::load(look.view, &self.0.name) {
+            Err(error) if error.is::<Damaged>() => return Ok(damaged()),
+            ledger => ledger?,
+        };
+        if let Some(silence) = &ledger.silence {
+            return Ok(Finding::Broken(
+                format!(
+                    "{} could not ask the git host, since {}: {}",
+                    silence.polls_in_words(),
+                    silence.since,
+                    silence.why
+                ),
+                format!("sudo pullpray poll {} -v", self.0.name),
+            ));
+        }
+        let clock = Clock::system();
+        let last = ledger
+            .last_check
+            .as_deref()
+            .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        let Some(last) = last.map(|time| time.with_timezone(&Utc)) else {
+            return Ok(Finding::Warns(
+                "there was no poll yet".to_owned(),
+                format!("sudo pullpray poll {} -v", self.0.name),
+            ));
+        };
+        let ago = clock.now() - last;
+        if ago < TimeDelta::minutes(-2) {
+            return Ok(Finding::Waits(
+                "server.clock",
+                format!("the last poll was at {last}, which is still to come"),
+            ));
+        }
+        if let Some(why) = overdue(look.view, self.0, &ledger, &clock)? {
+            return Ok(Finding::Broken(
+                why,
+                format!(
+                    "sudo journalctl -t cron -t CRON -g '{}|pullpray-{}'  # what keeps cron from it; PAM's words are there, too",
+                    self.0.user, self.0.name
+                ),
+            ));
+        }
+        let (ago, words) = (spoken(ago), self.0.schedule.words());
+        Ok(match ledger.last_by_cron {
+            Some(_) => Finding::Holds(format!("{ago} ago; cron polls {words}")),
+            None => Finding::Untold(format!(
+                "{ago} ago, by hand; cron, which polls {words}, has started none yet"
+            )),
+        })
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("cron polls, or somebody by hand"))
+    }
+}
+
+/// Why it is to be feared that cron does not poll: the first poll that was due since it last did, since its entry
+/// was written and since it runs is over, and did not come. Polls by hand say nothing of that.
+///
+/// # Errors
+/// When the server cannot be looked at.
+pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result<Option<String>> {
+    let last = ledger.last_by_cron.as_deref();
+    let last = last.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+    let mut since = last.map_or(0, |last| last.timestamp());
+    for file in [&*app.cron(), Path::new("/run/crond.pid")] {
+        since = since.max(view.stat(file)?.map_or(0, |stat| stat.modified));
+    }
+    let Some(since) = DateTime::from_timestamp(since, 0).map(|since| since.with_timezone(&Local))
+    else {
+        return Ok(None);
+    };
+    // While a deployment is under way, the next poll leaves at once and writes nothing.
+    let busy = ledger
+        .under_way
+        .as_ref()
+        .map_or(0, |_| app.limits.deploy_timeout);
+    let grace = TimeDelta::minutes(10) + TimeDelta::seconds(busy.try_into().unwrap_or(0));
+    let due = app.schedule.next_after(&since);
+    Ok(due.filter(|due| clock.local() > *due + grace).map(|due| {
+        format!(
+            "cron has started no poll since {}, though one was due at {} (it polls {})",
+            since.format("%Y-%m-%d %H:%M"),
+            due.format("%Y-%m-%d %H:%M"),
+            app.schedule.words()
+        )
+    }))
+}
+
+impl Step for TimeOfDay<'_> {
+    fn id(&self) -> &'static str {
+        "server.clock"
+    }
+    fn title(&self) -> String {
+        "clock".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "server",
+            what: "time of day".to_owned(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let clock = Clock::system();
+        let now = clock.local().format("%Y-%m-%d %H:%M %Z");
+        // What was written down here is the one witness that needs no network.
+        let ledger = match Ledger::load(look.view, &self.0.name) {
+            Err(error) if error.is::<Damaged>() => return Ok(damaged()),
+            ledger => ledger?,
+        };
+        let written = ledger
+            .last_check
+            .as_deref()
+            .into_iter()
+            .chain(
+                look.receipt
+                    .entries()
+                    .last()
+                    .map(|entry| entry.time.as_str()),
+            )
+            .filter_map(|text| DateTime::parse_from_rfc3339(text).ok())
+            .max();
+        if let Some(written) = written.map(|time| time.with_timezone(&Utc))
+            && written - clock.now() > TimeDelta::minutes(2)
+        {
+            return Ok(Finding::Warns(
+                format!(
+                    "it is {now}, and something was written down here at {written}: the clock was set back, or was ahead then"
+                ),
+                "timedatectl".to_owned(),
+            ));
+        }
+        let service = look.view.time_service()?;
+        Ok(match (service.enabled, service.synchronised) {
+            (_, true) => Finding::Holds(format!("{now}, synchronised")),
+            (true, false) => Finding::Warns(
+                format!("{now}; a time service is enabled and has not set the clock"),
+                "timedatectl timesync-status".to_owned(),
+            ),
+            (false, false) => Finding::Holds(format!("{now}, as this machine keeps it")),
+        })
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!("the clock is the administrator's"))
+    }
+}
+
+fn damaged() -> Finding {
+    Finding::Waits("app.release", "its ledger is damaged".to_owned())
+}
+
+/// A span of time as people say it.
+#[must_use]
+pub fn spoken(span: TimeDelta) -> String {
+    let (count, unit) = match span.num_seconds().max(0) {
+        seconds @ 0..120 => (seconds, "second"),
+        seconds @ 120..7_200 => (seconds / 60, "minute"),
+        seconds @ 7_200..172_800 => (seconds / 3_600, "hour"),
+        seconds => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Below this a release can hardly be built: a small virtual environment with Django.
+const LEAST_BYTES: u64 = 256 * 1024 * 1024;
+const LEAST_FILES: u64 = 10_000;
+
+impl Step for Space<'_> {
+    fn id(&self) -> &'static str {
+        "server.space"
+    }
+    fn title(&self) -> String {
+        "disk space".to_owned()
+    }
+    fn row(&self) -> Row {
+        Row {
+            kind: "disk",
+            what: self.0.project_dir.to_string(),
+        }
+    }
+    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+        let mut words = Vec::new();
+        for dir in [
+            self.0.project_dir.as_path().to_owned(),
+            paths::state(&self.0.name),
+        ] {
+            if look.view.stat(&dir)?.is_none() {
+                return Ok(Finding::Waits(
+                    "project.directories",
+                    format!("{} is not there", dir.display()),
+                ));
+            }
+            let (bytes, files) = look.view.free_space(&dir)?;
+            let few = files.is_some_and(|files| files < LEAST_FILES);
+            let inodes = files.map_or_else(String::new, |files| format!(" and {files} inodes"));
+            let text = format!(
+                "{} MiB{inodes} free at {}",
+                bytes / 1024 / 1024,
+                dir.display()
+            );
+            if bytes < LEAST_BYTES || few {
+                return Ok(Finding::Warns(
+                    text,
+                    format!("df -h {0}; df -i {0}; du -xsh {0}/*", dir.display()),
+                ));
+            }
+            words.push(text);
+        }
+        Ok(Finding::Holds(words.swap_remove(0)))
+    }
+    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
+        Err(anyhow!(
+            "only somebody who knows what is on the disk can make room"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_spoken() {
+        assert_eq!(spoken(TimeDelta::seconds(1)), "1 second");
+        assert_eq!(spoken(TimeDelta::minutes(3)), "3 minutes");
+        assert_eq!(spoken(TimeDelta::hours(3)), "3 hours");
+        assert_eq!(spoken(TimeDelta::days(3)), "3 days");
+    }
+}

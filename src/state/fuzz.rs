@@ -1,0 +1,51 @@
+//! Ledgers that somebody damaged. tests/long has many more cases.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::ledger::{Ledger, Release};
+use crate::app::{AppName, paths};
+use crate::host::Server;
+
+fn whole() -> String {
+    let mut ledger = Ledger::default();
+    for id in ["20261125T120000-1111111", "20261125T130000-2222222"] {
+        ledger.now_live(Release {
+            id: id.to_owned(),
+            commit: "1".repeat(40),
+            subject: "s \"é\"".to_owned(),
+            since: "2026-11-25T12:00:00Z".to_owned(),
+            venv: "py3.11-system".to_owned(),
+        });
+    }
+    serde_json::to_string_pretty(&ledger).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn no_ledger_is_too_odd(
+        at in any::<prop::sample::Index>(), gone in 0usize..60, put in prop::collection::vec(any::<u8>(), 0..30), odd in "[\\[{\"}\\]:,0-9a-z]{0,60}"
+    ) {
+        let mut bytes = whole().into_bytes();
+        let at = at.index(bytes.len());
+        let end = bytes.len().min(at + gone);
+        bytes.splice(at..end, put);
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::at(dir.path());
+        let app: AppName = "todo".parse().unwrap();
+        let path = paths::ledger(&app);
+        let real = dir.path().join(path.strip_prefix("/").unwrap_or(Path::new("ledger")));
+        std::fs::create_dir_all(real.parent().unwrap()).unwrap();
+        for bytes in [bytes, odd.into_bytes()] {
+            std::fs::write(&real, &bytes).unwrap();
+            // What is read can be written, and read again.
+            if let Ok(ledger) = Ledger::load(&server, &app) {
+                ledger.store(&server, &app).unwrap();
+                prop_assert_eq!(Ledger::load(&server, &app).unwrap(), ledger);
+            }
+            let (left, _) = Ledger::left_of(&String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(left.under_way, None);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a virtual environment is worth: proven by starting it as the app's account, not believed by its name or by the
+//! mark of whoever filled it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::app::App;
+use crate::host::{Command, View};
+
+/// Imports what the unit will, in the release, and looks from where it came: code of another release is old, and goes
+/// when that release goes.
+const PROOF: &str = "import importlib, os, sys
+release, releases, *modules = sys.argv[1:]
+os.chdir(release)
+for module in modules:
+    importlib.import_module(module)
+for module in list(sys.modules.values()):
+    path = os.path.realpath(getattr(module, '__file__', None) or '/')
+    inside = [path.startswith(os.path.realpath(dir) + '/') for dir in (release, releases)]
+    if inside == [False, True]:
+        sys.exit(f'{module.__name__} comes from another release: {path}')
+";
+
+/// Why a release cannot be served from an environment; `None` if its interpreter imports the server and the app's
+/// module there. Only root and the app's account can find it out.
+///
+/// # Errors
+/// When the app has no account, or its environment file cannot be read.
+pub fn broken(view: &View, app: &App, release: &Path, venv: &Path) -> Result<Option<String>> {
+    let python = venv.join("bin/python");
+    if view.stat_target(&python)?.is_none() {
+        return Ok(Some(format!(
+            "{} leads to no interpreter",
+            python.display()
+        )));
+    }
+    let wsgi = app.wsgi.as_ref().map(crate::app::Wsgi::target);
+    let module = wsgi.as_deref().and_then(|target| target.split(':').next());
+    let mut command = Command::new(&python)
+        .args(["-B", "-c", PROOF])
+        .args([release, &app.releases()])
+        .arg("gunicorn.app.wsgiapp")
+        .args(module)
+        .env("LC_ALL", "C.UTF-8")
+        .env("PULLPRAY_APP", app.name.as_str())
+        .env("PULLPRAY_SHARED", app.shared())
+        .env("STATIC_ROOT", release.join(".static"))
+        .run_as(Some(&view.identity(app.user.as_str())?))
+        .deadline(Duration::from_secs(120));
+    if let Some(settings) = &app.settings {
+        command = command.env("DJANGO_SETTINGS_MODULE", settings.as_str());
+    }
+    for (name, value) in view.environment(&app.environment_file())? {
+        command = command.env(name, value);
+    }
+    let why = match command.outcome() {
+        Ok(outcome) if outcome.success() => return Ok(None),
+        Ok(outcome) => {
+            let last = outcome.stderr.trim().lines().last().unwrap_or_default();
+            format!("{}: {}", outcome.ended, last.trim())
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    Ok(Some(format!("{} {why}", python.display())))
+}

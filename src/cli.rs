@@ -58,7 +58,7 @@ pub enum Verb {
         app: AppName,
     },
     /// Let polls look and not deploy
-    Hold {
+    Pause {
         /// The app
         app: AppName,
         /// Why, for whoever asks the status

@@ -13,7 +13,7 @@
 //! (wizard, flags, file)        one list
 //!
 //! lock ─► tip ─► gate ─► fetch ─► gate ─► release ─► deploy script ─► flip ─► restart ─► health ─► record, prune
-//!                                                                        └──── ill: flip back, restart, health ────┘
+//!                                                                        └──── unhealthy: flip back, restart, health ────┘
 //! ```
 //!
 //! # Who may use whom
@@ -78,12 +78,20 @@
 
 pub mod app;
 pub mod cli;
-pub mod command;
-pub mod deploy;
-pub mod exit;
-pub mod git;
-pub mod host;
-pub mod provision;
-pub mod render;
-pub mod state;
-pub mod ui;
+mod command;
+mod decide;
+mod deploy;
+mod exit;
+mod git;
+mod host;
+pub mod layout;
+mod provision;
+mod render;
+mod report;
+mod signing;
+mod state;
+mod store;
+mod text;
+mod ui;
+
+pub use command::main;

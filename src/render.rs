@@ -2,12 +2,13 @@
 //!
 //! Pure. The templates lie in templates/, one a file, each readable as it will be there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use askama::Template;
 
-use crate::app::{App, Bind, paths};
+use crate::app::{App, Bind};
+use crate::layout;
 
 /// Declares a template with the fields that are worked out for it.
 macro_rules! templates {
@@ -38,19 +39,19 @@ fn text(path: &Path) -> String {
 }
 
 fn runtime(app: &App) -> String {
-    paths::agent_runtime(&app.name)
+    layout::agent_runtime(&app.name)
 }
 fn agent_socket(app: &App) -> String {
-    text(&paths::agent_socket(&app.name))
+    text(&layout::agent_socket(&app.name))
 }
 fn shared(app: &App) -> String {
     text(&app.shared())
 }
 fn trial_socket(app: &App) -> String {
-    text(&paths::trial_socket(&app.name))
+    text(&layout::trial_socket(&app.name))
 }
 fn trial_runtime(app: &App) -> String {
-    paths::trial_runtime(&app.name)
+    layout::trial_runtime(&app.name)
 }
 fn current(app: &App) -> String {
     text(&app.current())
@@ -58,7 +59,7 @@ fn current(app: &App) -> String {
 
 /// What the app's account may do as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum SudoCommand {
     /// Start gunicorn anew.
     RestartService,
     /// Listen again, after a crash loop.
@@ -71,7 +72,7 @@ pub enum Deed {
     StopTrial,
 }
 
-impl Deed {
+impl SudoCommand {
     const ALL: [Self; 5] = [
         Self::RestartService,
         Self::RestartSocket,
@@ -83,9 +84,9 @@ impl Deed {
     /// systemctl's arguments for it: what the sudoers drop-in permits and what a poll runs.
     #[must_use]
     pub fn arguments(self, app: &App) -> Vec<String> {
-        let socket = paths::socket_unit(&app.name);
-        let service = paths::service_unit(&app.name);
-        let trial = paths::trial_unit(&app.name);
+        let socket = layout::socket_unit(&app.name);
+        let service = layout::service_unit(&app.name);
+        let trial = layout::trial_unit(&app.name);
         let (verb, units) = match self {
             Self::RestartService => ("restart", vec![service]),
             Self::RestartSocket => ("restart", vec![socket]),
@@ -100,7 +101,10 @@ impl Deed {
 /// Everything that the sudoers drop-in permits.
 #[must_use]
 pub fn permitted(app: &App) -> Vec<Vec<String>> {
-    Deed::ALL.iter().map(|deed| deed.arguments(app)).collect()
+    SudoCommand::ALL
+        .iter()
+        .map(|command| command.arguments(app))
+        .collect()
 }
 
 fn commands(app: &App) -> Vec<String> {
@@ -117,11 +121,11 @@ fn commands(app: &App) -> Vec<String> {
 #[must_use]
 pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
     let known = [
-        ("IdentityFile", text(&paths::public_key(&app.name))),
+        ("IdentityFile", text(&layout::public_key(&app.name))),
         // While the key is being rotated; otherwise it is not there.
-        ("IdentityFile", text(&paths::next_public_key(&app.name))),
-        ("IdentityAgent", text(&paths::agent_socket(&app.name))),
-        ("UserKnownHostsFile", text(&paths::known_hosts(&app.name))),
+        ("IdentityFile", text(&layout::next_public_key(&app.name))),
+        ("IdentityAgent", text(&layout::agent_socket(&app.name))),
+        ("UserKnownHostsFile", text(&layout::known_hosts(&app.name))),
     ];
     let fixed = [
         ("IdentitiesOnly", "yes"),
@@ -182,28 +186,28 @@ templates! {
         /// gunicorn's socket unit.
     "gunicorn.service" GunicornService {
         trial: bool = |_: &App| false,
-        unit: String = |app: &App| paths::service_unit(&app.name),
+        unit: String = |app: &App| layout::service_unit(&app.name),
         current: String = current,
         runtime: String = runtime,
-        agent_dir: &'static str = |_: &App| paths::AGENT_DIR,
+        agent_dir: &'static str = |_: &App| layout::AGENT_DIR,
         trial_socket: String = trial_socket,
         trial_runtime: String = trial_runtime,
         shared: String = shared,
-        data: String = |app: &App| text(&paths::data(&app.name)),
+        data: String = |app: &App| text(&layout::data(&app.name)),
         environment: String = |app: &App| text(&app.environment_file()),
         wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
     } gunicorn_service
         /// gunicorn's service unit; it needs the app's WSGI callable.
     "gunicorn.service" GunicornTrial {
         trial: bool = |_: &App| true,
-        unit: String = |app: &App| paths::trial_unit(&app.name),
+        unit: String = |app: &App| layout::trial_unit(&app.name),
         current: String = |app: &App| text(&app.next()),
         runtime: String = runtime,
-        agent_dir: &'static str = |_: &App| paths::AGENT_DIR,
+        agent_dir: &'static str = |_: &App| layout::AGENT_DIR,
         trial_socket: String = trial_socket,
         trial_runtime: String = trial_runtime,
         shared: String = shared,
-        data: String = |app: &App| text(&paths::data(&app.name)),
+        data: String = |app: &App| text(&layout::data(&app.name)),
         environment: String = |app: &App| text(&app.environment_file()),
         wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
     } gunicorn_trial
@@ -227,12 +231,6 @@ pub fn known_hosts_line(app: &App, key: &str) -> String {
 #[must_use]
 pub fn key_title(app: &App, hostname: &str) -> String {
     format!("pullpray {}@{hostname}", app.name)
-}
-
-/// Where a release lies.
-#[must_use]
-pub fn release_dir(app: &App, id: &str) -> PathBuf {
-    app.releases().join(id)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{Facts, Limits};
 /// One answer as it was given. In a file it may be a string, a number, or a list of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Raw")]
-pub struct Said(pub String);
+pub struct RawAnswer(pub String);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -20,7 +20,7 @@ enum Raw {
     List(Vec<String>),
 }
 
-impl From<Raw> for Said {
+impl From<Raw> for RawAnswer {
     fn from(raw: Raw) -> Self {
         Self(match raw {
             Raw::Text(text) => text,
@@ -30,7 +30,7 @@ impl From<Raw> for Said {
     }
 }
 
-impl FromStr for Said {
+impl FromStr for RawAnswer {
     type Err = Infallible;
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self(text.to_owned()))
@@ -47,7 +47,7 @@ macro_rules! answers {
         pub struct Answers {
             $($(#[doc = $help])+
             #[arg(long, value_name = $value, env = $env, hide_env_values = true, hide_env = true)]
-            pub $name: Option<Said>,)+
+            pub $name: Option<RawAnswer>,)+
         }
 
         /// The names of all answers, in the order in which they are asked.
@@ -74,7 +74,7 @@ macro_rules! answers {
             /// Takes an answer; a name that does not exist is passed over.
             pub fn set(&mut self, name: &str, text: &str) {
                 match name {
-                    $(stringify!($name) => self.$name = Some(Said(text.to_owned())),)+
+                    $(stringify!($name) => self.$name = Some(RawAnswer(text.to_owned())),)+
                     _ => {}
                 }
             }

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::TagPattern;
 use super::environment::{self, Dialect};
-use super::{Signers, TagPattern};
+use crate::signing::Signers;
 
 /// Some bytes that mean something to somebody, and some that mean nothing.
 fn text() -> impl Strategy<Value = Vec<u8>> {

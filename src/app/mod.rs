@@ -5,38 +5,33 @@
 
 mod answers;
 mod bind;
+mod defaults;
 pub mod environment;
-mod facts;
 #[cfg(test)]
 mod fuzz;
 mod invalid;
-mod judged;
-pub mod paths;
-pub mod places;
-mod repo;
+mod names;
+mod repo_url;
+mod resolve;
 mod schedule;
 mod settings;
-mod signers;
-pub mod sudo;
 mod tag;
-mod text;
 mod track;
 mod window;
 
-pub use answers::{Answers, NAMES, Said};
+pub use answers::{Answers, NAMES, RawAnswer};
 pub use bind::Bind;
-pub use facts::{Facts, OtherApp};
+pub use defaults::{Facts, OtherApp};
 pub use invalid::Invalid;
-pub use judged::Problem;
-pub use repo::RepoUrl;
-pub use schedule::Schedule;
-pub use settings::{FORMAT, Settings, SettingsError};
-pub use signers::Signers;
-pub use tag::TagPattern;
-pub use text::{
+pub use names::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, HealthHost, HealthPath, Module, SharedPath,
     Wsgi,
 };
+pub use repo_url::RepoUrl;
+pub use resolve::Problem;
+pub use schedule::Schedule;
+pub use settings::{FORMAT, Settings, SettingsError};
+pub use tag::{TagPattern, matches as glob_matches};
 pub use track::{CommitId, Track};
 pub use window::Window;
 

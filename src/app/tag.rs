@@ -82,7 +82,8 @@ fn begins_number(before: &str) -> bool {
 }
 
 /// Whether a name matches a pattern with `*` and `?`: in steps, never exponentially many.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);

@@ -99,7 +99,7 @@ impl CommitId {
     /// The first seven of them.
     #[must_use]
     pub fn short(&self) -> &str {
-        self.0.get(..7).unwrap_or(&self.0)
+        crate::text::short(&self.0)
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::app::App;
-use crate::ui::{self, AskError, Mark, Ui, for_terminal};
+use crate::text::for_terminal;
+use crate::ui::{self, AskError, Mark, Ui};
 
 /// How often access is tried meanwhile.
 const TRY_EVERY: Duration = Duration::from_secs(5);

@@ -6,14 +6,16 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::app::{App, AppName, paths};
+use crate::app::{App, AppName};
 use crate::cli;
 use crate::exit::Exit;
 use crate::host::{Clock, Server, effective_uid};
-use crate::provision::{self, Changes, Finding, Look, Settled, Step};
-use crate::state::data;
+use crate::layout;
+use crate::provision::{self, Changes, CheckContext, Converged, Finding, Step};
 use crate::state::receipt::Receipt;
-use crate::ui::{self, Mark, for_terminal};
+use crate::store::marks;
+use crate::text::for_terminal;
+use crate::ui::{self, Mark};
 
 use super::{load, named, usage};
 
@@ -72,8 +74,8 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         let app = match load(server, name) {
             Ok(app) => app,
             // One app's nonsense hides nothing of the others.
-            Err(error) if server.stat(&paths::settings(name))?.is_some() => {
-                let edit = format!("sudoedit {}", paths::settings(name).display());
+            Err(error) if server.stat(&layout::settings(name))?.is_some() => {
+                let edit = format!("sudoedit {}", layout::settings(name).display());
                 checks.push(unusable(name, &error, edit));
                 continue;
             }
@@ -86,7 +88,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         let mut of = examine(server, &app, arguments)?;
         let failed = of.iter().any(|check| check.status == Status::Fail);
         // With its data away nothing is mended: it would be mended below an empty mount point.
-        if arguments.fix && failed && data::lost(server, name)?.is_none() {
+        if arguments.fix && failed && marks::lost(server, name)?.is_none() {
             fix(server, &app, arguments, &of)?;
             of = examine(server, &app, arguments)?;
         }
@@ -147,7 +149,7 @@ fn receipt(server: &Server, app: &App) -> Result<Receipt> {
 
 fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Check>> {
     let receipt = receipt(server, app)?;
-    let look = Look {
+    let look = CheckContext {
         view: server.view(),
         receipt: &receipt,
         overwrite: arguments.overwrite,
@@ -213,13 +215,13 @@ fn judged(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
     );
     let say = |status, message: String| check(app, step, status, message);
     match finding {
-        Ok(Finding::Holds(what)) => say(Status::Ok, what),
-        Ok(Finding::Kept(what, diff)) => Check {
+        Ok(Finding::Ok(what)) => say(Status::Ok, what),
+        Ok(Finding::LocallyModified(what, diff)) => Check {
             detail: Some(diff),
             ..say(Status::Ok, what)
         },
         Ok(Finding::Unproven(what)) => say(Status::Warn, what),
-        Ok(Finding::Warns(why, hint)) => Check {
+        Ok(Finding::Warning(why, hint)) => Check {
             remediation: vec![hint],
             ..say(Status::Warn, why)
         },
@@ -232,8 +234,8 @@ fn judged(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
             remediation: vec![fix],
             ..say(Status::Fail, what)
         },
-        Ok(Finding::Untold(why)) => say(Status::Skip, why),
-        Ok(Finding::Waits(on, why)) => say(Status::Skip, format!("waits for {on} ({why})")),
+        Ok(Finding::Unknown(why)) => say(Status::Skip, why),
+        Ok(Finding::Blocked(on, why)) => say(Status::Skip, format!("waits for {on} ({why})")),
         Ok(Finding::AwaitsAccess(why)) => Check {
             remediation: vec![format!("sudo pullpray init {}", app.name)],
             ..say(
@@ -241,7 +243,7 @@ fn judged(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
                 format!("the git host does not let the deploy key in: {why}"),
             )
         },
-        Ok(Finding::Broken(why, hint)) => Check {
+        Ok(Finding::ManualFix(why, hint)) => Check {
             remediation: vec![hint],
             ..say(Status::Fail, why)
         },
@@ -288,10 +290,10 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
         if arguments.offline {
             changes.stay_offline();
         }
-        match provision::settle(step.as_ref(), &mut changes) {
-            Ok(Settled::Made(_)) => ui.done(Mark::Ok, step.id(), "mended"),
-            Ok(Settled::Was(_)) => {}
-            Ok(Settled::AwaitsAccess(why)) => {
+        match provision::converge(step.as_ref(), &mut changes) {
+            Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id(), "mended"),
+            Ok(Converged::Unchanged(_)) => {}
+            Ok(Converged::AwaitsAccess(why)) => {
                 ui.done(Mark::Waiting, step.id(), &for_terminal(&why));
             }
             // What cannot be mended is told again below, with what to do; the rest goes on.

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings, paths};
+use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::exit::Exit;
 use crate::host::{Clock, Server, effective_uid};
-use crate::provision::{self, Finding, Look, Planned};
-use crate::state::data;
+use crate::layout;
+use crate::provision::{self, CheckContext, Finding, Planned};
 use crate::state::receipt::Receipt;
-use crate::ui::{self, Mark, Ui, for_terminal};
+use crate::store::marks;
+use crate::text::for_terminal;
+use crate::ui::{self, Mark, Ui};
 
-use super::making::Making;
+use super::apply::Apply;
 use super::plan::{show, show_files, stop_if_broken, tell_kept};
 use super::questions::would_change;
 use super::{questions, usage};
@@ -52,7 +54,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
             .parse(&facts, limits.clone())
             .map_err(|problems| missing(server, &answers, &problems, interactive))?;
         if root {
-            data::there(server, &app.name)?;
+            marks::there(server, &app.name)?;
         }
         let receipt = if root {
             Receipt::load(server, &app.name)?
@@ -60,7 +62,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
             Receipt::unreadable(&app.name)
         };
         let steps = provision::list(&app);
-        let look = Look {
+        let look = CheckContext {
             view: server.view(),
             receipt: &receipt,
             overwrite,
@@ -99,7 +101,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
         }
         drop(plan);
         drop(steps);
-        let mut making = Making {
+        let mut making = Apply {
             server,
             ui: ui.as_mut(),
             clock: &clock,
@@ -115,7 +117,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
 
 /// Tells how much is to be done; whether nothing is.
 fn tell_looked(ui: &mut dyn Ui, plan: &[Planned<'_>], app: &App) -> bool {
-    let holds = |planned: &&Planned<'_>| planned.finding.as_ref().is_ok_and(Finding::holds);
+    let holds = |planned: &&Planned<'_>| planned.finding.as_ref().is_ok_and(Finding::is_satisfied);
     let missing = plan.len() - plan.iter().filter(holds).count();
     let (title, detail) = if missing == 0 {
         (
@@ -145,7 +147,12 @@ fn asks_to_replace(ui: &mut dyn Ui, plan: &[Planned<'_>], may_ask: bool) -> Resu
 }
 
 /// Every file that would be written; what cannot be looked at without root is named and not guessed.
-fn dry_run(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &Look<'_>, root: bool) -> Result<Exit> {
+fn dry_run(
+    ui: &mut dyn Ui,
+    plan: &[Planned<'_>],
+    look: &CheckContext<'_>,
+    root: bool,
+) -> Result<Exit> {
     let unseen = show_files(ui, plan, look);
     if root {
         stop_if_broken(plan)?;
@@ -161,7 +168,7 @@ fn dry_run(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &Look<'_>, root: bool) -
         planned
             .finding
             .as_ref()
-            .is_ok_and(|finding| !finding.holds())
+            .is_ok_and(|finding| !finding.is_satisfied())
     });
     Ok(if changes { Exit::Failed } else { Exit::Waiting })
 }
@@ -173,7 +180,7 @@ enum Choice {
     Stop,
 }
 
-fn go_on(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &Look<'_>) -> Result<Choice> {
+fn go_on(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &CheckContext<'_>) -> Result<Choice> {
     let options = ["yes", "show every file", "change an answer", "no"];
     Ok(match ui.choose("Go on?", &options, 0)? {
         0 => Choice::Go,
@@ -225,7 +232,7 @@ fn saved(server: &Server, answers: &Answers, facts: &Facts) -> Result<Option<Set
     let name: AppName = name.parse()?;
     let saved = match super::settings(server, &name)? {
         // Somebody lost it: what defaults would say now is not what the app is.
-        None if effective_uid() == 0 => super::settings_at(server, &paths::settings_copy(&name))?,
+        None if effective_uid() == 0 => super::settings_at(server, &layout::settings_copy(&name))?,
         saved => saved,
     };
     let Some(saved) = saved else {

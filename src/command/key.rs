@@ -9,9 +9,10 @@ use crate::app::App;
 use crate::cli;
 use crate::exit::Exit;
 use crate::host::{Clock, Server, effective_uid};
-use crate::provision::{self, Changes, Finding, Opens, Rotation, Settled};
+use crate::provision::{self, Changes, Converged, Finding, Opens, Rotation};
 use crate::state::receipt::Receipt;
-use crate::ui::{self, Mark, Ui, for_terminal};
+use crate::text::for_terminal;
+use crate::ui::{self, Mark, Ui};
 
 use super::{access, load, usage};
 
@@ -141,13 +142,17 @@ fn settle(
         return Err(anyhow!("there is no step {id}"));
     };
     let failed = |why: String| anyhow!("{}: {why}\nhint: {go_on}", step.title());
-    match provision::settle(step.as_ref(), changes).map_err(|error| failed(format!("{error:#}")))? {
-        Settled::Was(Finding::Holds(what) | Finding::Unproven(what))
-        | Settled::Made(Finding::Holds(what) | Finding::Unproven(what)) => {
+    match provision::converge(step.as_ref(), changes)
+        .map_err(|error| failed(format!("{error:#}")))?
+    {
+        Converged::Unchanged(Finding::Ok(what) | Finding::Unproven(what))
+        | Converged::Changed(Finding::Ok(what) | Finding::Unproven(what)) => {
             ui.done(Mark::Ok, &step.title(), &for_terminal(&what));
             Ok(())
         }
-        Settled::AwaitsAccess(why) => Err(failed(why)),
-        Settled::Was(other) | Settled::Made(other) => Err(failed(format!("{other:?}"))),
+        Converged::AwaitsAccess(why) => Err(failed(why)),
+        Converged::Unchanged(other) | Converged::Changed(other) => {
+            Err(failed(format!("{other:?}")))
+        }
     }
 }

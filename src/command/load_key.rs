@@ -2,9 +2,10 @@
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{AppName, paths};
+use crate::app::AppName;
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid, hand_over_key};
+use crate::layout;
 
 use super::{load, usage};
 
@@ -19,15 +20,15 @@ pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
         .user(app.user.as_str())
         .ok_or_else(|| anyhow!("there is no user {}", app.user))?;
     // In the middle of a rotation both: whichever the git host knows, it works.
-    let mut keys = vec![paths::private_key(name)];
-    let next = paths::next_private_key(name);
+    let mut keys = vec![layout::private_key(name)];
+    let next = layout::next_private_key(name);
     if server.stat(&next)?.is_some() {
         keys.push(next);
     }
     hand_over_key(
         server,
-        &paths::agent_unit(name),
-        &paths::agent_socket(name),
+        &layout::agent_unit(name),
+        &layout::agent_socket(name),
         &keys,
         &user,
     )?;

@@ -1,46 +1,98 @@
 //! One file a verb: read the arguments, call what does it, tell what came of it.
 
 mod access;
+mod apply;
 mod completions;
+mod control;
 mod doctor;
 mod init;
 mod inspect;
 mod key;
 mod load_key;
-mod making;
 mod man;
 mod plan;
 mod poll;
 mod questions;
 mod remove;
 mod status;
-mod steer;
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
+use clap::Parser;
 
-use crate::app::{App, AppName, Facts, Settings, paths};
+use crate::app::{App, AppName, Facts, Settings};
 use crate::cli::{Cli, Verb};
 use crate::exit::{Exit, UsageError};
 use crate::host::{Command, Server, View, effective_uid};
+use crate::layout;
 use crate::ui;
+
+/// Runs the command line on this machine, prints errors, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // It repeats the arguments, which came from anywhere.
+        Err(error) if error.use_stderr() => {
+            drop(write!(ui::stderr(), "{}", error.render()));
+            return Exit::Usage.into();
+        }
+        Err(error) => error.exit(),
+    };
+    let exit = match run(cli, &Server::real()) {
+        Ok(exit) => exit,
+        Err(error) => {
+            if matches!(
+                error.downcast_ref::<ui::AskError>(),
+                Some(ui::AskError::Interrupted)
+            ) {
+                return Exit::Interrupted.into();
+            }
+            let usage = error.downcast_ref::<UsageError>().is_some();
+            // Nobody is left to tell if even this cannot be written.
+            drop(write!(ui::stderr(), "{}", shown(&error)));
+            if usage { Exit::Usage } else { Exit::Failed }
+        }
+    };
+    exit.into()
+}
+
+/// `error:` and what failed, each cause on a line of its own, hints last.
+fn shown(error: &anyhow::Error) -> String {
+    let mut lines = String::new();
+    let mut hints = String::new();
+    for (number, cause) in error.chain().enumerate() {
+        let before = if number == 0 { "error: " } else { "  -> " };
+        for (line_number, line) in cause.to_string().lines().enumerate() {
+            if let Some(hint) = line.strip_prefix("hint: ") {
+                hints.push_str(&format!("  hint: {}\n", crate::text::for_terminal(hint)));
+                continue;
+            }
+            let before = if line_number == 0 { before } else { "     " };
+            lines.push_str(&format!("{before}{}\n", crate::text::for_terminal(line)));
+        }
+    }
+    lines + &hints
+}
 
 /// Does what the command line says.
 ///
 /// # Errors
 /// What failed; [`UsageError`] if the input is to blame.
-pub fn run(cli: Cli, server: &Server) -> Result<Exit> {
+fn run(cli: Cli, server: &Server) -> Result<Exit> {
     match cli.verb {
         Verb::Init(arguments) => init::run(server, &arguments),
         Verb::Poll(arguments) => poll::run(server, &arguments),
         Verb::Status(arguments) => status::run(server, &arguments),
-        Verb::Rollback { app, release } => steer::rollback(server, &app, release.as_deref()),
-        Verb::Redeploy { app } => steer::redeploy(server, &app),
-        Verb::Hold { app, message } => steer::hold(server, &app, &message),
-        Verb::Resume { app } => steer::resume(server, &app),
-        Verb::Retry { app } => steer::retry(server, &app),
+        Verb::Rollback { app, release } => control::rollback(server, &app, release.as_deref()),
+        Verb::Redeploy { app } => control::redeploy(server, &app),
+        Verb::Pause { app, message } => control::hold(server, &app, &message),
+        Verb::Resume { app } => control::resume(server, &app),
+        Verb::Retry { app } => control::retry(server, &app),
         Verb::Doctor(arguments) => doctor::run(server, &arguments),
         Verb::Remove(arguments) => remove::run(server, &arguments),
         Verb::Key(arguments) => key::run(server, &arguments),
@@ -72,7 +124,7 @@ fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
 
 /// The settings of an app that init has made.
 fn settings(view: &View, name: &AppName) -> Result<Option<Settings>> {
-    settings_at(view, &paths::settings(name))
+    settings_at(view, &layout::settings(name))
 }
 
 fn settings_at(view: &View, path: &Path) -> Result<Option<Settings>> {
@@ -86,7 +138,7 @@ fn settings_at(view: &View, path: &Path) -> Result<Option<Settings>> {
 
 /// The app of that name, as its settings say.
 fn load(view: &View, name: &AppName) -> Result<App> {
-    let path = paths::settings(name);
+    let path = layout::settings(name);
     let Some(settings) = settings(view, name)? else {
         if view.lost_apps()?.contains(name) {
             return Err(usage(format!(

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::provision::{Finding, Look, Planned};
+use crate::provision::{CheckContext, Finding, Planned};
 use crate::ui::{PlanRow, Ui};
 
 pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
@@ -11,19 +11,19 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
         .filter_map(|planned| {
             let row = planned.step.row();
             let (mark, detail) = match &planned.finding {
-                Ok(Finding::Absent(what) | Finding::Waits(_, what)) => ('+', what.clone()),
+                Ok(Finding::Absent(what) | Finding::Blocked(_, what)) => ('+', what.clone()),
                 Ok(Finding::Differs(what, _)) => ('~', what.clone()),
                 Ok(Finding::AwaitsAccess(_)) => {
                     ('+', "waits until the git host knows the key".to_owned())
                 }
-                Ok(Finding::Kept(what, _)) => ('=', what.clone()),
+                Ok(Finding::LocallyModified(what, _)) => ('=', what.clone()),
                 Ok(
-                    Finding::Holds(_)
+                    Finding::Ok(_)
                     | Finding::Unproven(_)
-                    | Finding::Untold(_)
-                    | Finding::Warns(..),
+                    | Finding::Unknown(_)
+                    | Finding::Warning(..),
                 ) => return None,
-                Ok(Finding::Broken(..)) | Err(_) => return None,
+                Ok(Finding::ManualFix(..)) | Err(_) => return None,
             };
             Some(PlanRow {
                 mark,
@@ -46,7 +46,7 @@ pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
     let mut text = String::new();
     for planned in plan {
         let problem = match &planned.finding {
-            Ok(Finding::Broken(why, hint)) => format!("{why}\nhint: {hint}"),
+            Ok(Finding::ManualFix(why, hint)) => format!("{why}\nhint: {hint}"),
             Err(error) => format!("{error:#}"),
             _ => continue,
         };
@@ -70,13 +70,13 @@ pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
 pub(super) fn show_files(
     ui: &mut dyn Ui,
     plan: &[Planned<'_>],
-    look: &Look<'_>,
+    look: &CheckContext<'_>,
 ) -> Vec<(&'static str, String)> {
     let mut unseen = Vec::new();
     for planned in plan {
         let id = planned.step.id();
         match &planned.finding {
-            Ok(finding) if finding.holds() => continue,
+            Ok(finding) if finding.is_satisfied() => continue,
             Ok(_) => {}
             Err(error) => {
                 unseen.push((id, format!("{error:#}")));
@@ -96,7 +96,7 @@ pub(super) fn show_files(
 pub(super) fn tell_kept(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> bool {
     let mut any = false;
     for planned in plan {
-        if let Ok(Finding::Kept(what, diff)) = &planned.finding {
+        if let Ok(Finding::LocallyModified(what, diff)) = &planned.finding {
             any = true;
             let path = planned.step.row().what;
             ui.note(&format!("{path}: {what}; --overwrite replaces it"));

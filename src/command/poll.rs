@@ -5,15 +5,20 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::app::{App, AppName, paths};
+use crate::app::{App, AppName};
 use crate::cli;
-use crate::deploy::{self, Report, Straightened, Told};
+use crate::decide::{self, Verdict};
+use crate::deploy;
 use crate::exit::Exit;
 use crate::host::{Clock, Command, Server, effective_uid};
-use crate::state::data;
-use crate::state::ledger::{Release, Silence};
+use crate::layout;
+use crate::report::{FailureReport, PollOutcome, Recovery};
+use crate::state::ledger::{Release, RemoteOutage};
 use crate::state::refusal::{Refusal, Why};
-use crate::ui::{self, for_terminal};
+use crate::store::marks;
+use crate::text::for_terminal;
+use crate::text::short;
+use crate::ui;
 
 use super::{as_app_account, by_cron, load};
 
@@ -87,10 +92,10 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
 /// Whether the app's data is there. That it is not, people are told each time, and cron's mails once: that is
 /// noted where it is not on the disk that may be away.
 fn data_is_there(server: &Server, name: &AppName) -> Result<bool> {
-    let note = paths::told(name);
+    let note = layout::told(name);
     let told = server.stat(&note)?;
     let told = told.is_some_and(|stat| stat.uid == effective_uid());
-    let there = data::there(server, name);
+    let there = marks::there(server, name);
     if there.is_ok() && told {
         server.remove_file(&note)?;
         writeln!(ui::stdout(), "{name}: its data is there again")?;
@@ -106,7 +111,7 @@ fn data_is_there(server: &Server, name: &AppName) -> Result<bool> {
 }
 
 /// One line, if there is something to say, and the exit code.
-pub(super) fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
+pub(super) fn tell_told(app: &App, told: PollOutcome, verbose: bool) -> Result<Exit> {
     let name = &app.name;
     let tell = |text: &str| {
         if verbose {
@@ -115,10 +120,10 @@ pub(super) fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
     };
     let mut out = ui::stdout();
     Ok(match told {
-        Told::Straightened(straightened, then) => {
+        PollOutcome::Recovered(straightened, then) => {
             tell_straightened(app, &straightened, *then, verbose)?
         }
-        Told::Again(found, first, again) => {
+        PollOutcome::Redeployed(found, first, again) => {
             let first = tell_told(app, *first, verbose)?;
             writeln!(
                 out,
@@ -131,59 +136,59 @@ pub(super) fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
                 (again, _) => again,
             }
         }
-        Told::SetAside(what, then) => {
+        PollOutcome::StateRebuilt(what, then) => {
             writeln!(out, "{name}: {}", for_terminal(&what))?;
             tell_told(app, *then, verbose)?
         }
-        Told::NothingNew => {
+        PollOutcome::Skipped(Verdict::UpToDate) => {
             tell("nothing new");
             Exit::Done
         }
-        Told::Elsewhere => {
+        PollOutcome::Busy => {
             tell("another poll is at work");
             Exit::Done
         }
-        Told::Held(hold) => {
+        PollOutcome::Skipped(Verdict::Paused(hold)) => {
             tell(&format!(
                 "held by {} since {}: {}",
                 hold.by, hold.since, hold.why
             ));
             Exit::Done
         }
-        Told::Waiting(failure) => {
+        PollOutcome::Skipped(Verdict::Waiting(failure)) => {
             tell(&format!(
                 "{} failed {}, last {}: {}",
-                deploy::short(&failure.commit),
+                short(&failure.commit),
                 failure.tries_in_words(),
                 failure.last,
                 failure.why
             ));
             Exit::Done
         }
-        Told::Refused {
+        PollOutcome::Skipped(Verdict::Refused {
             refusal,
-            tell: aloud,
-        } => {
+            report: aloud,
+        }) => {
             if aloud || verbose {
                 write!(out, "{}", refused(app, &refusal))?;
             }
             if aloud { Exit::Failed } else { Exit::Done }
         }
-        Told::Deployed {
+        PollOutcome::Deployed {
             from,
             to,
             took,
-            after_silence,
+            ended_outage,
             note,
         } => {
-            if let Some(silence) = after_silence {
-                write!(out, "{}", answers_again(name.as_str(), &silence))?;
+            if let Some(outage) = ended_outage {
+                write!(out, "{}", answers_again(name.as_str(), &outage))?;
             }
             let text = deployed(name.as_str(), from.as_ref(), &to, took, note.as_deref());
             write!(out, "{text}")?;
             Exit::Done
         }
-        Told::Failed(report) => {
+        PollOutcome::Failed(report) => {
             write!(out, "{}", failed(name.as_str(), &report))?;
             if report.not_brought_back.is_some() {
                 Exit::NotBroughtBack
@@ -191,12 +196,12 @@ pub(super) fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
                 Exit::Failed
             }
         }
-        Told::CouldNotAsk {
-            silence,
-            tell: aloud,
+        PollOutcome::Unreachable {
+            outage,
+            report: aloud,
         } => {
             if aloud || verbose {
-                write!(out, "{}", could_not_ask(name.as_str(), &silence))?;
+                write!(out, "{}", could_not_ask(name.as_str(), &outage))?;
             }
             Exit::Waiting
         }
@@ -206,26 +211,26 @@ pub(super) fn tell_told(app: &App, told: Told, verbose: bool) -> Result<Exit> {
 /// What was put right, and how the poll went on.
 fn tell_straightened(
     app: &App,
-    straightened: &Straightened,
-    then: Told,
+    straightened: &Recovery,
+    then: PollOutcome,
     verbose: bool,
 ) -> Result<Exit> {
     let name = &app.name;
     let live = named(&straightened.live);
     let found = for_terminal(&straightened.found);
-    let mut text = match &straightened.ill {
+    let mut text = match &straightened.unhealthy {
         None => format!("{name}: {found}; {live} is live again\n"),
         Some(why) => {
             let why = for_terminal(why);
-            format!("{name}: {found}; {live} was put back and is ill: {why}\n")
+            format!("{name}: {found}; {live} was put back and is unhealthy: {why}\n")
         }
     };
-    let mut exit = match straightened.ill {
+    let mut exit = match straightened.unhealthy {
         None => Exit::Done,
         Some(_) => Exit::NotBroughtBack,
     };
     // Else nobody would ever be told: each of its polls was killed before it could say anything.
-    if let Told::Waiting(failure) = &then
+    if let PollOutcome::Skipped(Verdict::Waiting(failure)) = &then
         && failure.tries >= app.limits.attempts
     {
         text.push_str(&format!("  next  {}\n", given_up(failure.tries)));
@@ -241,11 +246,11 @@ fn tell_straightened(
     })
 }
 
-/// The end of a silence that was told.
-fn answers_again(name: &str, silence: &Silence) -> String {
+/// The end of a outage that was told.
+fn answers_again(name: &str, outage: &RemoteOutage) -> String {
     format!(
         "{name}: the git host answers again, after {} polls without\n",
-        silence.polls
+        outage.polls
     )
 }
 
@@ -261,7 +266,7 @@ fn deployed(
         Some(from) if from.commit == to.commit => "again".to_owned(),
         from => format!(
             "{} →",
-            from.map_or("first release", |from| deploy::short(&from.commit))
+            from.map_or("first release", |from| short(&from.commit))
         ),
     };
     let mut text = format!("{name}: {change} {} live after {took:.1} s\n", named(to));
@@ -274,16 +279,16 @@ fn deployed(
 fn named(release: &Release) -> String {
     format!(
         "{} \"{}\"",
-        deploy::short(&release.commit),
+        short(&release.commit),
         for_terminal(&release.subject)
     )
 }
 
 /// What is new and not let through: told once, so it says what mends it.
 fn refused(app: &App, refusal: &Refusal) -> String {
-    let (name, commit) = (&app.name, deploy::short(&refusal.commit));
+    let (name, commit) = (&app.name, short(&refusal.commit));
     let why = for_terminal(&refusal.why.to_string());
-    if refusal.why.passes() {
+    if refusal.why.is_transient() {
         return format!(
             "{name}: {commit} is new and waits: {why}\n  now   sudo pullpray poll {name} --now\n"
         );
@@ -292,7 +297,7 @@ fn refused(app: &App, refusal: &Refusal) -> String {
     match &refusal.why {
         Why::NotDescendant { .. } => text.push_str(&format!(
             "  hint: if that was meant, set allow_rewind = true in {}\n",
-            paths::settings(name).display()
+            layout::settings(name).display()
         )),
         Why::NotTrusted { .. } => {
             if let Some(list) = &app.limits.signed_by {
@@ -311,7 +316,7 @@ fn refused(app: &App, refusal: &Refusal) -> String {
         )),
         Why::Unfit { .. } => text.push_str(&format!(
             "  hint: max_file and max_size stand in {}; to look at it once more: sudo pullpray poll {name} --now\n",
-            paths::settings(name).display()
+            layout::settings(name).display()
         )),
         Why::OutsideWindow { .. } => {}
     }
@@ -319,12 +324,12 @@ fn refused(app: &App, refusal: &Refusal) -> String {
     text
 }
 
-fn failed(name: &str, report: &Report) -> String {
+fn failed(name: &str, report: &FailureReport) -> String {
     let live = match (&report.live, &report.not_brought_back) {
-        (Some(live), None) => format!("{} is still live", deploy::short(&live.commit)),
+        (Some(live), None) => format!("{} is still live", short(&live.commit)),
         (Some(live), Some(why)) => format!(
             "AND {} COULD NOT BE BROUGHT BACK: {}",
-            deploy::short(&live.commit),
+            short(&live.commit),
             for_terminal(why)
         ),
         (None, _) => "nothing is live yet".to_owned(),
@@ -350,7 +355,7 @@ fn failed(name: &str, report: &Report) -> String {
             "try {} of {} in {} minutes, or at the next commit",
             report.tries + 1,
             report.attempts,
-            deploy::gate::pause(report.tries).num_minutes()
+            decide::backoff(report.tries).num_minutes()
         )
     };
     text.push_str(&format!("  next  {next}\n"));
@@ -361,11 +366,11 @@ fn given_up(tries: u32) -> String {
     format!("given up after {tries} tries, until a new commit or a change of settings")
 }
 
-fn could_not_ask(name: &str, silence: &Silence) -> String {
-    let polls = silence.polls_in_words();
-    let why = for_terminal(silence.why.trim_end_matches('.'));
-    let mut text = format!("{name}: {why}, {polls}, since {}\n", silence.since);
-    if let Some(hint) = remedy(name, &silence.why) {
+fn could_not_ask(name: &str, outage: &RemoteOutage) -> String {
+    let polls = outage.polls_in_words();
+    let why = for_terminal(outage.why.trim_end_matches('.'));
+    let mut text = format!("{name}: {why}, {polls}, since {}\n", outage.since);
+    if let Some(hint) = remedy(name, &outage.why) {
         text.push_str(&format!("  hint: {hint}\n"));
     }
     text

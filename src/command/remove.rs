@@ -2,13 +2,14 @@
 
 use anyhow::{Result, bail};
 
-use crate::app::{AppName, paths};
+use crate::app::AppName;
 use crate::cli;
 use crate::exit::Exit;
 use crate::host::{Clock, Kind, Locked, Server, effective_uid};
+use crate::layout;
 use crate::provision::{self, Undone, in_order_of_removal};
-use crate::state::data;
 use crate::state::receipt::{Before, Change, Receipt};
+use crate::store::marks;
 use crate::ui::{self, Mark, PlanRow, Ui};
 
 use super::{load, usage};
@@ -23,7 +24,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     let name = &arguments.app;
     // With its data away it would be told that nothing is left. What the account put in the place of a directory
     // is no reason: it could else keep its app from being removed.
-    if let Some((dir, why, hint)) = data::lost(server, name)?
+    if let Some((dir, why, hint)) = marks::lost(server, name)?
         && server
             .stat(&dir)?
             .is_none_or(|stat| stat.kind == Kind::Directory)
@@ -44,7 +45,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         if server.apps()?.contains(name) {
             bail!(
                 "there is no receipt of {name} ({}), so it is not known what init made",
-                paths::receipt(name).display()
+                layout::receipt(name).display()
             );
         }
         provision::remove_empty_remains(server)?;
@@ -83,7 +84,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
 
 /// Other apps that have a receipt: what was made for all of them is theirs from now on.
 fn others(server: &Server, name: &AppName) -> Result<Vec<AppName>> {
-    let names = server.list(std::path::Path::new(paths::RECEIPTS_DIR))?;
+    let names = server.list(std::path::Path::new(layout::RECEIPTS_DIR))?;
     Ok(names
         .iter()
         .filter_map(|file| file.to_str()?.strip_suffix(".jsonl")?.parse().ok())
@@ -142,12 +143,12 @@ fn take_away(
     purge: bool,
 ) -> Result<Exit> {
     // No poll may be at work, or begin, while its directories go.
-    let _lock = match server.stat(&paths::state(name))? {
-        Some(_) => match server.lock(&paths::state(name))? {
+    let _lock = match server.stat(&layout::state(name))? {
+        Some(_) => match server.lock(&layout::state(name))? {
             Locked::Held(lock) => Some(lock),
             Locked::Elsewhere => bail!(
                 "a poll of {name} is at work\nhint: wait for it, then: sudo pullpray remove {name}; who holds {}: sudo lslocks",
-                paths::state(name).display()
+                layout::state(name).display()
             ),
         },
         None => None,
@@ -170,8 +171,8 @@ fn take_away(
             _ => Ok(()),
         };
         match ended.and_then(|()| provision::undo(server, receipt, name, change, purge)) {
-            Ok(Undone::Gone(what)) => ui.done(Mark::Ok, &title, &what),
-            Ok(Undone::Stays(why)) => {
+            Ok(Undone::Removed(what)) => ui.done(Mark::Ok, &title, &what),
+            Ok(Undone::Kept(why)) => {
                 // A directory with something of another app in it: whoever goes last takes it.
                 if let (
                     Some(heir),

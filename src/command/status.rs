@@ -9,13 +9,15 @@ use serde::Serialize;
 
 use crate::app::{App, AppName};
 use crate::cli;
-use crate::deploy::{gate, short};
+use crate::decide;
 use crate::exit::Exit;
 use crate::host::{Clock, Server};
 use crate::provision;
-use crate::state::data;
 use crate::state::ledger::{Ledger, Outcome};
-use crate::ui::{self, for_terminal};
+use crate::store::marks;
+use crate::text::for_terminal;
+use crate::text::short;
+use crate::ui;
 
 use super::{load, named};
 
@@ -44,7 +46,7 @@ type Known = (App, Ledger, u64, Option<String>);
 
 fn known(server: &Server, name: &AppName) -> Result<Known> {
     let app = load(server, name)?;
-    data::there(server, name)?;
+    marks::there(server, name)?;
     let ledger = Ledger::load(server, name)?;
     let free = server
         .free_space(app.project_dir.as_path())
@@ -132,12 +134,12 @@ fn told(known: &Known, clock: &Clock, history: bool) -> Result<String> {
             for_terminal(&under_way.subject)
         )?;
     }
-    match (&ledger.silence, &ledger.last_check) {
-        (Some(silence), _) => writeln!(
+    match (&ledger.outage, &ledger.last_check) {
+        (Some(outage), _) => writeln!(
             text,
             "  checked   not since {}: {}",
-            when(&silence.since, now),
-            for_terminal(&silence.why)
+            when(&outage.since, now),
+            for_terminal(&outage.why)
         )?,
         (None, Some(last)) => writeln!(
             text,
@@ -158,7 +160,7 @@ fn told(known: &Known, clock: &Clock, history: bool) -> Result<String> {
             app.name
         )?;
     }
-    if let Some(hold) = &ledger.hold {
+    if let Some(hold) = &ledger.pause {
         writeln!(
             text,
             "  held      by {} since {}{}",
@@ -192,7 +194,7 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
         writeln!(
             text,
             "  {}   {}, since {}: {}",
-            if refusal.why.passes() {
+            if refusal.why.is_transient() {
                 "waits  "
             } else {
                 "refused"
@@ -211,7 +213,7 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
             when(&failure.last, now),
             reason(&failure.why)
         )?;
-        match gate::next_try(failure, now) {
+        match decide::next_try(failure, now) {
             _ if failure.tries >= app.limits.attempts => writeln!(
                 text,
                 "            left alone until a new commit, other settings, or: pullpray retry {}",

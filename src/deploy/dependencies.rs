@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::app::App;
-use crate::host::{Server, View, sha256};
+use crate::host::{Server, View};
+use crate::state::sha256;
 
 /// A link could lead to /dev/zero, or to what changes without the key that is made of it.
 const ORDINARY: &str = "what the release depends on must stand in ordinary files (requirements.txt can include others: -r FILE)";

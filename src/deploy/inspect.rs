@@ -5,11 +5,12 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, Module, Wsgi, paths};
+use crate::app::{App, Module, Wsgi};
 use crate::git;
 use crate::host::{Locked, Server};
+use crate::layout;
 
-use super::{code, remote, why_not_asked};
+use super::{fetch, remote, why_not_asked};
 
 /// What was found in the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,22 +32,22 @@ pub struct Inspection {
 /// # Errors
 /// When it cannot be fetched or read, or a poll is at work.
 pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
-    let Locked::Held(_lock) = server.lock(&paths::state(&app.name))? else {
+    let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
         bail!("another poll of {} is at work", app.name);
     };
     let newest = git::newest(&remote(app), &app.track)
         .map_err(|error| anyhow!(why_not_asked(app, &error)))?
         .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
-    let code = code::fetch(server, app, &newest, None)
+    let code = fetch::fetch(server, app, &newest, None)
         .and_then(|code| code.whole(server, app, &newest, None));
     let code = match code {
         Ok(code) => code,
-        Err(code::FetchError::Unfit(why)) => {
+        Err(fetch::FetchError::Unfit(why)) => {
             bail!("{} is not fit to be deployed: {why}", newest.name)
         }
-        Err(code::FetchError::Remote(why)) => bail!(why),
-        Err(code::FetchError::GaveWay) => bail!("another command works on {}", app.name),
-        Err(code::FetchError::Here(error)) => return Err(error),
+        Err(fetch::FetchError::Remote(why)) => bail!(why),
+        Err(fetch::FetchError::GaveWay) => bail!("another command works on {}", app.name),
+        Err(fetch::FetchError::Here(error)) => return Err(error),
     };
     let oid = code.info().oid;
     let read = |path: &Path| -> Result<String> {

@@ -5,48 +5,45 @@
 //! the flip and after it, so a poll that was killed at any instant is followed by one that comes
 //! right: what was under way is begun anew, from the release that was last known to be good.
 
-mod again;
-mod astray;
-mod at_gate;
-mod code;
-mod damaged;
+mod build;
+pub mod control;
 mod dependencies;
-pub mod gate;
+mod fetch;
 mod health;
 mod inspect;
+mod keep_live;
 mod migrations;
-mod release;
+mod prune;
+mod rebuild_state;
+mod recover;
 mod service;
-mod signature;
 mod space;
-pub mod steer;
 mod switch;
-mod tidy;
-mod told;
 mod trial;
 mod writes;
 
-pub use astray::Straightened;
 pub use inspect::{Inspection, inspect};
-pub use told::{Report, Told};
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::app::{AbsPath, App, Limits, Track, paths};
+use crate::app::{AbsPath, App, Limits, Track};
 use crate::git::{self, AskError, Remote};
-use crate::host::{Clock, Locked, Server, end_leftovers, sha256, stamp};
-use crate::state::ledger::{Deployment, Failure, Ledger, Outcome, Release, Silence, Tenths};
+use crate::host::{Clock, Locked, Server, end_leftovers};
+use crate::layout;
+use crate::state::ledger::{Deployment, Failure, Ledger, Outcome, Release, RemoteOutage, Tenths};
 use crate::state::refusal::Why;
+use crate::state::{sha256, stamp};
+use crate::text::short;
 
-use at_gate::Gate;
-use gate::{Signature, Tip};
-use signature::Trust;
+use crate::decide::{DeployPolicy, Signature, Tip};
+use crate::report::{FailureReport, PollOutcome, Recovery};
+use crate::signing::Trust;
 
 /// How many polls in a row must go unanswered before it is told.
-const SILENT_POLLS: u32 = 3;
+const REPORT_AFTER: u32 = 3;
 
 /// What a poll needs of its surroundings.
 pub struct Poll<'a> {
@@ -70,54 +67,56 @@ pub struct Poll<'a> {
 /// # Errors
 /// When the poll itself cannot be made: no lock, no readable ledger. What happens to a deployment
 /// is not an error but told.
-pub fn poll(poll: &Poll<'_>) -> Result<Told> {
+pub fn poll(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
-    let Locked::Held(_lock) = server.lock(&paths::state(&app.name))? else {
-        return Ok(Told::Elsewhere);
+    let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
+        return Ok(PollOutcome::Busy);
     };
-    let Some(aside) = damaged::set_aside(poll)? else {
+    let Some(aside) = rebuild_state::rebuild(poll)? else {
         return go_on(poll);
     };
     match go_on(poll) {
-        Ok(told) => Ok(Told::SetAside(aside, Box::new(told))),
+        Ok(told) => Ok(PollOutcome::StateRebuilt(aside, Box::new(told))),
         Err(error) => Err(error.context(aside)),
     }
 }
 
 /// Asks, deploys what is new, and puts right what is not as the ledger says.
-fn go_on(poll: &Poll<'_>) -> Result<Told> {
+fn go_on(poll: &Poll<'_>) -> Result<PollOutcome> {
     let told = ask(poll);
     match told {
-        Ok(Told::Deployed { .. } | Told::Elsewhere) => return told,
-        Ok(told @ Told::Failed(_)) => return again::recover(poll, told),
+        Ok(PollOutcome::Deployed { .. } | PollOutcome::Busy) => return told,
+        Ok(told @ PollOutcome::Failed(_)) => return keep_live::keep_live(poll, told),
         _ => {}
     }
     // Also when the remote cannot be asked, or something here is in the way of a deployment.
-    match astray::straighten(poll) {
+    match recover::recover(poll) {
         Ok(Some(straightened)) => {
-            let told = Told::Straightened(straightened, Box::new(told?));
-            again::recover(poll, told)
+            let told = PollOutcome::Recovered(straightened, Box::new(told?));
+            keep_live::keep_live(poll, told)
         }
-        Ok(None) => again::recover(poll, told?),
+        Ok(None) => keep_live::keep_live(poll, told?),
         // What came first is more likely the cause.
         Err(error) => told.and(Err(error)),
     }
 }
 
 /// Asks, and deploys what is new.
-fn ask(poll: &Poll<'_>) -> Result<Told> {
+fn ask(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
     if poll.by_cron {
         ledger.last_by_cron = Some(stamp(poll.clock.now()));
     }
-    let mut gate = Gate {
+    let trust = Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path));
+    let mut policy = DeployPolicy {
         limits: Limits {
             deploy_window: app.limits.deploy_window.clone().filter(|_| !poll.now),
             ..app.limits.clone()
         },
         conditions: conditions(server, app)?,
-        trust: Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path)),
+        signers: trust.text().to_owned(),
+        preliminary: trust.preliminary(),
         asked: poll.now,
         killed: false,
     };
@@ -125,22 +124,23 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
     let newest = match git::newest(&remote(app), &app.track) {
         Ok(Some(newest)) => newest,
         Ok(None) => {
-            return poll.silent(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
+            return poll
+                .record_unreachable(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
         }
-        Err(AskError::GaveWay) => return Ok(Told::Elsewhere),
-        Err(error) => return poll.silent(&mut ledger, why_not_asked(app, &error)),
+        Err(AskError::GaveWay) => return Ok(PollOutcome::Busy),
+        Err(error) => return poll.record_unreachable(&mut ledger, why_not_asked(app, &error)),
     };
     let now = || poll.clock.local().fixed_offset();
     let (commit, object) = (newest.commit.to_string(), newest.object.to_string());
     if poll.now {
         ledger.failures.clear();
     } else {
-        gate.killed = astray::count_killed(poll, &mut ledger, &commit, &gate.conditions);
+        policy.killed = recover::count_killed_poll(poll, &mut ledger, &commit, &policy.conditions);
     }
-    let known = gate.known(&ledger, &object, &commit);
-    if let Some(told) = gate.stops(&mut ledger, &known, &object, now()) {
-        poll.answered(&mut ledger)?;
-        return Ok(told);
+    let known = policy.cached_verdict(&ledger, &object, &commit);
+    if let Some(verdict) = policy.evaluate(&mut ledger, &known, &object, now()) {
+        poll.record_reachable(&mut ledger)?;
+        return Ok(PollOutcome::Skipped(verdict));
     }
     let started = poll.clock.elapsed();
     poll.say(&match &app.track {
@@ -148,25 +148,26 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
         _ => format!("{} is new at {}", short(&commit), newest.name),
     });
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    if let Some(told) = gate.knows_unfit(&ledger, &known, &object) {
-        poll.answered(&mut ledger)?;
-        return Ok(told);
+    if let Some(verdict) = policy.knows_unfit(&ledger, &known, &object) {
+        poll.record_reachable(&mut ledger)?;
+        return Ok(PollOutcome::Skipped(verdict));
     }
-    let code = match code::fetch(server, app, &newest, live) {
+    let code = match fetch::fetch(server, app, &newest, live) {
         Ok(code) => code,
-        Err(error) => return poll.not_fetched(&gate, &mut ledger, &known, &object, error),
+        Err(error) => return poll.not_fetched(&policy, &mut ledger, &known, &object, error),
     };
-    let after_silence = poll.answered(&mut ledger)?;
+    let ended_outage = poll.record_reachable(&mut ledger)?;
     // It may have moved since it was listed: what was fetched is what counts.
     let fetched = code.commit().to_owned();
     let fetched = Tip {
         commit: &fetched,
         descends: code.descends(),
-        signature: gate.trust.of(|| code.vouched())?,
+        signature: trust.verify(|| code.vouched())?,
     };
-    if let Some(told) = gate.stops(&mut ledger, &fetched, &code.object().to_string(), now()) {
+    if let Some(verdict) = policy.evaluate(&mut ledger, &fetched, &code.object().to_string(), now())
+    {
         ledger.store(server, &app.name)?;
-        return Ok(told);
+        return Ok(PollOutcome::Skipped(verdict));
     }
     if let Signature::Trusted(who) = &fetched.signature {
         poll.say(&format!("{} is signed by {who}", short(code.commit())));
@@ -175,19 +176,19 @@ fn ask(poll: &Poll<'_>) -> Result<Told> {
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
     let code = match code.whole(server, app, &newest, live) {
         Ok(code) => code,
-        Err(error) => return poll.not_fetched(&gate, &mut ledger, &fetched, &object, error),
+        Err(error) => return poll.not_fetched(&policy, &mut ledger, &fetched, &object, error),
     };
     if let Some(why) = space::no_room(poll, &code, ledger.live.as_ref())? {
-        let told = gate.refuse(&mut ledger, &fetched, &object, why, now());
+        let verdict = policy.refuse(&mut ledger, &fetched, &object, why, now());
         ledger.store(server, &app.name)?;
-        return Ok(told);
+        return Ok(PollOutcome::Skipped(verdict));
     }
     ledger.refused = None;
-    poll.deploy(code, ledger, gate.conditions, started, after_silence)
+    poll.deploy(code, ledger, policy.conditions, started, ended_outage)
 }
 
 /// What is to be known of a commit that is deployed though the live one is not its ancestor.
-fn rewritten(app: &App, code: &code::Code, live: Option<&Release>) -> Option<String> {
+fn rewritten(app: &App, code: &fetch::Code, live: Option<&Release>) -> Option<String> {
     let live = live.filter(|_| code.descends() == Some(false))?;
     let live = short(&live.commit);
     Some(match &app.track {
@@ -205,12 +206,12 @@ impl Poll<'_> {
     /// The pipeline from the fetched commit on.
     fn deploy(
         &self,
-        code: code::Code,
+        code: fetch::Code,
         mut ledger: Ledger,
         conditions: String,
         started: f64,
-        after_silence: Option<Silence>,
-    ) -> Result<Told> {
+        ended_outage: Option<RemoteOutage>,
+    ) -> Result<PollOutcome> {
         let (server, app) = (self.server, self.app);
         let notes = [
             rewritten(app, &code, ledger.live.as_ref()),
@@ -224,10 +225,10 @@ impl Poll<'_> {
         if let Some(killed) = &ledger.under_way {
             end_leftovers(&app.releases().join(&killed.id));
         }
-        let mut begun = release::begin(self, &code)?;
-        ledger.under_way = Some(begun.release().clone());
+        let mut staged = build::stage(self, &code)?;
+        ledger.under_way = Some(staged.release().clone());
         ledger.store(server, &app.name)?;
-        let result = begun
+        let result = staged
             .build(self, &code, &ledger)
             .and_then(|built| trial::try_out(self, built))
             .and_then(|tried| switch::flip(self, tried, ledger.live.as_ref()))
@@ -254,14 +255,14 @@ impl Poll<'_> {
                 });
                 ledger.store(server, &app.name)?;
                 // What cannot be tidied now is tidied by the next deployment.
-                if let Err(error) = tidy::prune(self, &mut ledger) {
+                if let Err(error) = prune::prune(self, &mut ledger) {
                     self.say(&format!("old releases could not be removed: {error:#}"));
                 }
-                return Ok(Told::Deployed {
+                return Ok(PollOutcome::Deployed {
                     from,
                     to,
                     took,
-                    after_silence,
+                    ended_outage,
                     note,
                 });
             }
@@ -275,33 +276,33 @@ impl Poll<'_> {
             Some(live) => switch::not_live(self, live),
             None => failed.not_brought_back,
         };
-        let release = begun.release().clone();
+        let release = staged.release().clone();
         ledger.under_way = None;
         ledger.failed(Failure {
             commit: release.commit.clone(),
             tries: 0,
             last: now.clone(),
             why: failed.why.clone(),
-            log: Some(begun.log().to_owned()),
+            log: Some(staged.log().to_owned()),
             conditions,
         });
         let ended = deployment(&release, now, took, Outcome::Failed(failed.why.clone()));
-        let migrations = begun.migrations(server);
+        let migrations = staged.migrations(server);
         let notes: Vec<String> = note.into_iter().chain(migrations.clone()).collect();
         ledger.remember(Deployment {
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             ..ended
         });
         // First of all: it may have filled the disk, and then the ledger could not be written.
-        if let Err(error) = tidy::prune(self, &mut ledger) {
+        if let Err(error) = prune::prune(self, &mut ledger) {
             self.say(&format!("old releases could not be removed: {error:#}"));
         }
         ledger.store(server, &app.name)?;
         let tries = ledger
             .failure(&release.commit)
             .map_or(1, |failure| failure.tries);
-        Ok(Told::Failed(Box::new(Report {
-            log: begun.log().to_owned(),
+        Ok(PollOutcome::Failed(Box::new(FailureReport {
+            log: staged.log().to_owned(),
             release,
             migrations,
             why: failed.why,
@@ -316,52 +317,52 @@ impl Poll<'_> {
     /// What is told of a commit that could not be fetched, or is not to be.
     fn not_fetched(
         &self,
-        gate: &Gate,
+        policy: &DeployPolicy,
         ledger: &mut Ledger,
         tip: &Tip<'_>,
         object: &str,
-        error: code::FetchError,
-    ) -> Result<Told> {
+        error: fetch::FetchError,
+    ) -> Result<PollOutcome> {
         let words = match error {
-            code::FetchError::Remote(why) => return self.silent(ledger, why),
-            code::FetchError::Here(error) => return Err(error),
-            code::FetchError::Unfit(words) => words,
-            code::FetchError::GaveWay => return Ok(Told::Elsewhere),
+            fetch::FetchError::Remote(why) => return self.record_unreachable(ledger, why),
+            fetch::FetchError::Here(error) => return Err(error),
+            fetch::FetchError::Unfit(words) => words,
+            fetch::FetchError::GaveWay => return Ok(PollOutcome::Busy),
         };
         let now = self.clock.local().fixed_offset();
-        let told = gate.refuse(ledger, tip, object, Why::Unfit { words }, now);
-        self.answered(ledger)?;
-        Ok(told)
+        let verdict = policy.refuse(ledger, tip, object, Why::Unfit { words }, now);
+        self.record_reachable(ledger)?;
+        Ok(PollOutcome::Skipped(verdict))
     }
 
     /// Notes that the remote could not be asked.
-    fn silent(&self, ledger: &mut Ledger, why: String) -> Result<Told> {
+    fn record_unreachable(&self, ledger: &mut Ledger, why: String) -> Result<PollOutcome> {
         let now = stamp(self.clock.now());
-        let mut silence = ledger.silence.take().unwrap_or(Silence {
+        let mut outage = ledger.outage.take().unwrap_or(RemoteOutage {
             since: now,
             polls: 0,
             why: String::new(),
             reported: false,
         });
-        silence.polls += 1;
-        silence.why = why;
-        let tell = silence.polls >= SILENT_POLLS && !silence.reported;
-        silence.reported |= tell;
-        ledger.silence = Some(silence.clone());
+        outage.polls += 1;
+        outage.why = why;
+        let report = outage.polls >= REPORT_AFTER && !outage.reported;
+        outage.reported |= report;
+        ledger.outage = Some(outage.clone());
         ledger.store(self.server, &self.app.name)?;
-        Ok(Told::CouldNotAsk { silence, tell })
+        Ok(PollOutcome::Unreachable { outage, report })
     }
 
-    /// Notes that the remote answered; gives the silence that ended, if it had been told.
-    fn answered(&self, ledger: &mut Ledger) -> Result<Option<Silence>> {
-        let silence = ledger.silence.take();
+    /// Notes that the remote answered; gives the outage that ended, if it had been told.
+    fn record_reachable(&self, ledger: &mut Ledger) -> Result<Option<RemoteOutage>> {
+        let outage = ledger.outage.take();
         ledger.last_check = Some(stamp(self.clock.now()));
         ledger.store(self.server, &self.app.name)?;
-        Ok(silence.filter(|silence| silence.reported))
+        Ok(outage.filter(|outage| outage.reported))
     }
 }
 
-/// A failed stage after the release was begun.
+/// A failed stage after the release was staged.
 #[derive(Debug)]
 pub(crate) struct Failed {
     why: String,
@@ -402,12 +403,6 @@ fn deployment(release: &Release, at: String, took: f64, outcome: Outcome) -> Dep
     }
 }
 
-/// The first digits of a commit.
-#[must_use]
-pub fn short(commit: &str) -> &str {
-    commit.get(..7).unwrap_or(commit)
-}
-
 /// The remote, to be asked a question.
 fn remote(app: &App) -> Remote {
     Remote {
@@ -419,7 +414,7 @@ fn remote(app: &App) -> Remote {
         idle: Duration::from_secs(60),
         whole: git::QUESTION,
         most: git::MOST,
-        gives_way: Some(paths::logs(&app.name)),
+        gives_way: Some(layout::logs(&app.name)),
     }
 }
 
@@ -431,7 +426,7 @@ fn why_not_asked(app: &App, error: &AskError) -> String {
 fn conditions(server: &Server, app: &App) -> Result<String> {
     let mut all = Vec::new();
     let files: [&Path; 3] = [
-        &paths::settings(&app.name),
+        &layout::settings(&app.name),
         &app.environment_file(),
         &app.deploy_script(),
     ];

@@ -2,31 +2,32 @@
 
 use anyhow::Result;
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::Server;
-use crate::render::Deed;
+use crate::layout;
+use crate::render::SudoCommand;
 
 use super::Poll;
 
 /// Restarts the service, with the arguments that the sudoers drop-in permits. After a crash loop
 /// both units refuse to start until their failure is forgotten: then socket first, then service.
 pub(super) fn restart(server: &Server, app: &App) -> Result<()> {
-    let run = |deed: Deed| sudo(server, app, deed);
-    let listening = server.unit(&paths::socket_unit(&app.name))?.is_active();
-    let Err(error) = run(Deed::RestartService) else {
+    let run = |command: SudoCommand| sudo(server, app, command);
+    let listening = server.unit(&layout::socket_unit(&app.name))?.is_active();
+    let Err(error) = run(SudoCommand::RestartService) else {
         return Ok(());
     };
-    if listening && server.unit(&paths::service_unit(&app.name))?.result == "success" {
+    if listening && server.unit(&layout::service_unit(&app.name))?.result == "success" {
         return Err(error);
     }
-    run(Deed::ForgetFailure)?;
-    run(Deed::RestartSocket)?;
-    run(Deed::RestartService)
+    run(SudoCommand::ForgetFailure)?;
+    run(SudoCommand::RestartSocket)?;
+    run(SudoCommand::RestartService)
 }
 
 /// Has systemd do one of the things that the sudoers drop-in permits.
-pub(super) fn sudo(server: &Server, app: &App, deed: Deed) -> Result<()> {
-    let arguments = deed.arguments(app);
+pub(super) fn sudo(server: &Server, app: &App, command: SudoCommand) -> Result<()> {
+    let arguments = command.arguments(app);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     server.sudo_systemctl(&app.systemctl, &arguments)
 }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
-use crate::app::paths;
 use crate::host::Size;
+use crate::layout;
 use crate::state::ledger::Release;
 use crate::state::refusal::{Scarce, Why};
 
 use super::Poll;
-use super::code::Code;
 use super::dependencies;
+use super::fetch::Code;
 
 /// What a file takes beyond its bytes, at most: a block that is begun.
 const BLOCK: u64 = 4096;
@@ -109,7 +109,7 @@ pub(super) fn no_room(poll: &Poll<'_>, code: &Code, live: Option<&Release>) -> R
     };
     Ok(lacking(&[
         place(app.project_dir.as_path(), needed(tree, environment))?,
-        place(&paths::state(&app.name), RECORDS)?,
+        place(&layout::state(&app.name), RECORDS)?,
     ]))
 }
 

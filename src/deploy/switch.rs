@@ -3,30 +3,32 @@
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::{Kind, Server};
+use crate::layout;
 use crate::state::ledger::Release;
 
+use super::build::STATIC;
 use super::health::{answers, healthy};
-use super::release::STATIC;
 use super::service::{last_words, restart};
-use super::trial::{self, Tried};
-use super::{Failed, Poll, short};
+use super::trial::{self, Verified};
+use super::{Failed, Poll};
+use crate::text::short;
 
 /// A release that `current` leads to and that has not been asked for its health.
 #[must_use]
-pub(super) struct Flipped {
+pub(super) struct Activated {
     release: Release,
     before: Option<Release>,
 }
 
 /// A release that is live and well.
 #[must_use]
-pub(super) struct Healthy {
+pub(super) struct Live {
     release: Release,
 }
 
-impl Healthy {
+impl Live {
     pub(super) fn into_release(self) -> Release {
         self.release
     }
@@ -35,35 +37,35 @@ impl Healthy {
 /// Points `current` to the release, in one rename.
 pub(super) fn flip(
     poll: &Poll<'_>,
-    tried: Tried,
+    tried: Verified,
     before: Option<&Release>,
-) -> Result<Flipped, Failed> {
+) -> Result<Activated, Failed> {
     let release = tried.into_release();
     poll.say(&format!("switching to {}", release.id));
     point(poll.server, poll.app, &release.id)?;
-    Ok(Flipped {
+    Ok(Activated {
         release,
         before: before.cloned(),
     })
 }
 
 fn point(server: &Server, app: &App, id: &str) -> Result<()> {
-    server.switch_link(&app.current(), &paths::release_link(id))
+    server.switch_link(&app.current(), &layout::release_link(id))
 }
 
-impl Flipped {
+impl Activated {
     /// Restarts the service and asks the app; takes the release back if it is ill.
-    pub(super) fn restart_and_ask(self, poll: &Poll<'_>) -> Result<Healthy, Failed> {
+    pub(super) fn restart_and_ask(self, poll: &Poll<'_>) -> Result<Live, Failed> {
         match go(poll, &self.release, self.before.as_ref()) {
-            Returned::Live => Ok(Healthy {
+            ActivationResult::Live => Ok(Live {
                 release: self.release,
             }),
-            Returned::Ill {
+            ActivationResult::Unhealthy {
                 why,
                 not_brought_back,
             } => Err(Failed {
                 why,
-                last_lines: last_words(poll, &paths::service_unit(&poll.app.name)),
+                last_lines: last_words(poll, &layout::service_unit(&poll.app.name)),
                 not_brought_back,
             }),
         }
@@ -71,11 +73,11 @@ impl Flipped {
 }
 
 /// How switching to a release ended.
-pub(super) enum Returned {
+pub(super) enum ActivationResult {
     /// It is live and well.
     Live,
     /// It was ill, and was taken back.
-    Ill {
+    Unhealthy {
         why: String,
         not_brought_back: Option<String>,
     },
@@ -90,24 +92,24 @@ pub(super) fn bring_back(poll: &Poll<'_>, release: &Release) -> Result<()> {
 
 /// Makes sure that what is live answers, and starts it anew if it does not; why not, if not even then.
 pub(super) fn not_live(poll: &Poll<'_>, live: &Release) -> Option<String> {
-    let ill = answers(poll).err()?;
-    poll.say(&format!("what is live does not answer well: {ill:#}"));
+    let unhealthy = answers(poll).err()?;
+    poll.say(&format!("what is live does not answer well: {unhealthy:#}"));
     bring_back(poll, live)
         .err()
         .map(|error| format!("{error:#}"))
 }
 
 /// Points `current` to a release that was live before, and goes the same way as a deployment.
-pub(super) fn go_to(poll: &Poll<'_>, release: &Release, live: &Release) -> Returned {
+pub(super) fn go_to(poll: &Poll<'_>, release: &Release, live: &Release) -> ActivationResult {
     if let Err(error) = trial::answers_well(poll, &release.id) {
-        return Returned::Ill {
+        return ActivationResult::Unhealthy {
             why: format!("{error:#}"),
             not_brought_back: not_live(poll, live),
         };
     }
     poll.say(&format!("switching to {}", release.id));
     if let Err(error) = point(poll.server, poll.app, &release.id) {
-        return Returned::Ill {
+        return ActivationResult::Unhealthy {
             why: format!("{error:#}"),
             not_brought_back: not_live(poll, live),
         };
@@ -116,9 +118,9 @@ pub(super) fn go_to(poll: &Poll<'_>, release: &Release, live: &Release) -> Retur
 }
 
 /// Makes the release that `current` leads to the one that is served; takes it back if it is ill.
-fn go(poll: &Poll<'_>, release: &Release, before: Option<&Release>) -> Returned {
+fn go(poll: &Poll<'_>, release: &Release, before: Option<&Release>) -> ActivationResult {
     let why = match go_live(poll, release) {
-        Ok(()) => return Returned::Live,
+        Ok(()) => return ActivationResult::Live,
         Err(error) => format!("{error:#}"),
     };
     let back = match before {
@@ -126,7 +128,7 @@ fn go(poll: &Poll<'_>, release: &Release, before: Option<&Release>) -> Returned 
         // Nothing was live before: an ill first release must not look like one.
         None => poll.server.remove_file(&poll.app.current()),
     };
-    Returned::Ill {
+    ActivationResult::Unhealthy {
         why,
         not_brought_back: back.err().map(|error| format!("{error:#}")),
     }
@@ -143,7 +145,7 @@ fn go_live(poll: &Poll<'_>, release: &Release) -> Result<()> {
     poll.say("restarting");
     restart(poll.server, poll.app)?;
     poll.say("asking for health");
-    healthy(poll, &paths::service_unit(&poll.app.name), &poll.app.bind)
+    healthy(poll, &layout::service_unit(&poll.app.name), &poll.app.bind)
 }
 
 /// Copies the release's static files to where the web server looks: each beside its target, then

@@ -12,37 +12,38 @@
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{Bind, paths};
+use crate::app::Bind;
 use crate::host::Server;
-use crate::render::Deed;
+use crate::layout;
+use crate::render::SudoCommand;
 use crate::state::ledger::Release;
 
+use super::build::Built;
 use super::health::healthy;
-use super::release::Built;
 use super::service::{last_words, sudo};
 use super::{Failed, Poll};
 
 /// A release that answered well before anybody was sent to it, as far as that could be tried.
 #[must_use]
-pub(super) struct Tried {
+pub(super) struct Verified {
     release: Release,
 }
 
-impl Tried {
+impl Verified {
     pub(super) fn into_release(self) -> Release {
         self.release
     }
 }
 
 /// Tries a release that was built.
-pub(super) fn try_out(poll: &Poll<'_>, built: Built) -> Result<Tried, Failed> {
+pub(super) fn try_out(poll: &Poll<'_>, built: Built) -> Result<Verified, Failed> {
     match answers_well(poll, &built.release.id) {
-        Ok(()) => Ok(Tried {
+        Ok(()) => Ok(Verified {
             release: built.release,
         }),
         Err(error) => Err(Failed {
             why: format!("tried beside the live release, it is {error:#}"),
-            last_lines: last_words(poll, &paths::trial_unit(&poll.app.name)),
+            last_lines: last_words(poll, &layout::trial_unit(&poll.app.name)),
             not_brought_back: None,
         }),
     }
@@ -51,8 +52,11 @@ pub(super) fn try_out(poll: &Poll<'_>, built: Built) -> Result<Tried, Failed> {
 /// Starts a release beside the live one, asks it, and ends it again.
 pub(super) fn answers_well(poll: &Poll<'_>, id: &str) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
-    let unit = paths::trial_unit(&app.name);
-    let live = server.unit(&paths::service_unit(&app.name))?.drop_ins.len();
+    let unit = layout::trial_unit(&app.name);
+    let live = server
+        .unit(&layout::service_unit(&app.name))?
+        .drop_ins
+        .len();
     if live != server.unit(&unit)?.drop_ins.len() {
         poll.say(
             "not tried beside the live release: the service has drop-ins that the trial has not",
@@ -60,11 +64,12 @@ pub(super) fn answers_well(poll: &Poll<'_>, id: &str) -> Result<()> {
         return Ok(());
     }
     poll.say(&format!("trying {id} beside the live release"));
-    server.switch_link(&app.next(), &paths::release_link(id))?;
-    let socket: Bind = format!("unix:{}", paths::trial_socket(&app.name).display())
+    server.switch_link(&app.next(), &layout::release_link(id))?;
+    let socket: Bind = format!("unix:{}", layout::trial_socket(&app.name).display())
         .parse()
         .map_err(|error| anyhow!("{error}"))?;
-    let well = sudo(server, app, Deed::RestartTrial).and_then(|()| healthy(poll, &unit, &socket));
+    let well =
+        sudo(server, app, SudoCommand::RestartTrial).and_then(|()| healthy(poll, &unit, &socket));
     let ended = end(poll);
     well.and(ended)
 }
@@ -72,8 +77,8 @@ pub(super) fn answers_well(poll: &Poll<'_>, id: &str) -> Result<()> {
 /// Ends a trial, also one that a killed poll left.
 pub(super) fn end(poll: &Poll<'_>) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
-    if is_running(server, &paths::trial_unit(&app.name))? {
-        sudo(server, app, Deed::StopTrial)?;
+    if is_running(server, &layout::trial_unit(&app.name))? {
+        sudo(server, app, SudoCommand::StopTrial)?;
     }
     server.remove_file(&app.next())
 }

@@ -21,9 +21,9 @@ use anyhow::anyhow;
 use serde::Deserialize;
 
 use crate::app::SharedPath;
-use crate::host::Guest;
+use crate::host::ScriptRunner;
 
-use super::code::Code;
+use super::fetch::Code;
 use super::{Failed, Poll};
 
 const PROBE: &str = include_str!("writes.py");
@@ -37,7 +37,7 @@ struct Written(String, PathBuf, bool);
 /// Refuses a release whose app would write into it.
 pub(super) fn refuse_lost(
     poll: &Poll<'_>,
-    mut python: Guest,
+    mut python: ScriptRunner,
     log: &mut File,
     code: &Code,
 ) -> Result<(), Failed> {

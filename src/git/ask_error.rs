@@ -23,7 +23,7 @@ pub enum AskError {
         /// Its own words.
         message: String,
     },
-    /// Silence for longer than [`super::Remote::idle`]; ssh has been ended.
+    /// RemoteOutage for longer than [`super::Remote::idle`]; ssh has been ended.
     TimedOut {
         /// The limit that was reached.
         idle: Duration,
@@ -58,7 +58,7 @@ pub enum AskKind {
     /// We are let in, and there is no such repository, or it is hidden from this key
     /// (hosts do not tell the two apart).
     NoRepository,
-    /// Silence for longer than the limit.
+    /// RemoteOutage for longer than the limit.
     TimedOut,
     /// None of these: read the words.
     Other,

@@ -23,7 +23,7 @@ use git2::build::CheckoutBuilder;
 use git2::{Index, Oid, Repository};
 
 use super::mirror_error::trying;
-use super::{Mirror, MirrorError, tidy};
+use super::{Mirror, MirrorError, leftovers};
 
 impl Mirror {
     /// Writes the files of a commit into `dir`, an absolute path of an existing and empty
@@ -49,8 +49,8 @@ impl Mirror {
             ));
         }
         let index_path = self.path.join("checkout.index");
-        tidy::remove(&index_path)?;
-        tidy::remove(&self.path.join("checkout.index.lock"))?;
+        leftovers::remove(&index_path)?;
+        leftovers::remove(&self.path.join("checkout.index.lock"))?;
 
         // A handle of its own: it gets a working directory, and the mirror must stay bare.
         let repo = Repository::open_bare(&self.path)?;
@@ -64,7 +64,7 @@ impl Mirror {
         options.force().update_index(true).dir_perm(0o777);
         repo.checkout_tree(tree.as_object(), Some(&mut options))?;
         open_to_umask(&index, dir)?;
-        tidy::remove(&index_path)?;
+        leftovers::remove(&index_path)?;
         match dir.join(".git").symlink_metadata() {
             Ok(_) => Err(refuse(
                 std::io::ErrorKind::AlreadyExists,

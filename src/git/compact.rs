@@ -13,7 +13,7 @@ use git2::{ObjectType, Odb, Oid};
 
 use super::mirror::TIP;
 use super::mirror_error::{damaged, trying};
-use super::{Mirror, MirrorError, tidy};
+use super::{Mirror, MirrorError, leftovers};
 
 /// So many packs (or loose objects' directories) are no reason to do anything.
 const ENOUGH: usize = 20;
@@ -27,39 +27,39 @@ impl Mirror {
     /// [`MirrorError::Damaged`] if something reachable cannot be read: nothing is removed
     /// then.
     pub fn compact(&self, keep: &[Oid]) -> Result<bool, MirrorError> {
-        let old = tidy::pack_files(&self.path)?;
+        let old = leftovers::pack_files(&self.path)?;
         let packs = old
             .iter()
             .filter(|name| Path::new(name).extension() == Some("pack".as_ref()));
         if packs.count() <= ENOUGH {
             return Ok(false);
         }
-        let room = self.path.join(tidy::ROOM);
+        let room = self.path.join(leftovers::ROOM);
         let _ = fs::remove_dir_all(&room);
         let made = room.join("pack");
         fs::create_dir_all(&made).map_err(trying("making", &made))?;
         let count = self.pack_into(&made, keep)?;
         verify(&room, count)?;
 
-        let home = tidy::pack_dir(&self.path);
+        let home = leftovers::pack_dir(&self.path);
         let mut names: Vec<_> = fs::read_dir(&made)
             .and_then(|list| list.map(|entry| Ok(entry?.file_name())).collect())
             .map_err(trying("reading", &made))?;
         // The pack before its index: it is the index that makes a pack count.
         names.sort_by_key(|name| Path::new(name).extension() == Some("idx".as_ref()));
         for name in &names {
-            tidy::sync_file(&made.join(name))?;
+            leftovers::sync_file(&made.join(name))?;
         }
         for name in &names {
             fs::rename(made.join(name), home.join(name))
                 .map_err(trying("moving in", &home.join(name)))?;
         }
-        tidy::sync_dir(&home)?;
+        leftovers::sync_dir(&home)?;
         let mut gone: Vec<_> = old.iter().filter(|name| !names.contains(name)).collect();
         // And the other way round when they go.
         gone.sort_by_key(|name| Path::new(name).extension() != Some("idx".as_ref()));
         for name in gone {
-            tidy::remove(&home.join(name))?;
+            leftovers::remove(&home.join(name))?;
         }
         let _ = fs::remove_dir_all(&room);
         self.repo.odb()?.refresh()?;

@@ -24,7 +24,7 @@ use nix::unistd::geteuid;
 
 use super::mirror_error::{damaged, trying};
 use super::transport::{Lease, register};
-use super::{AskError, MirrorError, Remote, tidy};
+use super::{AskError, MirrorError, Remote, leftovers};
 
 /// What was fetched last. It keeps the commit and its history reachable.
 pub(super) const TIP: &str = "refs/pullpray/tip";
@@ -69,7 +69,7 @@ impl Mirror {
         }
         let repo = Repository::open_bare(path)
             .map_err(|error| MirrorError::Damaged(error.message().to_owned()))?;
-        tidy::remove_leftovers(path)?;
+        leftovers::remove_leftovers(path)?;
         let mirror = Self {
             repo,
             path: path.to_owned(),
@@ -185,12 +185,12 @@ impl Mirror {
         talk: impl FnOnce(&Lease) -> Result<T, MirrorError>,
     ) -> Result<T, MirrorError> {
         let lease = Lease::new(remote);
-        let packs = tidy::pack_files(&self.path)?;
+        let packs = leftovers::pack_files(&self.path)?;
         let taken = talk(&lease).map_err(|error| match error {
             MirrorError::Git(error) => from_remote(&lease, error),
             error => error,
         })?;
-        tidy::sync_new_packs(&self.path, &packs)?;
+        leftovers::sync_new_packs(&self.path, &packs)?;
         Ok(taken)
     }
 
@@ -277,11 +277,11 @@ fn init(path: &Path) -> Result<(), MirrorError> {
     config.set_str("core.bigFileThreshold", "16m")?;
     drop((config, repo));
     for name in ["HEAD", "config"] {
-        tidy::sync_file(&beside.join(name))?;
+        leftovers::sync_file(&beside.join(name))?;
     }
-    tidy::sync_dir(&beside)?;
+    leftovers::sync_dir(&beside)?;
     fs::rename(&beside, path).map_err(trying("making", path))?;
-    path.parent().map_or(Ok(()), tidy::sync_dir)
+    path.parent().map_or(Ok(()), leftovers::sync_dir)
 }
 
 /// How it is downloaded. A pack of little may take long to be unpacked, after the last of it has come: so it is looked

@@ -34,6 +34,7 @@ mod checkout;
 mod compact;
 mod contents;
 mod launch;
+mod leftovers;
 mod mirror;
 mod mirror_error;
 mod newest;
@@ -42,7 +43,6 @@ mod signed;
 mod ssh;
 #[cfg(test)]
 mod tests;
-mod tidy;
 mod tip;
 mod transport;
 mod write_access;
@@ -54,8 +54,7 @@ pub use mirror::Mirror;
 pub use mirror_error::MirrorError;
 pub use newest::{Newest, newest, reads};
 pub use signed::Signed;
-pub use tip::{FoundRef, refs, tip};
-pub use transport::register;
+pub use tip::{refs, tip};
 pub use write_access::{WriteAccess, write_access};
 
 use std::path::PathBuf;

@@ -86,6 +86,6 @@ pub fn reads(remote: &Remote, track: &Track) -> Result<Option<String>, AskError>
     Ok(Some(format!(
         "{} at {}",
         newest.name,
-        commit.get(..7).unwrap_or(&commit)
+        crate::text::short(&commit)
     )))
 }

@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use chrono::{DateTime, Local, SecondsFormat, Utc};
+use chrono::{DateTime, Local, Utc};
 
 /// Where the time comes from; tests bring their own.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    fixed: Option<DateTime<Utc>>,
     started: Instant,
 }
 
@@ -16,22 +15,13 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self {
-            fixed: None,
-            started: Instant::now(),
-        }
-    }
-    /// A clock that stands.
-    #[must_use]
-    pub fn at(time: DateTime<Utc>) -> Self {
-        Self {
-            fixed: Some(time),
             started: Instant::now(),
         }
     }
     /// Now.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
-        self.fixed.unwrap_or_else(Utc::now)
+        Utc::now()
     }
     /// Now, as people on this server read it.
     #[must_use]
@@ -43,10 +33,4 @@ impl Clock {
     pub fn elapsed(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
-}
-
-/// A time as records write it: RFC 3339, UTC, whole seconds.
-#[must_use]
-pub fn stamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

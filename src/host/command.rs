@@ -29,7 +29,6 @@ pub struct Command {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     run_as: Option<Identity>,
-    input: Vec<u8>,
     deadline: Duration,
     survives: bool,
 }
@@ -57,7 +56,6 @@ impl Command {
             arguments: Vec::new(),
             environment: Vec::new(),
             run_as: None,
-            input: Vec::new(),
             deadline: Duration::from_secs(60),
             survives: false,
         }
@@ -93,13 +91,6 @@ impl Command {
         self
     }
 
-    /// What it reads on standard input; secrets go here, never into arguments.
-    #[must_use]
-    pub fn input(mut self, input: &[u8]) -> Self {
-        input.clone_into(&mut self.input);
-        self
-    }
-
     /// If this process dies, it goes on to its end instead of dying too: for what leaves locks and
     /// half a file behind when it is killed.
     #[must_use]
@@ -125,9 +116,6 @@ impl Command {
         let failed = || format!("failed to run {name}");
         let mut stdout = memory("stdout").with_context(failed)?;
         let mut stderr = memory("stderr").with_context(failed)?;
-        let mut stdin = memory("stdin").with_context(failed)?;
-        stdin.write_all(&self.input).with_context(failed)?;
-        stdin.seek(SeekFrom::Start(0)).with_context(failed)?;
 
         let on_death = if self.survives {
             OnOurDeath::GoesOn
@@ -138,7 +126,7 @@ impl Command {
         child
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
-            .stdin(Stdio::from(stdin))
+            .stdin(Stdio::null())
             .stdout(Stdio::from(stdout.try_clone().with_context(failed)?))
             .stderr(Stdio::from(stderr.try_clone().with_context(failed)?));
         let mut child = child.spawn().map_err(|error| match error.kind() {
@@ -326,8 +314,6 @@ mod tests {
             error.map(|e| e.to_string()).as_deref(),
             Some("no-such-program is not installed")
         );
-        let cat = Command::new("cat").input(b"secret").run()?;
-        assert_eq!(cat.stdout, "secret");
         Ok(())
     }
 

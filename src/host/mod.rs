@@ -8,33 +8,30 @@
 
 mod accounts;
 mod agent;
-mod ask;
 mod clock;
 mod command;
 mod dirs;
-mod facts;
 mod files;
-mod guest;
 mod http;
 mod identity;
+pub mod import_check;
 mod lock;
+mod script;
 pub mod spawn;
 mod ssh;
+mod survey;
 mod units;
 mod write;
 
 pub use accounts::{Account, COMMENT, GroupEntry};
 pub use agent::{AgentKey, hand_over_key};
-pub use ask::{Survey, TimeService};
-pub use clock::{Clock, stamp};
+pub use clock::Clock;
 pub use command::{Command, Outcome};
-pub use files::{Drift, Kind, Size, Stat, sha256};
-pub use guest::{Guest, end_leftovers};
-pub use http::{HttpError, Response};
+pub use files::{Drift, Kind, Size};
 pub use identity::{Identity, current_identity, effective_uid};
 pub use lock::{Lock, Locked, is_held};
+pub use script::{ScriptRunner, end_leftovers};
 pub use ssh::HostKey;
-pub use units::UnitState;
 pub use write::PUBLISHED_DIR;
 
 use std::ops::Deref;

@@ -68,23 +68,6 @@ impl View {
         Ok(parse(&said.stdout))
     }
 
-    /// What `systemd-analyze verify` has to complain about in a unit's file.
-    ///
-    /// # Errors
-    /// When it cannot be run.
-    pub fn unit_complaints(&self, file: &Path) -> Result<String> {
-        let said = Command::new("systemd-analyze")
-            .args(["verify", "--recursive-errors=no", "--man=no", "--"])
-            .arg(file)
-            .deadline(Duration::from_secs(30))
-            .outcome()?;
-        Ok(if said.success() {
-            String::new()
-        } else {
-            said.failure()
-        })
-    }
-
     /// The last lines that a unit wrote to the journal, for a report.
     #[must_use]
     pub fn unit_log(&self, name: &str, lines: u32) -> String {

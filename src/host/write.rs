@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
-use super::{Server, effective_uid, sha256};
+use super::{Server, effective_uid};
+use crate::state::sha256;
 
 const BESIDE: &str = ".pullpray-new";
 

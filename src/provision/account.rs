@@ -5,13 +5,14 @@
 
 use anyhow::Result;
 
-use crate::app::{App, Settings, paths};
+use crate::app::{App, Settings};
+use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 
 use crate::host::{Clock, effective_uid};
 
 use super::fit::{said, unfit};
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct Group<'a>(pub(super) &'a App);
 pub(super) struct User<'a>(pub(super) &'a App);
@@ -39,7 +40,7 @@ fn made(receipt: &Receipt, change: &Change) -> &'static str {
 /// does not know any more: most often a directory service is away. One of that name that were made here would be
 /// another, and be given all that is the app's.
 fn away(
-    look: &Look<'_>,
+    look: &CheckContext<'_>,
     app: &App,
     (answer, base): (&str, &str),
     change: &Change,
@@ -47,7 +48,7 @@ fn away(
     if made(look.receipt, change).is_empty() {
         return Ok(None);
     }
-    let saved = look.view.read_text(&paths::settings(&app.name))?;
+    let saved = look.view.read_text(&layout::settings(&app.name))?;
     let saved = saved.and_then(|text| Settings::parse(&text).ok());
     let Some(name) = saved.and_then(|saved| saved.answers.get(answer).map(str::to_owned)) else {
         return Ok(None);
@@ -57,7 +58,7 @@ fn away(
     };
     let app = &app.name;
     Ok((name == *wanted).then(|| {
-        Finding::Broken(
+        Finding::ManualFix(
             format!(
                 "this server does not know the {answer} {name} any more, which was there before pullpray: is its directory service away? One made here would be another"
             ),
@@ -70,7 +71,7 @@ fn away(
 
 /// What is said of an account that PAM shuts out, now or soon: cron starts nothing as it, and says so only in the
 /// journal.
-fn expires(look: &Look<'_>, name: &str) -> Result<Option<Finding>> {
+fn expires(look: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
     if effective_uid() != 0 {
         return Ok(None);
     }
@@ -80,16 +81,16 @@ fn expires(look: &Look<'_>, name: &str) -> Result<Option<Finding>> {
         let remedy = format!("sudo chage {option} {name}");
         if days < 0 {
             let why = format!("the account {name} has expired (chage --list {name}): cron starts nothing as it");
-            return Finding::Broken(why, remedy);
+            return Finding::ManualFix(why, remedy);
         }
         let why = format!("the account {name} expires in {days} days (chage --list {name}): cron starts nothing as it then");
-        Finding::Warns(why, remedy)
+        Finding::Warning(why, remedy)
     }))
 }
 
 impl Group<'_> {
     /// The other app whose account is a member of the group, and what to do.
-    fn shared(&self, look: &Look<'_>) -> Result<Option<(String, String)>> {
+    fn shared(&self, look: &CheckContext<'_>) -> Result<Option<(String, String)>> {
         let app = self.0;
         let members = look
             .view
@@ -124,16 +125,16 @@ impl Step for Group<'_> {
     fn title(&self) -> String {
         format!("group {}", self.0.group)
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "group",
             what: self.0.group.to_string(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.group.to_string();
         if let Some((why, remedy)) = unfit(look.view, &said(self.0), "group")? {
-            return Ok(Finding::Broken(why, remedy));
+            return Ok(Finding::ManualFix(why, remedy));
         }
         let created = Change::Group {
             name: name.clone(),
@@ -142,11 +143,11 @@ impl Step for Group<'_> {
         Ok(match look.view.group(&name) {
             Some(_) if self.shared(look)?.is_some() => {
                 let (why, remedy) = self.shared(look)?.unwrap_or_default();
-                Finding::Broken(why, remedy)
+                Finding::ManualFix(why, remedy)
             }
             Some(group) => {
                 let made = made(look.receipt, &created);
-                Finding::Holds(format!("{made}gid {}", group.gid))
+                Finding::Ok(format!("{made}gid {}", group.gid))
             }
             None => away(look, self.0, ("group", "group"), &created)?
                 .unwrap_or_else(|| Finding::Absent("system group".to_owned())),
@@ -164,16 +165,16 @@ impl Step for User<'_> {
     fn title(&self) -> String {
         format!("user {}", self.0.user)
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "user",
             what: self.0.user.to_string(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.user.to_string();
         if let Some((why, remedy)) = unfit(look.view, &said(self.0), "user")? {
-            return Ok(Finding::Broken(why, remedy));
+            return Ok(Finding::ManualFix(why, remedy));
         }
         let created = Change::User {
             name: name.clone(),
@@ -183,7 +184,7 @@ impl Step for User<'_> {
             Some(user) => {
                 let made = made(look.receipt, &created);
                 expires(look, &user.name)?
-                    .unwrap_or_else(|| Finding::Holds(format!("{made}uid {}", user.uid)))
+                    .unwrap_or_else(|| Finding::Ok(format!("{made}uid {}", user.uid)))
             }
             None => away(look, self.0, ("user", "passwd"), &created)?
                 .unwrap_or_else(|| Finding::Absent("system account, /usr/sbin/nologin".to_owned())),
@@ -201,22 +202,22 @@ impl Step for Membership<'_> {
     fn title(&self) -> String {
         format!("{} in {}", self.user, self.app.group)
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "member",
             what: format!("{} of {}", self.user, self.app.group),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let Some(user) = look.view.user(self.user) else {
             // The app's own account is made by an earlier step; a person's never.
             if self.user == self.app.user.as_str() {
-                return Ok(Finding::Waits(
+                return Ok(Finding::Blocked(
                     "account.user",
                     format!("becomes a member of {}", self.app.group),
                 ));
             }
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 format!("there is no user {}", self.user),
                 format!(
                     "sudo pullpray init {} --operator ''  # or with an account that exists",
@@ -227,16 +228,16 @@ impl Step for Membership<'_> {
         if self.id == "account.operator"
             && let Some((why, remedy)) = unfit(look.view, &said(self.app), "operator")?
         {
-            return Ok(Finding::Broken(why, remedy));
+            return Ok(Finding::ManualFix(why, remedy));
         }
         let Some(group) = look.view.group(self.app.group.as_str()) else {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "account.group",
                 format!("becomes a member of {}", self.app.group),
             ));
         };
         Ok(if look.view.is_member(&user, &group) {
-            Finding::Holds("member".to_owned())
+            Finding::Ok("member".to_owned())
         } else {
             Finding::Absent("becomes a member, from the next login on".to_owned())
         })

@@ -2,16 +2,17 @@
 
 use anyhow::Result;
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::AgentKey;
+use crate::layout;
 
 use super::key_pair::public_key;
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
 /// Whether the agent can be asked and holds the deploy key; an agent that is not there does not.
-pub(super) fn holds_key(look: &Look<'_>, app: &App) -> Result<bool> {
+pub(super) fn holds_key(look: &CheckContext<'_>, app: &App) -> Result<bool> {
     let Some((_, wanted)) = public_key(look.view, &app.name)? else {
         return Ok(false);
     };
@@ -19,10 +20,10 @@ pub(super) fn holds_key(look: &Look<'_>, app: &App) -> Result<bool> {
 }
 
 /// The keys that the agent holds; none if it does not run.
-pub(super) fn held(look: &Look<'_>, app: &App) -> Result<Vec<AgentKey>> {
-    let socket = paths::agent_socket(&app.name);
+pub(super) fn held(look: &CheckContext<'_>, app: &App) -> Result<Vec<AgentKey>> {
+    let socket = layout::agent_socket(&app.name);
     if look.view.stat(&socket)?.is_none()
-        || !look.view.unit(&paths::agent_unit(&app.name))?.is_active()
+        || !look.view.unit(&layout::agent_unit(&app.name))?.is_active()
     {
         return Ok(Vec::new());
     }
@@ -36,24 +37,24 @@ impl Step for AgentRuns<'_> {
     fn title(&self) -> String {
         "agent holds the key".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "unit",
-            what: paths::agent_unit(&self.0.name),
+            what: layout::agent_unit(&self.0.name),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
-        let unit = paths::agent_unit(&self.0.name);
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+        let unit = layout::agent_unit(&self.0.name);
         let state = look.view.unit(&unit)?;
         if state.load == "masked" {
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 format!("{unit} is masked"),
                 format!("sudo systemctl unmask {unit}"),
             ));
         }
         if state.load == "not-found" {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "agent.unit",
                 "enabled and started".to_owned(),
             ));
@@ -63,9 +64,12 @@ impl Step for AgentRuns<'_> {
             return Ok(Finding::Differs(is, None));
         }
         let Some((_, wanted)) = public_key(look.view, &self.0.name)? else {
-            return Ok(Finding::Waits("key.deploy", "is given the key".to_owned()));
+            return Ok(Finding::Blocked(
+                "key.deploy",
+                "is given the key".to_owned(),
+            ));
         };
-        let socket = paths::agent_socket(&self.0.name);
+        let socket = layout::agent_socket(&self.0.name);
         // Whoever removed it, a restart makes it again.
         if look.view.stat(&socket)?.is_none() {
             return Ok(Finding::Differs(
@@ -75,7 +79,7 @@ impl Step for AgentRuns<'_> {
         }
         let keys = look.view.agent_keys(&socket)?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
-            return Ok(Finding::Holds(format!("{unit} runs as {}", self.0.user)));
+            return Ok(Finding::Ok(format!("{unit} runs as {}", self.0.user)));
         }
         Ok(Finding::Differs(
             if keys.is_empty() {
@@ -91,7 +95,7 @@ impl Step for AgentRuns<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let unit = paths::agent_unit(&self.0.name);
+        let unit = layout::agent_unit(&self.0.name);
         let running = changes.server().unit(&unit)?.is_active();
         changes.unit(&unit)?;
         if running {

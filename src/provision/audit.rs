@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::{Drift, Kind};
+use crate::layout;
 
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct DropIns<'a>(pub(super) &'a App);
 pub(super) struct Ownership<'a>(pub(super) &'a App);
@@ -20,21 +21,21 @@ impl Step for DropIns<'_> {
     fn title(&self) -> String {
         "units as they were written".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "unit",
-            what: paths::service_unit(&self.0.name),
+            what: layout::service_unit(&self.0.name),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
         let mut found = Vec::new();
         let mut changed = None;
         for unit in [
-            paths::agent_unit(name),
-            paths::socket_unit(name),
-            paths::service_unit(name),
-            paths::trial_unit(name),
+            layout::agent_unit(name),
+            layout::socket_unit(name),
+            layout::service_unit(name),
+            layout::trial_unit(name),
         ] {
             let drop_ins = look.view.unit(&unit)?.drop_ins;
             if !drop_ins.is_empty() {
@@ -43,8 +44,8 @@ impl Step for DropIns<'_> {
             }
         }
         Ok(match changed {
-            None => Finding::Holds("no drop-in changes them".to_owned()),
-            Some(unit) => Finding::Warns(
+            None => Finding::Ok("no drop-in changes them".to_owned()),
+            Some(unit) => Finding::Warning(
                 format!("{} changes what the units do", found.join(", ")),
                 format!(
                     "systemctl cat {unit}  # it is the administrator's, and stays; to drop it: sudo systemctl revert {unit}"
@@ -76,19 +77,19 @@ impl Step for Ownership<'_> {
     fn title(&self) -> String {
         "owner and setgid in the tree".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "dirs",
             what: self.0.project_dir.to_string(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let (Some(user), Some(group)) = (
             look.view.user(app.user.as_str()),
             look.view.group(app.group.as_str()),
         ) else {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "account.user",
                 "the account is missing".to_owned(),
             ));
@@ -98,7 +99,7 @@ impl Step for Ownership<'_> {
             all.add(look.view.drift(&tree, user.uid, group.gid)?);
         }
         Ok(match all.first.first() {
-            None => Finding::Holds(format!(
+            None => Finding::Ok(format!(
                 "{} entries are {}:{}",
                 all.seen, app.user, app.group
             )),
@@ -136,56 +137,20 @@ impl Step for NoWayToRoot<'_> {
     fn title(&self) -> String {
         "no way to root or to the key".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "audit",
             what: "what root reads and starts".to_owned(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let name = &app.name;
-        let read_by_root: [(PathBuf, &str); 14] = [
-            (app.program.clone(), "root's units and cron start it"),
-            (paths::settings(name), "it says as whom and where root acts"),
-            (app.environment_file(), "systemd reads it as root"),
-            (app.deploy_script(), "polls start it"),
-            (
-                paths::unit_file(&paths::agent_unit(name)),
-                "systemd starts what it says as root",
-            ),
-            (
-                paths::unit_file(&paths::socket_unit(name)),
-                "systemd obeys it",
-            ),
-            (
-                paths::unit_file(&paths::service_unit(name)),
-                "systemd obeys it",
-            ),
-            (
-                paths::unit_file(&paths::trial_unit(name)),
-                "systemd obeys it",
-            ),
-            (app.cron(), "cron starts what it says as whom it says"),
-            (app.sudoers(), "sudo obeys it"),
-            (app.ssh_config(), "ssh obeys it, root's too"),
-            (paths::known_hosts(name), "it says which hosts are trusted"),
-            (paths::data(name), "it says which disk holds the app's data"),
-            (
-                PathBuf::from("/usr/local/sbin"),
-                "root looks for programs there first",
-            ),
-        ];
-        let key = paths::private_key(name);
+        let key = layout::private_key(name);
         // Each with the command that mends it.
         let mut ways: Vec<(String, String)> = Vec::new();
         let mut looked = 0;
-        let signers = app.limits.signed_by.iter();
-        let signers = signers.map(|path| {
-            let why = "it says whose commits are deployed";
-            (path.as_path().to_owned(), why)
-        });
-        for (path, why) in read_by_root.into_iter().chain(signers) {
+        for (path, why) in layout::read_by_root(app) {
             // Nothing is read from what is not there, nor from /dev/null, where a masked unit leads:
             // that one others may write to, and must.
             if look
@@ -220,9 +185,9 @@ impl Step for NoWayToRoot<'_> {
             ));
         }
         for unit in [
-            paths::agent_unit(name),
-            paths::service_unit(name),
-            paths::trial_unit(name),
+            layout::agent_unit(name),
+            layout::service_unit(name),
+            layout::trial_unit(name),
         ] {
             let state = look.view.unit(&unit)?;
             if state.load == "loaded" && state.user != app.user.as_str() {
@@ -238,12 +203,12 @@ impl Step for NoWayToRoot<'_> {
             }
         }
         let Some((_, remedy)) = ways.first().cloned() else {
-            return Ok(Finding::Holds(format!(
+            return Ok(Finding::Ok(format!(
                 "{looked} files and the ways to them are root's alone to change"
             )));
         };
         let all: Vec<String> = ways.into_iter().map(|(way, _)| way).collect();
-        Ok(Finding::Broken(all.join("; "), remedy))
+        Ok(Finding::ManualFix(all.join("; "), remedy))
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
         Err(anyhow!(

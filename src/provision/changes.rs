@@ -4,12 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{AppName, paths};
-use crate::host::{COMMENT, Clock, Kind, Server, sha256};
-use crate::state::data;
+use crate::app::AppName;
+use crate::host::{COMMENT, Clock, Kind, Server};
+use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt, Was};
+use crate::state::sha256;
+use crate::store::marks;
 
-use super::Look;
+use super::CheckContext;
 
 /// The name of the backup of a file with this content.
 pub(super) fn backup_name(path: &Path, sha: &str) -> String {
@@ -51,9 +53,12 @@ impl<'a> Changes<'a> {
             overwrite,
             offline: false,
         };
-        data::there(server, app)?;
+        marks::there(server, app)?;
         // These two alone are made before they can be announced, being where it is announced.
-        let (state, receipts) = (Path::new(paths::STATE_DIR), Path::new(paths::RECEIPTS_DIR));
+        let (state, receipts) = (
+            Path::new(layout::STATE_DIR),
+            Path::new(layout::RECEIPTS_DIR),
+        );
         let had_state = server.stat(state)?.is_some();
         let had_receipts = server.stat(receipts)?.is_some();
         if !had_state {
@@ -106,8 +111,8 @@ impl<'a> Changes<'a> {
 
     /// The half of it that only looks.
     #[must_use]
-    pub fn look(&self) -> Look<'_> {
-        Look {
+    pub fn look(&self) -> CheckContext<'_> {
+        CheckContext {
             view: self.server.view(),
             receipt: self.receipt,
             overwrite: self.overwrite,
@@ -210,7 +215,7 @@ impl<'a> Changes<'a> {
                 .cloned()
                 .unwrap_or(Before::Created));
         }
-        let backups = paths::backups(self.app);
+        let backups = layout::backups(self.app);
         self.server.make_dir(&backups, 0, 0, 0o700)?;
         let backup = backups.join(backup_name(path, &sha256(&content)));
         self.server

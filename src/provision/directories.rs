@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::{Kind, PUBLISHED_DIR, View};
-use crate::state::data;
+use crate::layout;
+use crate::store::marks;
 
 use super::fit::{said, unfit};
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct Directories<'a>(pub(super) &'a App);
 
@@ -64,14 +65,14 @@ impl Directories<'_> {
                 way: false,
             });
         };
-        add(paths::SETTINGS_DIR.into(), Owner::Root, 0o755);
+        add(layout::SETTINGS_DIR.into(), Owner::Root, 0o755);
         add(app.poller_dir(), Owner::Root, 0o755);
-        add(paths::AGENT_DIR.into(), Owner::Root, 0o755);
-        add(paths::KEYS_DIR.into(), Owner::Root, 0o755);
-        add(paths::STATE_DIR.into(), Owner::Root, 0o755);
-        add(paths::RECEIPTS_DIR.into(), Owner::Root, 0o700);
-        add(paths::state(&app.name), Owner::App, 0o750);
-        add(paths::logs(&app.name), Owner::App, 0o750);
+        add(layout::AGENT_DIR.into(), Owner::Root, 0o755);
+        add(layout::KEYS_DIR.into(), Owner::Root, 0o755);
+        add(layout::STATE_DIR.into(), Owner::Root, 0o755);
+        add(layout::RECEIPTS_DIR.into(), Owner::Root, 0o700);
+        add(layout::state(&app.name), Owner::App, 0o750);
+        add(layout::logs(&app.name), Owner::App, 0o750);
         add(app.project_dir.as_path().to_owned(), Owner::App, 0o2770);
         add(app.releases(), Owner::App, 0o2770);
         add(app.shared(), Owner::App, 0o2770);
@@ -117,21 +118,21 @@ impl Step for Directories<'_> {
     fn title(&self) -> String {
         "directories".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "dirs",
             what: self.0.project_dir.to_string(),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         for name in ["project_dir", "static_dir", "bind"] {
             if let Some((why, remedy)) = unfit(look.view, &said(self.0), name)? {
-                return Ok(Finding::Broken(why, remedy));
+                return Ok(Finding::ManualFix(why, remedy));
             }
         }
-        if let Some((_, why, remedy)) = data::lost(look.view, &self.0.name)? {
-            return Ok(Finding::Broken(why, remedy));
+        if let Some((_, why, remedy)) = marks::lost(look.view, &self.0.name)? {
+            return Ok(Finding::ManualFix(why, remedy));
         }
         let ids = self.ids(look.view);
         let mut absent = Vec::new();
@@ -147,7 +148,7 @@ impl Step for Directories<'_> {
                 Some(stat.kind)
             };
             if kind != Some(Kind::Directory) {
-                return Ok(Finding::Broken(
+                return Ok(Finding::ManualFix(
                     format!("{} is there and is not a directory", spec.path.display()),
                     format!("sudo mv -T {0} {0}.was", spec.path.display()),
                 ));
@@ -172,14 +173,14 @@ impl Step for Directories<'_> {
                 ));
             }
         }
-        if !data::is_marked(look.view, self.0)? {
-            absent.push(paths::data(&self.0.name).display().to_string());
+        if !marks::is_marked(look.view, self.0)? {
+            absent.push(layout::data(&self.0.name).display().to_string());
         }
         if !differs.is_empty() {
             return Ok(Finding::Differs(differs.join(", "), None));
         }
         if absent.is_empty() {
-            return Ok(Finding::Holds(format!(
+            return Ok(Finding::Ok(format!(
                 "{} and {} others",
                 self.0.project_dir,
                 self.specs().len() - 1
@@ -201,7 +202,7 @@ impl Step for Directories<'_> {
                 self.0.group
             )
         })?;
-        // From here on the app may write in them: mirror, ledger, logs, releases. Said before the
+        // From here on the app may write in them: mirror, ledger, logs, releases. RawAnswer before the
         // last of them is made: a run that was killed here finds them all, and would say nothing.
         changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())?;
         for spec in self.specs() {
@@ -214,9 +215,9 @@ impl Step for Directories<'_> {
             };
             changes.directory(&spec.path, owner, spec.mode)?;
         }
-        if !data::is_marked(changes.server(), self.0)? {
-            let copy = data::mark(changes.server(), self.0, ids)?;
-            changes.file(&paths::data(&self.0.name), copy.as_bytes(), 0o644, (0, 0))?;
+        if !marks::is_marked(changes.server(), self.0)? {
+            let copy = marks::mark(changes.server(), self.0, ids)?;
+            changes.file(&layout::data(&self.0.name), copy.as_bytes(), 0o644, (0, 0))?;
         }
         Ok(())
     }

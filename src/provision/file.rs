@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use similar::TextDiff;
 
-use crate::host::{Kind, Server, View, sha256};
+use crate::host::{Kind, Server, View};
+use crate::state::sha256;
 
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 /// What is asked of the program that reads the file, once it is in place: `None` if all is well,
 /// else what is wrong and what to do.
@@ -72,23 +73,23 @@ impl Step for FileStep<'_> {
     fn title(&self) -> String {
         self.title.to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "file",
             what: self.path.display().to_string(),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let wanted = match &self.content {
             Ok(text) => text,
-            Err((step, why)) => return Ok(Finding::Waits(step, why.clone())),
+            Err((step, why)) => return Ok(Finding::Blocked(step, why.clone())),
         };
         let Some(stat) = look.view.stat(&self.path)? else {
             if let Some(needs) = &self.needs
                 && let Some((why, hint)) = needs(look.view)?
             {
-                return Ok(Finding::Broken(why, hint));
+                return Ok(Finding::ManualFix(why, hint));
             }
             return Ok(Finding::Absent(self.owner()));
         };
@@ -99,19 +100,19 @@ impl Step for FileStep<'_> {
                 && look.view.read_link(&self.path)?.as_deref() == Some(Path::new("/dev/null"));
             return Ok(if masked {
                 let unit = self.path.file_name().unwrap_or_default().to_string_lossy();
-                Finding::Broken(
+                Finding::ManualFix(
                     format!("{unit} is masked"),
                     format!("sudo systemctl unmask {unit}"),
                 )
             } else {
-                Finding::Broken(
+                Finding::ManualFix(
                     format!("{path} is there and is not a file"),
                     format!("sudo mv -T {path} {path}.was"),
                 )
             });
         }
         let Some(gid) = self.gid(look.view) else {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "account.group",
                 format!("its group {} is made first", self.group.unwrap_or("root")),
             ));
@@ -159,15 +160,17 @@ impl Step for FileStep<'_> {
         if let Some(verify) = &self.verify
             && let Some((why, hint)) = verify(look.view)?
         {
-            return Ok(Finding::Broken(why, hint));
+            return Ok(Finding::ManualFix(why, hint));
         }
         Ok(match kept {
-            Some(diff) => Finding::Kept("changed by somebody, and kept so".to_owned(), diff),
-            None => Finding::Holds(self.owner()),
+            Some(diff) => {
+                Finding::LocallyModified("changed by somebody, and kept so".to_owned(), diff)
+            }
+            None => Finding::Ok(self.owner()),
         })
     }
 
-    fn preview(&self, look: &Look<'_>) -> Result<Option<(PathBuf, String)>> {
+    fn preview(&self, look: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
         let Ok(text) = &self.content else {
             return Ok(None);
         };

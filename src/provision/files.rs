@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::app::{App, Facts, Settings, paths, sudo};
+use super::sudo_list;
+use crate::app::{App, Facts, Settings};
 use crate::host::{Kind, Server, View};
+use crate::layout;
 use crate::render;
 
 use super::file::{Content, FileStep};
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 fn rendered(text: Result<String>) -> Result<String, (&'static str, String)> {
     text.map_err(|error| {
@@ -63,11 +65,11 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
         ("identitiesonly", "yes".to_owned()),
         (
             "identityagent",
-            paths::agent_socket(&app.name).display().to_string(),
+            layout::agent_socket(&app.name).display().to_string(),
         ),
         (
             "userknownhostsfile",
-            paths::known_hosts(&app.name).display().to_string(),
+            layout::known_hosts(&app.name).display().to_string(),
         ),
         ("stricthostkeychecking", "true".to_owned()),
         ("batchmode", "yes".to_owned()),
@@ -100,7 +102,7 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
 /// Whether ssh's own file includes the directory of drop-ins, before the first of its blocks; else why not, and what
 /// to do.
 fn no_drop_ins(view: &View) -> Result<Option<(String, String)>> {
-    let (dir, file) = (paths::SSH_CONFIG_DIR, Path::new("/etc/ssh/ssh_config"));
+    let (dir, file) = (layout::SSH_CONFIG_DIR, Path::new("/etc/ssh/ssh_config"));
     let text = view.read_text(file)?.unwrap_or_default();
     let words = |line: &str| line.trim().replace('=', " ").to_ascii_lowercase();
     let included = (text.lines().map(words))
@@ -130,7 +132,7 @@ pub(super) fn agent_unit(app: &App) -> FileStep<'_> {
     unit(
         "agent.unit",
         "agent unit",
-        &paths::agent_unit(&app.name),
+        &layout::agent_unit(&app.name),
         render::agent_service(app),
     )
 }
@@ -139,7 +141,7 @@ pub(super) fn gunicorn_socket(app: &App) -> FileStep<'_> {
     unit(
         "gunicorn.socket",
         "gunicorn socket unit",
-        &paths::socket_unit(&app.name),
+        &layout::socket_unit(&app.name),
         render::gunicorn_socket(app),
     )
 }
@@ -150,7 +152,7 @@ pub(super) fn gunicorn_service(app: &App) -> FileStep<'_> {
         unit(
             "gunicorn.service",
             "gunicorn service unit",
-            &paths::service_unit(&app.name),
+            &layout::service_unit(&app.name),
             render::gunicorn_service(app),
         ),
     )
@@ -162,7 +164,7 @@ pub(super) fn gunicorn_trial(app: &App) -> FileStep<'_> {
         unit(
             "gunicorn.trial",
             "trial unit",
-            &paths::trial_unit(&app.name),
+            &layout::trial_unit(&app.name),
             render::gunicorn_trial(app),
         ),
     )
@@ -201,7 +203,7 @@ fn unit<'a>(
                 )),
             })
         })),
-        ..file(id, title, paths::unit_file(name), text)
+        ..file(id, title, layout::unit_file(name), text)
     }
 }
 
@@ -211,7 +213,7 @@ pub(super) fn sudoers(app: &App) -> FileStep<'_> {
         before: Some(Box::new(|server, bytes| {
             // visudo looks at owner and mode too, so the candidate gets them, in a place where
             // sudo does not look.
-            let candidate = Path::new(paths::SUDOERS_CANDIDATE);
+            let candidate = Path::new(layout::SUDOERS_CANDIDATE);
             server.write(candidate, bytes, 0o440, Some((0, 0)))?;
             let complaints = server.sudoers_complaints(Some(candidate));
             server.remove_file(candidate)?;
@@ -266,7 +268,7 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
             none => none.insert(view.sudo_rules(&user)?),
         };
         let words = words.join(" ");
-        if let Some(rule) = sudo::wants_password(rules, &words) {
+        if let Some(rule) = sudo_list::wants_password(rules, &words) {
             return Ok(Some((
                 format!(
                     "sudo asks {} for a password before \"{words}\": a rule that comes after pullpray's counts ({rule})",
@@ -343,20 +345,20 @@ impl Step for SettingsFile<'_> {
     fn title(&self) -> String {
         "settings file".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "file",
-            what: paths::settings(&self.0.name).display().to_string(),
+            what: layout::settings(&self.0.name).display().to_string(),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
-        let path = paths::settings(&self.0.name);
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+        let path = layout::settings(&self.0.name);
         let Some(stat) = look.view.stat(&path)? else {
             return Ok(Finding::Absent("0644 root".to_owned()));
         };
         if stat.kind != Kind::File {
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 format!("{} is there and is not a file", path.display()),
                 format!("sudo mv -T {0} {0}.was", path.display()),
             ));
@@ -375,7 +377,7 @@ impl Step for SettingsFile<'_> {
         }
         let text = look.view.read_text(&path)?.unwrap_or_default();
         if self.says_the_same(&text) {
-            return Ok(Finding::Holds("0644 root".to_owned()));
+            return Ok(Finding::Ok("0644 root".to_owned()));
         }
         let diff = super::file::unified(
             &path.display().to_string(),
@@ -388,8 +390,8 @@ impl Step for SettingsFile<'_> {
         ))
     }
 
-    fn preview(&self, look: &Look<'_>) -> Result<Option<(PathBuf, String)>> {
-        let path = paths::settings(&self.0.name);
+    fn preview(&self, look: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
+        let path = layout::settings(&self.0.name);
         let is = look.view.read_text(&path)?.unwrap_or_default();
         let diff =
             super::file::unified(&path.display().to_string(), &is, &render::settings(self.0)?);
@@ -397,7 +399,7 @@ impl Step for SettingsFile<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let path = paths::settings(&self.0.name);
+        let path = layout::settings(&self.0.name);
         let old = changes.server().read_text(&path)?.unwrap_or_default();
         let text = if self.says_the_same(&old) {
             old
@@ -409,7 +411,7 @@ impl Step for SettingsFile<'_> {
         }
         changes.file(&path, text.as_bytes(), 0o644, (0, 0))?;
         // Nothing else says all of it.
-        let copy = paths::settings_copy(&self.0.name);
+        let copy = layout::settings_copy(&self.0.name);
         (changes.server()).write(&copy, text.as_bytes(), 0o600, Some((0, 0)))
     }
 }

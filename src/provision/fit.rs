@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::app::{App, AppName, Settings, paths};
+use crate::app::{App, AppName, Settings};
 use crate::host::{Account, GroupEntry, View};
+use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 
 /// Groups whose members may do more than the app's account is to: read what only root reads, write to disks,
@@ -27,19 +28,19 @@ const DEBIANS: u32 = 100;
 const NOBODY: u32 = 65534;
 
 /// An answer by its name, as it was given or would be.
-pub type Said<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type RawAnswer<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Why an answer cannot be the app's, and the command that gives one that can; `None` if it can be.
 ///
 /// # Errors
 /// When the server cannot be looked at.
-pub fn unfit(view: &View, said: Said<'_>, name: &str) -> Result<Option<(String, String)>> {
+pub fn unfit(view: &View, said: RawAnswer<'_>, name: &str) -> Result<Option<(String, String)>> {
     let given = |name: &str| said(name).filter(|text| !text.is_empty());
     let (Some(app), Some(text)) = (given("app").and_then(|app| app.parse().ok()), given(name))
     else {
         return Ok(None);
     };
-    let settings = view.read_text(&paths::settings(&app)).ok().flatten();
+    let settings = view.read_text(&layout::settings(&app)).ok().flatten();
     let judge = Judge {
         receipt: Receipt::load(view, &app).unwrap_or_else(|_| Receipt::unreadable(&app)),
         saved: settings.and_then(|text| Settings::parse(&text).ok()),

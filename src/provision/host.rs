@@ -2,11 +2,12 @@
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{App, AppName, RepoUrl, Settings, paths};
+use crate::app::{App, AppName, RepoUrl, Settings};
 use crate::git;
 use crate::host::View;
+use crate::layout;
 
-use super::{Changes, Finding, Look, Row, Step, repo};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, repo};
 
 pub(super) struct ShownHostKey<'a>(pub(super) &'a App);
 pub(super) struct OnlyThisRepository<'a>(pub(super) &'a App);
@@ -18,8 +19,8 @@ impl Step for ShownHostKey<'_> {
     fn title(&self) -> String {
         format!("{} shows its pinned key", self.0.repo.host())
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "access",
             what: self.0.repo.host().to_owned(),
         }
@@ -27,16 +28,16 @@ impl Step for ShownHostKey<'_> {
     fn asks_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
         let keys = look.view.scan_host_keys(repo.host(), repo.port())?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
-            return Ok(Finding::Holds(wanted.to_owned()));
+            return Ok(Finding::Ok(wanted.to_owned()));
         }
         let shown = keys
             .first()
             .map_or_else(String::new, |key| key.fingerprint.clone());
-        Ok(Finding::Broken(
+        Ok(Finding::ManualFix(
             format!(
                 "{} shows {shown} where {wanted} is pinned: its key was changed, or somebody stands in between",
                 repo.host()
@@ -95,7 +96,9 @@ fn greeted(words: &str) -> Greeted {
 fn neighbours(view: &View, app: &App) -> Result<Vec<(AppName, RepoUrl)>> {
     let mut found = Vec::new();
     for name in view.apps()? {
-        let text = view.read_text(&paths::settings(&name))?.unwrap_or_default();
+        let text = view
+            .read_text(&layout::settings(&name))?
+            .unwrap_or_default();
         let repo = Settings::parse(&text)
             .ok()
             .and_then(|settings| settings.answers.get("repo")?.parse::<RepoUrl>().ok());
@@ -116,8 +119,8 @@ impl Step for OnlyThisRepository<'_> {
     fn title(&self) -> String {
         "key opens this repository only".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "access",
             what: self.0.repo.to_string(),
         }
@@ -125,9 +128,9 @@ impl Step for OnlyThisRepository<'_> {
     fn asks_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let waits = || Finding::Waits("repo.access", "asked with the deploy key".to_owned());
+        let waits = || Finding::Blocked("repo.access", "asked with the deploy key".to_owned());
         let Some(remote) = repo::remote(look.view, app)? else {
             return Ok(waits());
         };
@@ -142,7 +145,7 @@ impl Step for OnlyThisRepository<'_> {
             };
             match git::tip(&there, "HEAD") {
                 Ok(_) => {
-                    return Ok(Finding::Warns(
+                    return Ok(Finding::Warning(
                         format!(
                             "it opens {} too, the repository of {other}: unless everybody may read that, this is not a deploy key of {} alone",
                             repo.slug(),
@@ -168,7 +171,7 @@ impl Step for OnlyThisRepository<'_> {
             look.view
                 .ssh_greeting(&app.ssh_alias(), &remote.options, Some(&identity))?;
         Ok(match greeted(&greeting) {
-            Greeted::Account(name) => Finding::Broken(
+            Greeted::Account(name) => Finding::ManualFix(
                 format!(
                     "{} takes the key for {name}, so it opens all that {name} may read: it belongs to the repository, as a deploy key",
                     app.repo.host()
@@ -176,13 +179,13 @@ impl Step for OnlyThisRepository<'_> {
                 format!("sudo pullpray key {} --rotate", app.name),
             ),
             Greeted::Repository(name) => {
-                Finding::Holds(format!("{} takes it for {name}", app.repo.host()))
+                Finding::Ok(format!("{} takes it for {name}", app.repo.host()))
             }
-            Greeted::Nobody if refused.is_empty() => Finding::Untold(format!(
+            Greeted::Nobody if refused.is_empty() => Finding::Unknown(format!(
                 "{} does not say whose key it is, and no other app here has a repository to try",
                 app.repo.host()
             )),
-            Greeted::Nobody => Finding::Holds(format!("it is refused at {}", refused.join(", "))),
+            Greeted::Nobody => Finding::Ok(format!("it is refused at {}", refused.join(", "))),
         })
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {

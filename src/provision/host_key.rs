@@ -5,17 +5,18 @@
 
 use anyhow::{Result, bail};
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::HostKey;
+use crate::layout;
 use crate::render;
 
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
 impl PinnedHostKey<'_> {
     /// The key that the host shows, if it is the one that the settings expect.
-    pub(super) fn shown(&self, look: &Look<'_>) -> Result<HostKey> {
+    pub(super) fn shown(&self, look: &CheckContext<'_>) -> Result<HostKey> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
         let keys = look.view.scan_host_keys(repo.host(), repo.port())?;
         if let Some(key) = keys.iter().find(|key| key.fingerprint == wanted) {
@@ -42,15 +43,15 @@ impl Step for PinnedHostKey<'_> {
     fn title(&self) -> String {
         format!("host key of {}", self.0.repo.host())
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "file",
-            what: paths::known_hosts(&self.0.name).display().to_string(),
+            what: layout::known_hosts(&self.0.name).display().to_string(),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
-        let path = paths::known_hosts(&self.0.name);
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+        let path = layout::known_hosts(&self.0.name);
         let wanted = self.0.host_key.as_str();
         let name = self.0.repo.known_hosts_name();
         let text = look.view.read_text(&path)?.unwrap_or_default();
@@ -68,10 +69,10 @@ impl Step for PinnedHostKey<'_> {
                     None,
                 ));
             }
-            return Ok(Finding::Holds(wanted.to_owned()));
+            return Ok(Finding::Ok(wanted.to_owned()));
         }
         if look.offline {
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 match pinned.first() {
                     Some(other) => {
                         format!("{} is pinned, the settings say {wanted}", other.fingerprint)
@@ -101,7 +102,7 @@ impl Step for PinnedHostKey<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let path = paths::known_hosts(&self.0.name);
+        let path = layout::known_hosts(&self.0.name);
         let key = self.shown(&changes.look())?;
         let line = render::known_hosts_line(self.0, &key.key);
         let name = self.0.repo.known_hosts_name();

@@ -4,20 +4,21 @@ use anyhow::Result;
 use ssh_key::{Algorithm, HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::AgentKey;
+use crate::layout;
 use crate::render;
 
 use super::agent;
 use super::key_pair::{make, public_key};
 use super::rotation::{self, Rotation, rotation};
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct DeployKey<'a>(pub(super) &'a App);
 
 impl DeployKey<'_> {
     /// The deploy key as the agent holds it: the one of the public half, or what bears the app's title.
-    fn held(&self, look: &Look<'_>) -> Result<Option<AgentKey>> {
+    fn held(&self, look: &CheckContext<'_>) -> Result<Option<AgentKey>> {
         let public = public_key(look.view, &self.0.name).ok().flatten();
         let title = render::key_title(self.0, "");
         let mut held = agent::held(look, self.0)?.into_iter();
@@ -29,14 +30,14 @@ impl DeployKey<'_> {
 
     /// With its file gone, the key is in the agent alone. Another one would be unknown to the git host, and the agent
     /// would be started anew with it. ssh finds it there by its public half, which the agent shows.
-    fn left_with_the_agent(&self, look: &Look<'_>) -> Result<Option<Finding>> {
+    fn left_with_the_agent(&self, look: &CheckContext<'_>) -> Result<Option<Finding>> {
         let name = &self.0.name;
         Ok(match (self.held(look)?, public_key(look.view, name)) {
             (None, _) => None,
-            (Some(_), Ok(Some(_))) => Some(Finding::Broken(
+            (Some(_), Ok(Some(_))) => Some(Finding::ManualFix(
                 format!(
                     "{} is gone, and the agent holds the key as long as it runs: polls go on until then, and nobody gets it out of there",
-                    paths::private_key(name).display()
+                    layout::private_key(name).display()
                 ),
                 format!("sudo pullpray key {name} --rotate"),
             )),
@@ -55,15 +56,15 @@ impl Step for DeployKey<'_> {
     fn title(&self) -> String {
         "deploy key".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "key",
-            what: paths::private_key(&self.0.name).display().to_string(),
+            what: layout::private_key(&self.0.name).display().to_string(),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
-        let path = paths::private_key(&self.0.name);
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+        let path = layout::private_key(&self.0.name);
         let Some(stat) = look.view.stat(&path)? else {
             if let Some(finding) = self.left_with_the_agent(look)? {
                 return Ok(finding);
@@ -88,7 +89,7 @@ impl Step for DeployKey<'_> {
         let private = match PrivateKey::from_openssh(text.as_slice()) {
             Ok(key) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => key,
             _ => {
-                return Ok(Finding::Broken(
+                return Ok(Finding::ManualFix(
                     format!(
                         "{} is not an ed25519 key without a passphrase",
                         path.display()
@@ -110,7 +111,7 @@ impl Step for DeployKey<'_> {
                 ));
             }
         }
-        let public = paths::public_key(&self.0.name);
+        let public = layout::public_key(&self.0.name);
         if look
             .view
             .stat(&public)?
@@ -123,13 +124,13 @@ impl Step for DeployKey<'_> {
         }
         let name = &self.0.name;
         Ok(match rotation(look.view, name)? {
-            Rotation::None => Finding::Holds(format!("ed25519 {fingerprint}")),
-            Rotation::Begun => Finding::Warns(
+            Rotation::None => Finding::Ok(format!("ed25519 {fingerprint}")),
+            Rotation::Begun => Finding::Warning(
                 format!("ed25519 {fingerprint}, and the next key waits to take its place"),
                 format!(
                     "sudo pullpray key {name} --rotate  # or, to keep the old one: sudo rm {} {}",
-                    paths::next_private_key(name).display(),
-                    paths::next_public_key(name).display()
+                    layout::next_private_key(name).display(),
+                    layout::next_public_key(name).display()
                 ),
             ),
             Rotation::Switched => Finding::Differs(
@@ -141,17 +142,17 @@ impl Step for DeployKey<'_> {
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let name = &self.0.name;
-        if changes.server().stat(&paths::private_key(name))?.is_none()
+        if changes.server().stat(&layout::private_key(name))?.is_none()
             && let Some(key) = self.held(&changes.look())?
         {
             let line = format!("{} pullpray {name}\n", key.public);
-            return changes.file(&paths::public_key(name), line.as_bytes(), 0o644, (0, 0));
+            return changes.file(&layout::public_key(name), line.as_bytes(), 0o644, (0, 0));
         }
         make(
             changes,
             self.0,
-            &paths::private_key(name),
-            &paths::public_key(name),
+            &layout::private_key(name),
+            &layout::public_key(name),
             "",
         )?;
         if rotation(changes.server(), name)? == Rotation::Switched {

@@ -8,8 +8,9 @@ use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
-use crate::app::{App, AppName, paths};
+use crate::app::{App, AppName};
 use crate::host::View;
+use crate::layout;
 use crate::render;
 
 use super::Changes;
@@ -19,7 +20,7 @@ use super::Changes;
 /// # Errors
 /// When it cannot be read or is no key.
 pub fn public_key(view: &View, app: &AppName) -> Result<Option<(String, String)>> {
-    let path = paths::public_key(app);
+    let path = layout::public_key(app);
     let Some(text) = view.read_text(&path)? else {
         return Ok(None);
     };

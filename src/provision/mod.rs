@@ -1,7 +1,7 @@
 //! Steps: each is one fact about the server, which can be checked, made true and taken back.
 //!
 //! `init`, `doctor`, `doctor --fix`, the dry run and `remove` are walks over one list ([`list()`]),
-//! so that no fact is described twice. Checking gets a [`Look`], which has no writing methods;
+//! so that no fact is described twice. Checking gets a [`CheckContext`], which has no writing methods;
 //! making true gets [`Changes`], whose every method writes the receipt first. Taking back is the
 //! receipt read backwards ([`undo()`]): what was not written there as created is never removed.
 
@@ -10,6 +10,7 @@ mod agent;
 mod audit;
 mod changes;
 mod directories;
+mod engine;
 mod file;
 mod files;
 mod fit;
@@ -24,11 +25,12 @@ mod repo;
 mod requirements;
 mod rotation;
 mod service;
+mod sudo_list;
 mod undo;
-mod walk;
 mod watch;
 
 pub use changes::Changes;
+pub use engine::{Converged, Planned, converge, look};
 pub use fit::unfit;
 pub use key_pair::public_key;
 pub use list::list;
@@ -37,7 +39,6 @@ pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
 pub use undo::{
     Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
 };
-pub use walk::{Planned, Settled, look, settle};
 pub use watch::{overdue, spoken, watches};
 
 use std::path::PathBuf;
@@ -51,41 +52,45 @@ use crate::state::receipt::Receipt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// It is so; what exactly is so.
-    Holds(String),
+    Ok(String),
     /// It is so in the administrator's own way, which is left alone: what differs, as a diff.
-    Kept(String, String),
+    LocallyModified(String, String),
     /// It is not there; what would be made.
     Absent(String),
     /// It is there and otherwise; what differs, and for text how.
     Differs(String, Option<String>),
     /// It cannot be looked at before another step holds.
-    Waits(&'static str, String),
+    Blocked(&'static str, String),
     /// The git host has to be told something by a person first.
     AwaitsAccess(String),
     /// It could not be proven, and nothing can be done about it here.
     Unproven(String),
     /// There is no way to find it out here; nothing speaks against it.
-    Untold(String),
+    Unknown(String),
     /// It holds, and somebody should look at it all the same: why, and what to do.
-    Warns(String, String),
+    Warning(String, String),
     /// It is not so, and applying the step would not help: why, and what to do.
-    Broken(String, String),
+    ManualFix(String, String),
 }
 
 impl Finding {
     /// Whether nothing has to be done.
     #[must_use]
-    pub fn holds(&self) -> bool {
+    pub fn is_satisfied(&self) -> bool {
         matches!(
             self,
-            Self::Holds(_) | Self::Kept(..) | Self::Unproven(_) | Self::Untold(_) | Self::Warns(..)
+            Self::Ok(_)
+                | Self::LocallyModified(..)
+                | Self::Unproven(_)
+                | Self::Unknown(_)
+                | Self::Warning(..)
         )
     }
 }
 
 /// What a check gets: the server to look at, and what is remembered of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub struct CheckContext<'a> {
     /// The server.
     pub view: &'a View,
     /// What init did here.
@@ -98,14 +103,14 @@ pub struct Look<'a> {
 
 /// How a step shows in a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct PlanItem {
     /// `file`, `user`, `unit` …
     pub kind: &'static str,
     /// Its name or path.
     pub what: String,
 }
 
-impl Row {
+impl PlanItem {
     /// Whether what it stands for is a thing that is made, rather than something that is proven.
     #[must_use]
     pub fn makes(&self) -> bool {
@@ -125,7 +130,7 @@ pub trait Step {
     fn title(&self) -> String;
 
     /// How it shows in a plan.
-    fn row(&self) -> Row;
+    fn row(&self) -> PlanItem;
 
     /// Whether checking it asks the git host.
     fn asks_network(&self) -> bool {
@@ -136,13 +141,13 @@ pub trait Step {
     ///
     /// # Errors
     /// When it cannot be told.
-    fn check(&self, look: &Look<'_>) -> Result<Finding>;
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding>;
 
     /// What it would write where, as a diff against what is there; `None` if it writes no text.
     ///
     /// # Errors
     /// When what is there cannot be read.
-    fn preview(&self, _look: &Look<'_>) -> Result<Option<(PathBuf, String)>> {
+    fn preview(&self, _look: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
         Ok(None)
     }
 

@@ -10,12 +10,14 @@ use anyhow::Result;
 use ssh_key::{HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
-use crate::app::{App, paths};
-use crate::host::{View, sha256};
+use crate::app::App;
+use crate::host::View;
+use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt, Was};
+use crate::state::sha256;
 
 use super::changes::backup_name;
-use super::{Changes, Finding, Look, Row, Step, files};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, files};
 
 pub(super) struct WholeReceipt<'a>(pub(super) &'a App);
 
@@ -24,7 +26,7 @@ pub(super) struct WholeReceipt<'a>(pub(super) &'a App);
 /// # Errors
 /// When what is on the server cannot be looked at.
 pub fn receipt_lacks(view: &View, receipt: &Receipt, app: &App) -> Result<Option<String>> {
-    let path = paths::receipt(&app.name);
+    let path = layout::receipt(&app.name);
     let path = path.display();
     if receipt.is_damaged() {
         return Ok(Some(format!("{path} is damaged")));
@@ -57,8 +59,8 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
             static_dir: app.static_dir.as_path().into(),
         });
     }
-    let dirs = [paths::SETTINGS_DIR, paths::AGENT_DIR, paths::KEYS_DIR].map(PathBuf::from);
-    let its = [app.poller_dir(), paths::state(name), paths::logs(name)];
+    let dirs = [layout::SETTINGS_DIR, layout::AGENT_DIR, layout::KEYS_DIR].map(PathBuf::from);
+    let its = [app.poller_dir(), layout::state(name), layout::logs(name)];
     let inside = [app.releases(), app.shared(), app.venvs()];
     let chosen = [&app.project_dir, &app.static_dir].map(|dir| dir.as_path().to_owned());
     for path in dirs.into_iter().chain(its).chain(inside).chain(chosen) {
@@ -86,7 +88,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
             before: Before::Created,
         });
     }
-    let backups = paths::backups(name);
+    let backups = layout::backups(name);
     let kept = view.list(&backups)?;
     for (path, sha256) in written(view, app)? {
         if there(&path)? {
@@ -102,16 +104,16 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
             });
         }
     }
-    let path = paths::known_hosts(name);
+    let path = layout::known_hosts(name);
     for line in view.read_text(&path)?.unwrap_or_default().lines() {
         let line = line.to_owned();
         let path = path.clone();
         changes.push(Change::Line { path, line });
     }
     for unit in [
-        paths::agent_unit(name),
-        paths::socket_unit(name),
-        paths::service_unit(name),
+        layout::agent_unit(name),
+        layout::socket_unit(name),
+        layout::service_unit(name),
     ] {
         if view.unit(&unit)?.is_enabled() {
             changes.push(Change::Unit { name: unit });
@@ -139,17 +141,17 @@ fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
         let text = step.content.unwrap_or_default();
         written.push((step.path, sha256(text.as_bytes())));
     }
-    let copy = view.read(&paths::settings_copy(name))?.unwrap_or_default();
-    written.push((paths::settings(name), sha256(&copy)));
+    let copy = view.read(&layout::settings_copy(name))?.unwrap_or_default();
+    written.push((layout::settings(name), sha256(&copy)));
     for path in [
-        paths::data(name),
-        paths::public_key(name),
-        paths::next_public_key(name),
+        layout::data(name),
+        layout::public_key(name),
+        layout::next_public_key(name),
     ] {
         let sha = sha256(&view.read(&path)?.unwrap_or_default());
         written.push((path, sha));
     }
-    for path in [paths::private_key(name), paths::next_private_key(name)] {
+    for path in [layout::private_key(name), layout::next_private_key(name)] {
         let text = Zeroizing::new(view.read(&path)?.unwrap_or_default());
         let key = PrivateKey::from_openssh(text.as_slice());
         let sha = key.map_or_else(
@@ -168,19 +170,19 @@ impl Step for WholeReceipt<'_> {
     fn title(&self) -> String {
         "receipt".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "file",
-            what: paths::receipt(&self.0.name).display().to_string(),
+            what: layout::receipt(&self.0.name).display().to_string(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         if !look.receipt.is_readable() {
-            return Ok(Finding::Untold("only root can read it".to_owned()));
+            return Ok(Finding::Unknown("only root can read it".to_owned()));
         }
         Ok(match receipt_lacks(look.view, look.receipt, self.0)? {
             Some(why) => Finding::Differs(why, None),
-            None => Finding::Holds("tells of what init made".to_owned()),
+            None => Finding::Ok("tells of what init made".to_owned()),
         })
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::app::{App, paths};
+use crate::app::App;
+use crate::host::import_check;
 use crate::host::{Kind, View, effective_uid};
+use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::{Ledger, Release};
-use crate::state::venv;
 
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct FirstRelease<'a>(pub(super) &'a App);
 
@@ -21,16 +22,16 @@ impl Step for FirstRelease<'_> {
     fn title(&self) -> String {
         "first release".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "deploy",
             what: format!("{} {}", self.0.repo.slug(), self.0.track),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         if self.0.wsgi.is_none() {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "repo.access",
                 "built, switched to, and asked for its health".to_owned(),
             ));
@@ -61,15 +62,15 @@ impl Step for FirstRelease<'_> {
                 ));
             }
         };
-        if leads.as_deref() != Some(&paths::release_link(&live.id)) {
+        if leads.as_deref() != Some(&layout::release_link(&live.id)) {
             return Ok(Finding::Differs(
                 format!("{path} does not lead to the live release {}", live.id),
                 None,
             ));
         }
-        Ok(Finding::Holds(format!(
+        Ok(Finding::Ok(format!(
             "{}, live since {}",
-            live.commit.get(..7).unwrap_or_default(),
+            crate::text::short(&live.commit),
             live.since
         )))
     }
@@ -80,15 +81,15 @@ impl Step for FirstRelease<'_> {
         drop(
             changes
                 .server()
-                .lock_in_time(&paths::state(&self.0.name), patience)?,
+                .lock_in_time(&layout::state(&self.0.name), patience)?,
         );
-        if matches!(self.check(&changes.look())?, Finding::Holds(_)) {
+        if matches!(self.check(&changes.look())?, Finding::Ok(_)) {
             return Ok(());
         }
         // Without a ledger it may be live all the same.
         let server = changes.server();
         let first = Ledger::load(server, &self.0.name).is_ok_and(|ledger| ledger.live.is_none())
-            && (server.stat(&paths::ledger(&self.0.name))?.is_some()
+            && (server.stat(&layout::ledger(&self.0.name))?.is_some()
                 || server.list(&self.0.releases())?.is_empty());
         let live = Ledger::load(server, &self.0.name).ok();
         let live = live.and_then(|ledger| ledger.live);
@@ -105,7 +106,7 @@ impl Step for FirstRelease<'_> {
         let said = server.run_verb(&self.0.program, verb, name.as_str(), script)?;
         // Its exit code says how the poll ended; a `current` led back to the live release counts
         // even if the git host could not be asked.
-        if matches!(self.check(&changes.look())?, Finding::Holds(_)) {
+        if matches!(self.check(&changes.look())?, Finding::Ok(_)) {
             return Ok(());
         }
         let (verb, words) = (verb.join(" "), said.stdout + &said.stderr);
@@ -118,8 +119,8 @@ impl Step for FirstRelease<'_> {
             // An ill first release would be started again and again, and a socket without a
             // release ends in trigger-limit-hit. The next run starts them.
             for unit in [
-                paths::service_unit(&self.0.name),
-                paths::socket_unit(&self.0.name),
+                layout::service_unit(&self.0.name),
+                layout::socket_unit(&self.0.name),
             ] {
                 changes.server().disable_now(&unit)?;
             }
@@ -142,7 +143,7 @@ impl FirstRelease<'_> {
         if account.is_none_or(|account| me != 0 && me != account) {
             return Ok(None);
         }
-        let why = venv::broken(view, app, &dir, &app.venvs().join(&live.venv))?;
+        let why = import_check::broken(view, app, &dir, &app.venvs().join(&live.venv))?;
         // Whose files they are is told, and mended, by the checks of directories and owners.
         let why = why.filter(|why| !why.contains("PermissionError"));
         Ok(why.map(|why| format!("the live release cannot be served from its environment: {why}")))

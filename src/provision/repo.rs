@@ -10,7 +10,7 @@ use crate::host::View;
 use crate::render;
 
 use super::host_key::PinnedHostKey;
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct Access<'a>(pub(super) &'a App);
 pub(super) struct ReadOnly<'a>(pub(super) &'a App);
@@ -44,8 +44,8 @@ impl Step for Access<'_> {
     fn title(&self) -> String {
         "repository".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "access",
             what: self.0.repo.to_string(),
         }
@@ -54,23 +54,23 @@ impl Step for Access<'_> {
     fn asks_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let Some(remote) = remote(look.view, app)? else {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "ssh.alias",
                 format!("read with the deploy key once {} has it", app.repo.host()),
             ));
         };
         if !super::agent::holds_key(look, app)? {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "agent.key",
                 "asked with the key that the agent holds".to_owned(),
             ));
         }
         match git::reads(&remote, &app.track) {
-            Ok(Some(words)) => Ok(Finding::Holds(format!("reads {words}"))),
-            Ok(None) => Ok(Finding::Broken(
+            Ok(Some(words)) => Ok(Finding::Ok(format!("reads {words}"))),
+            Ok(None) => Ok(Finding::ManualFix(
                 format!("the repository can be read and {}", app.track.missing()),
                 format!("pullpray init {} {}", app.name, app.track.flag()),
             )),
@@ -78,10 +78,10 @@ impl Step for Access<'_> {
                 AskKind::Permission | AskKind::NoRepository => {
                     Ok(Finding::AwaitsAccess(error.to_string()))
                 }
-                // Said with both fingerprints, in the place of ssh's banner; unless the host shows
+                // RawAnswer with both fingerprints, in the place of ssh's banner; unless the host shows
                 // what the settings expect, and only the pinned key is another or none.
                 AskKind::HostKey => PinnedHostKey(app).shown(look).map(|_| {
-                    Finding::Waits("ssh.host_key", "asked once that is pinned".to_owned())
+                    Finding::Blocked("ssh.host_key", "asked once that is pinned".to_owned())
                 }),
                 _ => Err(could_not_ask(app, &error)),
             },
@@ -100,8 +100,8 @@ impl Step for ReadOnly<'_> {
     fn title(&self) -> String {
         "key is read-only".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "access",
             what: "writing is refused".to_owned(),
         }
@@ -110,9 +110,9 @@ impl Step for ReadOnly<'_> {
     fn asks_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let waits = || Finding::Waits("repo.access", "proven by asking to write".to_owned());
+        let waits = || Finding::Blocked("repo.access", "proven by asking to write".to_owned());
         let Some(remote) = remote(look.view, app)? else {
             return Ok(waits());
         };
@@ -120,11 +120,11 @@ impl Step for ReadOnly<'_> {
             return Ok(waits());
         }
         match git::write_access(&remote) {
-            Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Holds(format!(
+            Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Ok(format!(
                 "{} refuses writing with it",
                 app.repo.host()
             ))),
-            Ok(WriteAccess::Writable) => Ok(Finding::Broken(
+            Ok(WriteAccess::Writable) => Ok(Finding::ManualFix(
                 format!(
                     "the deploy key may write to {}: whoever breaks into this server could change the code",
                     app.repo.slug()

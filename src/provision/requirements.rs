@@ -3,12 +3,13 @@
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{App, Bind, paths};
+use crate::app::{App, Bind};
+use crate::layout;
 
 use crate::host::effective_uid;
 
 use super::fit::{said, unfit};
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
 pub(super) struct Address<'a>(pub(super) &'a App);
@@ -21,31 +22,31 @@ impl Step for Requirements<'_> {
     fn title(&self) -> String {
         "what this server needs".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "server",
             what: "systemd, cron, sudo, ssh, Python".to_owned(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         // Before it is started.
         if let Some((why, remedy)) = unfit(look.view, &said(self.0), "python")? {
-            return Ok(Finding::Broken(why, remedy));
+            return Ok(Finding::ManualFix(why, remedy));
         }
         let survey = look
             .view
             .survey(self.0.python.as_path(), self.0.user.as_str())?;
         if let Some((what, install)) = survey.lacks() {
-            return Ok(Finding::Broken(what, install));
+            return Ok(Finding::ManualFix(what, install));
         }
         let Some(systemd) = &survey.systemd else {
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 "systemd does not run here (there is no /run/systemd/system), and it is what keeps the app and the agent running".to_owned(),
                 "ps -p 1  # run pullpray on a server, or in a container that boots systemd".to_owned(),
             ));
         };
         if let Some(dir) = survey.read_only.first() {
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 format!(
                     "{} is on a file system that is mounted read-only",
                     dir.display()
@@ -55,7 +56,7 @@ impl Step for Requirements<'_> {
         }
         let python = survey.python.unwrap_or_default();
         let uv = if survey.uv.is_some() { "uv" } else { "pip" };
-        Ok(Finding::Holds(format!(
+        Ok(Finding::Ok(format!(
             "systemd {systemd}, Python {python}, {uv}"
         )))
     }
@@ -71,17 +72,17 @@ impl Step for Address<'_> {
     fn title(&self) -> String {
         format!("address {}", self.0.bind)
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "address",
             what: self.0.bind.to_string(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let ours = look.view.has_systemd()?
             && look
                 .view
-                .unit(&paths::socket_unit(&self.0.name))?
+                .unit(&layout::socket_unit(&self.0.name))?
                 .is_active();
         let taken = match &self.0.bind {
             _ if ours => false,
@@ -90,7 +91,7 @@ impl Step for Address<'_> {
         };
         if taken {
             let free = look.view.facts(None)?.bind();
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 format!("something else listens on {} already", self.0.bind),
                 match self.0.bind.port() {
                     Some(port) => format!(
@@ -104,7 +105,7 @@ impl Step for Address<'_> {
                 },
             ));
         }
-        Ok(Finding::Holds(if ours {
+        Ok(Finding::Ok(if ours {
             "the app's own".to_owned()
         } else {
             "is free".to_owned()
@@ -122,13 +123,13 @@ impl Step for Program<'_> {
     fn title(&self) -> String {
         "pullpray itself".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "file",
             what: self.0.program.display().to_string(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let program = &self.0.program;
         let own = look.view.own_program()?;
         if look.view.stat(program)?.is_none() {
@@ -141,7 +142,7 @@ impl Step for Program<'_> {
             return Ok(finding);
         }
         if let Some(path) = look.view.first_untrusted(program)? {
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 format!(
                     "{} can be changed by others than root, and root starts {}",
                     path.display(),
@@ -160,7 +161,7 @@ impl Step for Program<'_> {
                 None,
             ));
         }
-        Ok(Finding::Holds("root's alone, all the way".to_owned()))
+        Ok(Finding::Ok("root's alone, all the way".to_owned()))
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let own = changes.server().own_program()?;
@@ -175,7 +176,7 @@ impl Step for Program<'_> {
 
 impl Program<'_> {
     /// What keeps cron from starting it as the app's account; root, who looks, is kept from nothing.
-    fn shut(&self, look: &Look<'_>) -> Result<Option<Finding>> {
+    fn shut(&self, look: &CheckContext<'_>) -> Result<Option<Finding>> {
         let (app, program) = (self.0, &self.0.program);
         let user = look.view.user(app.user.as_str());
         let user = user.and_then(|user| look.view.identity(&user.name).ok());
@@ -196,7 +197,7 @@ impl Program<'_> {
                 )));
             }
             let (dir, mode) = (path.display(), stat.mode);
-            return Ok(Some(Finding::Broken(
+            return Ok(Some(Finding::ManualFix(
                 format!(
                     "{dir} is {mode:04o}, and shuts out {}, as whom cron has to start {}",
                     app.user,
@@ -211,7 +212,7 @@ impl Program<'_> {
             return Ok(None);
         };
         Ok(look.view.cannot_start(program, &user).map(|why| {
-            Finding::Broken(
+            Finding::ManualFix(
                 format!("{} cannot start {}: {why}", app.user, program.display()),
                 format!("namei -l {0}; findmnt --target {0}", program.display()),
             )

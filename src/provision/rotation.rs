@@ -15,9 +15,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use ssh_key::{HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
-use crate::app::{App, AppName, paths};
+use crate::app::{App, AppName};
 use crate::git::{self, AskKind, WriteAccess};
 use crate::host::View;
+use crate::layout;
 
 use super::key_pair::{make, parse_public, public_line};
 use super::{Changes, repo};
@@ -49,9 +50,9 @@ pub enum Opens {
 /// # Errors
 /// When the directory of the keys cannot be read.
 pub fn rotation(view: &View, app: &AppName) -> Result<Rotation> {
-    Ok(if view.stat(&paths::next_private_key(app))?.is_some() {
+    Ok(if view.stat(&layout::next_private_key(app))?.is_some() {
         Rotation::Begun
-    } else if view.stat(&paths::next_public_key(app))?.is_some() {
+    } else if view.stat(&layout::next_public_key(app))?.is_some() {
         Rotation::Switched
     } else {
         Rotation::None
@@ -65,8 +66,8 @@ pub fn rotation(view: &View, app: &AppName) -> Result<Rotation> {
 pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)> {
     changes.enter("key.deploy");
     let (private, public) = (
-        paths::next_private_key(&app.name),
-        paths::next_public_key(&app.name),
+        layout::next_private_key(&app.name),
+        layout::next_public_key(&app.name),
     );
     // On the git host's page the two must be told apart.
     let date = changes.clock().now().format(" %Y-%m-%d").to_string();
@@ -80,7 +81,7 @@ pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)
 /// # Errors
 /// When it could not be asked.
 pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
-    let key = paths::next_private_key(&app.name);
+    let key = layout::next_private_key(&app.name);
     // Only root can read it, so ssh is root's here, with root's own configuration. The other key
     // cannot answer: its private half is in the agent alone, which is not asked.
     let mut remote = repo::remote(view, app)?
@@ -121,8 +122,8 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
 pub fn switch(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     changes.enter("key.deploy");
     let (private, next) = (
-        paths::private_key(&app.name),
-        paths::next_private_key(&app.name),
+        layout::private_key(&app.name),
+        layout::next_private_key(&app.name),
     );
     let text = changes.server().read(&next)?.map(Zeroizing::new);
     if let Some(text) = text {
@@ -136,25 +137,25 @@ pub fn switch(changes: &mut Changes<'_>, app: &App) -> Result<()> {
 
 /// Writes the public half of the key that is in place and clears the rest away.
 pub(super) fn finish(changes: &mut Changes<'_>, app: &App) -> Result<()> {
-    let private = paths::private_key(&app.name);
+    let private = layout::private_key(&app.name);
     let text = changes.server().read(&private)?.map(Zeroizing::new);
     let text = text.with_context(|| format!("{} is gone", private.display()))?;
     let key = PrivateKey::from_openssh(text.as_slice())
         .with_context(|| format!("{} is not a private key", private.display()))?;
     changes.file(
-        &paths::public_key(&app.name),
+        &layout::public_key(&app.name),
         public_line(&key)?.as_bytes(),
         0o644,
         (0, 0),
     )?;
     if changes
         .server()
-        .stat(&paths::next_private_key(&app.name))?
+        .stat(&layout::next_private_key(&app.name))?
         .is_none()
     {
         changes
             .server()
-            .remove_file(&paths::next_public_key(&app.name))?;
+            .remove_file(&layout::next_public_key(&app.name))?;
     }
     Ok(())
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::app::{App, paths};
+use crate::app::App;
+use crate::layout;
 
 use super::release::FirstRelease;
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 pub(super) struct Units<'a>(pub(super) &'a App);
 pub(super) struct Healthy<'a>(pub(super) &'a App);
@@ -19,27 +20,27 @@ impl Step for Units<'_> {
     fn title(&self) -> String {
         "gunicorn runs".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "unit",
-            what: paths::service_unit(&self.0.name),
+            what: layout::service_unit(&self.0.name),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
         let mut waiting = None;
-        for unit in [paths::socket_unit(name), paths::service_unit(name)] {
+        for unit in [layout::socket_unit(name), layout::service_unit(name)] {
             let state = look.view.unit(&unit)?;
             match state.load.as_str() {
                 "masked" => {
-                    return Ok(Finding::Broken(
+                    return Ok(Finding::ManualFix(
                         format!("{unit} is masked"),
                         format!("sudo systemctl unmask {unit}"),
                     ));
                 }
                 "not-found" => {
-                    return Ok(Finding::Waits(
+                    return Ok(Finding::Blocked(
                         "gunicorn.service",
                         "enabled and started once there is a release".to_owned(),
                     ));
@@ -53,19 +54,19 @@ impl Step for Units<'_> {
         }
         Ok(match waiting {
             // A socket that is hit before there is a release ends in trigger-limit-hit for good.
-            Some(_) if look.view.stat(&self.0.current())?.is_none() => Finding::Waits(
+            Some(_) if look.view.stat(&self.0.current())?.is_none() => Finding::Blocked(
                 "app.release",
                 "enabled and started once there is a release".to_owned(),
             ),
             Some(why) => Finding::Differs(why, None),
-            None => Finding::Holds("enabled and active".to_owned()),
+            None => Finding::Ok("enabled and active".to_owned()),
         })
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         // The socket first: after a crash loop the service alone would not find it.
-        changes.unit(&paths::socket_unit(&self.0.name))?;
-        changes.unit(&paths::service_unit(&self.0.name))
+        changes.unit(&layout::socket_unit(&self.0.name))?;
+        changes.unit(&layout::service_unit(&self.0.name))
     }
 }
 
@@ -76,35 +77,35 @@ impl Step for Healthy<'_> {
     fn title(&self) -> String {
         "healthy".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "health",
             what: format!("GET {} on {}", self.0.health_path, self.0.bind),
         }
     }
 
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         if look.view.stat(&app.current())?.is_none() {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "app.release",
                 format!("asked with Host: {}", app.health_host),
             ));
         }
         // Before init started it again nobody can answer; that is the other step's to say.
-        if !look.view.unit(&paths::socket_unit(&app.name))?.is_active() {
-            return Ok(Finding::Waits(
+        if !look.view.unit(&layout::socket_unit(&app.name))?.is_active() {
+            return Ok(Finding::Blocked(
                 "gunicorn.running",
                 format!("asked with Host: {}", app.health_host),
             ));
         }
         let question = format!("GET {} on {}", app.health_path, app.bind);
-        let unit = paths::service_unit(&app.name);
+        let unit = layout::service_unit(&app.name);
         let log = format!("sudo journalctl -u {unit} -n 200");
         // Deployed again it will be another: nobody has to look at this one.
         let broken = |why: String| -> Result<Finding> {
-            Ok(if FirstRelease(app).check(look)?.holds() {
-                Finding::Broken(why, log.clone())
+            Ok(if FirstRelease(app).check(look)?.is_satisfied() {
+                Finding::ManualFix(why, log.clone())
             } else {
                 Finding::Differs(why, None)
             })
@@ -116,12 +117,12 @@ impl Step for Healthy<'_> {
                 &app.health_host,
                 Duration::from_secs(app.limits.health_timeout),
             ) {
-                Ok(answer) if (200..400).contains(&answer.status) => Finding::Holds(format!(
+                Ok(answer) if (200..400).contains(&answer.status) => Finding::Ok(format!(
                     "{question} → {} in {} ms",
                     answer.status,
                     answer.took.as_millis()
                 )),
-                Ok(answer) if answer.status == 400 => Finding::Broken(
+                Ok(answer) if answer.status == 400 => Finding::ManualFix(
                     format!(
                         "{question} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
                         app.health_host
@@ -135,6 +136,8 @@ impl Step for Healthy<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        changes.server().restart(&paths::service_unit(&self.0.name))
+        changes
+            .server()
+            .restart(&layout::service_unit(&self.0.name))
     }
 }

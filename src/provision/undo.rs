@@ -7,17 +7,19 @@ use anyhow::{Context, Result};
 use ssh_key::{HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
-use crate::app::{AppName, RepoUrl, Settings, paths};
-use crate::host::{Account, Kind, Server, sha256};
+use crate::app::{AppName, RepoUrl, Settings};
+use crate::host::{Account, Kind, Server};
+use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
+use crate::state::sha256;
 
 /// What became of a change that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undone {
     /// It is gone, or as it was before.
-    Gone(String),
+    Removed(String),
     /// It stays, and why.
-    Stays(String),
+    Kept(String),
 }
 
 /// Takes one change back. What is gone already is fine; what was there before pullpray stays or
@@ -32,8 +34,8 @@ pub fn undo(
     change: &Change,
     purge: bool,
 ) -> Result<Undone> {
-    let gone = |what: &str| Ok(Undone::Gone(what.to_owned()));
-    let stays = |why: String| Ok(Undone::Stays(why));
+    let gone = |what: &str| Ok(Undone::Removed(what.to_owned()));
+    let stays = |why: String| Ok(Undone::Kept(why));
     if let Change::File { path, .. } | Change::Line { path, .. } = change {
         server.remove_leftover(path)?;
     }
@@ -151,16 +153,16 @@ fn undo_file(
     purge: bool,
 ) -> Result<Undone> {
     if *before == Before::Adopted {
-        return Ok(Undone::Stays("was there before".to_owned()));
+        return Ok(Undone::Kept("was there before".to_owned()));
     }
     let Some(stat) = server.stat(path)? else {
-        return Ok(Undone::Gone("was gone already".to_owned()));
+        return Ok(Undone::Removed("was gone already".to_owned()));
     };
     if stat.kind != Kind::File {
-        return Ok(Undone::Stays("is not a file any more".to_owned()));
+        return Ok(Undone::Kept("is not a file any more".to_owned()));
     }
     if !purge && !is_what_we_wrote(server, receipt, path)? {
-        return Ok(Undone::Stays(
+        return Ok(Undone::Kept(
             "was changed since; --purge takes it too".to_owned(),
         ));
     }
@@ -169,10 +171,10 @@ fn undo_file(
     {
         let content = server.read(backup)?.unwrap_or_default();
         server.write(path, &content, old.mode, Some((old.uid, old.gid)))?;
-        return Ok(Undone::Gone("what was there before is back".to_owned()));
+        return Ok(Undone::Removed("what was there before is back".to_owned()));
     }
     server.remove_file(path)?;
-    Ok(Undone::Gone("removed".to_owned()))
+    Ok(Undone::Removed("removed".to_owned()))
 }
 
 fn is_what_we_wrote(server: &Server, receipt: &Receipt, path: &Path) -> Result<bool> {
@@ -195,19 +197,19 @@ fn undo_release(
     purge: bool,
 ) -> Result<Undone> {
     let ours = |path: &Path| receipt.filled(path);
-    let (state, shared) = (paths::state(app), project.join("shared"));
+    let (state, shared) = (layout::state(app), project.join("shared"));
     for path in [
         project.join("current"),
         project.join("next"),
-        paths::mirror(app),
-        paths::ledger(app),
+        layout::mirror(app),
+        layout::ledger(app),
     ] {
         server.remove_any(&path)?;
     }
     for dir in [&state, &shared] {
         let stat = server.stat(dir)?;
         if stat.is_some_and(|stat| stat.kind == Kind::Directory) {
-            server.remove_any(&dir.join(paths::MARK))?;
+            server.remove_any(&dir.join(layout::MARK))?;
         }
     }
     let mut trees = vec![project.join("releases"), project.join("venvs")];
@@ -215,7 +217,7 @@ fn undo_release(
         trees.push(shared.clone());
     }
     // In the state, also caches that the deploy script's tools left in their home.
-    trees.extend([static_dir.to_owned(), paths::logs(app), state]);
+    trees.extend([static_dir.to_owned(), layout::logs(app), state]);
     for tree in trees.iter().filter(|tree| ours(tree)) {
         server.empty_tree(tree)?;
     }
@@ -231,12 +233,12 @@ fn undo_release(
         }
     }
     if holds_data(server, &shared)? {
-        return Ok(Undone::Gone(format!(
+        return Ok(Undone::Removed(format!(
             "removed; the app's data stays in {}",
             shared.display()
         )));
     }
-    Ok(Undone::Gone("removed".to_owned()))
+    Ok(Undone::Removed("removed".to_owned()))
 }
 
 /// The account that was made for the app, if it is still there.
@@ -301,7 +303,7 @@ pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
 
 /// The two directories that hold the receipt itself, and go after it.
 fn is_ours_alone(path: &Path) -> bool {
-    path == Path::new(paths::STATE_DIR) || path == Path::new(paths::RECEIPTS_DIR)
+    path == Path::new(layout::STATE_DIR) || path == Path::new(layout::RECEIPTS_DIR)
 }
 
 /// Whether another app needs what this change made. Of a directory that was made it is found out by what is in it.
@@ -310,7 +312,7 @@ fn is_ours_alone(path: &Path) -> bool {
 /// When another app's settings cannot be read: then nothing is known to be free.
 pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result<bool> {
     for other in others {
-        let path = paths::settings(other);
+        let path = layout::settings(other);
         let Some(text) = server.read_text(&path)? else {
             continue;
         };
@@ -333,7 +335,7 @@ pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result
             }
             Change::Directory {
                 path, was: Some(_), ..
-            } => paths::OF_ALL.iter().any(|dir| path == Path::new(dir)),
+            } => layout::OF_ALL.iter().any(|dir| path == Path::new(dir)),
             _ => false,
         };
         if needed {
@@ -348,12 +350,12 @@ pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result
 /// # Errors
 /// When something of it cannot be removed.
 pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
-    server.remove_tree(&paths::backups(app))?;
-    for file in [paths::settings_copy(app), paths::receipt(app)] {
+    server.remove_tree(&layout::backups(app))?;
+    for file in [layout::settings_copy(app), layout::receipt(app)] {
         server.remove_leftover(&file)?;
         server.remove_file(&file)?;
     }
-    let dir = Path::new(paths::RECEIPTS_DIR);
+    let dir = Path::new(layout::RECEIPTS_DIR);
     let aside = format!("{app}.jsonl.damaged-");
     for name in server.list(dir)? {
         if name.to_string_lossy().starts_with(&aside) {
@@ -368,12 +370,12 @@ pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
 /// # Errors
 /// When they cannot be removed.
 pub fn remove_empty_remains(server: &Server) -> Result<()> {
-    if server.stat(Path::new(paths::RECEIPTS_DIR))?.is_some() {
-        let candidate = Path::new(paths::SUDOERS_CANDIDATE);
+    if server.stat(Path::new(layout::RECEIPTS_DIR))?.is_some() {
+        let candidate = Path::new(layout::SUDOERS_CANDIDATE);
         server.remove_leftover(candidate)?;
         server.remove_file(candidate)?;
     }
-    for dir in [paths::RECEIPTS_DIR, paths::STATE_DIR] {
+    for dir in [layout::RECEIPTS_DIR, layout::STATE_DIR] {
         if !server.remove_empty_dir(Path::new(dir))? {
             break;
         }

@@ -6,15 +6,16 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use chrono::{DateTime, Local, TimeDelta, Utc};
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::host::{Clock, View};
+use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::Ledger;
 
 use super::audit::{DropIns, NoWayToRoot, Ownership};
 use super::host::{OnlyThisRepository, ShownHostKey};
 use super::receipt::WholeReceipt;
-use super::{Changes, Finding, Look, Row, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step};
 
 struct RecentPoll<'a>(&'a App);
 struct Space<'a>(&'a App);
@@ -43,24 +44,24 @@ impl Step for RecentPoll<'_> {
     fn title(&self) -> String {
         "last poll".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "poll",
             what: self.0.schedule.words(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let ledger = match Ledger::load(look.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => return Ok(damaged()),
             ledger => ledger?,
         };
-        if let Some(silence) = &ledger.silence {
-            return Ok(Finding::Broken(
+        if let Some(outage) = &ledger.outage {
+            return Ok(Finding::ManualFix(
                 format!(
                     "{} could not ask the git host, since {}: {}",
-                    silence.polls_in_words(),
-                    silence.since,
-                    silence.why
+                    outage.polls_in_words(),
+                    outage.since,
+                    outage.why
                 ),
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));
@@ -71,20 +72,20 @@ impl Step for RecentPoll<'_> {
             .as_deref()
             .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         let Some(last) = last.map(|time| time.with_timezone(&Utc)) else {
-            return Ok(Finding::Warns(
+            return Ok(Finding::Warning(
                 "there was no poll yet".to_owned(),
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));
         };
         let ago = clock.now() - last;
         if ago < TimeDelta::minutes(-2) {
-            return Ok(Finding::Waits(
+            return Ok(Finding::Blocked(
                 "server.clock",
                 format!("the last poll was at {last}, which is still to come"),
             ));
         }
         if let Some(why) = overdue(look.view, self.0, &ledger, &clock)? {
-            return Ok(Finding::Broken(
+            return Ok(Finding::ManualFix(
                 why,
                 format!(
                     "sudo journalctl -t cron -t CRON -g '{}|pullpray-{}'  # what keeps cron from it; PAM's words are there, too",
@@ -94,8 +95,8 @@ impl Step for RecentPoll<'_> {
         }
         let (ago, words) = (spoken(ago), self.0.schedule.words());
         Ok(match ledger.last_by_cron {
-            Some(_) => Finding::Holds(format!("{ago} ago; cron polls {words}")),
-            None => Finding::Untold(format!(
+            Some(_) => Finding::Ok(format!("{ago} ago; cron polls {words}")),
+            None => Finding::Unknown(format!(
                 "{ago} ago, by hand; cron, which polls {words}, has started none yet"
             )),
         })
@@ -145,13 +146,13 @@ impl Step for TimeOfDay<'_> {
     fn title(&self) -> String {
         "clock".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "server",
             what: "time of day".to_owned(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let clock = Clock::system();
         let now = clock.local().format("%Y-%m-%d %H:%M %Z");
         // What was written down here is the one witness that needs no network.
@@ -174,7 +175,7 @@ impl Step for TimeOfDay<'_> {
         if let Some(written) = written.map(|time| time.with_timezone(&Utc))
             && written - clock.now() > TimeDelta::minutes(2)
         {
-            return Ok(Finding::Warns(
+            return Ok(Finding::Warning(
                 format!(
                     "it is {now}, and something was written down here at {written}: the clock was set back, or was ahead then"
                 ),
@@ -183,12 +184,12 @@ impl Step for TimeOfDay<'_> {
         }
         let service = look.view.time_service()?;
         Ok(match (service.enabled, service.synchronised) {
-            (_, true) => Finding::Holds(format!("{now}, synchronised")),
-            (true, false) => Finding::Warns(
+            (_, true) => Finding::Ok(format!("{now}, synchronised")),
+            (true, false) => Finding::Warning(
                 format!("{now}; a time service is enabled and has not set the clock"),
                 "timedatectl timesync-status".to_owned(),
             ),
-            (false, false) => Finding::Holds(format!("{now}, as this machine keeps it")),
+            (false, false) => Finding::Ok(format!("{now}, as this machine keeps it")),
         })
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
@@ -197,7 +198,7 @@ impl Step for TimeOfDay<'_> {
 }
 
 fn damaged() -> Finding {
-    Finding::Waits("app.release", "its ledger is damaged".to_owned())
+    Finding::Blocked("app.release", "its ledger is damaged".to_owned())
 }
 
 /// A span of time as people say it.
@@ -223,20 +224,20 @@ impl Step for Space<'_> {
     fn title(&self) -> String {
         "disk space".to_owned()
     }
-    fn row(&self) -> Row {
-        Row {
+    fn row(&self) -> PlanItem {
+        PlanItem {
             kind: "disk",
             what: self.0.project_dir.to_string(),
         }
     }
-    fn check(&self, look: &Look<'_>) -> Result<Finding> {
+    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let mut words = Vec::new();
         for dir in [
             self.0.project_dir.as_path().to_owned(),
-            paths::state(&self.0.name),
+            layout::state(&self.0.name),
         ] {
             if look.view.stat(&dir)?.is_none() {
-                return Ok(Finding::Waits(
+                return Ok(Finding::Blocked(
                     "project.directories",
                     format!("{} is not there", dir.display()),
                 ));
@@ -250,14 +251,14 @@ impl Step for Space<'_> {
                 dir.display()
             );
             if bytes < LEAST_BYTES || few {
-                return Ok(Finding::Warns(
+                return Ok(Finding::Warning(
                     text,
                     format!("df -h {0}; df -i {0}; du -xsh {0}/*", dir.display()),
                 ));
             }
             words.push(text);
         }
-        Ok(Finding::Holds(words.swap_remove(0)))
+        Ok(Finding::Ok(words.swap_remove(0)))
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
         Err(anyhow!(

@@ -6,14 +6,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AppName, paths};
-use crate::host::{Server, View};
-
+use super::fields;
 use super::refusal::Refusal;
-use super::{Damaged, fields};
 
 /// The version of the file's format.
 pub const FORMAT: u32 = 1;
@@ -37,7 +33,7 @@ pub struct Ledger {
     /// What the remote has and what is not let through.
     pub refused: Option<Refusal>,
     /// Why polls look and do not deploy.
-    pub hold: Option<Hold>,
+    pub pause: Option<Pause>,
     /// When the remote was last asked and answered.
     #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_check: Option<String>,
@@ -45,7 +41,7 @@ pub struct Ledger {
     #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_by_cron: Option<String>,
     /// Since when, and how often in a row, the remote could not be asked.
-    pub silence: Option<Silence>,
+    pub outage: Option<RemoteOutage>,
     /// Past deployments, newest last.
     pub history: Vec<Deployment>,
 }
@@ -90,7 +86,7 @@ pub struct Failure {
 
 /// Polls look but do not deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
+pub struct Pause {
     /// Who said so.
     pub by: String,
     /// Since when, RFC 3339.
@@ -102,7 +98,7 @@ pub struct Hold {
 
 /// The remote could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Silence {
+pub struct RemoteOutage {
     /// Since when, RFC 3339.
     #[serde(deserialize_with = "fields::time")]
     pub since: String,
@@ -114,7 +110,7 @@ pub struct Silence {
     pub reported: bool,
 }
 
-impl Silence {
+impl RemoteOutage {
     /// How many polls, as a sentence says it.
     #[must_use]
     pub fn polls_in_words(&self) -> String {
@@ -184,53 +180,16 @@ impl Default for Ledger {
             under_way: None,
             failures: Vec::new(),
             refused: None,
-            hold: None,
+            pause: None,
             last_check: None,
             last_by_cron: None,
-            silence: None,
+            outage: None,
             history: Vec::new(),
         }
     }
 }
 
 impl Ledger {
-    /// Reads an app's ledger; an app that was never deployed has an empty one.
-    ///
-    /// # Errors
-    /// When it cannot be read or is of another format.
-    pub fn load(view: &View, app: &AppName) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let path = paths::ledger(app);
-        let damaged = || {
-            Damaged(format!(
-                "{} is damaged; a poll sets it aside and makes it anew: sudo pullpray poll {app}",
-                path.display()
-            ))
-        };
-        let text = match view.read_untrusted(&path) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Ok(Self::default()),
-            Err(error) if is_nonsense(&error) => return Err(error.context(damaged())),
-            Err(error) => return Err(error),
-        };
-        // Another's may have any form.
-        if let Ok(Format { format }) = serde_json::from_str(&text)
-            && format != FORMAT
-        {
-            bail!(
-                "{} has format {format}, and this pullpray reads {FORMAT}",
-                path.display()
-            );
-        }
-        serde_json::from_str(&text)
-            // It repeats what was written there.
-            .map_err(|error| anyhow!("{}", error.to_string().escape_debug()))
-            .with_context(damaged)
-    }
-
     /// What is left of one that is damaged, part by part, and whether its parts could be told apart. Which releases
     /// there are and what was under way, the server knows better.
     #[must_use]
@@ -247,16 +206,6 @@ impl Ledger {
         }
         left.under_way = None;
         (left, parsed)
-    }
-
-    /// Writes it whole.
-    ///
-    /// # Errors
-    /// When it cannot be written; the old one is then still there.
-    pub fn store(&self, server: &Server, app: &AppName) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        server.write(&paths::ledger(app), text.as_bytes(), 0o640, None)
     }
 
     /// What is known of a commit's failures.
@@ -283,9 +232,10 @@ impl Ledger {
     /// Notes that a commit is not let through; tells whether that is news: the commit is another, or
     /// the reason is.
     pub fn refuse(&mut self, refusal: Refusal) -> bool {
-        let known = self.refused.take().filter(|known| {
-            known.commit == refusal.commit && refusal.why.is_known_from(&known.why)
-        });
+        let known = self
+            .refused
+            .take()
+            .filter(|known| known.commit == refusal.commit && refusal.why.is_same_as(&known.why));
         let news = known.is_none();
         let since = known.map_or_else(|| refusal.since.clone(), |known| known.since);
         self.refused = Some(Refusal { since, ..refusal });
@@ -317,18 +267,6 @@ impl Ledger {
     }
 }
 
-/// Whether something is there that no poll wrote: no file, a link, one of impossible size, no text.
-fn is_nonsense(error: &anyhow::Error) -> bool {
-    match (
-        error.downcast_ref::<std::io::Error>(),
-        error.downcast_ref::<nix::errno::Errno>(),
-    ) {
-        (Some(io), _) => io.kind() == std::io::ErrorKind::InvalidData,
-        (_, Some(errno)) => *errno == nix::errno::Errno::ELOOP,
-        _ => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,33 +280,6 @@ mod tests {
             since: "2026-11-25T12:00:00Z".into(),
             venv: "v".into(),
         }
-    }
-
-    #[test]
-    fn what_is_stored_is_read_again() -> Result<()> {
-        let root = tempfile::tempdir()?;
-        std::fs::create_dir_all(root.path().join("var/lib/pullpray/todo"))?;
-        let server = Server::at(root.path());
-        let app: AppName = "todo".parse()?;
-        assert_eq!(Ledger::load(&server, &app)?, Ledger::default());
-        let mut ledger = Ledger::default();
-        ledger.now_live(release("1"));
-        ledger.now_live(release("2"));
-        ledger.store(&server, &app)?;
-        let again = Ledger::load(&server, &app)?;
-        assert_eq!(again, ledger);
-        assert_eq!(again.previous.map(|r| r.id).as_deref(), Some("1"));
-        std::fs::write(
-            root.path().join("var/lib/pullpray/todo/ledger.json"),
-            "{\"format\":1",
-        )?;
-        let damaged = Ledger::load(&server, &app).map_err(|error| error.is::<Damaged>());
-        assert_eq!(damaged, Err(true));
-        let text = serde_json::to_string(&ledger)?.replacen("Z\"", "\"", 1);
-        let (left, parsed) = Ledger::left_of(&text);
-        assert!(parsed && left.live.is_none() && left.releases.len() == 2);
-        assert_eq!(Ledger::left_of(&text[1..]), (Ledger::default(), false));
-        Ok(())
     }
 
     #[test]
@@ -434,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_from_before_refusals_is_read() -> Result<()> {
+    fn a_ledger_from_before_refusals_is_read() -> anyhow::Result<()> {
         let mut old = serde_json::to_value(Ledger::default())?;
         if let Some(fields) = old.as_object_mut() {
             fields.remove("refused");

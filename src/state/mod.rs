@@ -3,16 +3,15 @@
 //! Both are written before the thing they tell of, so that whoever comes after a crash knows at
 //! least as much as happened.
 
-pub mod data;
 mod fields;
-#[cfg(test)]
-mod fuzz;
 pub mod ledger;
 pub mod receipt;
 pub mod refusal;
-pub mod venv;
 
 use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use sha2::{Digest, Sha256};
 
 /// What is remembered cannot be read as that: what it is, and what brings it back. Never that it may not be read, or
 /// that the disk fails.
@@ -23,4 +22,22 @@ impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A time as records write it: RFC 3339, UTC, whole seconds.
+#[must_use]
+pub fn stamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    text
 }

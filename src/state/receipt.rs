@@ -6,11 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
-
-use crate::app::{AppName, paths};
-use crate::host::{Clock, Kind, Server, View, stamp};
 
 /// What was there before a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,41 +132,13 @@ pub struct Entry {
 /// The receipt of one app.
 #[derive(Debug, Clone)]
 pub struct Receipt {
-    path: PathBuf,
-    entries: Vec<Entry>,
-    readable: bool,
-    damaged: bool,
+    pub(crate) path: PathBuf,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) readable: bool,
+    pub(crate) damaged: bool,
 }
 
 impl Receipt {
-    /// Reads an app's receipt; an app that was never begun has an empty one. Of one that is damaged, what can be read.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn load(view: &View, app: &AppName) -> Result<Self> {
-        let path = paths::receipt(app);
-        let is_file = view.stat(&path)?.is_none_or(|stat| stat.kind == Kind::File);
-        let bytes = if is_file { view.read(&path)? } else { None };
-        let (entries, whole) = parse(&String::from_utf8_lossy(&bytes.unwrap_or_default()));
-        Ok(Self {
-            path,
-            entries,
-            readable: true,
-            damaged: !is_file || !whole,
-        })
-    }
-
-    /// The receipt as somebody sees it who may not read it: empty.
-    #[must_use]
-    pub fn unreadable(app: &AppName) -> Self {
-        Self {
-            path: paths::receipt(app),
-            entries: Vec::new(),
-            readable: false,
-            damaged: false,
-        }
-    }
-
     /// Whether it could be read, so that what it does not say was not done.
     #[must_use]
     pub fn is_readable(&self) -> bool {
@@ -190,76 +158,10 @@ impl Receipt {
         self.entries.iter().any(|entry| entry.change.key() == key)
     }
 
-    /// Sets a damaged one aside, with what could be read of it in its place.
-    ///
-    /// # Errors
-    /// When it cannot be renamed or written.
-    pub fn mend(&mut self, server: &Server, clock: &Clock) -> Result<()> {
-        if !self.damaged {
-            return Ok(());
-        }
-        let mut aside = self.path.clone().into_os_string();
-        aside.push(format!(".damaged-{}", stamp(clock.now())));
-        server.rename(&self.path, Path::new(&aside))?;
-        let mut text = String::new();
-        for entry in &self.entries {
-            text.push_str(&serde_json::to_string(entry)?);
-            text.push('\n');
-        }
-        server.write(&self.path, text.as_bytes(), 0o600, None)?;
-        self.damaged = false;
-        Ok(())
-    }
-
     /// Its lines, oldest first.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
-    }
-
-    /// Writes a change that is about to be made; one that is there already is not written twice.
-    ///
-    /// # Errors
-    /// When it cannot be written: then the change must not be made.
-    pub fn announce(
-        &mut self,
-        server: &Server,
-        clock: &Clock,
-        step: &str,
-        change: Change,
-    ) -> Result<()> {
-        if self
-            .entries
-            .iter()
-            .rev()
-            .any(|entry| entry.change == change)
-        {
-            return Ok(());
-        }
-        let entry = Entry {
-            time: stamp(clock.now()),
-            step: step.to_owned(),
-            change,
-        };
-        server.append(&self.path, &serde_json::to_string(&entry)?, 0o600)?;
-        self.entries.push(entry);
-        Ok(())
-    }
-
-    /// The last thing said of a file.
-    #[must_use]
-    pub fn file(&self, path: &Path) -> Option<(&Before, &str)> {
-        self.entries
-            .iter()
-            .rev()
-            .find_map(|entry| match &entry.change {
-                Change::File {
-                    path: at,
-                    before,
-                    sha256,
-                } if at == path => Some((before, sha256.as_str())),
-                _ => None,
-            })
     }
 
     /// Whether a file's content is what pullpray wrote at some time.
@@ -297,7 +199,7 @@ impl Receipt {
 }
 
 /// The lines that can be read, and whether those are all.
-fn parse(text: &str) -> (Vec<Entry>, bool) {
+pub(crate) fn parse(text: &str) -> (Vec<Entry>, bool) {
     let (mut entries, mut whole) = (Vec::new(), true);
     for line in text.split_inclusive('\n') {
         // Without its end the line was being written when the power went: its change was never
@@ -321,51 +223,6 @@ fn parse(text: &str) -> (Vec<Entry>, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn change(path: &str, before: Before, sha256: &str) -> Change {
-        Change::File {
-            path: path.into(),
-            before,
-            sha256: sha256.into(),
-        }
-    }
-
-    #[test]
-    fn what_was_announced_is_read_again() -> Result<()> {
-        let root = tempfile::tempdir()?;
-        std::fs::create_dir_all(root.path().join("var/lib/pullpray/receipts"))?;
-        let server = Server::at(root.path());
-        let app: AppName = "todo".parse()?;
-        let clock = Clock::system();
-        let mut receipt = Receipt::load(&server, &app)?;
-        receipt.announce(
-            &server,
-            &clock,
-            "sudoers",
-            change("/a", Before::Created, "1"),
-        )?;
-        receipt.announce(
-            &server,
-            &clock,
-            "sudoers",
-            change("/a", Before::Created, "1"),
-        )?;
-        receipt.announce(
-            &server,
-            &clock,
-            "sudoers",
-            change("/b", Before::Replaced("/old".into()), "2"),
-        )?;
-        let again = Receipt::load(&server, &app)?;
-        assert_eq!(again.entries(), receipt.entries());
-        assert_eq!(again.entries().len(), 2);
-        assert!(again.wrote(Path::new("/a"), "1") && !again.wrote(Path::new("/a"), "2"));
-        assert_eq!(
-            again.before(Path::new("/b")),
-            Some(&Before::Replaced("/old".into()))
-        );
-        Ok(())
-    }
 
     #[test]
     fn a_line_cut_off_is_a_change_that_did_not_happen() {

@@ -83,7 +83,7 @@ pub enum Scarce {
 impl Why {
     /// Whether who was told the other knows this one too: how much room there is changes all the time.
     #[must_use]
-    pub fn is_known_from(&self, other: &Self) -> bool {
+    pub fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (
                 Self::NoRoom { dir, what, .. },
@@ -98,7 +98,7 @@ impl Why {
     }
     /// Whether only the time is wrong: nobody has to do anything, and nobody is told.
     #[must_use]
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::OutsideWindow { .. })
     }
 }
@@ -110,7 +110,7 @@ impl fmt::Display for Why {
             Self::NotDescendant { live } => write!(
                 f,
                 "{}, which is live, is not an ancestor of it: history was rewritten or went back, and allow_rewind = false",
-                live.get(..7).unwrap_or(live)
+                crate::text::short(live)
             ),
             Self::NoRoom {
                 dir,

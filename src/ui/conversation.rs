@@ -6,10 +6,10 @@ use console::measure_text_width;
 
 use super::layout::{self, Colour};
 use super::prompts::{Prompt, number_of, yes_or_no};
-use super::sanitize::for_terminal;
 use super::terminal::{HOW_TO_CHOOSE, Step, Terminal};
 use super::tty::{self, drop_type_ahead};
 use super::{AskError, Mark, PlanRow, Question, Ui};
+use crate::text::for_terminal;
 
 impl Ui for Terminal {
     fn say(&mut self, text: &str) {

@@ -3,8 +3,8 @@
 
 use console::measure_text_width as width_of;
 
-use super::sanitize::{for_terminal, lines_for_terminal};
 use super::{Mark, PlanRow};
+use crate::text::{for_terminal, lines_for_terminal};
 
 /// Width of the left column of steps.
 const TITLE: usize = 28;

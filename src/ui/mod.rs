@@ -12,21 +12,17 @@ mod line_edit;
 mod out;
 mod plain;
 mod prompts;
-mod sanitize;
 mod signals;
 mod terminal;
 mod tty;
 
 use std::{fmt, io};
 
-pub use out::{Safe, json_for_terminal, stderr, stdout};
+pub use out::{json_for_terminal, stderr, stdout};
 pub use plain::Plain;
-pub use sanitize::{for_terminal, lines_for_terminal};
-pub use signals::{install_signal_handlers, interrupted, sleep};
-pub use terminal::{Terminal, is_interactive};
 
-/// The exit code of a command that Ctrl-C or a signal ended: what shells expect.
-pub const EXIT_INTERRUPTED: u8 = 130;
+pub use signals::{interrupted, sleep};
+pub use terminal::{Terminal, is_interactive};
 
 /// The voice for this run: a [`Terminal`] when a person sits at one, otherwise
 /// (or when `unattended`, the `--yes` of a command) a [`Plain`] on stdout.
@@ -160,7 +156,7 @@ pub struct PlanRow {
 #[derive(Debug)]
 pub enum AskError {
     /// Ctrl-C, Ctrl-D on an empty line, SIGINT, SIGTERM or SIGHUP: restore,
-    /// say how to go on, exit with [`EXIT_INTERRUPTED`].
+    /// say how to go on, exit with 130.
     Interrupted,
     /// There is nobody to ask: name the flags that would have answered.
     NotATerminal,

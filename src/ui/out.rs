@@ -1,11 +1,11 @@
 //! The one way to standard output and error beside the conversations: whatever is written, no control character
 //! and nothing that misleads comes out. It cannot tell a line's end from one inside somebody's text: that is
-//! [`for_terminal`](super::for_terminal)'s, at each text.
+//! [`for_terminal`](crate::text::for_terminal)'s, at each text.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::sanitize::{lines_for_terminal, misleads};
+use crate::text::{lines_for_terminal, misleads};
 
 /// A writer that makes safe for a terminal what is written to it.
 #[derive(Debug)]

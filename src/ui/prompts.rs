@@ -8,9 +8,9 @@ use console::{Key, Term, measure_text_width};
 use super::AskError;
 use super::layout::{Colour, Layout, wrap};
 use super::line_edit::{Edit, LineEdit};
-use super::sanitize::{for_terminal, lines_for_terminal};
 use super::signals::wait_for_input;
 use super::tty::{self, Modes, Screen};
+use crate::text::{for_terminal, lines_for_terminal};
 
 /// Less room than this beside the prompt puts the answer on its own row.
 const ROOM_TO_TYPE: usize = 24;

@@ -162,9 +162,9 @@ impl Terminal {
     /// Runs a dialoguer question. On any error the cursor may be hidden still.
     fn by_key<T>(
         &self,
-        ask: impl FnOnce(&Term, &Look) -> dialoguer::Result<T>,
+        ask: impl FnOnce(&Term, &CheckContext) -> dialoguer::Result<T>,
     ) -> Result<T, AskError> {
-        let look = Look(self.screen.layout());
+        let look = CheckContext(self.screen.layout());
         let modes = Modes::by_key();
         let answer = repeating_signals(|| ask(&Term::stdout(), &look));
         drop(modes);
@@ -254,9 +254,9 @@ impl Drop for Terminal {
 }
 
 /// How dialoguer's questions look: like ours.
-struct Look(Layout);
+struct CheckContext(Layout);
 
-impl Theme for Look {
+impl Theme for CheckContext {
     fn format_confirm_prompt(
         &self,
         f: &mut dyn fmt::Write,

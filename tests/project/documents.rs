@@ -89,7 +89,8 @@ fn every_flag_in_the_readme_exists() -> Result<()> {
 
 /// Where the program puts what belongs to an app, with APP for its name.
 fn paths_of_an_app() -> Result<BTreeSet<String>> {
-    use pullpray::app::{Answers, Facts, Limits, paths};
+    use pullpray::app::{Answers, Facts, Limits};
+    use pullpray::layout;
     let mut answers = Answers::default();
     for (name, said) in [
         ("app", "todo"),
@@ -104,18 +105,18 @@ fn paths_of_an_app() -> Result<BTreeSet<String>> {
         .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     let name = &app.name;
     let known = [
-        paths::settings(name),
+        layout::settings(name),
         app.environment_file(),
         app.deploy_script(),
         app.current(),
         app.static_dir.to_string().into(),
-        paths::AGENT_DIR.into(),
+        layout::AGENT_DIR.into(),
         app.ssh_config(),
         app.sudoers(),
         app.cron(),
-        paths::state(name),
-        paths::receipt(name),
-        paths::data(name),
+        layout::state(name),
+        layout::receipt(name),
+        layout::data(name),
     ];
     Ok(known
         .iter()

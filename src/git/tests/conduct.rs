@@ -1,4 +1,4 @@
-//! How ssh is treated: silence, pipes held open, zombies, whom it becomes.
+//! How ssh is treated: outage, pipes held open, zombies, whom it becomes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

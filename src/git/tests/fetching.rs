@@ -159,7 +159,7 @@ fn killed_in_mid_fetch() -> Result<()> {
     let host = Host::new()?;
     host.write("big", &noise(2_500_000))?;
     let tip = host.push("big")?;
-    // Half of the pack, then silence until the kill.
+    // Half of the pack, then outage until the kill.
     host.script(&format!("echo $$ > {}\nfor last; do :; done\nsh -c \"$last\" | (stdbuf -o0 head -c 1000000; sleep 20)", host.path("pid").display()))?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["killed_in_mid_fetch", "--test-threads=1"])

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::app::{Bind, places};
+use crate::app::Bind;
 use crate::host::Kind;
+use crate::layout::reserved;
 
 use super::Judge;
 
@@ -15,7 +16,7 @@ impl Judge<'_> {
             Ok(real) => real,
             Err(why) => return Ok(Some(why)),
         };
-        if let Some(why) = places::refused(path).or_else(|| places::refused(&real)) {
+        if let Some(why) = reserved::refused(path).or_else(|| reserved::refused(&real)) {
             return Ok(Some(why));
         }
         let at = path.display();
@@ -89,7 +90,7 @@ impl Judge<'_> {
             Ok(real) => real,
             Err(why) => return Ok(Some(why)),
         };
-        if let Some(dir) = places::closed(&real).filter(|dir| *dir != "/run") {
+        if let Some(dir) = reserved::closed(&real).filter(|dir| *dir != "/run") {
             return Ok(Some(format!("{path} is in {dir}, where no socket belongs")));
         }
         // systemd makes it as root, through links: not even the app's account may put one there.

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::ledger::{Ledger, Release};
-use crate::app::{AppName, paths};
+use crate::app::AppName;
 use crate::host::Server;
+use crate::layout;
+use crate::state::ledger::{Ledger, Release};
 
 fn whole() -> String {
     let mut ledger = Ledger::default();
@@ -34,7 +35,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::at(dir.path());
         let app: AppName = "todo".parse().unwrap();
-        let path = paths::ledger(&app);
+        let path = layout::ledger(&app);
         let real = dir.path().join(path.strip_prefix("/").unwrap_or(Path::new("ledger")));
         std::fs::create_dir_all(real.parent().unwrap()).unwrap();
         for bytes in [bytes, odd.into_bytes()] {

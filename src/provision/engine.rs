@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{Changes, Finding, Look, Step};
+use super::{Changes, CheckContext, Finding, Step};
 
 /// A step with what checking it said.
 pub struct Planned<'s> {
@@ -14,7 +14,7 @@ pub struct Planned<'s> {
 
 /// Checks every step and changes nothing.
 #[must_use]
-pub fn look<'s>(steps: &'s [Box<dyn Step + 's>], look: &Look<'_>) -> Vec<Planned<'s>> {
+pub fn look<'s>(steps: &'s [Box<dyn Step + 's>], look: &CheckContext<'_>) -> Vec<Planned<'s>> {
     steps
         .iter()
         .map(|step| Planned {
@@ -26,11 +26,11 @@ pub fn look<'s>(steps: &'s [Box<dyn Step + 's>], look: &Look<'_>) -> Vec<Planned
 
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
+pub enum Converged {
     /// It was so already.
-    Was(Finding),
+    Unchanged(Finding),
     /// It was made so, and looked at afterwards.
-    Made(Finding),
+    Changed(Finding),
     /// A person has to do something on the git host first.
     AwaitsAccess(String),
 }
@@ -39,13 +39,13 @@ pub enum Settled {
 ///
 /// # Errors
 /// When it could not be told, could not be made, or does not hold afterwards; with what to do.
-pub fn settle(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Settled> {
+pub fn converge(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Converged> {
     changes.enter(step.id());
     match step.check(&changes.look())? {
-        finding if finding.holds() => return Ok(Settled::Was(finding)),
-        Finding::AwaitsAccess(why) => return Ok(Settled::AwaitsAccess(why)),
-        Finding::Broken(why, hint) => bail!("{why}\nhint: {hint}"),
-        Finding::Waits(on, why) => bail!("waits for {on}, which should have come first ({why})"),
+        finding if finding.is_satisfied() => return Ok(Converged::Unchanged(finding)),
+        Finding::AwaitsAccess(why) => return Ok(Converged::AwaitsAccess(why)),
+        Finding::ManualFix(why, hint) => bail!("{why}\nhint: {hint}"),
+        Finding::Blocked(on, why) => bail!("waits for {on}, which should have come first ({why})"),
         _ => {}
     }
     step.apply(changes)?;
@@ -54,8 +54,8 @@ pub fn settle(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Settled> {
         .check(&changes.look())
         .context("could not be checked after it was made")?;
     match after {
-        finding if finding.holds() => Ok(Settled::Made(finding)),
-        Finding::Broken(why, hint) => bail!("{why}\nhint: {hint}"),
+        finding if finding.is_satisfied() => Ok(Converged::Changed(finding)),
+        Finding::ManualFix(why, hint) => bail!("{why}\nhint: {hint}"),
         Finding::Absent(what) => bail!("was made and is not there ({what})"),
         Finding::Differs(what, _) => bail!("was made and is still not as it should be: {what}"),
         other => bail!("was made and is not as it should be: {other:?}"),

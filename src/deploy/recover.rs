@@ -4,25 +4,17 @@
 
 use anyhow::Result;
 
-use crate::app::paths;
-use crate::host::{end_leftovers, stamp};
-use crate::state::ledger::{Failure, Ledger, Release};
+use crate::host::end_leftovers;
+use crate::layout;
+use crate::state::ledger::{Failure, Ledger};
+use crate::state::stamp;
 
-use super::{Poll, short, switch, tidy, trial};
-
-/// What was put right.
-#[derive(Debug)]
-pub struct Straightened {
-    /// What had happened.
-    pub found: String,
-    /// The release that is live again.
-    pub live: Release,
-    /// Why it does not answer well, if it does not.
-    pub ill: Option<String>,
-}
+use super::{Poll, prune, switch, trial};
+use crate::report::Recovery;
+use crate::text::short;
 
 /// Leads back to the live release, and starts the service anew: what it runs may be another one.
-pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
+pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
     let Some(live) = ledger.live.clone() else {
@@ -37,7 +29,7 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
     }
     let leads = server.read_link(&app.current())?;
     let astray = match &leads {
-        Some(right) if *right == paths::release_link(&live.id) => None,
+        Some(right) if *right == layout::release_link(&live.id) => None,
         None => Some(format!("{} was gone", app.current().display())),
         Some(other) => Some(format!(
             "{} led to {}",
@@ -59,8 +51,8 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
             trial::end(poll)?;
         }
         // One that was killed once it had succeeded left what it was about to remove.
-        if tidy::is_due(poll, &ledger)? {
-            tidy::prune(poll, &mut ledger)?;
+        if prune::is_due(poll, &ledger)? {
+            prune::prune(poll, &mut ledger)?;
         }
         return Ok(None);
     };
@@ -68,7 +60,7 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
     if let Some(killed) = &ledger.under_way {
         let dir = app.releases().join(&killed.id);
         end_leftovers(&dir);
-        if leads.as_deref() != Some(&paths::release_link(&killed.id)) {
+        if leads.as_deref() != Some(&layout::release_link(&killed.id)) {
             server.remove_tree(&dir)?;
         }
         // It may have filled the disk; while the ledger cannot be written, each poll would find the same
@@ -78,21 +70,21 @@ pub(super) fn straighten(poll: &Poll<'_>) -> Result<Option<Straightened>> {
         }
     }
     trial::end(poll)?;
-    let ill = switch::bring_back(poll, &live).err();
+    let unhealthy = switch::bring_back(poll, &live).err();
     ledger.under_way = None;
     ledger.store(server, &app.name)?;
-    tidy::prune(poll, &mut ledger)?;
-    Ok(Some(Straightened {
+    prune::prune(poll, &mut ledger)?;
+    Ok(Some(Recovery {
         found,
         live,
-        ill: ill.map(|error| format!("{error:#}")),
+        unhealthy: unhealthy.map(|error| format!("{error:#}")),
     }))
 }
 
 /// Counts a poll that was killed as one of the tries of the commit that it deployed; tells whether
 /// there was one. Nobody waits for the next try: most often the power went, or somebody rebooted. But
 /// a deploy script that kills its poll, or uses up the memory, is not run for ever.
-pub(super) fn count_killed(
+pub(super) fn count_killed_poll(
     poll: &Poll<'_>,
     ledger: &mut Ledger,
     commit: &str,
@@ -108,7 +100,7 @@ pub(super) fn count_killed(
         tries: 0,
         last: stamp(poll.clock.now()),
         why: "the poll that deployed it was killed".to_owned(),
-        log: Some(paths::logs(&poll.app.name).join(format!("{}.log", killed.id))),
+        log: Some(layout::logs(&poll.app.name).join(format!("{}.log", killed.id))),
         conditions: conditions.to_owned(),
     };
     ledger.failed(failure);

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::app::paths;
 use crate::git::{Mirror, MirrorError};
+use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
 use super::{Poll, dependencies};
@@ -84,22 +84,22 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
             tidied = tidied.and(server.remove_tree(&app.venvs().join(&name)));
         }
     }
-    let logs = server.list(&paths::logs(&app.name))?;
+    let logs = server.list(&layout::logs(&app.name))?;
     for name in logs.iter().take(logs.len().saturating_sub(LOGS)) {
-        server.remove_file(&paths::logs(&app.name).join(name))?;
+        server.remove_file(&layout::logs(&app.name).join(name))?;
     }
     let keep: Vec<git2::Oid> = ledger
         .releases
         .iter()
         .filter_map(|release| release.commit.parse().ok())
         .collect();
-    let mirror = Mirror::open_or_init(&paths::mirror(&app.name))
+    let mirror = Mirror::open_or_init(&layout::mirror(&app.name))
         .map_err(|error| anyhow::anyhow!(error.to_string()))?;
     match mirror.compact(&keep) {
         Ok(_) => {}
         // What does not fit into memory, or is lost, is of the history: the next fetch brings it in one piece.
         Err(MirrorError::Beyond(_) | MirrorError::Damaged(_)) => {
-            server.remove_tree(&paths::mirror(&app.name))?;
+            server.remove_tree(&layout::mirror(&app.name))?;
         }
         Err(error) => return Err(anyhow::anyhow!(error.to_string())),
     }

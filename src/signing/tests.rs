@@ -114,7 +114,7 @@ impl Repo {
         Ok((head.to_owned(), message.to_owned()))
     }
 
-    fn vouched(&self, commit: Oid, object: Oid, name: &str) -> Result<Vouched> {
+    fn signed_object(&self, commit: Oid, object: Oid, name: &str) -> Result<SignedObject> {
         let mirror = self.path("mirror.git");
         if !mirror.exists() {
             fs::create_dir(&mirror)?;
@@ -125,12 +125,17 @@ impl Repo {
         let arguments = ["-C", "mirror.git", "config", "core.bare", "true"];
         self.run("git", &arguments, "")?;
         let mirror = Mirror::open_or_init(&mirror).map_err(|e| anyhow::anyhow!(e.to_string()))?;
-        Vouched::read(&mirror, commit, object, name).map_err(|e| anyhow::anyhow!(e.to_string()))
+        SignedObject::read(&mirror, commit, object, name)
+            .map_err(|e| anyhow::anyhow!(e.to_string()))
     }
 
     fn judged(&self, commit: Oid, list: &str) -> Result<Signature> {
         let signers = Signers::parse(list).map_err(anyhow::Error::msg)?;
-        Ok(judge(&self.vouched(commit, commit, "main")?, &signers, utc))
+        Ok(judge(
+            &self.signed_object(commit, commit, "main")?,
+            &signers,
+            utc,
+        ))
     }
 
     /// What git says of the same object and list.
@@ -186,8 +191,12 @@ fn every_kind_of_key_signs_commits_and_tags() -> Result<()> {
         repo.with_key(&name, &["tag", "-s", "-m", "of\n\nthis", &tag])?;
         let object = repo.id(&tag)?;
         let signers = Signers::parse(&list).map_err(anyhow::Error::msg)?;
-        let vouched = repo.vouched(commit, object, &tag)?;
-        assert_eq!(judge(&vouched, &signers, utc), trusted("ann@x"), "{name}");
+        let signed_object = repo.signed_object(commit, object, &tag)?;
+        assert_eq!(
+            judge(&signed_object, &signers, utc),
+            trusted("ann@x"),
+            "{name}"
+        );
         assert!(repo.git_trusts("verify-tag", object, &list)?, "{name}");
     }
     Ok(())
@@ -307,8 +316,8 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
     repo.key("eve", "ed25519", "256")?;
     let signers = Signers::parse(&list).map_err(anyhow::Error::msg)?;
     let judged = |commit: &str, tag: &str, name: &str| -> Result<Signature> {
-        let vouched = repo.vouched(repo.id(commit)?, repo.id(tag)?, name)?;
-        Ok(judge(&vouched, &signers, utc))
+        let signed_object = repo.signed_object(repo.id(commit)?, repo.id(tag)?, name)?;
+        Ok(judge(&signed_object, &signers, utc))
     };
     // Of a commit that nobody signed.
     repo.with_key("ann", &["tag", "-s", "-m", "t", "v1.0.0"])?;
@@ -353,9 +362,9 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
     );
     assert_ne!(moved, text);
     let moved = repo.object("tag", &moved)?;
-    let vouched = repo.vouched(repo.id("HEAD")?, moved, "v1.0.0")?;
+    let signed_object = repo.signed_object(repo.id("HEAD")?, moved, "v1.0.0")?;
     refused(
-        &judge(&vouched, &signers, utc),
+        &judge(&signed_object, &signers, utc),
         "the tag v1.0.0 is not what the key",
     );
     Ok(())
@@ -375,23 +384,23 @@ fn a_list_that_cannot_be_believed_trusts_nobody() -> Result<()> {
     let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode));
     assert!(matches!(Trust::read(&server, None), Trust::Anybody));
     refused(
-        &read().beforehand(),
+        &read().preliminary(),
         "which lists the signers, is not there",
     );
     fs::write(&file, format!("ann {key}\n"))?;
     mode(0o664)?;
     refused(
-        &read().beforehand(),
+        &read().preliminary(),
         "others than root can change /etc/pullpray/todo.signers; sudo chown root",
     );
     // The judgement needs nothing fetched then.
     assert!(matches!(
-        read().of(|| anyhow::bail!("was asked"))?,
+        read().verify(|| anyhow::bail!("was asked"))?,
         Signature::Refused(_)
     ));
     mode(0o644)?;
     if effective_uid() != 0 {
-        refused(&read().beforehand(), "others than root can change");
+        refused(&read().preliminary(), "others than root can change");
         return Ok(());
     }
     let Trust::Listed(signers, text) = read() else {
@@ -402,30 +411,33 @@ fn a_list_that_cannot_be_believed_trusts_nobody() -> Result<()> {
         (Signers::parse(&text), read().text())
     );
     let commit = repo.signed("ann")?;
-    let said = read().of(|| repo.vouched(commit, commit, "main"))?;
+    let said = read().verify(|| repo.signed_object(commit, commit, "main"))?;
     assert_eq!(said, trusted("ann"));
-    let said = Trust::Anybody.of(|| anyhow::bail!("was asked"))?;
+    let said = Trust::Anybody.verify(|| anyhow::bail!("was asked"))?;
     assert_eq!(said, Signature::NotAsked);
 
     fs::write(&file, "# nobody\n")?;
-    refused(&read().beforehand(), "cannot be used: it is empty");
+    refused(&read().preliminary(), "cannot be used: it is empty");
     fs::write(&file, "ann ssh-ed25519\n")?;
     refused(
-        &read().beforehand(),
+        &read().preliminary(),
         "cannot be used: line 1: it has no key",
     );
     fs::write(&file, b"ann \xff\n")?;
-    refused(&read().beforehand(), "is not UTF-8");
+    refused(&read().preliminary(), "is not UTF-8");
     fs::remove_file(&file)?;
     fs::create_dir(&file)?;
     refused(
-        &read().beforehand(),
+        &read().preliminary(),
         "failed to read /etc/pullpray/todo.signers",
     );
     fs::set_permissions(
         repo.path("root/etc/pullpray"),
         fs::Permissions::from_mode(0o777),
     )?;
-    refused(&read().beforehand(), "can change /etc/pullpray; sudo chown");
+    refused(
+        &read().preliminary(),
+        "can change /etc/pullpray; sudo chown",
+    );
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::text::host_name;
+use super::names::host_name;
 use super::{AppName, Fingerprint, Invalid};
 
 /// A repository that is reached over ssh: `git@github.com:acme/todo.git` or

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::app::paths;
-use crate::host::{Lock, Locked, stamp};
-use crate::state::ledger::{Hold, Ledger, Outcome, Release};
-use crate::state::venv;
+use crate::host::import_check;
+use crate::host::{Lock, Locked};
+use crate::layout;
+use crate::state::ledger::{Ledger, Outcome, Pause, Release};
+use crate::state::stamp;
 
-use super::switch::{self, Returned};
-use super::{Poll, Told, again, deployment, short};
+use super::switch::{self, ActivationResult};
+use super::{Poll, PollOutcome, deployment, keep_live};
+use crate::text::short;
 
 /// How long a person waits for a poll that is at work: one that only asks or fetches gives way by then.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     let name = &poll.app.name;
     // Who asks or fetches sees this lock. It goes with this process: nobody gives way to one that is gone.
-    let _waits = poll.server.lock_in_time(&paths::logs(name), PATIENCE);
-    let Locked::Held(lock) = poll.server.lock_in_time(&paths::state(name), PATIENCE)? else {
+    let _waits = poll.server.lock_in_time(&layout::logs(name), PATIENCE);
+    let Locked::Held(lock) = poll.server.lock_in_time(&layout::state(name), PATIENCE)? else {
         bail!(
             "a poll of {name} is at work\nhint: try again once it is done: pullpray status {name}"
         );
@@ -35,14 +37,14 @@ fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
 ///
 /// # Errors
 /// When a poll is at work, or the ledger cannot be written.
-pub fn hold(poll: &Poll<'_>, by: &str, why: &str) -> Result<Hold> {
+pub fn hold(poll: &Poll<'_>, by: &str, why: &str) -> Result<Pause> {
     let (_lock, mut ledger) = begin(poll)?;
-    let hold = Hold {
+    let hold = Pause {
         by: by.to_owned(),
         since: stamp(poll.clock.now()),
         why: why.to_owned(),
     };
-    ledger.hold = Some(hold.clone());
+    ledger.pause = Some(hold.clone());
     ledger.store(poll.server, &poll.app.name)?;
     Ok(hold)
 }
@@ -51,9 +53,9 @@ pub fn hold(poll: &Poll<'_>, by: &str, why: &str) -> Result<Hold> {
 ///
 /// # Errors
 /// As [`hold`].
-pub fn resume(poll: &Poll<'_>) -> Result<Option<Hold>> {
+pub fn resume(poll: &Poll<'_>) -> Result<Option<Pause>> {
     let (_lock, mut ledger) = begin(poll)?;
-    let ended = ledger.hold.take();
+    let ended = ledger.pause.take();
     ledger.store(poll.server, &poll.app.name)?;
     Ok(ended)
 }
@@ -74,7 +76,7 @@ pub fn retry(poll: &Poll<'_>) -> Result<usize> {
 ///
 /// # Errors
 /// When nothing is live, a poll is at work, or the commit can be had from nowhere.
-pub fn redeploy(poll: &Poll<'_>) -> Result<Told> {
+pub fn redeploy(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (_lock, mut ledger) = begin(poll)?;
     let Some(live) = ledger.live.clone() else {
         let name = &poll.app.name;
@@ -85,12 +87,12 @@ pub fn redeploy(poll: &Poll<'_>) -> Result<Told> {
     ledger
         .failures
         .retain(|failure| failure.commit != live.commit);
-    again::deploy(poll, ledger, &live.commit)
+    keep_live::deploy_again(poll, ledger, &live.commit)
 }
 
 /// How going back ended.
 #[derive(Debug)]
-pub enum WentBack {
+pub enum RollbackOutcome {
     /// That release is live and well.
     To(Release),
     /// It was ill, and what was live before is live again, or not.
@@ -106,7 +108,7 @@ pub enum WentBack {
 ///
 /// # Errors
 /// When there is nothing to go back to, or a poll is at work.
-pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<WentBack> {
+pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<RollbackOutcome> {
     let (_lock, mut ledger) = begin(poll)?;
     let started = poll.clock.elapsed();
     let Some(live) = ledger.live.clone() else {
@@ -121,54 +123,54 @@ pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<WentB
     let now = stamp(poll.clock.now());
     let hold = |going: &str, end: &str| {
         let (from, to) = (short(&live.commit), short(&target.commit));
-        Some(Hold {
+        Some(Pause {
             by: by.to_owned(),
             since: now.clone(),
             why: format!("{going} from {from} to {to}{end}"),
         })
     };
-    ledger.hold = hold("going back", "");
+    ledger.pause = hold("going back", "");
     ledger.store(poll.server, &poll.app.name)?;
     let app = poll.app;
     let venv = app.venvs().join(&target.venv);
-    if venv::broken(poll.server, app, &app.releases().join(&target.id), &venv)?.is_some() {
+    if import_check::broken(poll.server, app, &app.releases().join(&target.id), &venv)?.is_some() {
         // What it was served from is of no use any more: then it is built anew.
-        let told = again::deploy(poll, ledger, &target.commit)?;
+        let told = keep_live::deploy_again(poll, ledger, &target.commit)?;
         let mut ledger = Ledger::load(poll.server, &app.name)?;
         let (end, went) = match told {
-            Told::Deployed { to, .. } => ("", WentBack::To(to)),
-            Told::Failed(report) => (
+            PollOutcome::Deployed { to, .. } => ("", RollbackOutcome::To(to)),
+            PollOutcome::Failed(report) => (
                 " failed",
-                WentBack::Failed {
+                RollbackOutcome::Failed {
                     why: report.why,
                     not_brought_back: report.not_brought_back,
                 },
             ),
             other => bail!("deploying {} again told {other:?}", short(&target.commit)),
         };
-        ledger.hold = hold("going back", end);
+        ledger.pause = hold("going back", end);
         ledger.store(poll.server, &app.name)?;
         return Ok(went);
     }
     match switch::go_to(poll, &target, &live) {
-        Returned::Live => {}
-        Returned::Ill {
+        ActivationResult::Live => {}
+        ActivationResult::Unhealthy {
             why,
             not_brought_back,
         } => {
-            ledger.hold = hold("going back", " failed");
+            ledger.pause = hold("going back", " failed");
             // Why it failed is worth more than that this could not be written.
             if let Err(error) = ledger.store(poll.server, &poll.app.name) {
                 poll.say(&format!("{error:#}"));
             }
-            return Ok(WentBack::Failed {
+            return Ok(RollbackOutcome::Failed {
                 why,
                 not_brought_back,
             });
         }
     }
     let took = poll.clock.elapsed() - started;
-    ledger.hold = hold("rolled back", "");
+    ledger.pause = hold("rolled back", "");
     let target = Release {
         since: now.clone(),
         ..target
@@ -176,7 +178,7 @@ pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<WentB
     ledger.now_live(target.clone());
     ledger.remember(deployment(&target, now, took, Outcome::RolledBack));
     ledger.store(poll.server, &poll.app.name)?;
-    Ok(WentBack::To(target))
+    Ok(RollbackOutcome::To(target))
 }
 
 fn target(

@@ -10,7 +10,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime};
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
 
-use super::tag::matches;
+use crate::app::glob_matches as matches;
 
 /// The keys that are trusted, each with its conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ const TAIL: usize = 64 * 1024;
 
 /// A script to run for the app.
 #[derive(Debug)]
-pub struct Guest {
+pub struct ScriptRunner {
     /// The script.
     pub program: PathBuf,
     /// Its arguments.
@@ -56,7 +56,7 @@ pub struct GuestOutcome {
     pub last_lines: Vec<String>,
 }
 
-impl Guest {
+impl ScriptRunner {
     /// Adds a variable.
     pub fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         self.environment

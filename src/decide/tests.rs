@@ -33,8 +33,8 @@ fn ledger(failures: Vec<Failure>) -> Ledger {
     ledger.failures = failures;
     ledger
 }
-fn hold() -> Hold {
-    Hold {
+fn hold() -> Pause {
+    Pause {
         by: "ann".into(),
         since: "t".into(),
         why: "w".into(),
@@ -57,9 +57,9 @@ fn what_is_live_is_not_deployed_again_even_when_held() {
     let mut ledger = ledger(Vec::new());
     assert_eq!(decided(&ledger, "a", "c", 0), Decision::UpToDate);
     assert_eq!(decided(&ledger, "b", "c", 0), Decision::Deploy);
-    ledger.hold = Some(hold());
+    ledger.pause = Some(hold());
     assert_eq!(decided(&ledger, "a", "c", 0), Decision::UpToDate);
-    assert_eq!(decided(&ledger, "b", "c", 0), Decision::Held(hold()));
+    assert_eq!(decided(&ledger, "b", "c", 0), Decision::Paused(hold()));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_rewritten_history_is_refused_only_where_it_is_not_allowed() {
 #[test]
 fn what_is_said_first() {
     let mut everything = ledger(vec![failure(3)]);
-    everything.hold = Some(hold());
+    everything.pause = Some(hold());
     let limits = Limits {
         allow_rewind: false,
         deploy_window: "Fri 08:00-18:00".parse().ok(),
@@ -147,8 +147,8 @@ fn what_is_said_first() {
         ..refused.clone()
     };
     assert_eq!(say(&live, &everything), Decision::UpToDate);
-    assert!(matches!(say(&refused, &everything), Decision::Held(_)));
-    everything.hold = None;
+    assert!(matches!(say(&refused, &everything), Decision::Paused(_)));
+    everything.pause = None;
     assert!(matches!(
         say(&refused, &everything),
         Decision::Refused(Why::NotTrusted { .. })
@@ -231,7 +231,7 @@ fn any_ledger() -> impl Strategy<Value = Ledger> {
             let mut ledger = Ledger::default();
             ledger.live = live.map(release);
             ledger.failures = failures;
-            ledger.hold = held.then(hold);
+            ledger.pause = held.then(hold);
             ledger
         })
 }
@@ -291,7 +291,7 @@ proptest! {
         }
         if decision == Decision::Deploy {
             prop_assert!(live != Some(tip.commit), "the live commit again");
-            prop_assert!(ledger.hold.is_none(), "though it is held");
+            prop_assert!(ledger.pause.is_none(), "though it is held");
             prop_assert!(!matches!(tip.signature, Signature::Refused(_)), "unsigned");
             prop_assert!(
                 limits.allow_rewind || tip.descends != Some(false) || live.is_none(),
@@ -320,7 +320,7 @@ proptest! {
         match (&decision, &without) {
             (Decision::Refused(_), _) => prop_assert_eq!(&decision, &without),
             // It will not be deployed when the window opens, and so nothing is said of the window.
-            (Decision::Quarantined(_), Decision::Refused(why)) => prop_assert!(why.passes()),
+            (Decision::Quarantined(_), Decision::Refused(why)) => prop_assert!(why.is_transient()),
             (_, Decision::Refused(_)) => prop_assert!(false, "{:?}", decision),
             _ => {}
         }
@@ -341,7 +341,7 @@ proptest! {
             Decision::Quarantined(_) => prop_assert!(known.tries >= open.attempts),
             // It failed after `now`, or is believed to: two days after that it is over, too.
             Decision::Waiting(_, due) => {
-                prop_assert!(*due - later.to_utc() <= pause(known.tries) * 2);
+                prop_assert!(*due - later.to_utc() <= backoff(known.tries) * 2);
                 let due = due.with_timezone(&now.timezone());
                 let then = decide(&tip(&known.commit), &ledger, &open, "c", due);
                 prop_assert_eq!(then, Decision::Deploy);
@@ -352,8 +352,8 @@ proptest! {
 
     #[test]
     fn pauses_grow_up_to_a_day(tries in any::<u32>()) {
-        prop_assert!(pause(tries) <= pause(tries.saturating_add(1)));
-        prop_assert!(pause(tries) >= TimeDelta::minutes(10) && pause(tries) <= TimeDelta::days(1));
+        prop_assert!(backoff(tries) <= backoff(tries.saturating_add(1)));
+        prop_assert!(backoff(tries) >= TimeDelta::minutes(10) && backoff(tries) <= TimeDelta::days(1));
     }
 
     #[test]
@@ -363,7 +363,7 @@ proptest! {
         if let Decision::Waiting(_, due) = decide(&tip, &ledger, &limits, "c", now) {
             prop_assert!(due > now);
             let then = decide(&tip, &ledger, &limits, "c", due.with_timezone(&now.timezone()));
-            let closed = matches!(&then, Decision::Refused(why) if why.passes());
+            let closed = matches!(&then, Decision::Refused(why) if why.is_transient());
             prop_assert!(then == Decision::Deploy || closed, "{:?}", then);
         }
     }

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use crate::app::{App, paths};
+use crate::app::App;
 use crate::git::{self, AskError, Bounds, CommitInfo, Mirror, MirrorError, Newest, Remote};
 use crate::host::Server;
+use crate::layout;
 use crate::state::ledger::Release;
 
-use super::signature::Vouched;
 use super::{remote, why_not_asked};
+use crate::signing::SignedObject;
 
 const MIB: u64 = 1024 * 1024;
 /// So much may be fetched whatever is free: that there is no room for it is told in better words.
@@ -53,8 +54,8 @@ impl Code {
         self.descends
     }
     /// Who may have signed it.
-    pub(super) fn vouched(&self) -> anyhow::Result<Vouched> {
-        Vouched::read(&self.mirror, self.info.oid, self.object, &self.name)
+    pub(super) fn vouched(&self) -> anyhow::Result<SignedObject> {
+        SignedObject::read(&self.mirror, self.info.oid, self.object, &self.name)
             .map_err(|error| anyhow!(error.to_string()))
             .with_context(|| format!("failed to read the signature of {}", self.info.short))
     }
@@ -88,7 +89,7 @@ impl Code {
             Err(error) => return Err(refine(app, error)),
         }
         server
-            .remove_tree(&paths::mirror(&app.name))
+            .remove_tree(&layout::mirror(&app.name))
             .map_err(FetchError::Here)?;
         let again = fetch(server, app, newest, live)?;
         if again.object != self.object {
@@ -114,7 +115,7 @@ pub(super) fn fetch(
     newest: &Newest,
     live: Option<&str>,
 ) -> Result<Code, FetchError> {
-    let path = paths::mirror(&app.name);
+    let path = layout::mirror(&app.name);
     match try_fetch(server, app, newest, live, &path) {
         Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
             server.remove_tree(&path).map_err(FetchError::Here)?;
@@ -165,7 +166,7 @@ fn try_fetch(
 ) -> Result<Code, MirrorError> {
     git::allow_files_of(app.limits.max_file.saturating_mul(MIB));
     // A disk that a git host fills up takes the database along.
-    let free = server.free_space(&paths::state(&app.name));
+    let free = server.free_space(&layout::state(&app.name));
     let room = free.map_or(u64::MAX, |(bytes, _)| (bytes / 2).max(ROOM));
     let remote = Remote {
         whole: git::FETCH,

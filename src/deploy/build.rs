@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{SharedPath, paths};
-use crate::host::{Guest, Kind, PATH, Server, stamp};
+use crate::app::SharedPath;
+use crate::host::import_check;
+use crate::host::{Kind, PATH, ScriptRunner, Server};
+use crate::layout;
 use crate::state::ledger::{Ledger, Release};
-use crate::state::venv;
+use crate::state::stamp;
 
-use super::code::Code;
 use super::dependencies::{self, Dependencies};
-use super::{Failed, Poll, migrations, short, writes};
+use super::fetch::Code;
+use super::{Failed, Poll, migrations, writes};
+use crate::text::short;
 
 /// How the name of a release begins: the time at which it was begun, UTC.
 pub(super) const BEGUN: &str = "%Y%m%dT%H%M%S";
@@ -24,7 +27,7 @@ pub(super) const COMPLETE: &str = ".pullpray-complete";
 pub(super) const STATIC: &str = ".static";
 
 /// A release that has its name, its directory and its log.
-pub(super) struct Begun {
+pub(super) struct Staged {
     release: Release,
     dir: PathBuf,
     log_path: PathBuf,
@@ -38,7 +41,7 @@ pub(super) struct Built {
 }
 
 /// Names the release and makes its directory and its log.
-pub(super) fn begin(poll: &Poll<'_>, code: &Code) -> Result<Begun> {
+pub(super) fn stage(poll: &Poll<'_>, code: &Code) -> Result<Staged> {
     let (server, app) = (poll.server, poll.app);
     let time = poll.clock.now().format(BEGUN).to_string();
     let base = format!("{time}-{}", short(code.commit()));
@@ -46,7 +49,7 @@ pub(super) fn begin(poll: &Poll<'_>, code: &Code) -> Result<Begun> {
     for number in 2.. {
         if server.stat(&app.releases().join(&id))?.is_none()
             && server
-                .stat(&paths::logs(&app.name).join(format!("{id}.log")))?
+                .stat(&layout::logs(&app.name).join(format!("{id}.log")))?
                 .is_none()
         {
             break;
@@ -54,9 +57,9 @@ pub(super) fn begin(poll: &Poll<'_>, code: &Code) -> Result<Begun> {
         id = format!("{base}-{number}");
     }
     let dir = app.releases().join(&id);
-    let log_path = paths::logs(&app.name).join(format!("{id}.log"));
+    let log_path = layout::logs(&app.name).join(format!("{id}.log"));
     let log = server.create_log(&log_path)?;
-    Ok(Begun {
+    Ok(Staged {
         release: Release {
             id,
             commit: code.commit().to_owned(),
@@ -70,7 +73,7 @@ pub(super) fn begin(poll: &Poll<'_>, code: &Code) -> Result<Begun> {
     })
 }
 
-impl Begun {
+impl Staged {
     pub(super) fn release(&self) -> &Release {
         &self.release
     }
@@ -118,7 +121,7 @@ impl Begun {
                     venv.display()
                 )));
             }
-            if let Some(why) = venv::broken(server, app, &self.dir, &venv)? {
+            if let Some(why) = import_check::broken(server, app, &self.dir, &venv)? {
                 return Err(Failed::new(format!(
                     "the release cannot be served from the environment that the deploy script made: {why}"
                 )));
@@ -158,7 +161,7 @@ impl Begun {
             {
                 continue;
             }
-            let Some(why) = venv::broken(server, app, &self.dir, &venv)? else {
+            let Some(why) = import_check::broken(server, app, &self.dir, &venv)? else {
                 name.clone_into(&mut needs.key);
                 return Ok(true);
             };
@@ -166,7 +169,7 @@ impl Begun {
             let live = ledger.live.as_ref().filter(|live| live.venv == name);
             let live = live.map(|live| app.releases().join(&live.id));
             if let Some(dir) = live
-                && venv::broken(server, app, &dir, &venv)?.is_none()
+                && import_check::broken(server, app, &dir, &venv)?.is_none()
             {
                 name.clone_into(&mut needs.key);
                 return Ok(true);
@@ -202,12 +205,12 @@ impl Begun {
         poll: &Poll<'_>,
         needs: &Dependencies,
         ready: bool,
-    ) -> Result<Guest, Failed> {
+    ) -> Result<ScriptRunner, Failed> {
         let (server, app) = (poll.server, poll.app);
         let script = app.deploy_script();
         poll.say(&format!("running {}", script.display()));
         let venv = app.venvs().join(&needs.key);
-        let mut guest = Guest {
+        let mut guest = ScriptRunner {
             program: script,
             arguments: Vec::new(),
             directory: self.dir.clone(),
@@ -218,7 +221,7 @@ impl Begun {
         path.push(":");
         path.push(PATH);
         guest.set("PATH", path);
-        guest.set("HOME", paths::state(&app.name));
+        guest.set("HOME", layout::state(&app.name));
         guest.set("USER", app.user.as_str());
         guest.set("LOGNAME", app.user.as_str());
         guest.set("LC_ALL", "C.UTF-8");
@@ -245,7 +248,7 @@ impl Begun {
         ] {
             guest.set(name, value);
         }
-        let asked = Guest {
+        let asked = ScriptRunner {
             program: app.venvs().join(&needs.key).join("bin/python"),
             directory: self.dir.clone(),
             arguments: Vec::new(),

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{App, AppName};
+use crate::app::{App, AppName};
+
+pub mod reserved;
 
 /// Directory of the settings and environment files of all apps.
 pub const SETTINGS_DIR: &str = "/etc/pullpray";
@@ -156,6 +158,41 @@ pub fn trial_socket(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn unit_file(unit: &str) -> PathBuf {
     Path::new(UNITS_DIR).join(unit)
+}
+
+/// Every file that root, or something that root starts, reads for an app, and why only root may modify it.
+#[must_use]
+pub fn read_by_root(app: &App) -> Vec<(PathBuf, &'static str)> {
+    let name = &app.name;
+    let mut files = vec![
+        (app.program.clone(), "root's units and cron start it"),
+        (settings(name), "it says as whom and where root acts"),
+        (app.environment_file(), "systemd reads it as root"),
+        (app.deploy_script(), "polls start it"),
+        (
+            unit_file(&agent_unit(name)),
+            "systemd starts what it says as root",
+        ),
+        (unit_file(&socket_unit(name)), "systemd obeys it"),
+        (unit_file(&service_unit(name)), "systemd obeys it"),
+        (unit_file(&trial_unit(name)), "systemd obeys it"),
+        (app.cron(), "cron starts what it says as whom it says"),
+        (app.sudoers(), "sudo obeys it"),
+        (app.ssh_config(), "ssh obeys it, root's too"),
+        (known_hosts(name), "it says which hosts are trusted"),
+        (data(name), "it says which disk holds the app's data"),
+        (
+            PathBuf::from("/usr/local/sbin"),
+            "root looks for programs there first",
+        ),
+    ];
+    if let Some(signers) = &app.limits.signed_by {
+        files.push((
+            signers.as_path().to_owned(),
+            "it says whose commits are deployed",
+        ));
+    }
+    files
 }
 
 impl App {

@@ -5,12 +5,14 @@ use std::io::Write;
 use anyhow::Result;
 
 use crate::app::AppName;
-use crate::deploy::steer::{self, WentBack};
-use crate::deploy::{self, Poll};
+use crate::deploy::Poll;
+use crate::deploy::control::{self, RollbackOutcome};
 use crate::exit::Exit;
 use crate::host::{Clock, Server};
-use crate::state::data;
-use crate::ui::{self, for_terminal};
+use crate::store::marks;
+use crate::text::for_terminal;
+use crate::text::short;
+use crate::ui;
 
 use super::{as_app_account, by, load};
 
@@ -24,7 +26,7 @@ fn as_app(
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
-    data::there(server, name)?;
+    marks::there(server, name)?;
     let clock = Clock::system();
     let poll = Poll {
         server,
@@ -43,16 +45,16 @@ fn as_app(
 
 pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -> Result<Exit> {
     as_app(server, name, |poll, who| {
-        Ok(match steer::rollback(poll, release, who)? {
-            WentBack::To(release) => (
+        Ok(match control::rollback(poll, release, who)? {
+            RollbackOutcome::To(release) => (
                 Exit::Done,
                 format!(
                     "{} \"{}\" is live again\n  held  polls do not deploy until: pullpray resume {name}\n  note  migrations are not taken back; what later releases did to the database stays",
-                    deploy::short(&release.commit),
+                    short(&release.commit),
                     for_terminal(&release.subject)
                 ),
             ),
-            WentBack::Failed {
+            RollbackOutcome::Failed {
                 why,
                 not_brought_back: None,
             } => (
@@ -62,7 +64,7 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
                     for_terminal(&why)
                 ),
             ),
-            WentBack::Failed {
+            RollbackOutcome::Failed {
                 why,
                 not_brought_back: Some(more),
             } => (
@@ -79,14 +81,14 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
 
 pub(super) fn redeploy(server: &Server, name: &AppName) -> Result<Exit> {
     as_app(server, name, |poll, _| {
-        let exit = super::poll::tell_told(poll.app, steer::redeploy(poll)?, false)?;
+        let exit = super::poll::tell_told(poll.app, control::redeploy(poll)?, false)?;
         Ok((exit, String::new()))
     })
 }
 
 pub(super) fn hold(server: &Server, name: &AppName, message: &str) -> Result<Exit> {
     as_app(server, name, |poll, who| {
-        steer::hold(poll, who, message)?;
+        control::hold(poll, who, message)?;
         Ok((
             Exit::Done,
             format!("held; polls look and do not deploy until: pullpray resume {name}"),
@@ -98,7 +100,7 @@ pub(super) fn resume(server: &Server, name: &AppName) -> Result<Exit> {
     as_app(server, name, |poll, _| {
         Ok((
             Exit::Done,
-            match steer::resume(poll)? {
+            match control::resume(poll)? {
                 Some(hold) => format!(
                     "no longer held (by {} since {}); the next poll deploys what is new",
                     for_terminal(&hold.by),
@@ -114,7 +116,7 @@ pub(super) fn retry(server: &Server, name: &AppName) -> Result<Exit> {
     as_app(server, name, |poll, _| {
         Ok((
             Exit::Done,
-            match steer::retry(poll)? {
+            match control::retry(poll)? {
                 0 => "no commit failed".to_owned(),
                 count => format!(
                     "{count} failed commits get all their tries again; now: pullpray poll {name} -v"

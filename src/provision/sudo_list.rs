@@ -2,7 +2,7 @@
 //! the last one counts, and it may want a password where an earlier one does not (sudoers(5), "SUDOERS FILE FORMAT").
 //! `sudo -n -l COMMAND` says nothing of that, and before 1.9.14 it does not even show which rule it is.
 
-use super::tag::matches;
+use crate::app::glob_matches as matches;
 
 /// The rule because of which sudo asks for a password; `None` if it does not. `command` is program and arguments.
 #[must_use]

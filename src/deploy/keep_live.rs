@@ -5,17 +5,19 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{Limits, paths};
+use crate::app::Limits;
 use crate::git::Newest;
+use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
-use super::code::{self, FetchError};
-use super::gate::{self, Decision, Signature, Tip};
-use super::{Poll, Straightened, Told, conditions, health, short, switch};
+use super::fetch::{self, FetchError};
+use super::{Poll, PollOutcome, Recovery, conditions, health, switch};
+use crate::decide::{self, Decision, Signature, Tip};
+use crate::text::short;
 
 /// Deploys a commit that was let through before, in a release of its own, from what was fetched for it: the git host
 /// is asked only if that is lost.
-pub(super) fn deploy(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Result<Told> {
+pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let started = poll.clock.elapsed();
     let oid = commit.parse()?;
@@ -26,7 +28,7 @@ pub(super) fn deploy(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Result<To
         commit: oid,
     };
     poll.say(&format!("deploying {} again", newest.name));
-    let code = code::fetch(server, app, &newest, None)
+    let code = fetch::fetch(server, app, &newest, None)
         .and_then(|code| code.whole(server, app, &newest, None))
         .map_err(|error| match error {
             FetchError::Remote(why) | FetchError::Unfit(why) => anyhow!(why),
@@ -51,7 +53,7 @@ fn rests(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bool> {
         ..poll.app.limits.clone()
     };
     let now = poll.clock.local().fixed_offset();
-    let decision = gate::decide(
+    let decision = decide::decide(
         &tip,
         &alone,
         &limits,
@@ -62,7 +64,7 @@ fn rests(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bool> {
 }
 
 /// Looks after what is live, and gives what came of it together with what the poll told.
-pub(super) fn recover(poll: &Poll<'_>, told: Told) -> Result<Told> {
+pub(super) fn keep_live(poll: &Poll<'_>, told: PollOutcome) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
     let Some(live) = ledger.live.clone() else {
@@ -70,14 +72,14 @@ pub(super) fn recover(poll: &Poll<'_>, told: Told) -> Result<Told> {
     };
     let (dir, unit) = (
         app.releases().join(&live.id),
-        paths::service_unit(&app.name),
+        layout::service_unit(&app.name),
     );
     let there = server.stat(&dir)?.is_some();
     // systemd has it there exactly while the unit runs: the price of one lstat, where asking it has that of a process.
     let mark = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
     let runs = server.stat(&mark)?.is_some();
     let failed = ledger.failure(&live.commit).is_some();
-    let down = matches!(&told, Told::Failed(report) if report.not_brought_back.is_some());
+    let down = matches!(&told, PollOutcome::Failed(report) if report.not_brought_back.is_some());
     if there && runs && !failed && !down && !poll.now {
         return Ok(told);
     }
@@ -104,18 +106,23 @@ pub(super) fn recover(poll: &Poll<'_>, told: Told) -> Result<Told> {
     if there {
         match switch::bring_back(poll, &live) {
             Ok(()) => {
-                let straightened = Straightened {
+                let straightened = Recovery {
                     found,
                     live,
-                    ill: None,
+                    unhealthy: None,
                 };
-                return Ok(Told::Straightened(straightened, Box::new(told)));
+                return Ok(PollOutcome::Recovered(straightened, Box::new(told)));
             }
             Err(error) => found = format!("{found}, and started anew it was {error:#}"),
         }
     }
-    let again = deploy(poll, ledger, &live.commit).map_err(|error| error.context(found.clone()))?;
-    Ok(Told::Again(found, Box::new(told), Box::new(again)))
+    let again =
+        deploy_again(poll, ledger, &live.commit).map_err(|error| error.context(found.clone()))?;
+    Ok(PollOutcome::Redeployed(
+        found,
+        Box::new(told),
+        Box::new(again),
+    ))
 }
 
 /// Whether somebody stopped the service on purpose: took it out of the boot, masked it, or stopped it while the app is
@@ -123,5 +130,5 @@ pub(super) fn recover(poll: &Poll<'_>, told: Told) -> Result<Told> {
 fn left_alone(poll: &Poll<'_>, ledger: &Ledger, unit: &str) -> Result<bool> {
     let state = poll.server.unit(unit)?;
     let stopped = state.active == "inactive" && state.result == "success";
-    Ok(!state.is_enabled() || ledger.hold.is_some() && stopped)
+    Ok(!state.is_enabled() || ledger.pause.is_some() && stopped)
 }

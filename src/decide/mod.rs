@@ -15,10 +15,14 @@
 //!
 //! A refusal is not a failure: nothing was tried, and no try is used up.
 
+mod policy;
+
+pub use policy::{DeployPolicy, Verdict};
+
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeDelta, Utc};
 
 use crate::app::Limits;
-use crate::state::ledger::{Failure, Hold, Ledger};
+use crate::state::ledger::{Failure, Ledger, Pause};
 use crate::state::refusal::Why;
 
 /// What is known of what the remote has.
@@ -53,7 +57,7 @@ pub enum Decision {
     /// It is new.
     Deploy,
     /// Somebody said that nothing is to be deployed.
-    Held(Hold),
+    Paused(Pause),
     /// The settings do not let it through.
     Refused(Why),
     /// This commit failed too often.
@@ -78,8 +82,8 @@ pub fn decide(
     if live == Some(tip.commit) {
         return Decision::UpToDate;
     }
-    if let Some(hold) = &ledger.hold {
-        return Decision::Held(hold.clone());
+    if let Some(pause) = &ledger.pause {
+        return Decision::Paused(pause.clone());
     }
     if let Signature::Refused(words) = &tip.signature {
         return Decision::Refused(Why::NotTrusted {
@@ -121,7 +125,7 @@ fn wall_clock(now: DateTime<FixedOffset>) -> NaiveDateTime {
 /// How long a commit rests after so many failures: 10 minutes after the first, twice as long after
 /// each further one, a day at most.
 #[must_use]
-pub fn pause(tries: u32) -> TimeDelta {
+pub fn backoff(tries: u32) -> TimeDelta {
     let doublings = tries.saturating_sub(1).min(8);
     (TimeDelta::minutes(10) * (1 << doublings)).min(TimeDelta::days(1))
 }
@@ -135,7 +139,7 @@ pub fn pause(tries: u32) -> TimeDelta {
 #[must_use]
 pub fn next_try(failure: &Failure, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let last = DateTime::parse_from_rfc3339(&failure.last).ok()?.to_utc();
-    let pause = pause(failure.tries);
+    let pause = backoff(failure.tries);
     let believable = last
         .checked_sub_signed(pause)
         .is_none_or(|from| from <= now);

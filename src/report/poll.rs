@@ -2,29 +2,16 @@
 
 use std::path::PathBuf;
 
-use crate::state::ledger::{Failure, Hold, Release, Silence};
-use crate::state::refusal::Refusal;
-
-use super::Straightened;
+use crate::decide::Verdict;
+use crate::state::ledger::{Release, RemoteOutage};
 
 /// How a poll ended.
 #[derive(Debug)]
-pub enum Told {
-    /// What the remote has is live.
-    NothingNew,
+pub enum PollOutcome {
+    /// Nothing was deployed, and that is as it should be.
+    Skipped(Verdict),
     /// Another poll is at work, or a command that this one gave way to.
-    Elsewhere,
-    /// Something is new and somebody said that nothing is to be deployed.
-    Held(Hold),
-    /// Something is new, failed before, and is not due or given up.
-    Waiting(Failure),
-    /// Something is new, and the settings do not let it through.
-    Refused {
-        /// What, and why.
-        refusal: Refusal,
-        /// Whether it is to be told: once for a commit and a reason, never for a matter of time.
-        tell: bool,
-    },
+    Busy,
     /// A new release is live.
     Deployed {
         /// The release before.
@@ -34,30 +21,30 @@ pub enum Told {
         /// Seconds from the answer to the record.
         took: f64,
         /// Since when the remote could not be asked before, if that was reported.
-        after_silence: Option<Silence>,
+        ended_outage: Option<RemoteOutage>,
         /// What else is to be known of it: that history was rewritten.
         note: Option<String>,
     },
     /// Something else than the ledger says was found and put right; then the poll went on.
-    Straightened(Straightened, Box<Told>),
+    Recovered(Recovery, Box<PollOutcome>),
     /// What was live was lost or down: what was found, how the poll had gone, and how its commit was deployed again.
-    Again(String, Box<Told>, Box<Told>),
+    Redeployed(String, Box<PollOutcome>, Box<PollOutcome>),
     /// State was damaged and set aside: what, and what there is in its place; then the poll went on.
-    SetAside(String, Box<Told>),
+    StateRebuilt(String, Box<PollOutcome>),
     /// The new release failed.
-    Failed(Box<Report>),
+    Failed(Box<FailureReport>),
     /// The remote could not be asked.
-    CouldNotAsk {
+    Unreachable {
         /// For how long, and why.
-        silence: Silence,
+        outage: RemoteOutage,
         /// Whether it is to be told: once it has lasted, and only once.
-        tell: bool,
+        report: bool,
     },
 }
 
 /// A deployment that failed.
 #[derive(Debug)]
-pub struct Report {
+pub struct FailureReport {
     /// What was to be deployed.
     pub release: Release,
     /// Which stage failed, and why, in one line.
@@ -76,4 +63,15 @@ pub struct Report {
     pub tries: u32,
     /// How many there are.
     pub attempts: u32,
+}
+
+/// What was put right.
+#[derive(Debug)]
+pub struct Recovery {
+    /// What had happened.
+    pub found: String,
+    /// The release that is live again.
+    pub live: Release,
+    /// Why it does not answer well, if it does not.
+    pub unhealthy: Option<String>,
 }

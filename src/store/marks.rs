@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::{App, AppName, paths};
+use crate::app::{App, AppName};
 use crate::host::{Kind, Server, View};
+use crate::layout;
 
 /// The directories that bear the mark.
 #[must_use]
 pub fn dirs(app: &App) -> [PathBuf; 2] {
-    [app.shared(), paths::state(&app.name)]
+    [app.shared(), layout::state(&app.name)]
 }
 
 /// Whether the app's directories, and no others, were marked.
@@ -22,7 +23,7 @@ pub fn dirs(app: &App) -> [PathBuf; 2] {
 /// # Errors
 /// When root's copy cannot be read.
 pub fn is_marked(view: &View, app: &App) -> Result<bool> {
-    let known = view.read_text(&paths::data(&app.name))?;
+    let known = view.read_text(&layout::data(&app.name))?;
     Ok(known.is_some_and(|known| known.lines().skip(1).map(Path::new).eq(dirs(app))))
 }
 
@@ -37,7 +38,7 @@ pub fn mark(server: &Server, app: &App, owner: (u32, u32)) -> Result<String> {
         text.push_str(&format!("{}\n", dir.display()));
     }
     for dir in dirs(app) {
-        server.write_in(&dir, paths::MARK, text.as_bytes(), 0o644, owner)?;
+        server.write_in(&dir, layout::MARK, text.as_bytes(), 0o644, owner)?;
     }
     Ok(text)
 }
@@ -47,12 +48,12 @@ pub fn mark(server: &Server, app: &App, owner: (u32, u32)) -> Result<String> {
 /// # Errors
 /// When that cannot be told.
 pub fn lost(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, String)>> {
-    let copy = paths::data(app);
+    let copy = layout::data(app);
     let Some(known) = view.read_text(&copy)? else {
         return Ok(None);
     };
     for dir in known.lines().skip(1).map(Path::new) {
-        let mark = dir.join(paths::MARK);
+        let mark = dir.join(layout::MARK);
         let there = view.stat_target(dir)?.map(|stat| stat.kind) == Some(Kind::Directory)
             && view.stat(&mark)?.map(|stat| stat.kind) == Some(Kind::File)
             && view.read_untrusted(&mark)?.as_deref() == Some(&known);

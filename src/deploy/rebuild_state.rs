@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use chrono::NaiveDateTime;
 
-use crate::app::paths;
 use crate::git::{self, Mirror};
-use crate::host::{Kind, stamp};
+use crate::host::Kind;
+use crate::layout;
 use crate::state::Damaged;
-use crate::state::ledger::{Hold, Ledger, Release};
+use crate::state::ledger::{Ledger, Pause, Release};
+use crate::state::stamp;
 
-use super::release::{BEGUN, COMPLETE};
-use super::{Poll, code, remote};
+use super::build::{BEGUN, COMPLETE};
+use super::{Poll, fetch, remote};
 
 /// Sets aside what stands in the place of a link or of the ledger and is not that; gives what is to be told of it.
-pub(super) fn set_aside(poll: &Poll<'_>) -> Result<Option<String>> {
+pub(super) fn rebuild(poll: &Poll<'_>) -> Result<Option<String>> {
     let (server, app) = (poll.server, poll.app);
     let mut said = Vec::new();
     for link in [app.current(), app.next()] {
@@ -25,7 +26,7 @@ pub(super) fn set_aside(poll: &Poll<'_>) -> Result<Option<String>> {
             said.push(format!("{} was not a link{kept}", link.display()));
         }
     }
-    let path = paths::ledger(&app.name);
+    let path = layout::ledger(&app.name);
     let stat = server.stat(&path)?;
     let was = match Ledger::load(server, &app.name) {
         Err(error) if error.is::<Damaged>() => {
@@ -49,7 +50,7 @@ pub(super) fn set_aside(poll: &Poll<'_>) -> Result<Option<String>> {
     };
     words.push_str(", and was made anew from what is on this server");
     ledger.store(server, &app.name)?;
-    if let Some(hold) = &ledger.hold {
+    if let Some(hold) = &ledger.pause {
         words.push_str(&format!(
             "; held ({}) until: pullpray resume {}",
             hold.why, app.name
@@ -100,12 +101,12 @@ fn made_anew(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
     let newer = live.is_some_and(|at| at + 1 < releases.len());
     ledger.releases = releases;
     let why = match () {
-        () if parsed || ledger.hold.is_some() => None,
+        () if parsed || ledger.pause.is_some() => None,
         () if was.contains("\"hold\": {") => Some("it was held before its ledger was damaged"),
         () if newer => Some("a newer release than the live one is there, as after a rollback"),
         () => None,
     };
-    ledger.hold = ledger.hold.take().or(why.map(|why| Hold {
+    ledger.pause = ledger.pause.take().or(why.map(|why| Pause {
         by: "pullpray".to_owned(),
         since: stamp(poll.clock.now()),
         why: why.to_owned(),
@@ -142,7 +143,7 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
             });
         }
     }
-    let path = paths::mirror(&app.name);
+    let path = layout::mirror(&app.name);
     let looked_up = |releases: &mut Vec<Release>| {
         let mirror = Mirror::open_or_init(&path).ok();
         for release in releases.iter_mut() {
@@ -158,14 +159,14 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
         let newest = git::newest(&remote(app), &app.track)
             .map_err(|error| anyhow::anyhow!(super::why_not_asked(app, &error)))?;
         if let Some(newest) = newest {
-            code::fetch(server, app, &newest, None).map_err(|error| match error {
-                code::FetchError::Remote(why) | code::FetchError::Unfit(why) => {
+            fetch::fetch(server, app, &newest, None).map_err(|error| match error {
+                fetch::FetchError::Remote(why) | fetch::FetchError::Unfit(why) => {
                     anyhow::anyhow!(why)
                 }
-                code::FetchError::GaveWay => {
+                fetch::FetchError::GaveWay => {
                     anyhow::anyhow!("another command works on {}", app.name)
                 }
-                code::FetchError::Here(error) => error,
+                fetch::FetchError::Here(error) => error,
             })?;
         }
         looked_up(&mut found);

@@ -1,6 +1,6 @@
 //! Who vouches for what was fetched: the list of signers, and a signature against it.
 //!
-//! Reading and judging are apart: [`Trust::read`] and [`Vouched::read`] look, [`judge`] is pure.
+//! Reading and judging are apart: [`Trust::read`] and [`SignedObject::read`] look, [`judge`] is pure.
 //!
 //! A signed tag vouches for its name and for the commit it leads to, so where an annotated tag was
 //! followed and is signed, its signature decides, and its own name must be the one it was found under:
@@ -18,18 +18,21 @@ use anyhow::Result;
 use chrono::{DateTime, FixedOffset, Local};
 use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 
-use crate::app::Signers;
 use crate::git::{Mirror, MirrorError, Signed};
 use crate::host::View;
 
-use super::gate::Signature;
+mod signers;
+
+pub use signers::Signers;
+
+use crate::decide::Signature;
 
 /// The namespace that git signs in (gitformat-signature(5)).
 const NAMESPACE: &str = "git";
 
 /// Whom the settings trust.
 #[derive(Debug, Clone)]
-pub(super) enum Trust {
+pub enum Trust {
     /// Nobody has to sign.
     Anybody,
     /// Who is in this list; with the list's text.
@@ -40,15 +43,15 @@ pub(super) enum Trust {
 
 /// What was fetched and may be signed.
 #[derive(Debug, Clone)]
-pub(super) struct Vouched {
+pub struct SignedObject {
     /// The annotated tag, with the name that it was found under.
     tag: Option<(Signed, String)>,
     commit: Signed,
 }
 
-impl Vouched {
+impl SignedObject {
     /// Reads it from the mirror: the commit, and the tag that led to it, if one did.
-    pub(super) fn read(
+    pub fn read(
         mirror: &Mirror,
         commit: git2::Oid,
         object: git2::Oid,
@@ -65,7 +68,7 @@ impl Vouched {
 impl Trust {
     /// Reads the list, if the settings name one. One that others than root can change says nothing: who
     /// can write to it signs for anybody.
-    pub(super) fn read(view: &View, list: Option<&Path>) -> Self {
+    pub fn read(view: &View, list: Option<&Path>) -> Self {
         let Some(list) = list else {
             return Self::Anybody;
         };
@@ -76,7 +79,7 @@ impl Trust {
     }
 
     /// Stands for what it says, to notice a change.
-    pub(super) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         match self {
             Self::Anybody => "",
             Self::Listed(_, text) | Self::Nobody(text) => text,
@@ -84,7 +87,7 @@ impl Trust {
     }
 
     /// What is known before anything was fetched.
-    pub(super) fn beforehand(&self) -> Signature {
+    pub fn preliminary(&self) -> Signature {
         match self {
             Self::Anybody | Self::Listed(..) => Signature::NotAsked,
             Self::Nobody(why) => Signature::Refused(why.clone()),
@@ -92,17 +95,17 @@ impl Trust {
     }
 
     /// What is known of what was fetched; it is read only if somebody has to have signed it.
-    pub(super) fn of(&self, fetched: impl FnOnce() -> Result<Vouched>) -> Result<Signature> {
+    pub fn verify(&self, fetched: impl FnOnce() -> Result<SignedObject>) -> Result<Signature> {
         Ok(match self {
             Self::Listed(signers, _) => judge(&fetched()?, signers, local),
-            Self::Anybody | Self::Nobody(_) => self.beforehand(),
+            Self::Anybody | Self::Nobody(_) => self.preliminary(),
         })
     }
 }
 
 /// Judges what was fetched. `local` gives an instant this server's offset from UTC.
 fn judge(
-    vouched: &Vouched,
+    vouched: &SignedObject,
     signers: &Signers,
     local: impl Fn(i64) -> Option<DateTime<FixedOffset>>,
 ) -> Signature {

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::app::{Answers, App, paths};
-use crate::deploy::{Inspection, short};
+use crate::app::{Answers, App};
+use crate::deploy::Inspection;
 use crate::exit::Exit;
 use crate::host::{Clock, Server};
-use crate::provision::{self, Changes, Finding, Settled, Step};
+use crate::layout;
+use crate::provision::{self, Changes, Converged, Finding, Step};
 use crate::state::ledger::Ledger;
 use crate::state::receipt::Receipt;
-use crate::ui::{self, Mark, Ui, for_terminal};
+use crate::text::for_terminal;
+use crate::text::short;
+use crate::ui::{self, Mark, Ui};
 
 use super::access;
 
@@ -22,7 +25,7 @@ fn go_on(app: &App) -> String {
 }
 
 /// Carrying the plan out.
-pub(super) struct Making<'a> {
+pub(super) struct Apply<'a> {
     pub(super) server: &'a Server,
     pub(super) ui: &'a mut dyn Ui,
     pub(super) clock: &'a Clock,
@@ -35,7 +38,7 @@ pub(super) struct Making<'a> {
     pub(super) told: BTreeSet<&'static str>,
 }
 
-impl Making<'_> {
+impl Apply<'_> {
     pub(super) fn all(&mut self, mut app: App) -> Result<Exit> {
         if app.wsgi.is_none() {
             if let Some(exit) = self.walk(&app, Some("repo.read_only"))? {
@@ -46,7 +49,7 @@ impl Making<'_> {
         if let Some(exit) = self.walk(&app, None)? {
             return Ok(exit);
         }
-        self.farewell(&app)?;
+        self.print_next_steps(&app)?;
         Ok(Exit::Done)
     }
 
@@ -61,12 +64,12 @@ impl Making<'_> {
                 self.ui.begin(&step.title());
             }
             match self.settle(app, step)? {
-                Settled::Was(finding) => self.tell(step, &finding, Mark::Unchanged),
-                Settled::Made(finding) => {
+                Converged::Unchanged(finding) => self.tell(step, &finding, Mark::Unchanged),
+                Converged::Changed(finding) => {
                     self.told.remove(step.id());
                     self.tell(step, &finding, Mark::Ok);
                 }
-                Settled::AwaitsAccess(why) => {
+                Converged::AwaitsAccess(why) => {
                     if let Some(exit) = self.await_access(app, step, &why)? {
                         return Ok(Some(exit));
                     }
@@ -79,7 +82,7 @@ impl Making<'_> {
         Ok(None)
     }
 
-    fn settle(&mut self, app: &App, step: &dyn Step) -> Result<Settled> {
+    fn settle(&mut self, app: &App, step: &dyn Step) -> Result<Converged> {
         let mut changes = Changes::begin(
             self.server,
             &mut self.receipt,
@@ -87,7 +90,7 @@ impl Making<'_> {
             &app.name,
             self.overwrite,
         )?;
-        let settled = provision::settle(step, &mut changes);
+        let settled = provision::converge(step, &mut changes);
         if let Err(error) = &settled {
             let text = format!("{error:#}");
             let first = text.lines().next().unwrap_or_default().to_owned();
@@ -101,7 +104,7 @@ impl Making<'_> {
             return;
         }
         match finding {
-            Finding::Holds(what) => {
+            Finding::Ok(what) => {
                 let made = mark == Mark::Ok && step.row().makes();
                 let what = if made {
                     format!("made, {what}")
@@ -110,8 +113,8 @@ impl Making<'_> {
                 };
                 self.ui.done(mark, &step.title(), &what);
             }
-            Finding::Kept(what, _) => self.ui.done(Mark::Unchanged, &step.title(), what),
-            Finding::Unproven(what) | Finding::Untold(what) => {
+            Finding::LocallyModified(what, _) => self.ui.done(Mark::Unchanged, &step.title(), what),
+            Finding::Unproven(what) | Finding::Unknown(what) => {
                 self.ui.done(Mark::Skipped, &step.title(), what);
             }
             other => self.ui.done(mark, &step.title(), &format!("{other:?}")),
@@ -133,12 +136,12 @@ impl Making<'_> {
         let receipt = &mut self.receipt;
         let mut attempt = || {
             let mut changes = Changes::begin(server, receipt, clock, &app.name, overwrite)?;
-            Ok(match provision::settle(step, &mut changes)? {
-                Settled::Was(finding) | Settled::Made(finding) => {
+            Ok(match provision::converge(step, &mut changes)? {
+                Converged::Unchanged(finding) | Converged::Changed(finding) => {
                     found = Some(finding);
                     None
                 }
-                Settled::AwaitsAccess(why) => Some(why),
+                Converged::AwaitsAccess(why) => Some(why),
             })
         };
         let why = why.to_owned();
@@ -223,7 +226,7 @@ impl Making<'_> {
         Ok(app)
     }
 
-    fn farewell(&mut self, app: &App) -> Result<()> {
+    fn print_next_steps(&mut self, app: &App) -> Result<()> {
         let ledger = Ledger::load(self.server, &app.name)?;
         let live = ledger
             .live
@@ -259,7 +262,7 @@ impl Making<'_> {
         ));
         self.ui.say(&format!(
             "  settings               {}",
-            paths::settings(name).display()
+            layout::settings(name).display()
         ));
         self.ui.say(&format!(
             "  what is live           pullpray status {name}      all as it should be?  sudo pullpray doctor {name}\n  deploy now             sudo pullpray poll {name} -v   back again: sudo pullpray rollback {name}"

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::app::{AccountName, AppName, Bind, Facts, OtherApp, Settings, paths};
+use crate::app::{AccountName, AppName, Bind, Facts, OtherApp, Settings};
+use crate::layout;
 
-use super::View;
+use crate::host::View;
 
 /// Where the program is when it was not installed by a package.
 const INSTALLED: &str = "/usr/local/bin/pullpray";
@@ -17,7 +18,7 @@ impl View {
     /// # Errors
     /// When the directory of the settings cannot be listed.
     pub fn apps(&self) -> Result<Vec<AppName>> {
-        let names = self.list(Path::new(paths::SETTINGS_DIR))?;
+        let names = self.list(Path::new(layout::SETTINGS_DIR))?;
         Ok(names
             .iter()
             .filter_map(|name| name.to_str()?.strip_suffix(".toml")?.parse().ok())
@@ -30,7 +31,7 @@ impl View {
     /// When a directory cannot be listed.
     pub fn lost_apps(&self) -> Result<Vec<AppName>> {
         let apps = self.apps()?;
-        let names = self.list(Path::new(paths::STATE_DIR))?;
+        let names = self.list(Path::new(layout::STATE_DIR))?;
         let names = names.iter().filter_map(|name| name.to_str()?.parse().ok());
         Ok(names.filter(|name| !apps.contains(name)).collect())
     }
@@ -55,7 +56,7 @@ impl View {
         for app in self.apps()? {
             // A settings file that cannot be read is that app's own trouble.
             let Some(settings) = self
-                .read_text(&paths::settings(&app))?
+                .read_text(&layout::settings(&app))?
                 .and_then(|text| Settings::parse(&text).ok())
             else {
                 continue;

@@ -3,43 +3,63 @@
 use chrono::{DateTime, FixedOffset};
 
 use crate::app::Limits;
-use crate::host::{sha256, stamp};
+
 use crate::state::ledger::Ledger;
+use crate::state::ledger::{Failure, Pause};
 use crate::state::refusal::{Refusal, Why};
+use crate::state::{sha256, stamp};
 
-use super::Told;
-use super::gate::{self, Decision, Signature, Tip};
-use super::signature::Trust;
+use super::{Decision, Signature, Tip, decide};
 
-/// What the gate is asked with, beside the tip and the ledger.
-pub(super) struct Gate {
-    /// What is let through; without the window if somebody said "now".
-    pub(super) limits: Limits,
-    /// Stands for everything beside the commit that decides whether a deployment works.
-    pub(super) conditions: String,
-    /// Whom the settings trust.
-    pub(super) trust: Trust,
-    /// Whether a person asks, who is told a refusal again.
-    pub(super) asked: bool,
-    /// Whether the poll that tried it last was killed: then its next try is due at once.
-    pub(super) killed: bool,
+/// Why a tip is not deployed now.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is live.
+    UpToDate,
+    /// Somebody paused deployments.
+    Paused(Pause),
+    /// It failed before, and its next try is not due, or there is none.
+    Waiting(Failure),
+    /// The settings refuse it.
+    Refused {
+        /// What, and why.
+        refusal: Refusal,
+        /// Whether to report it: once for a commit and a reason, never for a matter of time.
+        report: bool,
+    },
 }
 
-impl Gate {
+/// What decides beside the tip and the ledger.
+pub struct DeployPolicy {
+    /// What is let through; without the window if somebody said "now".
+    pub limits: Limits,
+    /// Stands for everything beside the commit that decides whether a deployment works.
+    pub conditions: String,
+    /// The text of the list of signers: another list is another decision.
+    pub signers: String,
+    /// What is known of any signature before the commit is here: [`Signature::Refused`] without a usable list.
+    pub preliminary: Signature,
+    /// Whether a person asks, who is told a refusal again.
+    pub asked: bool,
+    /// Whether the poll that tried it last was killed: then its next try is due at once.
+    pub killed: bool,
+}
+
+impl DeployPolicy {
     /// Stands for everything beside the object itself that decides whether it is refused.
-    fn deciding(&self, ledger: &Ledger) -> String {
+    fn inputs_digest(&self, ledger: &Ledger) -> String {
         let live = ledger.live.as_ref().map_or("", |live| live.commit.as_str());
-        let signers = self.trust.text();
+        let signers = &self.signers;
         sha256(format!("{}\0{}\0{live}", self.conditions, signers).as_bytes())
     }
 
     /// What is known before the fetch: the reason of an earlier refusal, as long as nothing has
     /// changed that decided it. So a refused commit is not fetched again with every poll.
-    pub(super) fn known<'a>(&self, ledger: &Ledger, object: &str, commit: &'a str) -> Tip<'a> {
+    pub fn cached_verdict<'a>(&self, ledger: &Ledger, object: &str, commit: &'a str) -> Tip<'a> {
         let mut tip = Tip {
             commit,
             descends: None,
-            signature: self.trust.beforehand(),
+            signature: self.preliminary.clone(),
         };
         match self.refused(ledger, object, commit).map(|it| &it.why) {
             Some(Why::NotTrusted { words }) => tip.signature = Signature::Refused(words.clone()),
@@ -60,68 +80,68 @@ impl Gate {
         ledger.refused.as_ref().filter(|refusal| {
             refusal.commit == commit
                 && refusal.object == object
-                && refusal.conditions == self.deciding(ledger)
+                && refusal.conditions == self.inputs_digest(ledger)
         })
     }
 
     /// What is told of a commit that would be let through, if it was found to be beyond the bounds before: it is not
     /// fetched and unpacked again with every poll, unless a person asks.
-    pub(super) fn knows_unfit(&self, ledger: &Ledger, tip: &Tip<'_>, object: &str) -> Option<Told> {
+    pub fn knows_unfit(&self, ledger: &Ledger, tip: &Tip<'_>, object: &str) -> Option<Verdict> {
         let refusal = self.refused(ledger, object, tip.commit)?;
         let unfit = matches!(refusal.why, Why::Unfit { .. }) && !self.asked;
-        unfit.then(|| Told::Refused {
+        unfit.then(|| Verdict::Refused {
             refusal: refusal.clone(),
-            tell: false,
+            report: false,
         })
     }
 
     /// Asks the gate, remembers a refusal, and gives what is told of a tip that is not let through.
     /// The ledger is left for the caller to store.
-    pub(super) fn stops(
+    pub fn evaluate(
         &self,
         ledger: &mut Ledger,
         tip: &Tip<'_>,
         object: &str,
         now: DateTime<FixedOffset>,
-    ) -> Option<Told> {
-        let decision = gate::decide(tip, ledger, &self.limits, &self.conditions, now);
+    ) -> Option<Verdict> {
+        let decision = decide(tip, ledger, &self.limits, &self.conditions, now);
         // What was refused is no longer what the remote has, or its hour has come.
-        let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.passes();
+        let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.is_transient();
         if !matches!(decision, Decision::Refused(_)) && ledger.refused.as_ref().is_some_and(over) {
             ledger.refused = None;
         }
         Some(match decision {
             Decision::Deploy => return None,
             Decision::Waiting(..) if self.killed => return None,
-            Decision::UpToDate => Told::NothingNew,
-            Decision::Held(hold) => Told::Held(hold),
+            Decision::UpToDate => Verdict::UpToDate,
+            Decision::Paused(pause) => Verdict::Paused(pause),
             Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
-                Told::Waiting(failure)
+                Verdict::Waiting(failure)
             }
             Decision::Refused(why) => self.refuse(ledger, tip, object, why, now),
         })
     }
 
     /// Remembers a refusal, and gives what is told of it.
-    pub(super) fn refuse(
+    pub fn refuse(
         &self,
         ledger: &mut Ledger,
         tip: &Tip<'_>,
         object: &str,
         why: Why,
         now: DateTime<FixedOffset>,
-    ) -> Told {
-        let passes = why.passes();
+    ) -> Verdict {
+        let passes = why.is_transient();
         let refusal = Refusal {
             commit: tip.commit.to_owned(),
             object: object.to_owned(),
             since: stamp(now.to_utc()),
             why,
-            conditions: self.deciding(ledger),
+            conditions: self.inputs_digest(ledger),
         };
         let news = ledger.refuse(refusal.clone());
-        Told::Refused {
-            tell: !passes && (news || self.asked),
+        Verdict::Refused {
+            report: !passes && (news || self.asked),
             refusal: ledger.refused.clone().unwrap_or(refusal),
         }
     }
@@ -132,20 +152,20 @@ mod tests {
     use super::*;
     use crate::state::ledger::Release;
 
-    fn trust(comment: &str) -> Trust {
-        let text = format!(
+    fn signers(comment: &str) -> String {
+        format!(
             "# {comment}\nann ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"
-        );
-        Trust::Listed(crate::app::Signers::parse(&text).unwrap(), text)
+        )
     }
-    fn gate(signers: &str) -> Gate {
-        Gate {
+    fn gate(signers: &str) -> DeployPolicy {
+        DeployPolicy {
             limits: Limits {
                 allow_rewind: false,
                 ..Limits::default()
             },
             conditions: "c".into(),
-            trust: trust(signers),
+            signers: self::signers(signers),
+            preliminary: Signature::NotAsked,
             asked: false,
             killed: false,
         }
@@ -165,10 +185,11 @@ mod tests {
         DateTime::UNIX_EPOCH.fixed_offset()
     }
     /// What a poll does with a commit whose signature is refused: whether it fetches, and tells.
-    fn polled(gate: &Gate, ledger: &mut Ledger, commit: &str) -> (bool, bool) {
-        let told = |told: Option<Told>| matches!(told, Some(Told::Refused { tell: true, .. }));
-        let tip = gate.known(ledger, commit, commit);
-        if let Some(stopped) = gate.stops(ledger, &tip, commit, now()) {
+    fn polled(gate: &DeployPolicy, ledger: &mut Ledger, commit: &str) -> (bool, bool) {
+        let told =
+            |told: Option<Verdict>| matches!(told, Some(Verdict::Refused { report: true, .. }));
+        let tip = gate.cached_verdict(ledger, commit, commit);
+        if let Some(stopped) = gate.evaluate(ledger, &tip, commit, now()) {
             return (false, told(Some(stopped)));
         }
         let tip = Tip {
@@ -176,7 +197,7 @@ mod tests {
             descends: Some(true),
             signature: Signature::Refused("it is not signed".into()),
         };
-        (true, told(gate.stops(ledger, &tip, commit, now())))
+        (true, told(gate.evaluate(ledger, &tip, commit, now())))
     }
 
     #[test]
@@ -187,10 +208,10 @@ mod tests {
         assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
         assert_eq!(polled(&gate, &mut ledger, "c"), (true, true), "the next");
         assert!(ledger.refused.as_ref().is_some_and(|r| r.commit == "c"));
-        let tip = gate.known(&ledger, "a", "a");
+        let tip = gate.cached_verdict(&ledger, "a", "a");
         assert!(matches!(
-            gate.stops(&mut ledger, &tip, "a", now()),
-            Some(Told::NothingNew)
+            gate.evaluate(&mut ledger, &tip, "a", now()),
+            Some(Verdict::UpToDate)
         ));
         assert_eq!(ledger.refused, None, "the live commit is the tip again");
     }
@@ -208,30 +229,30 @@ mod tests {
             signature: Signature::Trusted("ann".into()),
         };
         assert!(matches!(
-            changed.stops(&mut ledger, &tip, "b", now()),
-            Some(Told::Refused { tell: true, .. })
+            changed.evaluate(&mut ledger, &tip, "b", now()),
+            Some(Verdict::Refused { report: true, .. })
         ));
-        let tip = changed.known(&ledger, "b", "b");
+        let tip = changed.cached_verdict(&ledger, "b", "b");
         assert_eq!(tip.descends, Some(false));
-        let resigned = changed.known(&ledger, "another tag", "b");
+        let resigned = changed.cached_verdict(&ledger, "another tag", "b");
         assert_eq!(resigned.descends, None, "another object, the same commit");
     }
 
     #[test]
     fn without_a_list_nothing_is_fetched_and_nothing_let_through() {
         let (mut gate, mut ledger) = (gate("ann"), ledger());
-        gate.trust = Trust::Nobody("the list is not there".into());
+        gate.preliminary = Signature::Refused("the list is not there".into());
         assert_eq!(polled(&gate, &mut ledger, "b"), (false, true));
         assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
-        let tip = gate.known(&ledger, "a", "a");
-        let stopped = gate.stops(&mut ledger, &tip, "a", now());
-        assert!(matches!(stopped, Some(Told::NothingNew)));
+        let tip = gate.cached_verdict(&ledger, "a", "a");
+        let stopped = gate.evaluate(&mut ledger, &tip, "a", now());
+        assert!(matches!(stopped, Some(Verdict::UpToDate)));
     }
 
     #[test]
     fn a_person_who_asks_is_told_again() {
         let mut ledger = ledger();
-        let asked = Gate {
+        let asked = DeployPolicy {
             asked: true,
             ..gate("")
         };
@@ -245,17 +266,17 @@ mod tests {
         let mut gate = gate("");
         // The epoch was a Thursday.
         gate.limits.deploy_window = "Fri 08:00-18:00".parse().ok();
-        let tip = gate.known(&ledger, "b", "b");
-        let stopped = gate.stops(&mut ledger, &tip, "b", now());
+        let tip = gate.cached_verdict(&ledger, "b", "b");
+        let stopped = gate.evaluate(&mut ledger, &tip, "b", now());
         assert!(
-            matches!(stopped, Some(Told::Refused { tell: false, ref refusal })
+            matches!(stopped, Some(Verdict::Refused { report: false, ref refusal })
                 if refusal.why.to_string().ends_with("opens Fri 1970-01-02 08:00")),
             "{stopped:?}"
         );
         assert!(ledger.refused.is_some());
         let open = now() + chrono::TimeDelta::hours(32);
-        let tip = gate.known(&ledger, "b", "b");
-        assert!(gate.stops(&mut ledger, &tip, "b", open).is_none());
+        let tip = gate.cached_verdict(&ledger, "b", "b");
+        assert!(gate.evaluate(&mut ledger, &tip, "b", open).is_none());
         assert_eq!(ledger.refused, None);
     }
 }

@@ -21,6 +21,12 @@ pub fn lines_for_terminal(text: &str) -> String {
     clean(&text.replace("\r\n", "\n"), true)
 }
 
+/// The first seven digits of a commit, as git abbreviates it.
+#[must_use]
+pub fn short(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}
+
 fn clean(text: &str, several_lines: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -46,7 +52,7 @@ fn clean(text: &str, several_lines: bool) -> String {
 
 /// Characters that a terminal does not show as themselves. The joiners U+200C and
 /// U+200D are let through: emoji and several scripts need them.
-pub(super) fn misleads(c: char) -> bool {
+pub fn misleads(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'           // C1 controls: U+009B starts a sequence like ESC [
         | '\u{ad}'                    // soft hyphen

@@ -1,0 +1,114 @@
+//! The ledger's file: read with suspicion, for its account can write anything into it, and always written whole.
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+
+use crate::app::AppName;
+use crate::host::{Server, View};
+use crate::layout;
+use crate::state::Damaged;
+use crate::state::ledger::{FORMAT, Ledger};
+
+impl Ledger {
+    /// Reads an app's ledger; an app that was never deployed has an empty one.
+    ///
+    /// # Errors
+    /// When it cannot be read or is of another format.
+    pub fn load(view: &View, app: &AppName) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let path = layout::ledger(app);
+        let damaged = || {
+            Damaged(format!(
+                "{} is damaged; a poll sets it aside and makes it anew: sudo pullpray poll {app}",
+                path.display()
+            ))
+        };
+        let text = match view.read_untrusted(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Self::default()),
+            Err(error) if is_nonsense(&error) => return Err(error.context(damaged())),
+            Err(error) => return Err(error),
+        };
+        // Another's may have any form.
+        if let Ok(Format { format }) = serde_json::from_str(&text)
+            && format != FORMAT
+        {
+            bail!(
+                "{} has format {format}, and this pullpray reads {FORMAT}",
+                path.display()
+            );
+        }
+        serde_json::from_str(&text)
+            // It repeats what was written there.
+            .map_err(|error| anyhow!("{}", error.to_string().escape_debug()))
+            .with_context(damaged)
+    }
+
+    /// Writes it whole.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is then still there.
+    pub fn store(&self, server: &Server, app: &AppName) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        server.write(&layout::ledger(app), text.as_bytes(), 0o640, None)
+    }
+}
+
+/// Whether something is there that no poll wrote: no file, a link, one of impossible size, no text.
+fn is_nonsense(error: &anyhow::Error) -> bool {
+    match (
+        error.downcast_ref::<std::io::Error>(),
+        error.downcast_ref::<nix::errno::Errno>(),
+    ) {
+        (Some(io), _) => io.kind() == std::io::ErrorKind::InvalidData,
+        (_, Some(errno)) => *errno == nix::errno::Errno::ELOOP,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::ledger::Release;
+
+    fn release(id: &str) -> Release {
+        Release {
+            id: id.into(),
+            commit: format!("{id:0>40}"),
+            subject: "s".into(),
+            since: "2026-11-25T12:00:00Z".into(),
+            venv: "v".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() -> Result<()> {
+        let root = tempfile::tempdir()?;
+        std::fs::create_dir_all(root.path().join("var/lib/pullpray/todo"))?;
+        let server = Server::at(root.path());
+        let app: AppName = "todo".parse()?;
+        assert_eq!(Ledger::load(&server, &app)?, Ledger::default());
+        let mut ledger = Ledger::default();
+        ledger.now_live(release("1"));
+        ledger.now_live(release("2"));
+        ledger.store(&server, &app)?;
+        let again = Ledger::load(&server, &app)?;
+        assert_eq!(again, ledger);
+        assert_eq!(again.previous.map(|r| r.id).as_deref(), Some("1"));
+        std::fs::write(
+            root.path().join("var/lib/pullpray/todo/ledger.json"),
+            "{\"format\":1",
+        )?;
+        let damaged = Ledger::load(&server, &app).map_err(|error| error.is::<Damaged>());
+        assert_eq!(damaged, Err(true));
+        let text = serde_json::to_string(&ledger)?.replacen("Z\"", "\"", 1);
+        let (left, parsed) = Ledger::left_of(&text);
+        assert!(parsed && left.live.is_none() && left.releases.len() == 2);
+        assert_eq!(Ledger::left_of(&text[1..]), (Ledger::default(), false));
+        Ok(())
+    }
+}

@@ -57,7 +57,7 @@ pub(super) fn rebuild(poll: &Poll<'_>) -> Result<Option<String>> {
         ));
     } else if !known {
         words.push_str(&format!(
-            "; if polls were held, that is not known any more: pullpray hold {}",
+            "; if polls were held, that is not known any more: pullpray pause {}",
             app.name
         ));
     }
@@ -102,7 +102,7 @@ fn made_anew(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
     ledger.releases = releases;
     let why = match () {
         () if parsed || ledger.pause.is_some() => None,
-        () if was.contains("\"hold\": {") => Some("it was held before its ledger was damaged"),
+        () if was.contains("\"pause\": {") => Some("it was held before its ledger was damaged"),
         () if newer => Some("a newer release than the live one is there, as after a rollback"),
         () => None,
     };

@@ -44,7 +44,7 @@ fn all_refuse(web: &WebServer, todo: &Todo) -> Result<()> {
     for command in [
         init.as_str(),
         "pullpray rollback todo",
-        "pullpray hold todo --message x",
+        "pullpray pause todo --message x",
         "pullpray status todo",
         "pullpray key todo --rotate",
         "pullpray remove todo --yes --purge",

@@ -152,7 +152,7 @@ fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
     web.run("systemctl stop gunicorn.todo.service gunicorn.todo.socket")?
         .ok()?;
     web.run(
-        "pullpray hold todo && pullpray poll todo && systemctl is-active gunicorn.todo.service",
+        "pullpray pause todo && pullpray poll todo && systemctl is-active gunicorn.todo.service",
     )?
     .exits(3)?;
     web.run("pullpray resume todo")?.ok()?;

@@ -154,7 +154,7 @@ fn an_operator_does_not_wait_for_a_host_that_drips() -> Result<()> {
     push_and_deploy(&web, &repo, "version two")?;
     // One drips while it is asked, the other while it is fetched from.
     for (kind, operator, shows) in [
-        ("drip", "pullpray hold todo", "version two"),
+        ("drip", "pullpray pause todo", "version two"),
         ("stall", "pullpray rollback todo", "version one"),
     ] {
         answers(&host, kind)?;

@@ -26,7 +26,7 @@ const ATTEMPTS: &[&str] = &[
     "kill -0 $(cat /var/www/projects/notes/shared/pid)",
     "cat /proc/$(cat /var/www/projects/notes/shared/pid)/environ",
     "pullpray rollback todo",
-    "pullpray hold todo",
+    "pullpray pause todo",
     "pullpray poll todo",
     "pullpray init todo --yes",
     "cat /var/www/projects/todo/current/manage.py",

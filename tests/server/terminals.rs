@@ -50,7 +50,7 @@ fn daily_work(todo: &Todo, shell: &str) -> Result<()> {
         "pullpray doctor todo",
         "pullpray rollback todo",
         "pullpray resume todo",
-        "pullpray hold todo",
+        "pullpray pause todo",
         "pullpray resume todo",
         "pullpray retry todo",
         "pullpray status todo",

@@ -44,17 +44,17 @@ def with_planted(ledger, *places):
 
 
 planted = "arguments"
-run("pullpray", "hold", "todo", "-m", PLANTED)
+run("pullpray", "pause", "todo", "-m", PLANTED)
 for command in ["status"], ["poll"], ["rollback", "todo"], ["doctor"], ["remove"], ["key"], ["init"]:
     run("pullpray", *command, PLANTED.replace("\n", ""))
 with open(LEDGER) as file:
     held = json.load(file)
-held["hold"].update(by="ann", why="why")
+held["pause"].update(by="ann", why="why")
 assert held["live"] and held["failures"] and held["history"], held
 more = dict(held, previous=held["live"], under_way=held["live"])
-more["refused"] = {"commit": held["live"]["commit"], "object": held["live"]["commit"], "since": held["hold"]["since"],
+more["refused"] = {"commit": held["live"]["commit"], "object": held["live"]["commit"], "since": held["pause"]["since"],
                    "why": {"kind": "not_trusted", "words": "words"}, "conditions": "c"}
-more["silence"] = {"since": held["hold"]["since"], "polls": 2, "why": "why", "reported": False}
+more["outage"] = {"since": held["pause"]["since"], "polls": 2, "why": "why", "reported": False}
 count = 0
 for planted in texts(more):
     count += 1
@@ -62,17 +62,17 @@ for planted in texts(more):
     run("pullpray", "status", "todo", "--history")
     run("pullpray", "status", "todo", "--json")
 assert count > 30, count
-for ledger in held, dict(held, hold=None):
+for ledger in held, dict(held, pause=None):
     for planted in texts(ledger):
-        if planted[0] in ("live", "hold", "failures", "last_check"):
+        if planted[0] in ("live", "pause", "failures", "last_check"):
             store(with_planted(ledger, planted))
             run("pullpray", "poll", "todo", "-v")
-            if planted[0] == "hold":
+            if planted[0] == "pause":
                 store(with_planted(ledger, planted))
                 run("pullpray", "resume", "todo")
 words = [at for at in texts(more) if at[-1] in ("subject", "by", "why", "words", "note", "venv")]
 planted = "words"
-for verb in ["resume"], ["retry"], ["rollback"], ["hold"], ["doctor"], ["doctor", "--json"], ["remove"], ["key"]:
+for verb in ["resume"], ["retry"], ["rollback"], ["pause"], ["doctor"], ["doctor", "--json"], ["remove"], ["key"]:
     store(with_planted(held, *(at for at in words if at in set(texts(held)))))
     run("pullpray", verb[0], "todo", *verb[1:])
 store(held)

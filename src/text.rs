@@ -7,6 +7,8 @@
 
 use std::fmt::Write as _;
 
+use chrono::TimeDelta;
+
 /// One line: control characters in caret notation (`^[`), line ends as `\n`,
 /// invisible and direction-changing characters as `<U+202E>`, tabs as a space.
 #[must_use]
@@ -25,6 +27,18 @@ pub fn lines_for_terminal(text: &str) -> String {
 #[must_use]
 pub fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
+}
+
+/// A span of time in words: `3 minutes`. Negative spans count as 0.
+#[must_use]
+pub fn duration(span: TimeDelta) -> String {
+    let (count, unit) = match span.num_seconds().max(0) {
+        seconds @ 0..120 => (seconds, "second"),
+        seconds @ 120..7_200 => (seconds / 60, "minute"),
+        seconds @ 7_200..172_800 => (seconds / 3_600, "hour"),
+        seconds => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 fn clean(text: &str, several_lines: bool) -> String {
@@ -121,5 +135,13 @@ mod tests {
             lines_for_terminal(&lines_for_terminal(bad)),
             lines_for_terminal(bad)
         );
+    }
+
+    #[test]
+    fn spans_are_in_words() {
+        assert_eq!(duration(TimeDelta::seconds(1)), "1 second");
+        assert_eq!(duration(TimeDelta::minutes(3)), "3 minutes");
+        assert_eq!(duration(TimeDelta::hours(3)), "3 hours");
+        assert_eq!(duration(TimeDelta::days(3)), "3 days");
     }
 }

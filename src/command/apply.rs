@@ -50,7 +50,7 @@ impl Apply<'_> {
             return Ok(exit);
         }
         self.print_next_steps(&app)?;
-        Ok(Exit::Done)
+        Ok(Exit::Success)
     }
 
     /// Settles the steps up to one of them, or all. An exit code if it has to end before that.
@@ -150,7 +150,7 @@ impl Apply<'_> {
         if let Some(finding) = found {
             self.tell(step, &finding, Mark::Ok);
         }
-        Ok((!access).then_some(Exit::Waiting))
+        Ok((!access).then_some(Exit::AwaitingAccess))
     }
 
     /// Completes the answers that only the repository could give.

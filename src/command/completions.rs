@@ -19,5 +19,5 @@ pub(super) fn run(shell: Shell) -> Result<Exit> {
         Shell::Fish => generate(shells::Fish, &mut command, "pullpray", &mut script),
     }
     ui::stdout().write_all(&script)?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

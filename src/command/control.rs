@@ -1,4 +1,4 @@
-//! `pullpray rollback`, `redeploy`, `hold`, `resume`, `retry`.
+//! `pullpray rollback`, `redeploy`, `pause`, `resume`, `retry`.
 
 use std::io::Write;
 
@@ -9,18 +9,18 @@ use crate::deploy::Poll;
 use crate::deploy::control::{self, RollbackOutcome};
 use crate::exit::Exit;
 use crate::host::{Clock, Server};
+use crate::report::poll::title;
 use crate::store::marks;
 use crate::text::for_terminal;
-use crate::text::short;
 use crate::ui;
 
 use super::{as_app_account, by, load};
 
-/// Does it as the app's own account, and prints what came of it.
+/// Runs an operation as the app's own account, and prints its result.
 fn as_app(
     server: &Server,
     name: &AppName,
-    act: impl FnOnce(&Poll<'_>, &str) -> Result<(Exit, String)>,
+    operation: impl FnOnce(&Poll<'_>, &str) -> Result<(Exit, String)>,
 ) -> Result<Exit> {
     let app = load(server, name)?;
     if let Some(exit) = as_app_account(server, &app)? {
@@ -36,7 +36,7 @@ fn as_app(
         by_cron: false,
         tell: &|_| {},
     };
-    let (exit, text) = act(&poll, &by(server))?;
+    let (exit, text) = operation(&poll, &by(server))?;
     if !text.is_empty() {
         writeln!(ui::stdout(), "{name}: {text}")?;
     }
@@ -47,11 +47,10 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
     as_app(server, name, |poll, who| {
         Ok(match control::rollback(poll, release, who)? {
             RollbackOutcome::To(release) => (
-                Exit::Done,
+                Exit::Success,
                 format!(
-                    "{} \"{}\" is live again\n  held  polls do not deploy until: pullpray resume {name}\n  note  migrations are not taken back; what later releases did to the database stays",
-                    short(&release.commit),
-                    for_terminal(&release.subject)
+                    "{} is live again\n  paused  polls do not deploy until: pullpray resume {name}\n  note    migrations are not reverted; what later releases did to the database stays",
+                    title(&release)
                 ),
             ),
             RollbackOutcome::Failed {
@@ -60,7 +59,7 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
             } => (
                 Exit::Failed,
                 format!(
-                    "going back failed: {}; what was live is live again, and held",
+                    "rollback failed: {}; the previous release was restored, and deployments are paused until: pullpray resume {name}",
                     for_terminal(&why)
                 ),
             ),
@@ -68,9 +67,9 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
                 why,
                 not_brought_back: Some(more),
             } => (
-                Exit::NotBroughtBack,
+                Exit::RestoreFailed,
                 format!(
-                    "going back failed: {}; AND WHAT WAS LIVE COULD NOT BE BROUGHT BACK: {}",
+                    "rollback failed: {}; AND WHAT WAS LIVE COULD NOT BE RESTORED: {}",
                     for_terminal(&why),
                     for_terminal(&more)
                 ),
@@ -81,17 +80,17 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
 
 pub(super) fn redeploy(server: &Server, name: &AppName) -> Result<Exit> {
     as_app(server, name, |poll, _| {
-        let exit = super::poll::tell_told(poll.app, control::redeploy(poll)?, false)?;
+        let exit = super::poll::print(poll.app, &control::redeploy(poll)?, false)?;
         Ok((exit, String::new()))
     })
 }
 
-pub(super) fn hold(server: &Server, name: &AppName, message: &str) -> Result<Exit> {
+pub(super) fn pause(server: &Server, name: &AppName, message: &str) -> Result<Exit> {
     as_app(server, name, |poll, who| {
         control::hold(poll, who, message)?;
         Ok((
-            Exit::Done,
-            format!("held; polls look and do not deploy until: pullpray resume {name}"),
+            Exit::Success,
+            format!("paused; polls check and do not deploy until: pullpray resume {name}"),
         ))
     })
 }
@@ -99,14 +98,14 @@ pub(super) fn hold(server: &Server, name: &AppName, message: &str) -> Result<Exi
 pub(super) fn resume(server: &Server, name: &AppName) -> Result<Exit> {
     as_app(server, name, |poll, _| {
         Ok((
-            Exit::Done,
+            Exit::Success,
             match control::resume(poll)? {
-                Some(hold) => format!(
-                    "no longer held (by {} since {}); the next poll deploys what is new",
-                    for_terminal(&hold.by),
-                    hold.since
+                Some(pause) => format!(
+                    "resumed (paused by {} since {}); the next poll deploys new commits",
+                    for_terminal(&pause.by),
+                    pause.since
                 ),
-                None => "was not held".to_owned(),
+                None => "was not paused".to_owned(),
             },
         ))
     })
@@ -115,11 +114,14 @@ pub(super) fn resume(server: &Server, name: &AppName) -> Result<Exit> {
 pub(super) fn retry(server: &Server, name: &AppName) -> Result<Exit> {
     as_app(server, name, |poll, _| {
         Ok((
-            Exit::Done,
+            Exit::Success,
             match control::retry(poll)? {
-                0 => "no commit failed".to_owned(),
+                0 => "no commit has failed".to_owned(),
+                1 => format!(
+                    "1 failed commit will be retried at the next poll; now: pullpray poll {name} -v"
+                ),
                 count => format!(
-                    "{count} failed commits get all their tries again; now: pullpray poll {name} -v"
+                    "{count} failed commits will be retried at the next poll; now: pullpray poll {name} -v"
                 ),
             },
         ))

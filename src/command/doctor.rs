@@ -113,9 +113,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         if any(Status::Fail) || (arguments.strict && any(Status::Warn)) {
             Exit::Failed
         } else if any(Status::Error) {
-            Exit::Waiting
+            Exit::Unknown
         } else {
-            Exit::Done
+            Exit::Success
         },
     )
 }
@@ -134,7 +134,7 @@ fn list(server: &Server, names: &[AppName]) -> Result<Exit> {
             writeln!(out, "{:<22} {}", step.id(), step.title())?;
         }
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 /// The receipt is root's to read; for others it is as if init had left none, which only shows in

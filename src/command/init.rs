@@ -79,7 +79,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
             continue;
         }
         if holds {
-            return Ok(Exit::Done);
+            return Ok(Exit::Success);
         }
         show(ui.as_mut(), &plan);
         if arguments.dry_run {
@@ -95,7 +95,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
                 }
                 Choice::Stop => {
                     ui.say("Nothing was changed.");
-                    return Ok(Exit::Done);
+                    return Ok(Exit::Success);
                 }
             }
         }
@@ -170,7 +170,11 @@ fn dry_run(
             .as_ref()
             .is_ok_and(|finding| !finding.is_satisfied())
     });
-    Ok(if changes { Exit::Failed } else { Exit::Waiting })
+    Ok(if changes {
+        Exit::ChangesPending
+    } else {
+        Exit::Unknown
+    })
 }
 
 /// What the person said to the plan.

@@ -20,5 +20,5 @@ pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
     let found = deploy::inspect(server, &app)?;
     let json = ui::json_for_terminal(&serde_json::to_string(&found)?);
     writeln!(ui::stdout(), "{json}")?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

@@ -40,7 +40,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
             app.repo.host()
         )?,
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
@@ -68,7 +68,7 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
         ui.done(Mark::Ok, "next key", &format!("ed25519 {fingerprint}"));
         let time = wait.or((!ui::is_interactive()).then_some(Duration::ZERO));
         if !await_access(ui, server, app, (&key, &fingerprint), time, &go_on)? {
-            return Ok(Exit::Waiting);
+            return Ok(Exit::AwaitingAccess);
         }
     }
     provision::switch(&mut changes, app)?;
@@ -87,7 +87,7 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
             "The old key {old} is gone from this server. Take it out at {place} too."
         ));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 /// Until the next key opens the repository and cannot write to it; `false` when the time is up.

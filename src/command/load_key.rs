@@ -32,5 +32,5 @@ pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
         &keys,
         &user,
     )?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

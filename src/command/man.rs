@@ -31,7 +31,7 @@ pub(super) fn run(server: &Server, dir: &Path) -> Result<Exit> {
         dir.display(),
         dir.join("pullpray.1").display()
     )?;
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
 /// `pullpray-poll`

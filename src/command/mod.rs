@@ -90,7 +90,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Status(arguments) => status::run(server, &arguments),
         Verb::Rollback { app, release } => control::rollback(server, &app, release.as_deref()),
         Verb::Redeploy { app } => control::redeploy(server, &app),
-        Verb::Pause { app, message } => control::hold(server, &app, &message),
+        Verb::Pause { app, message } => control::pause(server, &app, &message),
         Verb::Resume { app } => control::resume(server, &app),
         Verb::Retry { app } => control::retry(server, &app),
         Verb::Doctor(arguments) => doctor::run(server, &arguments),
@@ -233,5 +233,5 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
     if let Some(signal) = ended.signal() {
         nix::sys::signal::raise(signal.try_into()?)?;
     }
-    Ok(Some(Exit::of(ended.code())))
+    Ok(Some(Exit::of_child(ended.code())))
 }

@@ -50,7 +50,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         }
         provision::remove_empty_remains(server)?;
         ui.say(&format!("There is nothing of {name} on this server."));
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
     let others: Vec<AppName> = others(server, name)?;
     let changes = in_order_of_removal(&receipt);
@@ -68,7 +68,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         }
         if !ui.type_to_confirm("Type the app's name to go on", name.as_str())? {
             ui.say("Nothing was changed.");
-            return Ok(Exit::Done);
+            return Ok(Exit::Success);
         }
     }
     take_away(
@@ -209,5 +209,5 @@ fn take_away(
     ui.say(&format!(
         "{name} is gone. Take its deploy key out of the repository's settings on the git host, too."
     ));
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }

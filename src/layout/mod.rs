@@ -47,7 +47,7 @@ pub fn data(app: &AppName) -> PathBuf {
 }
 /// What cron's polls told already of the app's data: it goes with a reboot, and is none of what may be away.
 #[must_use]
-pub fn told(app: &AppName) -> PathBuf {
+pub fn outage_reported(app: &AppName) -> PathBuf {
     Path::new("/run/lock").join(format!("pullpray.{app}"))
 }
 /// The receipt of an app.

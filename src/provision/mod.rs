@@ -39,7 +39,7 @@ pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
 pub use undo::{
     Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
 };
-pub use watch::{overdue, spoken, watches};
+pub use watch::{overdue, watches};
 
 use std::path::PathBuf;
 

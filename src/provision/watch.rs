@@ -12,6 +12,8 @@ use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::Ledger;
 
+use crate::text::duration;
+
 use super::audit::{DropIns, NoWayToRoot, Ownership};
 use super::host::{OnlyThisRepository, ShownHostKey};
 use super::receipt::WholeReceipt;
@@ -93,7 +95,7 @@ impl Step for RecentPoll<'_> {
                 ),
             ));
         }
-        let (ago, words) = (spoken(ago), self.0.schedule.words());
+        let (ago, words) = (duration(ago), self.0.schedule.words());
         Ok(match ledger.last_by_cron {
             Some(_) => Finding::Ok(format!("{ago} ago; cron polls {words}")),
             None => Finding::Unknown(format!(
@@ -201,18 +203,6 @@ fn damaged() -> Finding {
     Finding::Blocked("app.release", "its ledger is damaged".to_owned())
 }
 
-/// A span of time as people say it.
-#[must_use]
-pub fn spoken(span: TimeDelta) -> String {
-    let (count, unit) = match span.num_seconds().max(0) {
-        seconds @ 0..120 => (seconds, "second"),
-        seconds @ 120..7_200 => (seconds / 60, "minute"),
-        seconds @ 7_200..172_800 => (seconds / 3_600, "hour"),
-        seconds => (seconds / 86_400, "day"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Below this a release can hardly be built: a small virtual environment with Django.
 const LEAST_BYTES: u64 = 256 * 1024 * 1024;
 const LEAST_FILES: u64 = 10_000;
@@ -264,18 +254,5 @@ impl Step for Space<'_> {
         Err(anyhow!(
             "only somebody who knows what is on the disk can make room"
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_spoken() {
-        assert_eq!(spoken(TimeDelta::seconds(1)), "1 second");
-        assert_eq!(spoken(TimeDelta::minutes(3)), "3 minutes");
-        assert_eq!(spoken(TimeDelta::hours(3)), "3 hours");
-        assert_eq!(spoken(TimeDelta::days(3)), "3 days");
     }
 }

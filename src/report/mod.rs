@@ -1,5 +1,6 @@
-//! What is reported: how a poll ended, as a value and in words. Pure.
+//! What is reported: the outcome of a poll and the state of an app, as values and in words. Pure.
 
 pub mod poll;
+pub mod status;
 
 pub use poll::{FailureReport, PollOutcome, Recovery};

@@ -1,77 +1,326 @@
-//! How a poll ended.
+//! The outcome of a poll, and the words for it: one line if there is something to report, and what follows from it.
 
 use std::path::PathBuf;
 
-use crate::decide::Verdict;
+use crate::app::App;
+use crate::decide::{Verdict, backoff};
+use crate::exit::Exit;
+use crate::layout;
 use crate::state::ledger::{Release, RemoteOutage};
+use crate::state::refusal::{Refusal, Why};
+use crate::text::{for_terminal, short};
 
 /// How a poll ended.
 #[derive(Debug)]
 pub enum PollOutcome {
-    /// Nothing was deployed, and that is as it should be.
+    /// Nothing was deployed, as intended.
     Skipped(Verdict),
-    /// Another poll is at work, or a command that this one gave way to.
+    /// Another poll holds the lock, or this one yielded to an operator's command.
     Busy,
     /// A new release is live.
     Deployed {
-        /// The release before.
+        /// The previous release.
         from: Option<Release>,
-        /// The new one.
+        /// The new release.
         to: Release,
-        /// Seconds from the answer to the record.
+        /// Seconds from the git host's answer to the ledger's entry.
         took: f64,
-        /// Since when the remote could not be asked before, if that was reported.
+        /// The outage that this poll ended, if it was reported.
         ended_outage: Option<RemoteOutage>,
-        /// What else is to be known of it: that history was rewritten.
+        /// A remark, for example that history was rewritten.
         note: Option<String>,
     },
-    /// Something else than the ledger says was found and put right; then the poll went on.
+    /// The server differed from the ledger and was restored; then the poll went on.
     Recovered(Recovery, Box<PollOutcome>),
-    /// What was live was lost or down: what was found, how the poll had gone, and how its commit was deployed again.
+    /// The live release was lost or down: what was found, the poll's own outcome, and that of deploying the commit again.
     Redeployed(String, Box<PollOutcome>, Box<PollOutcome>),
-    /// State was damaged and set aside: what, and what there is in its place; then the poll went on.
+    /// Damaged state was moved aside and rebuilt: what was done; then the poll went on.
     StateRebuilt(String, Box<PollOutcome>),
-    /// The new release failed.
+    /// The deployment failed.
     Failed(Box<FailureReport>),
-    /// The remote could not be asked.
+    /// The git host could not be reached.
     Unreachable {
-        /// For how long, and why.
+        /// Since when, how often, and why.
         outage: RemoteOutage,
-        /// Whether it is to be told: once it has lasted, and only once.
+        /// Whether to report it: once per outage, after some polls in a row.
         report: bool,
     },
 }
 
-/// A deployment that failed.
+/// A failed deployment, as reported.
 #[derive(Debug)]
 pub struct FailureReport {
-    /// What was to be deployed.
+    /// The release that failed.
     pub release: Release,
-    /// Which stage failed, and why, in one line.
+    /// The stage that failed, and why, in one line.
     pub why: String,
-    /// Which migrations it applied, if any: they stay.
+    /// The migrations it applied, if any; they are not reverted.
     pub migrations: Option<String>,
     /// The last lines of the log.
     pub last_lines: Vec<String>,
-    /// The log.
+    /// The log's path.
     pub log: PathBuf,
-    /// What is live now.
+    /// The live release, if there is one.
     pub live: Option<Release>,
-    /// Set if the release before could not be brought back.
+    /// Why the previous release could not be restored, if it could not.
     pub not_brought_back: Option<String>,
-    /// Which try this was.
+    /// The number of this attempt, from 1.
     pub tries: u32,
-    /// How many there are.
+    /// How many attempts a commit gets.
     pub attempts: u32,
 }
 
-/// What was put right.
+/// What a poll restored before it went on.
 #[derive(Debug)]
 pub struct Recovery {
-    /// What had happened.
+    /// What was wrong.
     pub found: String,
-    /// The release that is live again.
+    /// The restored release.
     pub live: Release,
-    /// Why it does not answer well, if it does not.
+    /// Why the restored release is unhealthy, if it is.
     pub unhealthy: Option<String>,
+}
+
+/// What a poll prints, and its exit code. Empty if there is nothing to report; `verbose` reports everything.
+#[must_use]
+pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit) {
+    let name = &app.name;
+    let if_verbose = |text: String| {
+        if verbose {
+            format!("{name}: {}\n", for_terminal(&text))
+        } else {
+            String::new()
+        }
+    };
+    match outcome {
+        PollOutcome::Skipped(verdict) => skipped(app, verdict, verbose),
+        PollOutcome::Busy => (
+            if_verbose("another poll is at work".to_owned()),
+            Exit::Success,
+        ),
+        PollOutcome::Recovered(recovery, then) => recovered(app, recovery, then, verbose),
+        PollOutcome::Redeployed(found, first, second) => {
+            let (mut text, first) = render(app, first, verbose);
+            text.push_str(&format!(
+                "{name}: {}; deploying its commit again\n",
+                for_terminal(found)
+            ));
+            let (second_text, second) = render(app, second, verbose);
+            text.push_str(&second_text);
+            let exit = match (second, first) {
+                (Exit::Success, Exit::RestoreFailed) => Exit::Failed,
+                (Exit::Success, first) => first,
+                (second, _) => second,
+            };
+            (text, exit)
+        }
+        PollOutcome::StateRebuilt(what, then) => {
+            let (text, exit) = render(app, then, verbose);
+            (format!("{name}: {}\n{text}", for_terminal(what)), exit)
+        }
+        PollOutcome::Deployed {
+            from,
+            to,
+            took,
+            ended_outage,
+            note,
+        } => {
+            let mut text = String::new();
+            if let Some(outage) = ended_outage {
+                text.push_str(&format!(
+                    "{name}: the git host is reachable again, after {}\n",
+                    outage.polls_in_words()
+                ));
+            }
+            let change = match from {
+                Some(from) if from.commit == to.commit => "again".to_owned(),
+                Some(from) => format!("{} →", short(&from.commit)),
+                None => "first release →".to_owned(),
+            };
+            text.push_str(&format!(
+                "{name}: {change} {} live after {took:.1} s\n",
+                title(to)
+            ));
+            push_note(&mut text, note.as_deref());
+            (text, Exit::Success)
+        }
+        PollOutcome::Failed(report) => failed(app, report),
+        PollOutcome::Unreachable { outage, report } => {
+            let text = if *report || verbose {
+                unreachable(app, outage)
+            } else {
+                String::new()
+            };
+            (text, Exit::Unreachable)
+        }
+    }
+}
+
+fn skipped(app: &App, verdict: &Verdict, verbose: bool) -> (String, Exit) {
+    let name = &app.name;
+    let text = match verdict {
+        Verdict::Refused { refusal, report } => {
+            let text = if *report || verbose {
+                refused(app, refusal)
+            } else {
+                String::new()
+            };
+            return (text, if *report { Exit::Failed } else { Exit::Success });
+        }
+        _ if !verbose => return (String::new(), Exit::Success),
+        Verdict::UpToDate => "up to date".to_owned(),
+        Verdict::Paused(pause) => format!(
+            "paused by {} since {}: {}",
+            pause.by, pause.since, pause.why
+        ),
+        Verdict::Waiting(failure) => format!(
+            "{} failed {}, last {}: {}",
+            short(&failure.commit),
+            failure.tries_in_words(),
+            failure.last,
+            failure.why
+        ),
+    };
+    (format!("{name}: {}\n", for_terminal(&text)), Exit::Success)
+}
+
+/// What was recovered, and how the poll went on.
+fn recovered(app: &App, recovery: &Recovery, then: &PollOutcome, verbose: bool) -> (String, Exit) {
+    let name = &app.name;
+    let (live, found) = (title(&recovery.live), for_terminal(&recovery.found));
+    let (mut text, mut exit) = match &recovery.unhealthy {
+        None => (format!("{name}: {found}; restored {live}\n"), Exit::Success),
+        Some(why) => (
+            format!(
+                "{name}: {found}; restored {live}, which is unhealthy: {}\n",
+                for_terminal(why)
+            ),
+            Exit::RestoreFailed,
+        ),
+    };
+    // Nothing else would report it: each of its polls was killed before it could print anything.
+    if let PollOutcome::Skipped(Verdict::Waiting(failure)) = then
+        && failure.tries >= app.limits.attempts
+    {
+        text.push_str(&format!("  next  {}\n", giving_up(failure.tries)));
+        exit = Exit::Failed.worse(exit);
+    }
+    let (more, then) = render(app, then, verbose);
+    text.push_str(&more);
+    (text, if exit == Exit::Success { then } else { exit })
+}
+
+/// `14ece25 "Fix the cart"`, safe for a terminal.
+#[must_use]
+pub fn title(release: &Release) -> String {
+    format!(
+        "{} \"{}\"",
+        short(&release.commit),
+        for_terminal(&release.subject)
+    )
+}
+
+fn push_note(text: &mut String, note: Option<&str>) {
+    if let Some(note) = note {
+        text.push_str(&format!("  note  {}\n", for_terminal(note)));
+    }
+}
+
+/// A refused commit is reported once, so the report says what lets it through.
+fn refused(app: &App, refusal: &Refusal) -> String {
+    let (name, commit) = (&app.name, short(&refusal.commit));
+    let why = for_terminal(&refusal.why.to_string());
+    if refusal.why.is_transient() {
+        return format!("{name}: {commit} waits: {why}\n  now   sudo pullpray poll {name} --now\n");
+    }
+    let settings = layout::settings(name);
+    let settings = settings.display();
+    let hint = match &refusal.why {
+        Why::NotDescendant { .. } => Some(format!(
+            "if that was intended, set allow_rewind = true in {settings}"
+        )),
+        Why::NotTrusted { .. } => {
+            app.limits.signed_by.as_ref().map(|list| {
+                format!("{list} lists who may sign; see ALLOWED SIGNERS in ssh-keygen(1)")
+            })
+        }
+        Why::NoRoom { dir, .. } => Some(format!(
+            "free some space; what uses it: df -h {0}; df -i {0}; sudo du -xsh {0}/*",
+            dir.display()
+        )),
+        Why::ReadOnly { dir } => Some(format!(
+            "which file system that is, and why (the kernel reports disk errors): findmnt --target {}; sudo dmesg --level err",
+            dir.display()
+        )),
+        Why::Unfit { .. } => Some(format!(
+            "max_file and max_size are set in {settings}; to try again: sudo pullpray poll {name} --now"
+        )),
+        Why::OutsideWindow { .. } => None,
+    };
+    let hint = hint.map_or_else(String::new, |hint| format!("  hint: {hint}\n"));
+    format!("{name}: refused {commit}: {why}\n{hint}  next  reported once; polling continues\n")
+}
+
+fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
+    let name = &app.name;
+    let live = match (&report.live, &report.not_brought_back) {
+        (Some(live), None) => format!("{} is still live", short(&live.commit)),
+        (Some(live), Some(why)) => format!(
+            "AND {} COULD NOT BE RESTORED: {}",
+            short(&live.commit),
+            for_terminal(why)
+        ),
+        (None, _) => "nothing is live yet".to_owned(),
+    };
+    let mut text = format!(
+        "{name}: deployment of {} failed: {}; {live}\n",
+        title(&report.release),
+        for_terminal(&report.why)
+    );
+    for line in &report.last_lines {
+        text.push_str(&format!("  | {}\n", for_terminal(line)));
+    }
+    push_note(&mut text, report.migrations.as_deref());
+    text.push_str(&format!("  log   {}\n", report.log.display()));
+    let next = if report.tries >= report.attempts {
+        giving_up(report.tries)
+    } else {
+        format!(
+            "attempt {} of {} in {} minutes, or at the next commit",
+            report.tries + 1,
+            report.attempts,
+            backoff(report.tries).num_minutes()
+        )
+    };
+    text.push_str(&format!("  next  {next}\n"));
+    let exit = match report.not_brought_back {
+        Some(_) => Exit::RestoreFailed,
+        None => Exit::Failed,
+    };
+    (text, exit)
+}
+
+fn giving_up(tries: u32) -> String {
+    format!("giving up after {tries} attempts; will try again on a new commit or a settings change")
+}
+
+fn unreachable(app: &App, outage: &RemoteOutage) -> String {
+    let (name, why) = (&app.name, for_terminal(outage.why.trim_end_matches('.')));
+    let hint = if outage.why.contains("Host key verification failed") {
+        format!(
+            "  hint: the git host shows a different key than the pinned one: sudo pullpray doctor {name} shows both, and the command that accepts the new one\n"
+        )
+    } else if outage.why.contains("Permission denied") {
+        format!(
+            "  hint: does the git host still have the key? pullpray key {name} shows it. Is it loaded? sudo systemctl restart {}\n",
+            layout::agent_unit(name)
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "{name}: {why}, {}, since {}\n{hint}",
+        outage.polls_in_words(),
+        outage.since
+    )
 }

@@ -45,7 +45,7 @@ fn all_apps_are_polled_and_none_keeps_another() -> Result<()> {
     web.run("pullpray poll --all")?.ok()?.silent()?;
     web.run("pullpray poll --all --verbose")?
         .ok()?
-        .says("notes: nothing new\ntodo: nothing new\n")?;
+        .says("notes: up to date\ntodo: up to date\n")?;
 
     // The first fails (notes comes before todo), the second is deployed.
     notes.commit("Break the notes", &[("todo/urls.py", "def (")])?;

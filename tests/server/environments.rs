@@ -118,7 +118,7 @@ fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
         .says("cannot be served from its environment: /var/www/projects/todo/venvs/")?;
     web.run("pullpray poll todo")?
         .ok()?
-        .says("its commit is deployed again")?
+        .says("deploying its commit again")?
         .says("live after")?;
     follows(&web, &repo, "version two")?;
 
@@ -158,8 +158,8 @@ fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
     web.run("pullpray resume todo")?.ok()?;
     web.run("pullpray poll todo")?
         .ok()?
-        .says("gunicorn.todo.service had stopped; ")?
-        .says("\"version four\" is live again")?;
+        .says("gunicorn.todo.service had stopped; restored ")?
+        .says("\"version four\"")?;
     follows(&web, &repo, "version five")?;
 
     // What cannot be deployed again is not tried without end, and told each time that it is.
@@ -170,7 +170,7 @@ fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
     .ok()?;
     web.run("pullpray poll todo")?
         .exits(4)?
-        .says("COULD NOT BE BROUGHT BACK")?;
+        .says("COULD NOT BE RESTORED")?;
     web.run("pullpray poll todo")?.ok()?.silent()?;
     web.run(&format!("cp -a /root/script {script}; pullpray poll todo"))?
         .ok()?

@@ -39,9 +39,9 @@ fn does_not_begin(web: &WebServer, words: &str) -> Result<()> {
     let before = traces(web)?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("is new and was not deployed: ")?
+        .says("refused ")?
         .says(words)?
-        .says("this is told once; polls look on, and deploy what is let through")?;
+        .says("reported once; polling continues")?;
     all_is_quiet(web)?;
     web.run("pullpray status todo")?.ok()?.says(words)?;
     ensure!(traces(web)? == before, "{before}\n{}", traces(web)?);

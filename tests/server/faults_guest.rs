@@ -88,9 +88,9 @@ fn a_script_that_kills_the_poll_is_not_run_for_ever() -> Result<()> {
     web.run("pgrep -f 'sleep 425[1]'")?.ok()?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("was killed; ")?
-        .says("\"First version\" is live again")?
-        .says("given up after 3 tries, until a new commit or a change of settings")?;
+        .says("was killed; restored ")?
+        .says("\"First version\"")?
+        .says("giving up after 3 attempts; will try again on a new commit or a settings change")?;
     web.run("pgrep -af 'sleep 425[12]'")?.exits(1)?;
     all_is_quiet(&web)?;
     ensure!(web.read("/tmp/tries")? == "x\nx\nx\n");

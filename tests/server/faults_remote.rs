@@ -25,7 +25,8 @@ fn a_host_out_of_reach_is_told_once_and_followed_again() -> Result<()> {
         .ok()?
         .says("checked   not since")?;
     web.plug_cable()?;
-    deploys(&web, "version two")?.says("the git host answers again, after 4 polls without")?;
+    deploys(&web, "version two")?
+        .says("the git host is reachable again, after 4 polls in a row")?;
 
     repo.push("version three")?;
     host.stop_sshd()?;

@@ -128,7 +128,7 @@ fn a_clock_that_jumps_holds_nothing_up() -> Result<()> {
     // A day later that is long over; then it is given up, at any time, until somebody says otherwise.
     at(&web, "+1d", "pullpray poll todo")?
         .exits(1)?
-        .says("given up after 3 tries")?;
+        .says("giving up after 3 attempts")?;
     for offset in ["+1d", "-1d", "+30d"] {
         at(&web, offset, "pullpray poll todo")?.ok()?.silent()?;
     }

@@ -80,7 +80,7 @@ fn what_is_beyond_the_bounds_is_refused_and_told_once() -> Result<()> {
         for (kind, words) in kinds {
             answers(&host, kind)?;
             let (heard, memory) = measured(&web, 1)?;
-            heard.says(words)?.says("told once")?;
+            heard.says(words)?.says("reported once")?;
             ensure!(memory < MIB, "{kind}: {memory} MiB");
             web.run("pullpray poll todo")?.ok()?.silent()?;
             web.run("pullpray status todo")?.ok()?.says(words)?;

@@ -20,7 +20,7 @@ fn works(repo: &Repository, web: &WebServer, version: &str) -> Result<()> {
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
     web.run("systemctl restart ssh-agent.todo.service && pullpray poll todo -v")?
         .ok()?
-        .says("nothing new")?;
+        .says("up to date")?;
     Ok(())
 }
 

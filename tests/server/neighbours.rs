@@ -149,7 +149,7 @@ fn what_other_ssh_files_say_decides_nothing() -> Result<()> {
     web.run("ls /tmp/local")?.exits(2)?;
     web.run("pullpray poll notes --verbose")?
         .ok()?
-        .says("nothing new")?;
+        .says("up to date")?;
 
     // Each has its own pin: what becomes of one app's says nothing of the other.
     web.run("rm /etc/ssh-agent-service/notes.known_hosts")?

@@ -61,7 +61,7 @@ fn the_distribution_is_upgraded_under_a_live_app() -> Result<()> {
 
     web.run_for(300, "pullpray poll todo")?
         .ok()?
-        .says("its commit is deployed again")?;
+        .says("deploying its commit again")?;
     ensure!(web.page("/")?.shows("version one"));
     web.run("readlink /var/www/projects/todo/current/.venv")?
         .ok()?

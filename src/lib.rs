@@ -1,72 +1,75 @@
-//! pullpray: continuous delivery for servers that nobody may dial in to.
+//! pullpray: continuous delivery for servers with no inbound access.
 //!
-//! `pullpray init` makes a fresh Linux server ready for a Django application and checks every part
-//! of it. From then on cron runs `pullpray poll`: one cheap question to the git host, and when the
-//! answer is new, a release is built, switched to, restarted, asked for its health, and taken back
-//! if it is ill. The scripts that this replaces called it "pull and pray", because nothing was
-//! checked; here everything is.
+//! `pullpray init` prepares a Linux server for a Django application and verifies each step. From then on cron runs
+//! `pullpray poll`: one cheap question to the git host, and if there is a new commit, a release is built, tried,
+//! activated and checked over HTTP; if it is unhealthy, the previous release is restored. The scripts that this
+//! replaces called it "pull and pray", because nothing was checked; here everything is.
 //!
 //! # Two pictures
 //!
 //! ```text
-//! answers ──parse──► App ──► steps(App) ──► walk ──► findings ──► lines, exit code
+//! answers ──parse──► App ──► steps(App) ──► check ──► findings ──► plan, apply, report, exit code
 //! (wizard, flags, file)        one list
 //!
-//! lock ─► tip ─► gate ─► fetch ─► gate ─► release ─► deploy script ─► flip ─► restart ─► health ─► record, prune
-//!                                                                        └──── unhealthy: flip back, restart, health ────┘
+//! lock ─► newest ─► decide ─► fetch ─► decide ─► build ─► try ─► activate ─► restart ─► health ─► record, prune
+//!                                                  └────────┴─── unhealthy: restore the previous release ───┘
 //! ```
 //!
-//! # Who may use whom
+//! # The rooms
 //!
-//! | module | what it is | may use |
+//! | room | what it is | pure |
 //! |---|---|---|
-//! | [`app`] | pure: answers become an [`app::App`]; names, paths, the settings file | nothing of ours |
-//! | [`render`] | pure: an app becomes text | `app` |
-//! | [`server`] | the server: files, commands, accounts, units, git, ssh, locks, clock | `app` |
-//! | [`record`] | receipt and ledger | `app`, `server` |
-//! | [`step`] | one fact about the server a file; one list, several walks | `app`, `render`, `record`, `server` |
-//! | [`poll`] | the pipeline | `app`, `render`, `record`, `server` |
-//! | [`ui`] | asking and telling | nothing of ours |
-//! | [`command`] | one file a verb | everything |
+//! | `exit`, `text` | exit codes by their meaning; text made safe for a terminal, and abbreviated | yes |
+//! | [`app`] | answers become an [`app::App`]; names, schedules, windows, the settings file | yes |
+//! | [`layout`] | every path, unit name and reserved directory on the server | yes |
+//! | `render` | an app becomes the text of a file (templates/) | yes |
+//! | `state` | ledger and receipt: types, transitions, format | yes |
+//! | `decide` | whether a commit is deployed now, and why not | yes |
+//! | `report` | what polls and status print | yes |
+//! | `host` | files, programs, accounts, units, sudo, HTTP, locks, the agent | |
+//! | `git` | the git host and the local mirror, over the system's ssh | |
+//! | `signing` | who signed a commit or tag, judged against the list of allowed signers | |
+//! | `store` | settings, ledger, receipt and data marks, read and written | |
+//! | `deploy` | the pipeline of a poll; `recover` after a killed poll, `keep_live` for a site that is down, `control` for people | |
+//! | `provision` | one fact about the server per file; one list; check, apply, undo | |
+//! | `ui` | questions and progress on a terminal, or plain lines without one | |
+//! | `cli`, `command` | the command line; one file per verb | |
 //!
-//! `tests/project/layers.rs` holds it, and `.clippy.toml` bans starting programs and writing files
-//! outside `server`. Deciding is separate from doing ([`poll::gate`] is a pure function), parsing
-//! from reading, and checking cannot change anything: a check gets a [`server::View`], which has
-//! no writing methods.
+//! One rule: a room imports only rooms above it in this table; a pure room imports pure rooms only, and nothing that
+//! reaches outside the process; `deploy` and `provision` never import each other; only `command` imports `ui`.
+//! `tests/project/layers.rs` enforces it on the syntax tree and prints the graph; `.clippy.toml` refuses to start
+//! programs and to write files outside `host` and `git`. Checking cannot change anything: a check gets a `host::View`,
+//! which has no writing methods.
 //!
 //! # Decisions and their reasons
 //!
-//! - **Releases, not `git pull` in place.** Half-updated code is never served, and going back is a
-//!   rename. What must outlive a release is linked from shared/; a listed file that is missing
-//!   stops the deployment, an empty one is never invented.
-//! - **Socket activation and restart.** Of the ways to restart gunicorn under systemd that were
-//!   measured under load, it is the only one that loses no request: systemd holds the socket.
-//!   HUP onto code that does not import kills everything and ends with 0; USR2 under systemd dies.
-//! - **Health is asked over HTTP.** gunicorn reports READY before its workers have imported the
-//!   app, so systemctl's exit code says nothing.
-//! - **The app can use the deploy key and cannot read it.** An agent runs as the app's account,
-//!   root hands it the key ([`server::hand_over_key`]), and inside the unit's sandbox the app
-//!   reaches neither the agent nor its own code.
-//! - **The system's ssh, not libssh2.** Aliases, known_hosts, agents, jump hosts and company
-//!   proxies work as the administrator knows them ([`server::git`]).
-//! - **The no-change question is asked in protocol v2 with one ref-prefix.** libgit2 speaks only
-//!   v0, whose answer grows with the repository's references.
-//! - **`users` is the crate `uzers`**, the maintained continuation of the abandoned `users`
-//!   (RUSTSEC-2023-0040, RUSTSEC-2023-0059), under its old name.
-//! - **What is refused is no failure.** A rewritten history, a missing signature, an hour outside the
-//!   window use up no try; they are remembered in the ledger, told once, and looked at anew as soon as
-//!   anything changes that decided them ([`poll::gate`] says what comes first).
-//! - **Signatures are ssh's alone**, judged against OpenSSH's own list of allowed signers: the keys that
-//!   people have, without a keyring to keep on the server.
-//! - **Virtual environments are keyed** by what decides their content and live beside the
-//!   releases: unchanged dependencies cost nothing, and going back finds its own.
-//! - **Static files are published after the flip.** collectstatic writes into the release; once it
-//!   is live its files are linked, each in one rename, to where the web server looks. Files of
-//!   earlier releases stay, so pages served a moment ago still find what they name.
-//! - **Nothing of the app's is executed as root.** A poll gives up root before it opens the first
-//!   file of the app's; what init does as root in the app's directories it does by descriptor.
-//! - **The receipt is the only authority for taking things away**, and it is written before each
-//!   change. What was there before is adopted, said so, and stays.
+//! - **Releases, not `git pull` in place.** Half-updated code is never served, and a rollback is a rename. What must
+//!   outlive a release is linked from shared/; a listed file that is missing stops the deployment, an empty one is never
+//!   created.
+//! - **Socket activation and restart.** Of the ways to restart gunicorn under systemd that were measured under load, it
+//!   is the only one that loses no request: systemd holds the socket. HUP onto code that does not import kills everything
+//!   and exits with 0; USR2 under systemd dies.
+//! - **Health is checked over HTTP.** gunicorn reports READY before its workers have imported the app, so systemctl's
+//!   exit code proves nothing.
+//! - **The app can use the deploy key and cannot read it.** An agent runs as the app's account, root loads the key into
+//!   it, and inside the unit's sandbox the app reaches neither the agent nor its own code.
+//! - **The system's ssh, not libssh2.** Aliases, known_hosts, agents, jump hosts and company proxies work as the
+//!   administrator knows them.
+//! - **The question "anything new?" is protocol v2 with one ref-prefix.** libgit2 speaks only v0, whose answer grows with
+//!   the repository's references.
+//! - **`users` is the crate `uzers`**, the maintained continuation of the abandoned `users` (RUSTSEC-2023-0040,
+//!   RUSTSEC-2023-0059), under its old name.
+//! - **A refusal is not a failure.** A rewritten history, a missing signature or a closed deploy window uses no attempt;
+//!   the ledger remembers it, it is reported once, and it is evaluated again as soon as any of its inputs changes.
+//! - **Virtual environments are keyed** by what determines their content and live beside the releases: unchanged
+//!   dependencies cost nothing, and a rollback finds its own.
+//! - **Static files are published after activation.** collectstatic writes into the release; once that is live its files
+//!   are linked, each in one rename, to where the web server looks. Files of earlier releases stay, so that pages served
+//!   a moment ago still find theirs.
+//! - **Nothing of the app's is executed as root.** A poll gives up root before it opens the first file of the app's; what
+//!   init does as root in the app's directories it does by descriptor.
+//! - **The receipt is the only authority for removal**, and it is written before each change. What existed before is
+//!   adopted, reported as such, and stays.
 
 #![cfg_attr(
     test,

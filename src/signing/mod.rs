@@ -21,6 +21,8 @@ use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 use crate::git::{Mirror, MirrorError, Signed};
 use crate::host::View;
 
+#[cfg(test)]
+mod fuzz;
 mod signers;
 
 pub use signers::Signers;

@@ -295,5 +295,4 @@ pub(super) fn wrap(line: &str, first: usize, rest: usize, hang: usize) -> Vec<St
 }
 
 #[cfg(test)]
-#[path = "layout_tests.rs"]
 mod tests;

@@ -1,23 +1,273 @@
-//! Who may use whom, as the crate's documentation says.
+//! Which room may import which, as the crate's documentation says; read from the syntax tree, so that no spelling of
+//! a path escapes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use proc_macro2::{TokenStream, TokenTree};
+use syn::visit::{self, Visit};
 
-const LAYERS: &[(&str, &[&str])] = &[
-    ("app", &["app"]),
-    ("render", &["app", "render"]),
-    ("server", &["app", "server"]),
-    ("record", &["app", "record", "server"]),
-    ("step", &["app", "render", "record", "server", "step"]),
-    ("poll", &["app", "render", "record", "server", "poll"]),
-    ("ui", &["ui"]),
-    ("cli", &["app", "cli"]),
-    ("exit", &["exit"]),
+/// The rooms in their order: each may import the rooms above it. A pure one imports pure ones only, and nothing of
+/// the standard library or of crates that reaches outside the process.
+const ROOMS: &[(&str, bool)] = &[
+    ("exit", true),
+    ("text", true),
+    ("app", true),
+    ("layout", true),
+    ("render", true),
+    ("state", true),
+    ("decide", true),
+    ("report", true),
+    ("host", false),
+    ("git", false),
+    ("signing", false),
+    ("store", false),
+    ("deploy", false),
+    ("provision", false),
+    ("ui", false),
+    ("cli", true),
+    ("command", false),
 ];
 
-fn sources(path: &Path) -> Result<Vec<PathBuf>> {
+/// What reaches outside the process, as the beginnings of paths.
+const OUTSIDE: &[&str] = &[
+    "std::fs",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::ToSocketAddrs",
+    "std::net::UdpSocket",
+    "std::env",
+    "std::process::Command",
+    "std::os::unix::net",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "nix",
+    "git2",
+    "uzers",
+];
+
+/// Why a room may not import another; `None` if it may.
+fn refused(from: &str, to: &str) -> Option<String> {
+    let place = |name: &str| ROOMS.iter().position(|(room, _)| *room == name);
+    let (Some(at), Some(target)) = (place(from), place(to)) else {
+        return Some(format!("{to} is no room"));
+    };
+    if from == to {
+        None
+    } else if target > at {
+        Some(format!("{to} comes after {from}"))
+    } else if ROOMS[at].1 && !ROOMS[target].1 {
+        Some(format!("{from} is pure and {to} is not"))
+    } else if from == "provision" && to == "deploy" {
+        Some("deploy and provision never import each other".to_owned())
+    } else if to == "ui" && from != "command" {
+        Some("only command imports ui".to_owned())
+    } else if from == "ui" && to != "text" {
+        Some("ui imports text only".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Collects what one file names outside its own module.
+struct Names {
+    /// The module that is being read: `["deploy", "fetch"]`.
+    module: Vec<String>,
+    /// The rooms that are named.
+    rooms: BTreeSet<String>,
+    /// Paths of other crates, as written.
+    others: BTreeSet<String>,
+    /// What is refused whatever it names: the crate's root, another file's text.
+    escapes: Vec<String>,
+}
+
+impl Names {
+    /// Resolves a path that begins with `crate`, `self` or `super`.
+    fn path(&mut self, path: &[String]) {
+        let mut module = match path.first().map(String::as_str) {
+            Some("crate") => Vec::new(),
+            Some("self" | "super") => self.module.clone(),
+            Some(_) => {
+                self.others.insert(path.join("::"));
+                return;
+            }
+            None => return,
+        };
+        for part in path {
+            match part.as_str() {
+                "crate" | "self" => {}
+                "super" => drop(module.pop()),
+                name => module.push(name.to_owned()),
+            }
+        }
+        match module.first().map(String::as_str) {
+            // Whoever has the root under another name has every room.
+            None | Some("*") => self
+                .escapes
+                .push(format!("{} is the crate's root", path.join("::"))),
+            Some(room) => drop(self.rooms.insert(room.to_owned())),
+        }
+    }
+
+    fn tree(&mut self, before: &[String], tree: &syn::UseTree) {
+        let with = |name: String| before.iter().cloned().chain([name]).collect::<Vec<_>>();
+        match tree {
+            syn::UseTree::Path(path) => self.tree(&with(path.ident.to_string()), &path.tree),
+            syn::UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.tree(before, tree);
+                }
+            }
+            syn::UseTree::Name(name) => self.path(&with(name.ident.to_string())),
+            syn::UseTree::Rename(name) => self.path(&with(name.ident.to_string())),
+            // `use super::*` in a test module takes its own file; the root's would be every room.
+            syn::UseTree::Glob(_) => self.path(&with("*".to_owned())),
+        }
+    }
+
+    /// Paths in the tokens of a macro, also in nested groups.
+    fn tokens(&mut self, tokens: TokenStream) {
+        let mut path: Vec<String> = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                TokenTree::Ident(name) => {
+                    if colons != 2 {
+                        self.end(&mut path);
+                    }
+                    path.push(name.to_string());
+                    colons = 0;
+                }
+                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
+                TokenTree::Group(group) => {
+                    let begun = std::mem::take(&mut path);
+                    if colons == 2 && !begun.is_empty() {
+                        self.group(&begun, group.stream());
+                    } else {
+                        path = begun;
+                        self.end(&mut path);
+                        self.tokens(group.stream());
+                    }
+                    colons = 0;
+                }
+                TokenTree::Literal(text) => {
+                    self.end(&mut path);
+                    colons = 0;
+                    self.text(&text.to_string());
+                }
+                TokenTree::Punct(_) => {
+                    self.end(&mut path);
+                    colons = 0;
+                }
+            }
+        }
+        self.end(&mut path);
+    }
+
+    /// `use crate::{a, b}` inside a macro.
+    fn group(&mut self, before: &[String], tokens: TokenStream) {
+        for token in tokens {
+            if let TokenTree::Ident(name) = token {
+                let path: Vec<String> = before.iter().cloned().chain([name.to_string()]).collect();
+                self.path(&path);
+            }
+        }
+    }
+
+    fn end(&mut self, path: &mut Vec<String>) {
+        let path = std::mem::take(path);
+        let first = path.first().map(String::as_str);
+        if path.len() > 1 && matches!(first, Some("crate" | "super")) {
+            self.path(&path);
+        }
+    }
+
+    /// Attributes such as serde's take paths as text.
+    fn text(&mut self, text: &str) {
+        let text = text.trim_matches('"');
+        if (text.starts_with("crate::") || text.starts_with("super::"))
+            && let Ok(path) = syn::parse_str::<syn::Path>(text)
+        {
+            self.visit_path(&path);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Names {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if item.content.is_some() {
+            self.module.push(item.ident.to_string());
+            visit::visit_item_mod(self, item);
+            self.module.pop();
+        } else if item.attrs.iter().any(|attr| attr.path().is_ident("path")) {
+            self.escapes
+                .push(format!("mod {} has another file's text", item.ident));
+        }
+    }
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.tree(&[], &item.tree);
+    }
+    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
+        self.escapes.push(format!("extern crate {}", item.ident));
+    }
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let names: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
+        if names.len() > 1 || names.first().is_some_and(|name| name == "crate") {
+            self.path(&names);
+        }
+        visit::visit_path(self, path);
+    }
+    // `pub(crate)` and `pub(in …)` name no more than the module itself or one around it.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+    fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        if item
+            .path
+            .segments
+            .last()
+            .is_some_and(|name| name.ident == "include")
+        {
+            self.escapes
+                .push("include! has another file's text".to_owned());
+        }
+        self.tokens(item.tokens.clone());
+    }
+    fn visit_attribute(&mut self, item: &'ast syn::Attribute) {
+        if let syn::Meta::List(list) = &item.meta {
+            self.tokens(list.tokens.clone());
+        }
+    }
+}
+
+fn names(module: &[String], text: &str) -> Result<Names> {
+    let mut names = Names {
+        module: module.to_vec(),
+        rooms: BTreeSet::new(),
+        others: BTreeSet::new(),
+        escapes: Vec::new(),
+    };
+    names.visit_file(&syn::parse_file(text)?);
+    Ok(names)
+}
+
+/// What is refused of a file of that module.
+fn complaints(module: &[String], text: &str) -> Result<(Vec<String>, BTreeSet<String>)> {
+    let names = names(module, text)?;
+    let room = module.first().map_or("", String::as_str);
+    let mut complaints = names.escapes;
+    complaints.extend(names.rooms.iter().filter_map(|to| refused(room, to)));
+    if ROOMS.iter().any(|(name, pure)| *name == room && *pure) {
+        let outside = |path: &&String| {
+            (OUTSIDE.iter()).any(|start| *path == start || path.starts_with(&format!("{start}::")))
+        };
+        let reached = names.others.iter().filter(outside);
+        complaints.extend(reached.map(|path| format!("{room} is pure and uses {path}")));
+    }
+    Ok((complaints, names.rooms))
+}
+
+pub fn sources(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
@@ -25,76 +275,117 @@ fn sources(path: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
         found.extend(sources(&entry?.path())?);
     }
+    found.sort();
     Ok(found)
 }
 
-/// What of the crate a text names: `crate::NAME`, also in `crate::{a, b}`; comments do not count.
-fn named(text: &str) -> Vec<String> {
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .flat_map(|line| [line, "\n"])
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `src/deploy/fetch.rs` is `deploy::fetch`, and so is `src/deploy/fetch/mod.rs`.
+fn module(file: &Path) -> Vec<String> {
+    let mut parts: Vec<String> = file
+        .with_extension("")
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
         .collect();
-    let word = |text: &str| -> String {
-        text.chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect()
-    };
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(list) => {
-                let list = list.split('}').next().unwrap_or_default();
-                found.extend(
-                    list.split(',')
-                        .map(|part| word(part.trim()))
-                        .filter(|w| !w.is_empty()),
-                );
-            }
-            None => found.push(word(rest)),
-        }
+    if parts.last().is_some_and(|name| name == "mod") {
+        parts.pop();
     }
-    found
+    parts
 }
 
 #[test]
-fn nobody_uses_whom_it_may_not() -> Result<()> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut looked_at = 0;
-    for (layer, may_use) in LAYERS {
-        let dir = src.join(layer);
-        let path = if dir.is_dir() {
-            dir
-        } else {
-            src.join(format!("{layer}.rs"))
-        };
-        for file in sources(&path)? {
-            looked_at += 1;
-            for name in named(&fs::read_to_string(&file)?) {
-                assert!(
-                    may_use.contains(&name.as_str()),
-                    "{} uses {name}, and {layer} may use {may_use:?} only",
-                    file.display()
-                );
-            }
+fn a_room_imports_only_rooms_above_it() -> Result<()> {
+    let src = root().join("src");
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut all = Vec::new();
+    for file in sources(&src)? {
+        let relative = file.strip_prefix(&src)?;
+        let module = module(relative);
+        if relative.extension().is_none_or(|e| e != "rs")
+            || ["lib", "main"].contains(&module[0].as_str())
+        {
+            continue;
         }
+        let known = ROOMS.iter().any(|(room, _)| *room == module[0]);
+        ensure!(known, "{} is in no room of the list", relative.display());
+        let (complaints, rooms) = complaints(&module, &fs::read_to_string(&file)?)
+            .with_context(|| relative.display().to_string())?;
+        all.extend(
+            complaints
+                .iter()
+                .map(|why| format!("{}: {why}", relative.display())),
+        );
+        graph.entry(module[0].clone()).or_default().extend(rooms);
     }
-    assert!(looked_at > 40, "only {looked_at} files were found");
+    for (room, pure) in ROOMS {
+        let imports = graph
+            .get_mut(*room)
+            .with_context(|| format!("no file in {room}"))?;
+        imports.remove(*room);
+        let imports: Vec<&str> = imports.iter().map(String::as_str).collect();
+        println!(
+            "{room:<10}{} {}",
+            if *pure { "pure" } else { "    " },
+            imports.join(" ")
+        );
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
     Ok(())
 }
 
 #[test]
-fn the_reader_of_names_reads() {
-    assert_eq!(
-        named("use crate::{app, server::x};\n// crate::ui\nlet a = crate::provision::b;"),
-        ["app", "server", "step"]
-    );
+fn no_spelling_escapes() -> Result<()> {
+    for text in [
+        "use crate::{app::{self, App}, ui};",
+        "use crate::{app::App, provision::{list, engine}};",
+        "use super::super::ui;",
+        "use super::super::{ui as screen};",
+        "use self::super::super::provision as other;",
+        "use crate as c; fn f() { c::ui::open(true) }",
+        "use crate::{self as c};",
+        "use super::super as root;",
+        "use crate::*;",
+        "extern crate self as me;",
+        "fn f() -> crate::ui::Mark { crate :: ui :: open() }",
+        "fn f() { super::super::ui::open(true) }",
+        "fn f() { <crate::ui::Terminal as Clone>::clone() }",
+        "fn f() { println!(\"{}\", crate::ui::open(true)) }",
+        "m! { use crate::{app, ui}; }",
+        "m! { (super::super::ui::open(true)) }",
+        "mod inner { use super::super::super::ui; }",
+        "#[derive(A)] struct S { #[serde(with = \"crate::ui::x\")] a: u8 }",
+        "include!(\"../ui/mod.rs\");",
+        "#[path = \"../ui/mod.rs\"] mod other;",
+    ] {
+        let module = ["deploy".to_owned(), "fetch".to_owned()];
+        let (complaints, _) = complaints(&module, text)?;
+        assert!(!complaints.is_empty(), "{text} escapes");
+    }
+    for text in [
+        "use crate::app::{App, Limits}; use super::build::Staged; use std::fs;",
+        "fn f() { crate::host::end(); super::build::x(); self::y() } mod tests { use super::*; use super::super::build; }",
+    ] {
+        let module = ["deploy".to_owned(), "fetch".to_owned()];
+        let (complaints, _) = complaints(&module, text)?;
+        assert!(complaints.is_empty(), "{text}: {complaints:?}");
+    }
+    for text in [
+        "fn f() { std::fs::read(\"x\") }",
+        "use std::{fs as f, fmt};",
+        "use crate::host::View;",
+    ] {
+        let (complaints, _) = complaints(&["decide".to_owned()], text)?;
+        assert!(!complaints.is_empty(), "{text} is not pure");
+    }
+    Ok(())
 }
 
 #[test]
 fn one_file_names_the_terminal_crates() -> Result<()> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = root().join("src");
     let mut named = Vec::new();
     for file in sources(&src)? {
         let text = fs::read_to_string(&file)?;
@@ -108,7 +399,7 @@ fn one_file_names_the_terminal_crates() -> Result<()> {
 
 #[test]
 fn what_is_printed_goes_through_the_writer_that_makes_it_safe() -> Result<()> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = root().join("src");
     for file in sources(&src)? {
         let text = fs::read_to_string(&file)?;
         let raw = text.contains("io::stdout") || text.contains("io::stderr");
@@ -123,14 +414,12 @@ fn what_is_printed_goes_through_the_writer_that_makes_it_safe() -> Result<()> {
 
 #[test]
 fn files_can_be_read_in_a_sitting() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for file in sources(&root.join("src"))?
-        .into_iter()
-        .chain(sources(&root.join("tests"))?)
-    {
-        if file.extension().is_some_and(|extension| extension == "rs") {
-            let lines = fs::read_to_string(&file)?.lines().count();
-            assert!(lines <= 520, "{} has {lines} lines", file.display());
+    for (dir, most) in [("src", 400), ("tests", 520)] {
+        for file in sources(&root().join(dir))? {
+            if file.extension().is_some_and(|extension| extension == "rs") {
+                let lines = fs::read_to_string(&file)?.lines().count();
+                assert!(lines <= most, "{} has {lines} lines", file.display());
+            }
         }
     }
     Ok(())

@@ -10,3 +10,4 @@ mod completions_and_pages;
 mod documents;
 mod layers;
 mod no_servers;
+mod words;

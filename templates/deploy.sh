@@ -1,26 +1,26 @@
 #!/bin/sh
-# The deploy script of the app {{ app.name }}: yours to edit, pullpray writes it once.
+# Deploy script of the app {{ app.name }}. Edit it as you like: pullpray writes it once.
 #
-# `pullpray poll {{ app.name }}` runs it for each new commit, as {{ app.user }}, in the new release, before
-# anything that is live is touched. If it ends with anything but 0 the deployment has failed, and
-# the release before stays live. Its output goes to a log in /var/lib/pullpray/{{ app.name }}/log.
+# `pullpray poll {{ app.name }}` runs it as {{ app.user }} in the new release's directory for each new
+# commit, before it changes anything live. If the script exits non-zero, the deployment fails and
+# the current release stays live. Its output goes to a log in /var/lib/pullpray/{{ app.name }}/log.
 #
 #   PULLPRAY_APP           {{ app.name }}
-#   PULLPRAY_COMMIT        the commit, 40 hexadecimal digits
-#   PULLPRAY_RELEASE       the new release's directory; the script begins there
-#   PULLPRAY_SHARED        {{ shared }}: what outlives releases
-#   PULLPRAY_VENV          the virtual environment; .venv in the release leads there
-#   PULLPRAY_VENV_STATE    "new": make and fill it; "ready": it was filled by an earlier release
-#                          with the same lock file and the same Python, and is to be used as it is
-#   PULLPRAY_DEPENDENCIES  uv.lock, requirements.txt or pyproject.toml; empty if there is none
-#   PULLPRAY_PYTHON        the interpreter to make it with
-#   PULLPRAY_UV            uv, if this server has it; else empty
-#   STATIC_ROOT            where collectstatic is to write; published once the release is live
-#   DJANGO_SETTINGS_MODULE if the settings name it
-#   and everything that /etc/pullpray/{{ app.name }}.env sets
+#   PULLPRAY_COMMIT        the commit hash, 40 hexadecimal digits
+#   PULLPRAY_RELEASE       directory of the new release; the script starts there
+#   PULLPRAY_SHARED        {{ shared }}: persistent files, shared between releases
+#   PULLPRAY_VENV          the virtual environment; .venv in the release links to it
+#   PULLPRAY_VENV_STATE    "new": create it and install into it; "ready": an earlier release with
+#                          the same lock file and Python filled it; use it unchanged
+#   PULLPRAY_DEPENDENCIES  uv.lock, requirements.txt or pyproject.toml; empty if none exists
+#   PULLPRAY_PYTHON        the interpreter to create it with
+#   PULLPRAY_UV            path of uv; empty if it is not installed
+#   STATIC_ROOT            where collectstatic writes; published once the release is live
+#   DJANGO_SETTINGS_MODULE only if the app's settings set it
+#   and every variable from /etc/pullpray/{{ app.name }}.env
 #
-# Standard input is empty, there is no terminal, and everything that the script starts is ended
-# with it.
+# Standard input is empty and there is no terminal. Processes that the script leaves running are
+# killed when it exits.
 set -eu
 umask 0007
 cd "$PULLPRAY_RELEASE"
@@ -37,7 +37,7 @@ install() {
 if [ "$PULLPRAY_VENV_STATE" = new ]; then
     case $PULLPRAY_DEPENDENCIES in
     "")
-        echo "no dependency file: using the Django and gunicorn of the system's packages"
+        echo "no dependency file: using Django and gunicorn from the system packages"
         "$PULLPRAY_PYTHON" -m venv --without-pip --system-site-packages "$PULLPRAY_VENV"
         ;;
     *)
@@ -50,12 +50,12 @@ if [ "$PULLPRAY_VENV_STATE" = new ]; then
     esac
     case $PULLPRAY_DEPENDENCIES in
     uv.lock)
-        [ -n "$PULLPRAY_UV" ] || { echo "uv.lock needs uv, and this server has none" >&2; exit 1; }
+        [ -n "$PULLPRAY_UV" ] || { echo "uv.lock requires uv, which is not installed on this server" >&2; exit 1; }
         VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_UV" sync --quiet --active --frozen --no-dev --no-install-project
         ;;
     requirements.txt) install -r requirements.txt ;;
     pyproject.toml)
-        # Only what it depends on: the project's own code is used from the release.
+        # Dependencies only: the project's own code runs from the release.
         "$python" -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))' >"$PULLPRAY_VENV/dependencies.txt"
         install -r "$PULLPRAY_VENV/dependencies.txt"
         ;;
@@ -74,11 +74,11 @@ fi
 
 static=$("$python" manage.py shell --verbosity 0 -c 'from django.conf import settings; print(settings.STATIC_ROOT or "")')
 if [ -n "$static" ]; then
-    [ "$static" = "$STATIC_ROOT" ] || echo "note: the project's STATIC_ROOT is $static; os.environ[\"STATIC_ROOT\"] would keep it inside the release"
+    [ "$static" = "$STATIC_ROOT" ] || echo "note: the project's STATIC_ROOT is $static; os.environ[\"STATIC_ROOT\"] would keep static files inside the release"
     "$python" manage.py collectstatic --noinput --verbosity 0
 else
     echo "note: the project sets no STATIC_ROOT, so static files are not collected"
 fi
 
-# Bytecode is written now: the running app may not write here.
+# Compile bytecode now: the running app cannot write here.
 "$python" -m compileall -q . >/dev/null || true

@@ -10,7 +10,7 @@ use crate::deploy::Inspection;
 use crate::exit::Exit;
 use crate::host::{Clock, Server};
 use crate::layout;
-use crate::provision::{self, Changes, Converged, Finding, Step};
+use crate::provision::{self, Changes, Converged, Finding, Step, StepId};
 use crate::state::ledger::Ledger;
 use crate::state::receipt::Receipt;
 use crate::text::for_terminal;
@@ -35,13 +35,13 @@ pub(super) struct Apply<'a> {
     /// `None`: without end.
     pub(super) wait: Option<Duration>,
     /// Steps whose line was printed.
-    pub(super) told: BTreeSet<&'static str>,
+    pub(super) told: BTreeSet<StepId>,
 }
 
 impl Apply<'_> {
     pub(super) fn all(&mut self, mut app: App) -> Result<Exit> {
         if app.wsgi.is_none() {
-            if let Some(exit) = self.walk(&app, Some("repo.read_only"))? {
+            if let Some(exit) = self.walk(&app, Some(StepId::RepoReadOnly))? {
                 return Ok(exit);
             }
             app = self.ask_repository(app)?;
@@ -54,19 +54,19 @@ impl Apply<'_> {
     }
 
     /// Settles the steps up to one of them, or all. An exit code if it has to end before that.
-    fn walk(&mut self, app: &App, until: Option<&str>) -> Result<Option<Exit>> {
+    fn walk(&mut self, app: &App, until: Option<StepId>) -> Result<Option<Exit>> {
         for step in provision::list(app) {
             let step = step.as_ref();
             if ui::interrupted() {
                 return Err(access::interrupted(self.ui, &go_on(app)));
             }
-            if !self.told.contains(step.id()) {
+            if !self.told.contains(&step.id()) {
                 self.ui.begin(&step.title());
             }
             match self.settle(app, step)? {
                 Converged::Unchanged(finding) => self.tell(step, &finding, Mark::Unchanged),
                 Converged::Changed(finding) => {
-                    self.told.remove(step.id());
+                    self.told.remove(&step.id());
                     self.tell(step, &finding, Mark::Ok);
                 }
                 Converged::AwaitsAccess(why) => {

@@ -11,7 +11,7 @@ use crate::cli;
 use crate::exit::Exit;
 use crate::host::{Clock, Server, effective_uid};
 use crate::layout;
-use crate::provision::{self, Changes, CheckContext, Converged, Finding, Step};
+use crate::provision::{self, Changes, CheckContext, Converged, Finding, Step, StepId};
 use crate::state::receipt::Receipt;
 use crate::store::marks;
 use crate::text::for_terminal;
@@ -157,7 +157,7 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
     };
     let steps = steps(app);
     for id in &arguments.only {
-        if !steps.iter().any(|step| step.id() == id) {
+        if !steps.iter().any(|step| step.id().as_str() == id) {
             return Err(usage(format!(
                 "there is no check {id}\nhint: pullpray doctor --list"
             )));
@@ -165,7 +165,9 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
     }
     Ok(steps
         .iter()
-        .filter(|step| arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id()))
+        .filter(|step| {
+            arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id().as_str())
+        })
         .map(|step| {
             if arguments.offline && step.asks_network() {
                 return check(
@@ -184,7 +186,7 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
 fn unusable(name: &AppName, error: &anyhow::Error, remedy: String) -> Check {
     Check {
         app: name.to_string(),
-        id: "app.settings",
+        id: StepId::AppSettings.as_str(),
         title: "settings file".to_owned(),
         status: Status::Fail,
         message: (format!("{error:#}").split("\nhint: ").next())
@@ -198,7 +200,7 @@ fn unusable(name: &AppName, error: &anyhow::Error, remedy: String) -> Check {
 fn check(app: &App, step: &dyn Step, status: Status, message: String) -> Check {
     Check {
         app: app.name.to_string(),
-        id: step.id(),
+        id: step.id().as_str(),
         title: step.title(),
         status,
         message,
@@ -281,7 +283,8 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
     let clock = Clock::system();
     let mut receipt = Receipt::load(server, &app.name)?;
     for step in steps(app) {
-        let wanted = arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id());
+        let wanted =
+            arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id().as_str());
         if !wanted || (arguments.offline && step.asks_network()) {
             continue;
         }
@@ -291,15 +294,15 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             changes.stay_offline();
         }
         match provision::converge(step.as_ref(), &mut changes) {
-            Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id(), "mended"),
+            Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id().as_str(), "mended"),
             Ok(Converged::Unchanged(_)) => {}
             Ok(Converged::AwaitsAccess(why)) => {
-                ui.done(Mark::Waiting, step.id(), &for_terminal(&why));
+                ui.done(Mark::Waiting, step.id().as_str(), &for_terminal(&why));
             }
             // What cannot be mended is told again below, with what to do; the rest goes on.
             Err(error) => ui.done(
                 Mark::Failed,
-                step.id(),
+                step.id().as_str(),
                 &for_terminal(error.to_string().lines().next().unwrap_or_default()),
             ),
         }

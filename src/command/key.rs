@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::cli;
 use crate::exit::Exit;
 use crate::host::{Clock, Server, effective_uid};
-use crate::provision::{self, Changes, Converged, Finding, Opens, Rotation};
+use crate::provision::{self, Changes, Converged, Finding, Opens, Rotation, StepId};
 use crate::state::receipt::Receipt;
 use crate::text::for_terminal;
 use crate::ui::{self, Mark, Ui};
@@ -73,7 +73,12 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
     }
     provision::switch(&mut changes, app)?;
     // A restart, since it holds the old key: the step finds that by itself.
-    for id in ["key.deploy", "agent.key", "repo.access", "repo.read_only"] {
+    for id in [
+        StepId::KeyDeploy,
+        StepId::AgentKey,
+        StepId::RepoAccess,
+        StepId::RepoReadOnly,
+    ] {
         settle(ui, app, id, &mut changes, &go_on)?;
     }
     let (_, new) = provision::public_key(server, &app.name)?
@@ -133,7 +138,7 @@ fn await_access(
 fn settle(
     ui: &mut dyn Ui,
     app: &App,
-    id: &str,
+    id: StepId,
     changes: &mut Changes<'_>,
     go_on: &str,
 ) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::provision::{CheckContext, Finding, Planned};
+use crate::provision::{CheckContext, Finding, Planned, StepId};
 use crate::ui::{PlanRow, Ui};
 
 pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
@@ -71,7 +71,7 @@ pub(super) fn show_files(
     ui: &mut dyn Ui,
     plan: &[Planned<'_>],
     look: &CheckContext<'_>,
-) -> Vec<(&'static str, String)> {
+) -> Vec<(StepId, String)> {
     let mut unseen = Vec::new();
     for planned in plan {
         let id = planned.step.id();

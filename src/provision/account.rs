@@ -12,14 +12,14 @@ use crate::state::receipt::{Before, Change, Receipt};
 use crate::host::{Clock, effective_uid};
 
 use super::fit::{said, unfit};
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Group<'a>(pub(super) &'a App);
 pub(super) struct User<'a>(pub(super) &'a App);
 pub(super) struct Membership<'a> {
     pub(super) app: &'a App,
     pub(super) user: &'a str,
-    pub(super) id: &'static str,
+    pub(super) id: StepId,
 }
 
 /// Whether the receipt says that pullpray made it.
@@ -119,8 +119,8 @@ impl Group<'_> {
 }
 
 impl Step for Group<'_> {
-    fn id(&self) -> &'static str {
-        "account.group"
+    fn id(&self) -> StepId {
+        StepId::AccountGroup
     }
     fn title(&self) -> String {
         format!("group {}", self.0.group)
@@ -159,8 +159,8 @@ impl Step for Group<'_> {
 }
 
 impl Step for User<'_> {
-    fn id(&self) -> &'static str {
-        "account.user"
+    fn id(&self) -> StepId {
+        StepId::AccountUser
     }
     fn title(&self) -> String {
         format!("user {}", self.0.user)
@@ -196,7 +196,7 @@ impl Step for User<'_> {
 }
 
 impl Step for Membership<'_> {
-    fn id(&self) -> &'static str {
+    fn id(&self) -> StepId {
         self.id
     }
     fn title(&self) -> String {
@@ -213,7 +213,7 @@ impl Step for Membership<'_> {
             // The app's own account is made by an earlier step; a person's never.
             if self.user == self.app.user.as_str() {
                 return Ok(Finding::Blocked(
-                    "account.user",
+                    StepId::AccountUser,
                     format!("becomes a member of {}", self.app.group),
                 ));
             }
@@ -225,14 +225,14 @@ impl Step for Membership<'_> {
                 ),
             ));
         };
-        if self.id == "account.operator"
+        if self.id == StepId::AccountOperator
             && let Some((why, remedy)) = unfit(look.view, &said(self.app), "operator")?
         {
             return Ok(Finding::ManualFix(why, remedy));
         }
         let Some(group) = look.view.group(self.app.group.as_str()) else {
             return Ok(Finding::Blocked(
-                "account.group",
+                StepId::AccountGroup,
                 format!("becomes a member of {}", self.app.group),
             ));
         };

@@ -7,7 +7,7 @@ use crate::host::AgentKey;
 use crate::layout;
 
 use super::key_pair::public_key;
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
@@ -31,8 +31,8 @@ pub(super) fn held(look: &CheckContext<'_>, app: &App) -> Result<Vec<AgentKey>> 
 }
 
 impl Step for AgentRuns<'_> {
-    fn id(&self) -> &'static str {
-        "agent.key"
+    fn id(&self) -> StepId {
+        StepId::AgentKey
     }
     fn title(&self) -> String {
         "agent holds the key".to_owned()
@@ -55,7 +55,7 @@ impl Step for AgentRuns<'_> {
         }
         if state.load == "not-found" {
             return Ok(Finding::Blocked(
-                "agent.unit",
+                StepId::AgentUnit,
                 "enabled and started".to_owned(),
             ));
         }
@@ -65,7 +65,7 @@ impl Step for AgentRuns<'_> {
         }
         let Some((_, wanted)) = public_key(look.view, &self.0.name)? else {
             return Ok(Finding::Blocked(
-                "key.deploy",
+                StepId::KeyDeploy,
                 "is given the key".to_owned(),
             ));
         };

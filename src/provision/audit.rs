@@ -8,15 +8,15 @@ use crate::app::App;
 use crate::host::{Drift, Kind};
 use crate::layout;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct DropIns<'a>(pub(super) &'a App);
 pub(super) struct Ownership<'a>(pub(super) &'a App);
 pub(super) struct NoWayToRoot<'a>(pub(super) &'a App);
 
 impl Step for DropIns<'_> {
-    fn id(&self) -> &'static str {
-        "units.drop_ins"
+    fn id(&self) -> StepId {
+        StepId::UnitsDropIns
     }
     fn title(&self) -> String {
         "units as they were written".to_owned()
@@ -71,8 +71,8 @@ impl Ownership<'_> {
 }
 
 impl Step for Ownership<'_> {
-    fn id(&self) -> &'static str {
-        "project.ownership"
+    fn id(&self) -> StepId {
+        StepId::ProjectOwnership
     }
     fn title(&self) -> String {
         "owner and setgid in the tree".to_owned()
@@ -90,7 +90,7 @@ impl Step for Ownership<'_> {
             look.view.group(app.group.as_str()),
         ) else {
             return Ok(Finding::Blocked(
-                "account.user",
+                StepId::AccountUser,
                 "the account is missing".to_owned(),
             ));
         };
@@ -131,8 +131,8 @@ impl Step for Ownership<'_> {
 }
 
 impl Step for NoWayToRoot<'_> {
-    fn id(&self) -> &'static str {
-        "audit.root"
+    fn id(&self) -> StepId {
+        StepId::AuditRoot
     }
     fn title(&self) -> String {
         "no way to root or to the key".to_owned()

@@ -11,7 +11,7 @@ use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
 use crate::store::marks;
 
-use super::CheckContext;
+use super::{CheckContext, StepId};
 
 /// The name of the backup of a file with this content.
 pub(super) fn backup_name(path: &Path, sha: &str) -> String {
@@ -27,7 +27,7 @@ pub struct Changes<'a> {
     receipt: &'a mut Receipt,
     clock: &'a Clock,
     app: &'a AppName,
-    step: &'static str,
+    step: StepId,
     overwrite: bool,
     offline: bool,
 }
@@ -49,7 +49,7 @@ impl<'a> Changes<'a> {
             receipt,
             clock,
             app,
-            step: "project.directories",
+            step: StepId::ProjectDirectories,
             overwrite,
             offline: false,
         };
@@ -93,7 +93,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Says which step acts from here on.
-    pub fn enter(&mut self, step: &'static str) {
+    pub fn enter(&mut self, step: StepId) {
         self.step = step;
     }
 
@@ -122,7 +122,7 @@ impl<'a> Changes<'a> {
 
     fn announce(&mut self, change: Change) -> Result<()> {
         self.receipt
-            .announce(self.server, self.clock, self.step, change)
+            .announce(self.server, self.clock, self.step.as_str(), change)
     }
 
     /// Writes a file whole. What was there and is not pullpray's is kept as a backup.

@@ -16,7 +16,7 @@ use crate::layout;
 use crate::store::marks;
 
 use super::fit::{said, unfit};
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Directories<'a>(pub(super) &'a App);
 
@@ -112,8 +112,8 @@ impl Directories<'_> {
 }
 
 impl Step for Directories<'_> {
-    fn id(&self) -> &'static str {
-        "project.directories"
+    fn id(&self) -> StepId {
+        StepId::ProjectDirectories
     }
     fn title(&self) -> String {
         "directories".to_owned()

@@ -9,7 +9,7 @@ use similar::TextDiff;
 use crate::host::{Kind, Server, View};
 use crate::state::sha256;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 /// What is asked of the program that reads the file, once it is in place: `None` if all is well,
 /// else what is wrong and what to do.
@@ -32,11 +32,11 @@ pub(super) enum Content {
 
 /// A file with root as its owner.
 pub(super) struct FileStep<'a> {
-    pub(super) id: &'static str,
+    pub(super) id: StepId,
     pub(super) title: &'static str,
     pub(super) path: PathBuf,
     /// The text, or the step that has to come first.
-    pub(super) content: Result<String, (&'static str, String)>,
+    pub(super) content: Result<String, (StepId, String)>,
     pub(super) kind: Content,
     pub(super) mode: u32,
     /// The group by name; root's if there is none.
@@ -67,7 +67,7 @@ impl FileStep<'_> {
 }
 
 impl Step for FileStep<'_> {
-    fn id(&self) -> &'static str {
+    fn id(&self) -> StepId {
         self.id
     }
     fn title(&self) -> String {
@@ -83,7 +83,7 @@ impl Step for FileStep<'_> {
     fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let wanted = match &self.content {
             Ok(text) => text,
-            Err((step, why)) => return Ok(Finding::Blocked(step, why.clone())),
+            Err((step, why)) => return Ok(Finding::Blocked(*step, why.clone())),
         };
         let Some(stat) = look.view.stat(&self.path)? else {
             if let Some(needs) = &self.needs
@@ -113,7 +113,7 @@ impl Step for FileStep<'_> {
         }
         let Some(gid) = self.gid(look.view) else {
             return Ok(Finding::Blocked(
-                "account.group",
+                StepId::AccountGroup,
                 format!("its group {} is made first", self.group.unwrap_or("root")),
             ));
         };

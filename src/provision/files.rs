@@ -11,19 +11,19 @@ use crate::layout;
 use crate::render;
 
 use super::file::{Content, FileStep};
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
-fn rendered(text: Result<String>) -> Result<String, (&'static str, String)> {
+fn rendered(text: Result<String>) -> Result<String, (StepId, String)> {
     text.map_err(|error| {
         (
-            "server.program",
+            StepId::ServerProgram,
             format!("the template is broken: {error:#}"),
         )
     })
 }
 
 fn file<'a>(
-    id: &'static str,
+    id: StepId,
     title: &'static str,
     path: impl AsRef<Path>,
     text: Result<String>,
@@ -49,7 +49,7 @@ pub(super) fn ssh_alias(app: &App) -> FileStep<'_> {
         needs: Some(Box::new(no_drop_ins)),
         verify: Some(Box::new(|view| verify_alias(view, app))),
         ..file(
-            "ssh.alias",
+            StepId::SshAlias,
             "ssh alias",
             app.ssh_config(),
             render::ssh_config(app),
@@ -130,7 +130,7 @@ fn no_drop_ins(view: &View) -> Result<Option<(String, String)>> {
 
 pub(super) fn agent_unit(app: &App) -> FileStep<'_> {
     unit(
-        "agent.unit",
+        StepId::AgentUnit,
         "agent unit",
         &layout::agent_unit(&app.name),
         render::agent_service(app),
@@ -139,7 +139,7 @@ pub(super) fn agent_unit(app: &App) -> FileStep<'_> {
 
 pub(super) fn gunicorn_socket(app: &App) -> FileStep<'_> {
     unit(
-        "gunicorn.socket",
+        StepId::GunicornSocket,
         "gunicorn socket unit",
         &layout::socket_unit(&app.name),
         render::gunicorn_socket(app),
@@ -150,7 +150,7 @@ pub(super) fn gunicorn_service(app: &App) -> FileStep<'_> {
     needs_wsgi(
         app,
         unit(
-            "gunicorn.service",
+            StepId::GunicornService,
             "gunicorn service unit",
             &layout::service_unit(&app.name),
             render::gunicorn_service(app),
@@ -162,7 +162,7 @@ pub(super) fn gunicorn_trial(app: &App) -> FileStep<'_> {
     needs_wsgi(
         app,
         unit(
-            "gunicorn.trial",
+            StepId::GunicornTrial,
             "trial unit",
             &layout::trial_unit(&app.name),
             render::gunicorn_trial(app),
@@ -173,19 +173,14 @@ pub(super) fn gunicorn_trial(app: &App) -> FileStep<'_> {
 fn needs_wsgi<'a>(app: &App, mut step: FileStep<'a>) -> FileStep<'a> {
     if app.wsgi.is_none() {
         step.content = Err((
-            "repo.access",
+            StepId::RepoAccess,
             "0644 root; its WSGI module is looked up in the repository".to_owned(),
         ));
     }
     step
 }
 
-fn unit<'a>(
-    id: &'static str,
-    title: &'static str,
-    name: &str,
-    text: Result<String>,
-) -> FileStep<'a> {
+fn unit<'a>(id: StepId, title: &'static str, name: &str, text: Result<String>) -> FileStep<'a> {
     let unit = name.to_owned();
     FileStep {
         after: Some(Box::new(Server::reload_units)),
@@ -231,7 +226,7 @@ pub(super) fn sudoers(app: &App) -> FileStep<'_> {
         })),
         verify: Some(Box::new(|view| verify_sudo(view, app))),
         ..file(
-            "sudo.rule",
+            StepId::SudoRule,
             "sudoers drop-in",
             app.sudoers(),
             render::sudoers(app),
@@ -291,7 +286,7 @@ pub(super) fn environment(app: &App) -> FileStep<'_> {
         mode: 0o640,
         group: Some(app.group.as_str()),
         ..file(
-            "app.environment",
+            StepId::AppEnvironment,
             "environment file",
             app.environment_file(),
             render::environment(app),
@@ -304,7 +299,7 @@ pub(super) fn deploy_script(app: &App) -> FileStep<'_> {
         kind: Content::WrittenOnce,
         mode: 0o755,
         ..file(
-            "deploy.script",
+            StepId::DeployScript,
             "deploy script",
             app.deploy_script(),
             render::deploy_script(app),
@@ -330,7 +325,12 @@ pub(super) fn cron(app: &App) -> FileStep<'_> {
                 ))
             })
         })),
-        ..file("schedule.cron", "schedule", app.cron(), render::cron(app))
+        ..file(
+            StepId::ScheduleCron,
+            "schedule",
+            app.cron(),
+            render::cron(app),
+        )
     }
 }
 
@@ -339,8 +339,8 @@ pub(super) fn cron(app: &App) -> FileStep<'_> {
 pub(super) struct SettingsFile<'a>(pub(super) &'a App);
 
 impl Step for SettingsFile<'_> {
-    fn id(&self) -> &'static str {
-        "app.settings"
+    fn id(&self) -> StepId {
+        StepId::AppSettings
     }
     fn title(&self) -> String {
         "settings file".to_owned()

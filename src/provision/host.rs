@@ -7,14 +7,14 @@ use crate::git;
 use crate::host::View;
 use crate::layout;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step, repo};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId, repo};
 
 pub(super) struct ShownHostKey<'a>(pub(super) &'a App);
 pub(super) struct OnlyThisRepository<'a>(pub(super) &'a App);
 
 impl Step for ShownHostKey<'_> {
-    fn id(&self) -> &'static str {
-        "ssh.host_key_shown"
+    fn id(&self) -> StepId {
+        StepId::SshHostKeyShown
     }
     fn title(&self) -> String {
         format!("{} shows its pinned key", self.0.repo.host())
@@ -113,8 +113,8 @@ fn neighbours(view: &View, app: &App) -> Result<Vec<(AppName, RepoUrl)>> {
 }
 
 impl Step for OnlyThisRepository<'_> {
-    fn id(&self) -> &'static str {
-        "repo.only"
+    fn id(&self) -> StepId {
+        StepId::RepoOnly
     }
     fn title(&self) -> String {
         "key opens this repository only".to_owned()
@@ -130,7 +130,7 @@ impl Step for OnlyThisRepository<'_> {
     }
     fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let waits = || Finding::Blocked("repo.access", "asked with the deploy key".to_owned());
+        let waits = || Finding::Blocked(StepId::RepoAccess, "asked with the deploy key".to_owned());
         let Some(remote) = repo::remote(look.view, app)? else {
             return Ok(waits());
         };

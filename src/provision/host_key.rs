@@ -10,7 +10,7 @@ use crate::host::HostKey;
 use crate::layout;
 use crate::render;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
@@ -37,8 +37,8 @@ impl PinnedHostKey<'_> {
 }
 
 impl Step for PinnedHostKey<'_> {
-    fn id(&self) -> &'static str {
-        "ssh.host_key"
+    fn id(&self) -> StepId {
+        StepId::SshHostKey
     }
     fn title(&self) -> String {
         format!("host key of {}", self.0.repo.host())

@@ -12,7 +12,7 @@ use crate::render;
 use super::agent;
 use super::key_pair::{make, public_key};
 use super::rotation::{self, Rotation, rotation};
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct DeployKey<'a>(pub(super) &'a App);
 
@@ -50,8 +50,8 @@ impl DeployKey<'_> {
 }
 
 impl Step for DeployKey<'_> {
-    fn id(&self) -> &'static str {
-        "key.deploy"
+    fn id(&self) -> StepId {
+        StepId::KeyDeploy
     }
     fn title(&self) -> String {
         "deploy key".to_owned()

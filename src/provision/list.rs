@@ -2,7 +2,6 @@
 
 use crate::app::App;
 
-use super::Step;
 use super::account::{Group, Membership, User};
 use super::agent::AgentRuns;
 use super::directories::Directories;
@@ -13,6 +12,7 @@ use super::release::FirstRelease;
 use super::repo::{Access, ReadOnly};
 use super::requirements::{Address, Program, Requirements};
 use super::service::{Healthy, Units};
+use super::{Step, StepId};
 
 /// Every fact about the server that makes an app, in the order in which they are made true.
 #[must_use]
@@ -27,14 +27,14 @@ pub fn list(app: &App) -> Vec<Box<dyn Step + '_>> {
         Box::new(Membership {
             app,
             user: app.user.as_str(),
-            id: "account.membership",
+            id: StepId::AccountMembership,
         }),
     ];
     if let Some(operator) = &app.operator {
         steps.push(Box::new(Membership {
             app,
             user: operator.as_str(),
-            id: "account.operator",
+            id: StepId::AccountOperator,
         }));
     }
     steps.push(Box::new(Directories(app)));

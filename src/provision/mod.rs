@@ -25,6 +25,7 @@ mod repo;
 mod requirements;
 mod rotation;
 mod service;
+mod step_id;
 mod sudo_list;
 mod undo;
 mod watch;
@@ -36,6 +37,7 @@ pub use key_pair::public_key;
 pub use list::list;
 pub use receipt::receipt_lacks;
 pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
+pub use step_id::StepId;
 pub use undo::{
     Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
 };
@@ -60,7 +62,7 @@ pub enum Finding {
     /// It is there and otherwise; what differs, and for text how.
     Differs(String, Option<String>),
     /// It cannot be looked at before another step holds.
-    Blocked(&'static str, String),
+    Blocked(StepId, String),
     /// The git host has to be told something by a person first.
     AwaitsAccess(String),
     /// It could not be proven, and nothing can be done about it here.
@@ -124,7 +126,7 @@ impl PlanItem {
 /// One fact about the server.
 pub trait Step {
     /// Its name, for people and for scripts: `account.user`.
-    fn id(&self) -> &'static str;
+    fn id(&self) -> StepId;
 
     /// What it is, in a few words.
     fn title(&self) -> String;

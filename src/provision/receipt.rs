@@ -17,7 +17,7 @@ use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
 
 use super::changes::backup_name;
-use super::{Changes, CheckContext, Finding, PlanItem, Step, files};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId, files};
 
 pub(super) struct WholeReceipt<'a>(pub(super) &'a App);
 
@@ -164,8 +164,8 @@ fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
 }
 
 impl Step for WholeReceipt<'_> {
-    fn id(&self) -> &'static str {
-        "app.receipt"
+    fn id(&self) -> StepId {
+        StepId::AppReceipt
     }
     fn title(&self) -> String {
         "receipt".to_owned()

@@ -11,13 +11,13 @@ use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::{Ledger, Release};
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct FirstRelease<'a>(pub(super) &'a App);
 
 impl Step for FirstRelease<'_> {
-    fn id(&self) -> &'static str {
-        "app.release"
+    fn id(&self) -> StepId {
+        StepId::AppRelease
     }
     fn title(&self) -> String {
         "first release".to_owned()
@@ -32,7 +32,7 @@ impl Step for FirstRelease<'_> {
     fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         if self.0.wsgi.is_none() {
             return Ok(Finding::Blocked(
-                "repo.access",
+                StepId::RepoAccess,
                 "built, switched to, and asked for its health".to_owned(),
             ));
         }

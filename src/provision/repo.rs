@@ -10,7 +10,7 @@ use crate::host::View;
 use crate::render;
 
 use super::host_key::PinnedHostKey;
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Access<'a>(pub(super) &'a App);
 pub(super) struct ReadOnly<'a>(pub(super) &'a App);
@@ -38,8 +38,8 @@ fn could_not_ask(app: &App, error: &AskError) -> anyhow::Error {
 }
 
 impl Step for Access<'_> {
-    fn id(&self) -> &'static str {
-        "repo.access"
+    fn id(&self) -> StepId {
+        StepId::RepoAccess
     }
     fn title(&self) -> String {
         "repository".to_owned()
@@ -58,13 +58,13 @@ impl Step for Access<'_> {
         let app = self.0;
         let Some(remote) = remote(look.view, app)? else {
             return Ok(Finding::Blocked(
-                "ssh.alias",
+                StepId::SshAlias,
                 format!("read with the deploy key once {} has it", app.repo.host()),
             ));
         };
         if !super::agent::holds_key(look, app)? {
             return Ok(Finding::Blocked(
-                "agent.key",
+                StepId::AgentKey,
                 "asked with the key that the agent holds".to_owned(),
             ));
         }
@@ -81,7 +81,7 @@ impl Step for Access<'_> {
                 // RawAnswer with both fingerprints, in the place of ssh's banner; unless the host shows
                 // what the settings expect, and only the pinned key is another or none.
                 AskKind::HostKey => PinnedHostKey(app).shown(look).map(|_| {
-                    Finding::Blocked("ssh.host_key", "asked once that is pinned".to_owned())
+                    Finding::Blocked(StepId::SshHostKey, "asked once that is pinned".to_owned())
                 }),
                 _ => Err(could_not_ask(app, &error)),
             },
@@ -94,8 +94,8 @@ impl Step for Access<'_> {
 }
 
 impl Step for ReadOnly<'_> {
-    fn id(&self) -> &'static str {
-        "repo.read_only"
+    fn id(&self) -> StepId {
+        StepId::RepoReadOnly
     }
     fn title(&self) -> String {
         "key is read-only".to_owned()
@@ -112,7 +112,7 @@ impl Step for ReadOnly<'_> {
     }
     fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let waits = || Finding::Blocked("repo.access", "proven by asking to write".to_owned());
+        let waits = || Finding::Blocked(StepId::RepoAccess, "proven by asking to write".to_owned());
         let Some(remote) = remote(look.view, app)? else {
             return Ok(waits());
         };

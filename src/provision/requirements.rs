@@ -9,15 +9,15 @@ use crate::layout;
 use crate::host::effective_uid;
 
 use super::fit::{said, unfit};
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
 pub(super) struct Address<'a>(pub(super) &'a App);
 pub(super) struct Program<'a>(pub(super) &'a App);
 
 impl Step for Requirements<'_> {
-    fn id(&self) -> &'static str {
-        "server.requirements"
+    fn id(&self) -> StepId {
+        StepId::ServerRequirements
     }
     fn title(&self) -> String {
         "what this server needs".to_owned()
@@ -66,8 +66,8 @@ impl Step for Requirements<'_> {
 }
 
 impl Step for Address<'_> {
-    fn id(&self) -> &'static str {
-        "app.address"
+    fn id(&self) -> StepId {
+        StepId::AppAddress
     }
     fn title(&self) -> String {
         format!("address {}", self.0.bind)
@@ -117,8 +117,8 @@ impl Step for Address<'_> {
 }
 
 impl Step for Program<'_> {
-    fn id(&self) -> &'static str {
-        "server.program"
+    fn id(&self) -> StepId {
+        StepId::ServerProgram
     }
     fn title(&self) -> String {
         "pullpray itself".to_owned()

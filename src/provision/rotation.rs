@@ -21,7 +21,7 @@ use crate::host::View;
 use crate::layout;
 
 use super::key_pair::{make, parse_public, public_line};
-use super::{Changes, repo};
+use super::{Changes, StepId, repo};
 
 /// How far a rotation came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn rotation(view: &View, app: &AppName) -> Result<Rotation> {
 /// # Errors
 /// When it cannot be made or read.
 pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)> {
-    changes.enter("key.deploy");
+    changes.enter(StepId::KeyDeploy);
     let (private, public) = (
         layout::next_private_key(&app.name),
         layout::next_public_key(&app.name),
@@ -120,7 +120,7 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
 /// # Errors
 /// When a file cannot be moved or written; one of the two keys is then still in use.
 pub fn switch(changes: &mut Changes<'_>, app: &App) -> Result<()> {
-    changes.enter("key.deploy");
+    changes.enter(StepId::KeyDeploy);
     let (private, next) = (
         layout::private_key(&app.name),
         layout::next_private_key(&app.name),

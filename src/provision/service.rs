@@ -8,14 +8,14 @@ use crate::app::App;
 use crate::layout;
 
 use super::release::FirstRelease;
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Units<'a>(pub(super) &'a App);
 pub(super) struct Healthy<'a>(pub(super) &'a App);
 
 impl Step for Units<'_> {
-    fn id(&self) -> &'static str {
-        "gunicorn.running"
+    fn id(&self) -> StepId {
+        StepId::GunicornRunning
     }
     fn title(&self) -> String {
         "gunicorn runs".to_owned()
@@ -41,7 +41,7 @@ impl Step for Units<'_> {
                 }
                 "not-found" => {
                     return Ok(Finding::Blocked(
-                        "gunicorn.service",
+                        StepId::GunicornService,
                         "enabled and started once there is a release".to_owned(),
                     ));
                 }
@@ -55,7 +55,7 @@ impl Step for Units<'_> {
         Ok(match waiting {
             // A socket that is hit before there is a release ends in trigger-limit-hit for good.
             Some(_) if look.view.stat(&self.0.current())?.is_none() => Finding::Blocked(
-                "app.release",
+                StepId::AppRelease,
                 "enabled and started once there is a release".to_owned(),
             ),
             Some(why) => Finding::Differs(why, None),
@@ -71,8 +71,8 @@ impl Step for Units<'_> {
 }
 
 impl Step for Healthy<'_> {
-    fn id(&self) -> &'static str {
-        "app.healthy"
+    fn id(&self) -> StepId {
+        StepId::AppHealthy
     }
     fn title(&self) -> String {
         "healthy".to_owned()
@@ -88,14 +88,14 @@ impl Step for Healthy<'_> {
         let app = self.0;
         if look.view.stat(&app.current())?.is_none() {
             return Ok(Finding::Blocked(
-                "app.release",
+                StepId::AppRelease,
                 format!("asked with Host: {}", app.health_host),
             ));
         }
         // Before init started it again nobody can answer; that is the other step's to say.
         if !look.view.unit(&layout::socket_unit(&app.name))?.is_active() {
             return Ok(Finding::Blocked(
-                "gunicorn.running",
+                StepId::GunicornRunning,
                 format!("asked with Host: {}", app.health_host),
             ));
         }

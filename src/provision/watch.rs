@@ -17,7 +17,7 @@ use crate::text::duration;
 use super::audit::{DropIns, NoWayToRoot, Ownership};
 use super::host::{OnlyThisRepository, ShownHostKey};
 use super::receipt::WholeReceipt;
-use super::{Changes, CheckContext, Finding, PlanItem, Step};
+use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 struct RecentPoll<'a>(&'a App);
 struct Space<'a>(&'a App);
@@ -40,8 +40,8 @@ pub fn watches(app: &App) -> Vec<Box<dyn Step + '_>> {
 }
 
 impl Step for RecentPoll<'_> {
-    fn id(&self) -> &'static str {
-        "poll.recent"
+    fn id(&self) -> StepId {
+        StepId::PollRecent
     }
     fn title(&self) -> String {
         "last poll".to_owned()
@@ -82,7 +82,7 @@ impl Step for RecentPoll<'_> {
         let ago = clock.now() - last;
         if ago < TimeDelta::minutes(-2) {
             return Ok(Finding::Blocked(
-                "server.clock",
+                StepId::ServerClock,
                 format!("the last poll was at {last}, which is still to come"),
             ));
         }
@@ -142,8 +142,8 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
 }
 
 impl Step for TimeOfDay<'_> {
-    fn id(&self) -> &'static str {
-        "server.clock"
+    fn id(&self) -> StepId {
+        StepId::ServerClock
     }
     fn title(&self) -> String {
         "clock".to_owned()
@@ -200,7 +200,7 @@ impl Step for TimeOfDay<'_> {
 }
 
 fn damaged() -> Finding {
-    Finding::Blocked("app.release", "its ledger is damaged".to_owned())
+    Finding::Blocked(StepId::AppRelease, "its ledger is damaged".to_owned())
 }
 
 /// Below this a release can hardly be built: a small virtual environment with Django.
@@ -208,8 +208,8 @@ const LEAST_BYTES: u64 = 256 * 1024 * 1024;
 const LEAST_FILES: u64 = 10_000;
 
 impl Step for Space<'_> {
-    fn id(&self) -> &'static str {
-        "server.space"
+    fn id(&self) -> StepId {
+        StepId::ServerSpace
     }
     fn title(&self) -> String {
         "disk space".to_owned()
@@ -228,7 +228,7 @@ impl Step for Space<'_> {
         ] {
             if look.view.stat(&dir)?.is_none() {
                 return Ok(Finding::Blocked(
-                    "project.directories",
+                    StepId::ProjectDirectories,
                     format!("{} is not there", dir.display()),
                 ));
             }

@@ -1,4 +1,4 @@
-//! Carrying a plan out: step after step, each told once it was looked at again.
+//! Applying a plan: step by step, each reported after it was checked again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::ui::{self, Mark, Ui};
 
 use super::access;
 
-/// The command that goes on where this one ended.
+/// The command that continues where this one stopped.
 fn go_on(app: &App) -> String {
     format!("pullpray init {}", app.name)
 }
 
-/// Carrying the plan out.
+/// An application of the plan.
 pub(super) struct Apply<'a> {
     pub(super) server: &'a Server,
     pub(super) ui: &'a mut dyn Ui,
@@ -32,10 +32,10 @@ pub(super) struct Apply<'a> {
     pub(super) receipt: Receipt,
     pub(super) overwrite: bool,
     pub(super) interactive: bool,
-    /// `None`: without end.
+    /// How long to wait for access to the repository; `None`: forever.
     pub(super) wait: Option<Duration>,
     /// Steps whose line was printed.
-    pub(super) told: BTreeSet<StepId>,
+    pub(super) printed: BTreeSet<StepId>,
 }
 
 impl Apply<'_> {
@@ -53,21 +53,21 @@ impl Apply<'_> {
         Ok(Exit::Success)
     }
 
-    /// Settles the steps up to one of them, or all. An exit code if it has to end before that.
+    /// Applies the steps up to one of them, or all; an exit code if it has to stop earlier.
     fn walk(&mut self, app: &App, until: Option<StepId>) -> Result<Option<Exit>> {
         for step in provision::list(app) {
             let step = step.as_ref();
             if ui::interrupted() {
                 return Err(access::interrupted(self.ui, &go_on(app)));
             }
-            if !self.told.contains(&step.id()) {
+            if !self.printed.contains(&step.id()) {
                 self.ui.begin(&step.title());
             }
-            match self.settle(app, step)? {
-                Converged::Unchanged(finding) => self.tell(step, &finding, Mark::Unchanged),
+            match self.converge(app, step)? {
+                Converged::Unchanged(finding) => self.report(step, &finding, Mark::Unchanged),
                 Converged::Changed(finding) => {
-                    self.told.remove(&step.id());
-                    self.tell(step, &finding, Mark::Ok);
+                    self.printed.remove(&step.id());
+                    self.report(step, &finding, Mark::Ok);
                 }
                 Converged::AwaitsAccess(why) => {
                     if let Some(exit) = self.await_access(app, step, &why)? {
@@ -82,7 +82,7 @@ impl Apply<'_> {
         Ok(None)
     }
 
-    fn settle(&mut self, app: &App, step: &dyn Step) -> Result<Converged> {
+    fn converge(&mut self, app: &App, step: &dyn Step) -> Result<Converged> {
         let mut changes = Changes::begin(
             self.server,
             &mut self.receipt,
@@ -90,24 +90,30 @@ impl Apply<'_> {
             &app.name,
             self.overwrite,
         )?;
-        let settled = provision::converge(step, &mut changes);
-        if let Err(error) = &settled {
+        let converged = provision::converge(step, &mut changes);
+        if let Err(error) = &converged {
             let text = format!("{error:#}");
             let first = text.lines().next().unwrap_or_default().to_owned();
             self.ui.done(Mark::Failed, &step.title(), &first);
         }
-        settled.with_context(|| format!("the step {} failed; what was made so far stays, and `pullpray init {}` goes on from here", step.id(), app.name))
+        converged.with_context(|| {
+            format!(
+                "the step {} failed; what was done so far stays; to continue: pullpray init {}",
+                step.id(),
+                app.name
+            )
+        })
     }
 
-    fn tell(&mut self, step: &dyn Step, finding: &Finding, mark: Mark) {
-        if !self.told.insert(step.id()) {
+    fn report(&mut self, step: &dyn Step, finding: &Finding, mark: Mark) {
+        if !self.printed.insert(step.id()) {
             return;
         }
         match finding {
             Finding::Ok(what) => {
                 let made = mark == Mark::Ok && step.row().makes();
                 let what = if made {
-                    format!("made, {what}")
+                    format!("created, {what}")
                 } else {
                     what.clone()
                 };
@@ -121,14 +127,17 @@ impl Apply<'_> {
         }
     }
 
-    /// Shows the key, says where it belongs, and tries until it is accepted.
+    /// Shows the key and where to add it, and retries until the git host accepts it.
     fn await_access(&mut self, app: &App, step: &dyn Step, why: &str) -> Result<Option<Exit>> {
         let (key, fingerprint) = provision::public_key(self.server, &app.name)?
             .ok_or_else(|| anyhow!("the public key is gone"))?;
         self.ui.done(
             Mark::Waiting,
             &step.title(),
-            "waits until the git host knows the deploy key",
+            &format!(
+                "waiting for the deploy key to be added on {}",
+                app.repo.host()
+            ),
         );
         access::show_key(self.ui, app, &key, &fingerprint);
         let mut found = None;
@@ -148,14 +157,14 @@ impl Apply<'_> {
         let go_on = go_on(app);
         let access = access::wait(self.ui, app, self.wait, &go_on, why, &mut attempt)?;
         if let Some(finding) = found {
-            self.tell(step, &finding, Mark::Ok);
+            self.report(step, &finding, Mark::Ok);
         }
         Ok((!access).then_some(Exit::AwaitingAccess))
     }
 
-    /// Completes the answers that only the repository could give.
+    /// Completes the answers that only the repository can give.
     fn ask_repository(&mut self, mut app: App) -> Result<App> {
-        let title = "repository is looked at";
+        let title = "inspected repository";
         self.ui.begin(title);
         let found: Inspection = self
             .server
@@ -194,7 +203,7 @@ impl Apply<'_> {
                 };
                 self.ui.text(&question, &|text| {
                     if text.is_empty() {
-                        return Err("it is needed to start the app".to_owned());
+                        return Err("the app cannot start without it".to_owned());
                     }
                     Answers::check_one("wsgi", text).map_err(|invalid| invalid.to_string())
                 })?
@@ -242,14 +251,14 @@ impl Apply<'_> {
         self.ui
             .heading(&format!("{name} is live{live} on {}.", app.bind));
         self.ui.say(&format!(
-            "cron asks {} {}{next}; {}.",
+            "cron checks {} for new commits {}{next}; {}.",
             app.repo.host(),
             app.schedule.words(),
             app.track.words()
         ));
         if ledger.last_by_cron.is_none() {
             self.ui.say(&format!(
-                "That cron can do it is seen at its first poll: pullpray status {name}"
+                "Cron's first poll shows that the schedule works: pullpray status {name}"
             ));
         }
         self.ui.say(&format!(
@@ -265,11 +274,11 @@ impl Apply<'_> {
             layout::settings(name).display()
         ));
         self.ui.say(&format!(
-            "  what is live           pullpray status {name}      all as it should be?  sudo pullpray doctor {name}\n  deploy now             sudo pullpray poll {name} -v   back again: sudo pullpray rollback {name}"
+            "  what is live           pullpray status {name}         check everything: sudo pullpray doctor {name}\n  deploy now             sudo pullpray poll {name} -v   undo a deployment: sudo pullpray rollback {name}"
         ));
         if let Some(operator) = &app.operator {
             self.ui.note(&format!(
-                "{operator} is a member of {} from the next login on",
+                "{operator} is a member of {} after the next login",
                 app.group
             ));
         }

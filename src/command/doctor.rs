@@ -1,5 +1,4 @@
-//! `pullpray doctor`: walks the same list as init, changes nothing, and says of each fact whether it
-//! is so. With `--fix` it applies exactly the steps that fail.
+//! `pullpray doctor`: checks the same list as init and changes nothing; `--fix` applies exactly the steps that fail.
 
 use std::io::Write;
 
@@ -22,19 +21,19 @@ use super::{load, named, usage};
 /// The version of the JSON form; tests/project/doctor.schema.json describes it.
 const SCHEMA: u32 = 1;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
-    /// It is so.
+    /// It holds.
     Ok,
-    /// It is so, or nearly, and somebody should look at it.
+    /// It holds, and somebody should have a look.
     Warn,
-    /// It is not so.
+    /// It does not hold.
     Fail,
-    /// It was not looked at, since something else comes first or it was asked not to be.
+    /// It was not checked: another check comes first, or `--offline`.
     Skip,
-    /// It could not be told.
+    /// It could not be checked.
     Error,
 }
 
@@ -48,7 +47,7 @@ struct Check {
     message: String,
     /// A diff, where text differs.
     detail: Option<String>,
-    /// Commands that mend it.
+    /// Commands that fix it.
     remediation: Vec<String>,
 }
 
@@ -65,15 +64,13 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         return list(server, &names);
     }
     if arguments.fix && effective_uid() != 0 {
-        return Err(usage(
-            "only root can mend\nhint: sudo pullpray doctor --fix",
-        ));
+        return Err(usage("only root can fix\nhint: sudo pullpray doctor --fix"));
     }
     let mut checks = Vec::new();
     for name in &names {
         let app = match load(server, name) {
             Ok(app) => app,
-            // One app's nonsense hides nothing of the others.
+            // Invalid settings of one app do not hide the others.
             Err(error) if server.stat(&layout::settings(name))?.is_some() => {
                 let edit = format!("sudoedit {}", layout::settings(name).display());
                 checks.push(unusable(name, &error, edit));
@@ -87,7 +84,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         };
         let mut of = examine(server, &app, arguments)?;
         let failed = of.iter().any(|check| check.status == Status::Fail);
-        // With its data away nothing is mended: it would be mended below an empty mount point.
+        // Without its data nothing is fixed: that would happen below an empty mount point.
         if arguments.fix && failed && marks::lost(server, name)?.is_none() {
             fix(server, &app, arguments, &of)?;
             of = examine(server, &app, arguments)?;
@@ -105,7 +102,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         writeln!(out, "{}", ui::json_for_terminal(&json))?;
     } else {
         for name in &names {
-            write!(out, "{}", told(name, &checks, names.len() > 1))?;
+            write!(out, "{}", render(name, &checks, names.len() > 1))?;
         }
     }
     let any = |status: Status| checks.iter().any(|check| check.status == status);
@@ -137,8 +134,7 @@ fn list(server: &Server, names: &[AppName]) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The receipt is root's to read; for others it is as if init had left none, which only shows in
-/// what is said of files that somebody changed.
+/// Only root can read the receipt. Without it, locally modified files are reported as differing.
 fn receipt(server: &Server, app: &App) -> Result<Receipt> {
     if effective_uid() == 0 {
         Receipt::load(server, &app.name)
@@ -174,15 +170,15 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
                     app,
                     step.as_ref(),
                     Status::Skip,
-                    "asks the git host, and --offline was given".to_owned(),
+                    "contacts the git host, and --offline was given".to_owned(),
                 );
             }
-            judged(app, step.as_ref(), step.check(&look))
+            from_finding(app, step.as_ref(), step.check(&look))
         })
         .collect())
 }
 
-/// The settings of an app cannot be read as settings, so nothing else of it can be looked at.
+/// The settings of an app are not valid, so nothing else can be checked.
 fn unusable(name: &AppName, error: &anyhow::Error, remedy: String) -> Check {
     Check {
         app: name.to_string(),
@@ -209,7 +205,7 @@ fn check(app: &App, step: &dyn Step, status: Status, message: String) -> Check {
     }
 }
 
-fn judged(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
+fn from_finding(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
     let fix = format!(
         "sudo pullpray doctor {} --fix --only {}",
         app.name,
@@ -242,7 +238,7 @@ fn judged(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
             remediation: vec![format!("sudo pullpray init {}", app.name)],
             ..say(
                 Status::Fail,
-                format!("the git host does not let the deploy key in: {why}"),
+                format!("the git host does not accept the deploy key: {why}"),
             )
         },
         Ok(Finding::ManualFix(why, hint)) => Check {
@@ -273,10 +269,10 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
     if !arguments.yes {
         if !ui::is_interactive() {
             return Err(usage(
-                "there is no terminal to ask at\nhint: --yes mends without asking",
+                "there is no terminal to ask on\nhint: --yes fixes without asking",
             ));
         }
-        if !ui.confirm(&format!("Mend {} of {}?", failing.len(), app.name), true)? {
+        if !ui.confirm(&fix_question(failing.len(), &app.name), true)? {
             return Ok(());
         }
     }
@@ -294,12 +290,12 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             changes.stay_offline();
         }
         match provision::converge(step.as_ref(), &mut changes) {
-            Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id().as_str(), "mended"),
+            Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id().as_str(), "fixed"),
             Ok(Converged::Unchanged(_)) => {}
             Ok(Converged::AwaitsAccess(why)) => {
                 ui.done(Mark::Waiting, step.id().as_str(), &for_terminal(&why));
             }
-            // What cannot be mended is told again below, with what to do; the rest goes on.
+            // What could not be fixed is reported again below, with what to do; the others go on.
             Err(error) => ui.done(
                 Mark::Failed,
                 step.id().as_str(),
@@ -310,7 +306,13 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
     Ok(())
 }
 
-fn told(name: &AppName, checks: &[Check], many: bool) -> String {
+/// `Fix 3 problems in todo?`
+fn fix_question(count: usize, app: &AppName) -> String {
+    let problems = if count == 1 { "problem" } else { "problems" };
+    format!("Fix {count} {problems} in {app}?")
+}
+
+fn render(name: &AppName, checks: &[Check], many: bool) -> String {
     let mut text = String::new();
     let of: Vec<&Check> = checks
         .iter()
@@ -344,13 +346,18 @@ fn told(name: &AppName, checks: &[Check], many: bool) -> String {
     let count = |status: Status| of.iter().filter(|check| check.status == status).count();
     let mut parts = vec![format!("{} ok", count(Status::Ok))];
     for (status, words) in [
-        (Status::Warn, "to look at"),
+        (Status::Warn, "warning"),
         (Status::Fail, "failed"),
         (Status::Skip, "skipped"),
         (Status::Error, "could not be checked"),
     ] {
         if count(status) > 0 {
-            parts.push(format!("{} {words}", count(status)));
+            let s = if status == Status::Warn && count(status) > 1 {
+                "s"
+            } else {
+                ""
+            };
+            parts.push(format!("{} {words}{s}", count(status)));
         }
     }
     text.push_str(&format!("{name}: {}\n", parts.join(", ")));

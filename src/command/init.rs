@@ -1,4 +1,4 @@
-//! `pullpray init`: from answers to a server that deploys by itself.
+//! `pullpray init`: answers, plan, consent, apply, next steps.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::text::for_terminal;
 use crate::ui::{self, Mark, Ui};
 
 use super::apply::Apply;
-use super::plan::{show, show_files, stop_if_broken, tell_kept};
+use super::plan::{show, show_files, show_modified, stop_if_broken};
 use super::questions::would_change;
 use super::{questions, usage};
 
@@ -25,135 +25,185 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
     let root = effective_uid() == 0;
     if !root && !arguments.dry_run {
         return Err(usage(
-            "init makes accounts, units and files of root's, so it needs root\nhint: sudo pullpray init, or, only to see what it would do: pullpray init --dry-run",
+            "init creates accounts, units and files in /etc, so it needs root\nhint: sudo pullpray init, or, to see only what it would do: pullpray init --dry-run",
         ));
     }
     let mut ui = ui::open(arguments.yes);
-    let interactive = !arguments.yes && ui::is_interactive();
-    let facts = server.facts(std::env::var("SUDO_USER").ok().as_deref())?;
-    let mut answers = said(server, arguments)?;
-    let saved = saved(server, &answers, &facts)?;
-    let limits = saved
-        .as_ref()
-        .map_or_else(Limits::default, |saved| saved.limits.clone());
-    let known = saved.is_some();
-    if let Some(saved) = saved {
-        answers = answers.or(saved.answers);
-    }
-    if interactive && !known {
-        welcome(ui.as_mut(), server)?;
-        let saved =
-            |name: &AppName| Ok(super::settings(server, name)?.map(|settings| settings.answers));
-        questions::ask(ui.as_mut(), server, &mut answers, &facts, &saved)?;
-    }
-    let clock = Clock::system();
-    let mut overwrite = arguments.overwrite;
-    let mut asked = false;
+    let mut init = Init {
+        server,
+        arguments,
+        root,
+        interactive: !arguments.yes && ui::is_interactive(),
+        facts: server.facts(std::env::var("SUDO_USER").ok().as_deref())?,
+        overwrite: arguments.overwrite,
+        asked: false,
+    };
+    let (mut answers, limits) = init.collect_answers(ui.as_mut())?;
     loop {
-        let app = answers
-            .parse(&facts, limits.clone())
-            .map_err(|problems| missing(server, &answers, &problems, interactive))?;
-        if root {
-            marks::there(server, &app.name)?;
-        }
-        let receipt = if root {
-            Receipt::load(server, &app.name)?
-        } else {
-            Receipt::unreadable(&app.name)
-        };
-        let steps = provision::list(&app);
-        let look = CheckContext {
-            view: server.view(),
-            receipt: &receipt,
-            overwrite,
-            offline: false,
-        };
-        ui.begin("looking at this server");
-        let plan = provision::look(&steps, &look);
-        ui.update("");
-        let holds = tell_looked(ui.as_mut(), &plan, &app);
-        let may_ask = interactive && !arguments.dry_run && !asked;
-        asked = true;
-        if asks_to_replace(ui.as_mut(), &plan, may_ask)? {
-            overwrite = true;
-            continue;
-        }
-        if holds {
-            return Ok(Exit::Success);
-        }
-        show(ui.as_mut(), &plan);
-        if arguments.dry_run {
-            return dry_run(ui.as_mut(), &plan, &look, root);
-        }
-        stop_if_broken(&plan)?;
-        if interactive {
-            match go_on(ui.as_mut(), &plan, &look)? {
-                Choice::Go => {}
-                Choice::Change => {
-                    questions::change(ui.as_mut(), server, &mut answers, &facts)?;
-                    continue;
-                }
-                Choice::Stop => {
-                    ui.say("Nothing was changed.");
-                    return Ok(Exit::Success);
-                }
+        let app = init.resolve(&answers, &limits)?;
+        let receipt = init.receipt(&app)?;
+        match init.plan_and_consent(ui.as_mut(), &app, &receipt)? {
+            Consent::Apply => {
+                let mut apply = Apply {
+                    server,
+                    ui: ui.as_mut(),
+                    clock: &Clock::system(),
+                    receipt,
+                    overwrite: init.overwrite,
+                    interactive: init.interactive,
+                    wait: arguments
+                        .wait
+                        .or((!init.interactive).then_some(Duration::ZERO)),
+                    printed: BTreeSet::new(),
+                };
+                return apply.all(app);
             }
+            Consent::Change => questions::change(ui.as_mut(), server, &mut answers, &init.facts)?,
+            Consent::PlanAgain => {}
+            Consent::Stop(exit) => return Ok(exit),
         }
-        drop(plan);
-        drop(steps);
-        let mut making = Apply {
-            server,
-            ui: ui.as_mut(),
-            clock: &clock,
-            receipt,
-            overwrite,
-            interactive,
-            wait: arguments.wait.or((!interactive).then_some(Duration::ZERO)),
-            told: BTreeSet::new(),
-        };
-        return making.all(app);
     }
 }
 
-/// Tells how much is to be done; whether nothing is.
-fn tell_looked(ui: &mut dyn Ui, plan: &[Planned<'_>], app: &App) -> bool {
-    let holds = |planned: &&Planned<'_>| planned.finding.as_ref().is_ok_and(Finding::is_satisfied);
-    let missing = plan.len() - plan.iter().filter(holds).count();
+/// One run of init.
+struct Init<'a> {
+    server: &'a Server,
+    arguments: &'a cli::Init,
+    root: bool,
+    interactive: bool,
+    facts: Facts,
+    /// Whether files that were modified locally are replaced.
+    overwrite: bool,
+    /// Whether that was asked already.
+    asked: bool,
+}
+
+/// What follows from showing the plan.
+enum Consent {
+    Apply,
+    /// Another answer first.
+    Change,
+    /// The same answers, and locally modified files are replaced.
+    PlanAgain,
+    Stop(Exit),
+}
+
+impl Init<'_> {
+    /// Flags, variables and the answers file; what the app's settings say; the questions of the wizard.
+    fn collect_answers(&self, ui: &mut dyn Ui) -> Result<(Answers, Limits)> {
+        let (server, facts) = (self.server, &self.facts);
+        let mut answers = given(server, self.arguments)?;
+        if let Some(saved) = saved(server, &answers, facts)? {
+            return Ok((answers.or(saved.answers), saved.limits));
+        }
+        if self.interactive {
+            welcome(ui, server)?;
+            let saved = |name: &AppName| {
+                Ok(super::settings(server, name)?.map(|settings| settings.answers))
+            };
+            questions::ask(ui, server, &mut answers, facts, &saved)?;
+        }
+        Ok((answers, Limits::default()))
+    }
+
+    /// The app that the answers describe.
+    fn resolve(&self, answers: &Answers, limits: &Limits) -> Result<App> {
+        let app = answers
+            .parse(&self.facts, limits.clone())
+            .map_err(|problems| missing(self.server, answers, &problems, self.interactive))?;
+        if self.root {
+            marks::there(self.server, &app.name)?;
+        }
+        Ok(app)
+    }
+
+    fn receipt(&self, app: &App) -> Result<Receipt> {
+        if self.root {
+            Receipt::load(self.server, &app.name)
+        } else {
+            Ok(Receipt::unreadable(&app.name))
+        }
+    }
+
+    /// Checks every step, shows what would change, and asks for consent.
+    fn plan_and_consent(
+        &mut self,
+        ui: &mut dyn Ui,
+        app: &App,
+        receipt: &Receipt,
+    ) -> Result<Consent> {
+        let steps = provision::list(app);
+        let context = CheckContext {
+            view: self.server.view(),
+            receipt,
+            overwrite: self.overwrite,
+            offline: false,
+        };
+        ui.begin("checking this server");
+        let plan = provision::look(&steps, &context);
+        ui.update("");
+        let unchanged = print_summary(ui, &plan, app);
+        let may_ask = self.interactive && !self.arguments.dry_run && !self.asked;
+        self.asked = true;
+        if asks_to_replace(ui, &plan, may_ask)? {
+            self.overwrite = true;
+            return Ok(Consent::PlanAgain);
+        }
+        if unchanged {
+            return Ok(Consent::Stop(Exit::Success));
+        }
+        show(ui, &plan);
+        if self.arguments.dry_run {
+            return Ok(Consent::Stop(dry_run(ui, &plan, &context, self.root)?));
+        }
+        stop_if_broken(&plan)?;
+        if !self.interactive {
+            return Ok(Consent::Apply);
+        }
+        consent(ui, &plan, &context)
+    }
+}
+
+/// Prints how much is to do; whether nothing is.
+fn print_summary(ui: &mut dyn Ui, plan: &[Planned<'_>], app: &App) -> bool {
+    let satisfied =
+        |planned: &&Planned<'_>| planned.finding.as_ref().is_ok_and(Finding::is_satisfied);
+    let missing = plan.len() - plan.iter().filter(satisfied).count();
     let (title, detail) = if missing == 0 {
         (
             "nothing to change",
-            format!("all {} steps of {} hold", plan.len(), app.name),
+            format!("all {} steps of {} are done", plan.len(), app.name),
         )
     } else {
         (
-            "looked at this server",
-            format!("{missing} of {} steps are to be made", plan.len()),
+            "checked this server",
+            format!("{missing} of {} steps to do", plan.len()),
         )
     };
     ui.done(Mark::Ok, title, &detail);
     missing == 0
 }
 
-/// Shows what somebody changed; whether the person wants it replaced.
+/// Shows what was modified locally; whether the person wants it replaced.
 fn asks_to_replace(ui: &mut dyn Ui, plan: &[Planned<'_>], may_ask: bool) -> Result<bool> {
-    if !tell_kept(ui, plan) || !may_ask {
+    if !show_modified(ui, plan) || !may_ask {
         return Ok(false);
     }
     let options = [
         "keep them as they are",
-        "replace them by what pullpray would write; backups are kept",
+        "replace them with what pullpray would write; backups are kept",
     ];
-    Ok(ui.choose("Somebody changed these files", &options, 0)? == 1)
+    Ok(ui.choose("These files were modified locally", &options, 0)? == 1)
 }
 
-/// Every file that would be written; what cannot be looked at without root is named and not guessed.
+/// Shows every file that would be written; what only root can check is named, not guessed.
 fn dry_run(
     ui: &mut dyn Ui,
     plan: &[Planned<'_>],
-    look: &CheckContext<'_>,
+    context: &CheckContext<'_>,
     root: bool,
 ) -> Result<Exit> {
-    let unseen = show_files(ui, plan, look);
+    let unseen = show_files(ui, plan, context);
     if root {
         stop_if_broken(plan)?;
     }
@@ -162,7 +212,7 @@ fn dry_run(
         for (id, why) in &unseen {
             ui.warn(&format!("{id}: {}", for_terminal(why)));
         }
-        ui.say("The rest can be seen as root: sudo pullpray init --dry-run");
+        ui.say("To see the rest: sudo pullpray init --dry-run");
     }
     let changes = plan.iter().any(|planned| {
         planned
@@ -177,32 +227,26 @@ fn dry_run(
     })
 }
 
-/// What the person said to the plan.
-enum Choice {
-    Go,
-    Change,
-    Stop,
-}
-
-fn go_on(ui: &mut dyn Ui, plan: &[Planned<'_>], look: &CheckContext<'_>) -> Result<Choice> {
+fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>], context: &CheckContext<'_>) -> Result<Consent> {
     let options = ["yes", "show every file", "change an answer", "no"];
-    Ok(match ui.choose("Go on?", &options, 0)? {
-        0 => Choice::Go,
+    let agreed = match ui.choose("Go on?", &options, 0)? {
+        0 => true,
         1 => {
-            show_files(ui, plan, look);
-            if ui.confirm("Go on?", true)? {
-                Choice::Go
-            } else {
-                Choice::Stop
-            }
+            show_files(ui, plan, context);
+            ui.confirm("Go on?", true)?
         }
-        2 => Choice::Change,
-        _ => Choice::Stop,
-    })
+        2 => return Ok(Consent::Change),
+        _ => false,
+    };
+    if agreed {
+        return Ok(Consent::Apply);
+    }
+    ui.say("Nothing was changed.");
+    Ok(Consent::Stop(Exit::Success))
 }
 
 /// Flags and variables, then the answers file.
-fn said(server: &Server, arguments: &cli::Init) -> Result<Answers> {
+fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
     let mut answers = arguments.answers.clone();
     if let Some(name) = &arguments.name {
         match answers.get("app") {
@@ -225,17 +269,17 @@ fn said(server: &Server, arguments: &cli::Init) -> Result<Answers> {
     Ok(answers)
 }
 
-/// What the app's settings say already, if it is one that init has seen before. A name that nobody said, but
-/// that follows from the repository, means a new app or the same again, and never changes one.
+/// The settings of an app that init has set up before. A name that was not given, but follows from the
+/// repository, means a new app or the same again, and never changes an existing one.
 fn saved(server: &Server, answers: &Answers, facts: &Facts) -> Result<Option<Settings>> {
     let explicit = answers.get("app").is_some();
-    // A name that cannot be one is told with all the other problems.
+    // An invalid name is reported with all the other problems.
     let Some(name) = answers.suggested("app", facts) else {
         return Ok(None);
     };
     let name: AppName = name.parse()?;
     let saved = match super::settings(server, &name)? {
-        // Somebody lost it: what defaults would say now is not what the app is.
+        // The file was lost: defaults would describe another app.
         None if effective_uid() == 0 => super::settings_at(server, &layout::settings_copy(&name))?,
         saved => saved,
     };
@@ -248,7 +292,7 @@ fn saved(server: &Server, answers: &Answers, facts: &Facts) -> Result<Option<Set
     Ok(Some(saved))
 }
 
-/// One error that names every missing answer, and what is wrong with the others.
+/// One error that names every missing answer and every invalid one.
 fn missing(
     server: &Server,
     answers: &Answers,
@@ -264,7 +308,7 @@ fn missing(
     if !absent.is_empty() {
         text.push_str(&format!("missing: {}", absent.join(", ")));
         if !interactive {
-            text.push_str(" (there is no terminal to ask at)");
+            text.push_str(" (there is no terminal to ask on)");
         }
     }
     for problem in problems.iter().filter(|problem| problem.invalid.is_some()) {
@@ -292,7 +336,7 @@ fn missing(
 
 fn welcome(ui: &mut dyn Ui, server: &Server) -> Result<()> {
     let survey = server.survey(std::path::Path::new("/usr/bin/python3"), "nobody")?;
-    ui.heading("pullpray: continuous delivery for servers that nobody may dial in to");
+    ui.heading("pullpray: continuous delivery for servers with no inbound access");
     ui.say("");
     let python = survey.python.as_deref().unwrap_or("none");
     let parts = [
@@ -314,7 +358,7 @@ fn welcome(ui: &mut dyn Ui, server: &Server) -> Result<()> {
         },
     ];
     ui.say(&format!("  this server    {}", parts.join(", ")));
-    ui.say("  makes          account, deploy key, ssh alias, ssh agent, sudoers entry, gunicorn service, cron entry; you see all of it before anything is changed");
+    ui.say("  creates        account, deploy key, ssh alias, ssh agent, sudoers entry, gunicorn service, cron entry; you see all of it before anything changes");
     ui.say("  never          touches your own ssh keys, opens a port, or runs your code as root");
     ui.say("");
     if let Some((what, install)) = survey.lacks() {

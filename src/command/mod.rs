@@ -1,4 +1,4 @@
-//! One file a verb: read the arguments, call what does it, tell what came of it.
+//! One file per verb: read the arguments, call the room that does the work, print the result.
 
 mod access;
 mod apply;
@@ -36,7 +36,7 @@ use crate::ui;
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // It repeats the arguments, which came from anywhere.
+        // The message repeats the arguments, which may hold anything.
         Err(error) if error.use_stderr() => {
             drop(write!(ui::stderr(), "{}", error.render()));
             return Exit::Usage.into();
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
                 return Exit::Interrupted.into();
             }
             let usage = error.downcast_ref::<UsageError>().is_some();
-            // Nobody is left to tell if even this cannot be written.
+            // There is nowhere left to report that this cannot be written.
             drop(write!(ui::stderr(), "{}", shown(&error)));
             if usage { Exit::Usage } else { Exit::Failed }
         }
@@ -79,10 +79,10 @@ fn shown(error: &anyhow::Error) -> String {
     lines + &hints
 }
 
-/// Does what the command line says.
+/// Dispatches to the verb.
 ///
 /// # Errors
-/// What failed; [`UsageError`] if the input is to blame.
+/// What failed; [`UsageError`] for invalid input.
 fn run(cli: Cli, server: &Server) -> Result<Exit> {
     match cli.verb {
         Verb::Init(arguments) => init::run(server, &arguments),
@@ -107,7 +107,7 @@ fn usage(text: impl Into<String>) -> anyhow::Error {
     anyhow!(UsageError(text.into()))
 }
 
-/// The apps that were named; all of this server if none was.
+/// The apps that were named; all apps of this server if none was.
 fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
     if !apps.is_empty() {
         return Ok(apps.to_vec());
@@ -176,15 +176,15 @@ fn load(view: &View, name: &AppName) -> Result<App> {
     })
 }
 
-/// Who has something done, told to the child that does it as the app's account.
+/// The environment variable that passes the operator's name to the child that runs as the app's account.
 const BY: &str = "PULLPRAY_BY";
 
-/// Whether cron started this process: its entry says so, and nobody else's environment does.
+/// Whether cron started this process; only its entry sets the variable to `cron`.
 fn by_cron() -> bool {
     std::env::var(BY).is_ok_and(|by| by == "cron")
 }
 
-/// Who has it done: whoever called sudo, else the account itself.
+/// The operator: who called sudo, else the account itself.
 fn by(server: &Server) -> String {
     std::env::var(BY)
         .or_else(|_| std::env::var("SUDO_USER"))

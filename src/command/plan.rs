@@ -1,4 +1,4 @@
-//! The plan: shown before anything is changed, and refused where going on would not help.
+//! The plan: shown before anything changes, and refused where applying it would not help.
 
 use anyhow::{Result, bail};
 
@@ -14,7 +14,7 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
                 Ok(Finding::Absent(what) | Finding::Blocked(_, what)) => ('+', what.clone()),
                 Ok(Finding::Differs(what, _)) => ('~', what.clone()),
                 Ok(Finding::AwaitsAccess(_)) => {
-                    ('+', "waits until the git host knows the key".to_owned())
+                    ('+', "waits for the deploy key to be added".to_owned())
                 }
                 Ok(Finding::LocallyModified(what, _)) => ('=', what.clone()),
                 Ok(
@@ -41,7 +41,10 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
     }
 }
 
-/// What cannot be mended by going on stops before anything is changed, all of it at once.
+/// Reports everything that applying the plan would not fix, before anything changes.
+///
+/// # Errors
+/// All of it at once, if there is any.
 pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
     let mut text = String::new();
     for planned in plan {
@@ -65,12 +68,11 @@ pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
     bail!("{text}")
 }
 
-/// Shows every file that would be written as a diff; gives the steps that could not be looked at,
-/// and why.
+/// Shows every file that would be written as a diff; returns the steps that could not be checked, and why.
 pub(super) fn show_files(
     ui: &mut dyn Ui,
     plan: &[Planned<'_>],
-    look: &CheckContext<'_>,
+    context: &CheckContext<'_>,
 ) -> Vec<(StepId, String)> {
     let mut unseen = Vec::new();
     for planned in plan {
@@ -83,7 +85,7 @@ pub(super) fn show_files(
                 continue;
             }
         }
-        match planned.step.preview(look) {
+        match planned.step.preview(context) {
             Ok(Some((path, diff))) => ui.diff(&path.display().to_string(), &diff),
             Ok(None) => {}
             Err(error) => unseen.push((id, format!("{error:#}"))),
@@ -92,8 +94,8 @@ pub(super) fn show_files(
     unseen
 }
 
-/// Shows what somebody changed and what is kept so; whether there is any.
-pub(super) fn tell_kept(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> bool {
+/// Shows files that were modified locally and are left as they are; whether there are any.
+pub(super) fn show_modified(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> bool {
     let mut any = false;
     for planned in plan {
         if let Ok(Finding::LocallyModified(what, diff)) = &planned.finding {

@@ -1,4 +1,4 @@
-//! `pullpray remove APP`: the receipt, taken back.
+//! `pullpray remove APP`: removes everything init created, from its receipt.
 
 use anyhow::{Result, bail};
 
@@ -17,13 +17,13 @@ use super::{load, usage};
 pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     if effective_uid() != 0 {
         return Err(usage(format!(
-            "remove takes away what root made, so it needs root\nhint: sudo pullpray remove {}",
+            "remove removes what root created, so it needs root\nhint: sudo pullpray remove {}",
             arguments.app
         )));
     }
     let name = &arguments.app;
-    // With its data away it would be told that nothing is left. What the account put in the place of a directory
-    // is no reason: it could else keep its app from being removed.
+    // Without its data, remove would report that nothing is left. Something that the account put in the place of a
+    // directory does not count: it could otherwise prevent the removal.
     if let Some((dir, why, hint)) = marks::lost(server, name)?
         && server
             .stat(&dir)?
@@ -32,7 +32,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         bail!("{why}\nhint: {hint}");
     }
     let receipt = Receipt::load(server, name)?;
-    // What it does not say would stay.
+    // What the receipt lacks would stay.
     let lacks = match load(server, name) {
         Ok(app) => provision::receipt_lacks(server, &receipt, &app)?,
         Err(_) => (receipt.is_damaged()).then(|| format!("the receipt of {name} is damaged")),
@@ -44,7 +44,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     if receipt.entries().is_empty() {
         if server.apps()?.contains(name) {
             bail!(
-                "there is no receipt of {name} ({}), so it is not known what init made",
+                "there is no receipt of {name} ({}), so what init created is unknown",
                 layout::receipt(name).display()
             );
         }
@@ -54,7 +54,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     }
     let others: Vec<AppName> = others(server, name)?;
     let changes = in_order_of_removal(&receipt);
-    ui.heading(&format!("Takes {name} off this server"));
+    ui.heading(&format!("Removes {name} from this server"));
     let rows: Vec<PlanRow> = changes
         .iter()
         .map(|change| row(change, arguments.purge))
@@ -63,7 +63,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     if !arguments.yes {
         if !ui::is_interactive() {
             return Err(usage(
-                "there is no terminal to ask at\nhint: --yes removes without asking",
+                "there is no terminal to ask on\nhint: --yes removes without asking",
             ));
         }
         if !ui.type_to_confirm("Type the app's name to go on", name.as_str())? {
@@ -71,7 +71,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
             return Ok(Exit::Success);
         }
     }
-    take_away(
+    remove_all(
         server,
         ui.as_mut(),
         &receipt,
@@ -82,7 +82,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     )
 }
 
-/// Other apps that have a receipt: what was made for all of them is theirs from now on.
+/// Other apps that have a receipt: they inherit what was created for all of them.
 fn others(server: &Server, name: &AppName) -> Result<Vec<AppName>> {
     let names = server.list(std::path::Path::new(layout::RECEIPTS_DIR))?;
     Ok(names
@@ -110,10 +110,10 @@ fn row(change: &Change, purge: bool) -> PlanRow {
     let (mark, detail) = match (change, before) {
         (Change::Directory { was: Some(_), .. }, _) => (
             '=',
-            "was there before, and stays, with the owner and mode that it had",
+            "existed before, and stays, with its earlier owner and mode",
         ),
-        (_, Some(Before::Adopted)) => ('=', "was there before, and stays"),
-        (_, Some(Before::Replaced(_))) => ('~', "what was there before comes back"),
+        (_, Some(Before::Adopted)) => ('=', "existed before, and stays"),
+        (_, Some(Before::Replaced(_))) => ('~', "the earlier file is restored"),
         (Change::Release { .. }, _) if purge => (
             '-',
             "releases, environments, static files, mirror, logs, and shared/ with the app's data",
@@ -122,7 +122,7 @@ fn row(change: &Change, purge: bool) -> PlanRow {
             '-',
             "releases, environments, static files, mirror, logs; shared/ with the app's data stays",
         ),
-        (Change::Directory { .. }, _) => ('-', "if nothing is left in it"),
+        (Change::Directory { .. }, _) => ('-', "if it is empty"),
         _ => ('-', ""),
     };
     PlanRow {
@@ -133,7 +133,7 @@ fn row(change: &Change, purge: bool) -> PlanRow {
     }
 }
 
-fn take_away(
+fn remove_all(
     server: &Server,
     ui: &mut dyn Ui,
     receipt: &Receipt,
@@ -142,7 +142,7 @@ fn take_away(
     others: &[AppName],
     purge: bool,
 ) -> Result<Exit> {
-    // No poll may be at work, or begin, while its directories go.
+    // No poll may run or start while the directories are removed.
     let _lock = match server.stat(&layout::state(name))? {
         Some(_) => match server.lock(&layout::state(name))? {
             Locked::Held(lock) => Some(lock),
@@ -158,12 +158,12 @@ fn take_away(
     for change in changes {
         let row = row(change, purge);
         let title = format!("{} {}", row.kind, row.what);
-        if let Some(heir) = others.first()
+        if let Some(other) = others.first()
             && provision::is_shared(server, change, others)?
         {
-            let mut theirs = Receipt::load(server, heir)?;
+            let mut theirs = Receipt::load(server, other)?;
             theirs.announce(server, &clock, "remove", (*change).clone())?;
-            ui.done(Mark::Unchanged, &title, &format!("stays: {heir} needs it"));
+            ui.done(Mark::Unchanged, &title, &format!("stays: {other} needs it"));
             continue;
         }
         let ended = match change {
@@ -173,16 +173,16 @@ fn take_away(
         match ended.and_then(|()| provision::undo(server, receipt, name, change, purge)) {
             Ok(Undone::Removed(what)) => ui.done(Mark::Ok, &title, &what),
             Ok(Undone::Kept(why)) => {
-                // A directory with something of another app in it: whoever goes last takes it.
+                // A directory that also holds another app's files: the last app removes it.
                 if let (
-                    Some(heir),
+                    Some(other),
                     Change::Directory {
                         before: Before::Created,
                         ..
                     },
                 ) = (others.first(), change)
                 {
-                    Receipt::load(server, heir)?.announce(
+                    Receipt::load(server, other)?.announce(
                         server,
                         &clock,
                         "remove",
@@ -199,7 +199,7 @@ fn take_away(
     }
     if failed > 0 {
         bail!(
-            "{failed} of {} could not be taken away; the receipt stays\nhint: sudo pullpray remove {name}",
+            "{failed} of {} could not be removed; the receipt stays\nhint: sudo pullpray remove {name}",
             changes.len()
         );
     }
@@ -207,7 +207,7 @@ fn take_away(
     provision::close_receipt(server, name)?;
     ui.say("");
     ui.say(&format!(
-        "{name} is gone. Take its deploy key out of the repository's settings on the git host, too."
+        "{name} is removed. Delete its deploy key in the repository's settings on the git host, too."
     ));
     Ok(Exit::Success)
 }

@@ -168,7 +168,7 @@ impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Interrupted => f.write_str("interrupted"),
-            Self::NotATerminal => f.write_str("there is no terminal to ask at"),
+            Self::NotATerminal => f.write_str("there is no terminal to ask on"),
             Self::Io(_) => f.write_str("failed to ask at the terminal"),
         }
     }

@@ -65,7 +65,7 @@ impl Default for Terminal {
 
 impl Terminal {
     /// Remembers the modes of the terminal and [installs the signal
-    /// handlers](super::install_signal_handlers): without them a signal would
+    /// handlers](super::signals::install_signal_handlers): without them a signal would
     /// end the process before the modes are put back.
     #[must_use]
     pub fn new() -> Self {

@@ -218,7 +218,7 @@ fn what_only_the_git_host_knows_is_found_too() -> Result<()> {
     ensure!(doctor(&web, "")?.found().is_empty());
 
     host.forget_keys()?;
-    finds(&web, "repo.access", "does not let the deploy key in")?;
+    finds(&web, "repo.access", "does not accept the deploy key")?;
     host.allow_key(&repo, &key, Access::ReadWrite)?;
     finds(&web, "repo.read_only", "may write to acme/todo")?;
     web.run("pullpray doctor todo --fix --yes --only repo.read_only")?
@@ -291,7 +291,7 @@ fn doctor_says_only_what_it_may_see_and_keeps_what_is_the_administrators() -> Re
     }
     web.run_as("gunicorn", "pullpray doctor todo --fix --yes")?
         .exits(2)?
-        .says("only root can mend")?;
+        .says("only root can fix")?;
     web.run("pullpray doctor todo --only nonsense")?
         .exits(2)?
         .says("there is no check nonsense")?;

@@ -54,7 +54,7 @@ fn answers_that_are_missing_or_make_no_sense_are_named_all_at_once() -> Result<(
     let web = lab.web_server(Release::Bookworm)?;
     web.changes_nothing("pullpray init")?
         .exits(2)?
-        .says("missing: --repo (there is no terminal to ask at)")?;
+        .says("missing: --repo (there is no terminal to ask on)")?;
     web.changes_nothing("yes | pullpray init")?
         .exits(2)?
         .says("--repo")?;

@@ -208,7 +208,7 @@ fn files_that_somebody_changed_are_shown_and_replaced_only_if_wanted() -> Result
     .ok()?;
     let mut person = web.terminal("pullpray init todo")?;
     person.sees("-# by ann")?;
-    person.reads("Somebody changed these files")?;
+    person.reads("These files were modified locally")?;
     person.presses(key::ENTER)?;
     person.sees("show every file")?;
     person.presses(key::ENTER)?;
@@ -217,7 +217,7 @@ fn files_that_somebody_changed_are_shown_and_replaced_only_if_wanted() -> Result
     ensure!(web.read(cron)?.ends_with("# by ann\n"), "kept");
 
     let mut person = web.terminal("pullpray init todo")?;
-    person.reads("Somebody changed these files")?;
+    person.reads("These files were modified locally")?;
     person.presses(&[key::DOWN, key::ENTER].concat())?;
     person.sees("show every file")?;
     person.presses(key::ENTER)?;

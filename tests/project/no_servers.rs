@@ -50,7 +50,7 @@ fn contained(script: &str, arguments: &[&str], ci: bool) -> Result<Said> {
 #[test]
 fn tests_run_says_what_it_cannot_run_and_how_much_that_is() -> Result<()> {
     for (ci, status) in [(false, 0), (true, 1)] {
-        let words = ["the_reader_of_names_reads"];
+        let words = ["no_spelling_escapes"];
         let said = contained("run", &words, ci)?;
         ensure!(
             said.first
@@ -62,7 +62,7 @@ fn tests_run_says_what_it_cannot_run_and_how_much_that_is() -> Result<()> {
         );
         ensure!(
             said.rest
-                .contains("test layers::the_reader_of_names_reads ... ok"),
+                .contains("test layers::no_spelling_escapes ... ok"),
             "the rest is run: {}",
             said.rest
         );

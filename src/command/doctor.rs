@@ -119,7 +119,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
 
 fn steps(app: &App) -> Vec<Box<dyn Step + '_>> {
     let mut steps = provision::list(app);
-    steps.extend(provision::watches(app));
+    steps.extend(provision::monitors(app));
     steps
 }
 
@@ -165,7 +165,7 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
             arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id().as_str())
         })
         .map(|step| {
-            if arguments.offline && step.asks_network() {
+            if arguments.offline && step.needs_network() {
                 return check(
                     app,
                     step.as_ref(),
@@ -281,13 +281,13 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
     for step in steps(app) {
         let wanted =
             arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id().as_str());
-        if !wanted || (arguments.offline && step.asks_network()) {
+        if !wanted || (arguments.offline && step.needs_network()) {
             continue;
         }
         let mut changes =
             Changes::begin(server, &mut receipt, &clock, &app.name, arguments.overwrite)?;
         if arguments.offline {
-            changes.stay_offline();
+            changes.set_offline();
         }
         match provision::converge(step.as_ref(), &mut changes) {
             Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id().as_str(), "fixed"),

@@ -140,7 +140,7 @@ impl Init<'_> {
             offline: false,
         };
         ui.begin("checking this server");
-        let plan = provision::look(&steps, &context);
+        let plan = provision::plan(&steps, &context);
         ui.update("");
         let unchanged = print_summary(ui, &plan, app);
         let may_ask = self.interactive && !self.arguments.dry_run && !self.asked;

@@ -154,7 +154,7 @@ fn check(
         Some(said) => Some(said.to_owned()),
         None => answers.suggested(other, facts),
     };
-    match provision::unfit(view, &said, name) {
+    match provision::ineligible(view, &said, name) {
         Ok(None) => {}
         Ok(Some((why, _))) => return Err(why),
         Err(error) => return Err(format!("{error:#}")),

@@ -34,7 +34,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     let receipt = Receipt::load(server, name)?;
     // What the receipt lacks would stay.
     let lacks = match load(server, name) {
-        Ok(app) => provision::receipt_lacks(server, &receipt, &app)?,
+        Ok(app) => provision::receipt_problem(server, &receipt, &app)?,
         Err(_) => (receipt.is_damaged()).then(|| format!("the receipt of {name} is damaged")),
     };
     if let Some(why) = lacks {

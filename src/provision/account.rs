@@ -11,7 +11,7 @@ use crate::state::receipt::{Before, Change, Receipt};
 
 use crate::host::{Clock, effective_uid};
 
-use super::fit::{said, unfit};
+use super::eligibility::{answers_of, ineligible};
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Group<'a>(pub(super) &'a App);
@@ -40,15 +40,15 @@ fn made(receipt: &Receipt, change: &Change) -> &'static str {
 /// does not know any more: most often a directory service is away. One of that name that were made here would be
 /// another, and be given all that is the app's.
 fn away(
-    look: &CheckContext<'_>,
+    context: &CheckContext<'_>,
     app: &App,
     (answer, base): (&str, &str),
     change: &Change,
 ) -> Result<Option<Finding>> {
-    if made(look.receipt, change).is_empty() {
+    if made(context.receipt, change).is_empty() {
         return Ok(None);
     }
-    let saved = look.view.read_text(&layout::settings(&app.name))?;
+    let saved = context.view.read_text(&layout::settings(&app.name))?;
     let saved = saved.and_then(|text| Settings::parse(&text).ok());
     let Some(name) = saved.and_then(|saved| saved.answers.get(answer).map(str::to_owned)) else {
         return Ok(None);
@@ -71,12 +71,12 @@ fn away(
 
 /// What is said of an account that PAM shuts out, now or soon: cron starts nothing as it, and says so only in the
 /// journal.
-fn expires(look: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
+fn expires(context: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
     if effective_uid() != 0 {
         return Ok(None);
     }
     let today = Clock::system().now().timestamp() / 86_400;
-    let found = look.view.expires(name, today)?;
+    let found = context.view.expires(name, today)?;
     Ok(found.filter(|(days, _)| *days < 30).map(|(days, option)| {
         let remedy = format!("sudo chage {option} {name}");
         if days < 0 {
@@ -90,13 +90,13 @@ fn expires(look: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
 
 impl Group<'_> {
     /// The other app whose account is a member of the group, and what to do.
-    fn shared(&self, look: &CheckContext<'_>) -> Result<Option<(String, String)>> {
+    fn shared(&self, context: &CheckContext<'_>) -> Result<Option<(String, String)>> {
         let app = self.0;
-        let members = look
+        let members = context
             .view
             .group(app.group.as_str())
             .map(|group| group.members);
-        for other in look.view.facts(None)?.others {
+        for other in context.view.facts(None)?.others {
             if other.name == app.name || other.user == app.user {
                 continue;
             }
@@ -125,31 +125,31 @@ impl Step for Group<'_> {
     fn title(&self) -> String {
         format!("group {}", self.0.group)
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "group",
             what: self.0.group.to_string(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.group.to_string();
-        if let Some((why, remedy)) = unfit(look.view, &said(self.0), "group")? {
+        if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), "group")? {
             return Ok(Finding::ManualFix(why, remedy));
         }
         let created = Change::Group {
             name: name.clone(),
             before: Before::Created,
         };
-        Ok(match look.view.group(&name) {
-            Some(_) if self.shared(look)?.is_some() => {
-                let (why, remedy) = self.shared(look)?.unwrap_or_default();
+        Ok(match context.view.group(&name) {
+            Some(_) if self.shared(context)?.is_some() => {
+                let (why, remedy) = self.shared(context)?.unwrap_or_default();
                 Finding::ManualFix(why, remedy)
             }
             Some(group) => {
-                let made = made(look.receipt, &created);
+                let made = made(context.receipt, &created);
                 Finding::Ok(format!("{made}gid {}", group.gid))
             }
-            None => away(look, self.0, ("group", "group"), &created)?
+            None => away(context, self.0, ("group", "group"), &created)?
                 .unwrap_or_else(|| Finding::Absent("system group".to_owned())),
         })
     }
@@ -165,28 +165,28 @@ impl Step for User<'_> {
     fn title(&self) -> String {
         format!("user {}", self.0.user)
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "user",
             what: self.0.user.to_string(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.user.to_string();
-        if let Some((why, remedy)) = unfit(look.view, &said(self.0), "user")? {
+        if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), "user")? {
             return Ok(Finding::ManualFix(why, remedy));
         }
         let created = Change::User {
             name: name.clone(),
             before: Before::Created,
         };
-        Ok(match look.view.user(&name) {
+        Ok(match context.view.user(&name) {
             Some(user) => {
-                let made = made(look.receipt, &created);
-                expires(look, &user.name)?
+                let made = made(context.receipt, &created);
+                expires(context, &user.name)?
                     .unwrap_or_else(|| Finding::Ok(format!("{made}uid {}", user.uid)))
             }
-            None => away(look, self.0, ("user", "passwd"), &created)?
+            None => away(context, self.0, ("user", "passwd"), &created)?
                 .unwrap_or_else(|| Finding::Absent("system account, /usr/sbin/nologin".to_owned())),
         })
     }
@@ -202,14 +202,14 @@ impl Step for Membership<'_> {
     fn title(&self) -> String {
         format!("{} in {}", self.user, self.app.group)
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "member",
             what: format!("{} of {}", self.user, self.app.group),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
-        let Some(user) = look.view.user(self.user) else {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        let Some(user) = context.view.user(self.user) else {
             // The app's own account is made by an earlier step; a person's never.
             if self.user == self.app.user.as_str() {
                 return Ok(Finding::Blocked(
@@ -226,17 +226,18 @@ impl Step for Membership<'_> {
             ));
         };
         if self.id == StepId::AccountOperator
-            && let Some((why, remedy)) = unfit(look.view, &said(self.app), "operator")?
+            && let Some((why, remedy)) =
+                ineligible(context.view, &answers_of(self.app), "operator")?
         {
             return Ok(Finding::ManualFix(why, remedy));
         }
-        let Some(group) = look.view.group(self.app.group.as_str()) else {
+        let Some(group) = context.view.group(self.app.group.as_str()) else {
             return Ok(Finding::Blocked(
                 StepId::AccountGroup,
                 format!("becomes a member of {}", self.app.group),
             ));
         };
-        Ok(if look.view.is_member(&user, &group) {
+        Ok(if context.view.is_member(&user, &group) {
             Finding::Ok("member".to_owned())
         } else {
             Finding::Absent("becomes a member, from the next login on".to_owned())

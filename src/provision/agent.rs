@@ -12,22 +12,27 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
 /// Whether the agent can be asked and holds the deploy key; an agent that is not there does not.
-pub(super) fn holds_key(look: &CheckContext<'_>, app: &App) -> Result<bool> {
-    let Some((_, wanted)) = public_key(look.view, &app.name)? else {
+pub(super) fn has_deploy_key(context: &CheckContext<'_>, app: &App) -> Result<bool> {
+    let Some((_, wanted)) = public_key(context.view, &app.name)? else {
         return Ok(false);
     };
-    Ok(held(look, app)?.iter().any(|key| key.fingerprint == wanted))
+    Ok(loaded_keys(context, app)?
+        .iter()
+        .any(|key| key.fingerprint == wanted))
 }
 
 /// The keys that the agent holds; none if it does not run.
-pub(super) fn held(look: &CheckContext<'_>, app: &App) -> Result<Vec<AgentKey>> {
+pub(super) fn loaded_keys(context: &CheckContext<'_>, app: &App) -> Result<Vec<AgentKey>> {
     let socket = layout::agent_socket(&app.name);
-    if look.view.stat(&socket)?.is_none()
-        || !look.view.unit(&layout::agent_unit(&app.name))?.is_active()
+    if context.view.stat(&socket)?.is_none()
+        || !context
+            .view
+            .unit(&layout::agent_unit(&app.name))?
+            .is_active()
     {
         return Ok(Vec::new());
     }
-    look.view.agent_keys(&socket)
+    context.view.agent_keys(&socket)
 }
 
 impl Step for AgentRuns<'_> {
@@ -37,16 +42,16 @@ impl Step for AgentRuns<'_> {
     fn title(&self) -> String {
         "agent holds the key".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "unit",
             what: layout::agent_unit(&self.0.name),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let unit = layout::agent_unit(&self.0.name);
-        let state = look.view.unit(&unit)?;
+        let state = context.view.unit(&unit)?;
         if state.load == "masked" {
             return Ok(Finding::ManualFix(
                 format!("{unit} is masked"),
@@ -63,7 +68,7 @@ impl Step for AgentRuns<'_> {
             let is = format!("{unit} is {} and {}", state.active, state.enabled);
             return Ok(Finding::Differs(is, None));
         }
-        let Some((_, wanted)) = public_key(look.view, &self.0.name)? else {
+        let Some((_, wanted)) = public_key(context.view, &self.0.name)? else {
             return Ok(Finding::Blocked(
                 StepId::KeyDeploy,
                 "is given the key".to_owned(),
@@ -71,13 +76,13 @@ impl Step for AgentRuns<'_> {
         };
         let socket = layout::agent_socket(&self.0.name);
         // Whoever removed it, a restart makes it again.
-        if look.view.stat(&socket)?.is_none() {
+        if context.view.stat(&socket)?.is_none() {
             return Ok(Finding::Differs(
                 format!("{unit} runs, and its socket {} is gone", socket.display()),
                 None,
             ));
         }
-        let keys = look.view.agent_keys(&socket)?;
+        let keys = context.view.agent_keys(&socket)?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
             return Ok(Finding::Ok(format!("{unit} runs as {}", self.0.user)));
         }

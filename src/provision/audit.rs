@@ -12,7 +12,7 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct DropIns<'a>(pub(super) &'a App);
 pub(super) struct Ownership<'a>(pub(super) &'a App);
-pub(super) struct NoWayToRoot<'a>(pub(super) &'a App);
+pub(super) struct PrivilegeEscalation<'a>(pub(super) &'a App);
 
 impl Step for DropIns<'_> {
     fn id(&self) -> StepId {
@@ -21,13 +21,13 @@ impl Step for DropIns<'_> {
     fn title(&self) -> String {
         "units as they were written".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "unit",
             what: layout::service_unit(&self.0.name),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
         let mut found = Vec::new();
         let mut changed = None;
@@ -37,7 +37,7 @@ impl Step for DropIns<'_> {
             layout::service_unit(name),
             layout::trial_unit(name),
         ] {
-            let drop_ins = look.view.unit(&unit)?.drop_ins;
+            let drop_ins = context.view.unit(&unit)?.drop_ins;
             if !drop_ins.is_empty() {
                 found.extend(drop_ins);
                 changed.get_or_insert(unit);
@@ -77,17 +77,17 @@ impl Step for Ownership<'_> {
     fn title(&self) -> String {
         "owner and setgid in the tree".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "dirs",
             what: self.0.project_dir.to_string(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let (Some(user), Some(group)) = (
-            look.view.user(app.user.as_str()),
-            look.view.group(app.group.as_str()),
+            context.view.user(app.user.as_str()),
+            context.view.group(app.group.as_str()),
         ) else {
             return Ok(Finding::Blocked(
                 StepId::AccountUser,
@@ -96,7 +96,7 @@ impl Step for Ownership<'_> {
         };
         let mut all = Drift::default();
         for tree in self.trees() {
-            all.add(look.view.drift(&tree, user.uid, group.gid)?);
+            all.add(context.view.drift(&tree, user.uid, group.gid)?);
         }
         Ok(match all.first.first() {
             None => Finding::Ok(format!(
@@ -130,20 +130,20 @@ impl Step for Ownership<'_> {
     }
 }
 
-impl Step for NoWayToRoot<'_> {
+impl Step for PrivilegeEscalation<'_> {
     fn id(&self) -> StepId {
         StepId::AuditRoot
     }
     fn title(&self) -> String {
         "no way to root or to the key".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "audit",
             what: "what root reads and starts".to_owned(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let name = &app.name;
         let key = layout::private_key(name);
@@ -153,7 +153,7 @@ impl Step for NoWayToRoot<'_> {
         for (path, why) in layout::read_by_root(app) {
             // Nothing is read from what is not there, nor from /dev/null, where a masked unit leads:
             // that one others may write to, and must.
-            if look
+            if context
                 .view
                 .stat_target(&path)?
                 .is_none_or(|stat| stat.kind == Kind::Other)
@@ -162,7 +162,7 @@ impl Step for NoWayToRoot<'_> {
             }
             looked += 1;
             // The environment file alone belongs to the app's group, to read it.
-            if let Some(part) = look.view.first_changeable(&path)? {
+            if let Some(part) = context.view.first_changeable(&path)? {
                 ways.push((
                     format!(
                         "{} can be changed by others than root: {} ({why})",
@@ -173,7 +173,7 @@ impl Step for NoWayToRoot<'_> {
                 ));
             }
         }
-        if let Some(stat) = look.view.stat(&key)?
+        if let Some(stat) = context.view.stat(&key)?
             && (stat.uid != 0 || stat.mode & 0o077 != 0)
         {
             ways.push((
@@ -189,7 +189,7 @@ impl Step for NoWayToRoot<'_> {
             layout::service_unit(name),
             layout::trial_unit(name),
         ] {
-            let state = look.view.unit(&unit)?;
+            let state = context.view.unit(&unit)?;
             if state.load == "loaded" && state.user != app.user.as_str() {
                 let is = if state.user.is_empty() {
                     "root"

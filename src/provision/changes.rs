@@ -88,7 +88,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Nothing is asked over the network from here on.
-    pub fn stay_offline(&mut self) {
+    pub fn set_offline(&mut self) {
         self.offline = true;
     }
 
@@ -111,7 +111,7 @@ impl<'a> Changes<'a> {
 
     /// The half of it that only looks.
     #[must_use]
-    pub fn look(&self) -> CheckContext<'_> {
+    pub fn context(&self) -> CheckContext<'_> {
         CheckContext {
             view: self.server.view(),
             receipt: self.receipt,
@@ -168,7 +168,7 @@ impl<'a> Changes<'a> {
     ///
     /// # Errors
     /// When it cannot be moved.
-    pub fn take_the_place(&mut self, from: &Path, to: &Path, sha: &str) -> Result<()> {
+    pub fn replace_with(&mut self, from: &Path, to: &Path, sha: &str) -> Result<()> {
         let before = match self.receipt.before(to) {
             Some(before) if *before != Before::Adopted => before.clone(),
             // What was there before us comes back when the app is removed.

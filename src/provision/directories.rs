@@ -15,7 +15,7 @@ use crate::host::{Kind, PUBLISHED_DIR, View};
 use crate::layout;
 use crate::store::marks;
 
-use super::fit::{said, unfit};
+use super::eligibility::{answers_of, ineligible};
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Directories<'a>(pub(super) &'a App);
@@ -118,32 +118,32 @@ impl Step for Directories<'_> {
     fn title(&self) -> String {
         "directories".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "dirs",
             what: self.0.project_dir.to_string(),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         for name in ["project_dir", "static_dir", "bind"] {
-            if let Some((why, remedy)) = unfit(look.view, &said(self.0), name)? {
+            if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), name)? {
                 return Ok(Finding::ManualFix(why, remedy));
             }
         }
-        if let Some((_, why, remedy)) = marks::lost(look.view, &self.0.name)? {
+        if let Some((_, why, remedy)) = marks::lost(context.view, &self.0.name)? {
             return Ok(Finding::ManualFix(why, remedy));
         }
-        let ids = self.ids(look.view);
+        let ids = self.ids(context.view);
         let mut absent = Vec::new();
         let mut differs = Vec::new();
         for spec in self.specs() {
-            let Some(stat) = look.view.stat(&spec.path)? else {
+            let Some(stat) = context.view.stat(&spec.path)? else {
                 absent.push(spec.path.display().to_string());
                 continue;
             };
             let kind = if spec.way {
-                look.view.stat_target(&spec.path)?.map(|s| s.kind)
+                context.view.stat_target(&spec.path)?.map(|s| s.kind)
             } else {
                 Some(stat.kind)
             };
@@ -168,12 +168,12 @@ impl Step for Directories<'_> {
                 differs.push(format!(
                     "{} {} → {user}:{group} {:04o}",
                     spec.path.display(),
-                    look.view.owned(stat.uid, stat.gid, stat.mode),
+                    context.view.owned(stat.uid, stat.gid, stat.mode),
                     spec.mode
                 ));
             }
         }
-        if !marks::is_marked(look.view, self.0)? {
+        if !marks::is_marked(context.view, self.0)? {
             absent.push(layout::data(&self.0.name).display().to_string());
         }
         if !differs.is_empty() {

@@ -14,12 +14,12 @@ pub struct Planned<'s> {
 
 /// Checks every step and changes nothing.
 #[must_use]
-pub fn look<'s>(steps: &'s [Box<dyn Step + 's>], look: &CheckContext<'_>) -> Vec<Planned<'s>> {
+pub fn plan<'s>(steps: &'s [Box<dyn Step + 's>], context: &CheckContext<'_>) -> Vec<Planned<'s>> {
     steps
         .iter()
         .map(|step| Planned {
             step: step.as_ref(),
-            finding: step.check(look),
+            finding: step.check(context),
         })
         .collect()
 }
@@ -41,7 +41,7 @@ pub enum Converged {
 /// When it could not be told, could not be made, or does not hold afterwards; with what to do.
 pub fn converge(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Converged> {
     changes.enter(step.id());
-    match step.check(&changes.look())? {
+    match step.check(&changes.context())? {
         finding if finding.is_satisfied() => return Ok(Converged::Unchanged(finding)),
         Finding::AwaitsAccess(why) => return Ok(Converged::AwaitsAccess(why)),
         Finding::ManualFix(why, hint) => bail!("{why}\nhint: {hint}"),
@@ -51,7 +51,7 @@ pub fn converge(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Converged>
     step.apply(changes)?;
     // A tick is printed for what was looked at afterwards, never for a command that returned 0.
     let after = step
-        .check(&changes.look())
+        .check(&changes.context())
         .context("could not be checked after it was made")?;
     match after {
         finding if finding.is_satisfied() => Ok(Converged::Changed(finding)),

@@ -15,7 +15,7 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 /// else what is wrong and what to do.
 pub(super) type Verify<'a> = Box<dyn Fn(&View) -> Result<Option<(String, String)>> + 'a>;
 /// Why the program that reads it passes it over as it is, though it would take it if it were written again.
-pub(super) type PassedOver<'a> = Box<dyn Fn(&View) -> Result<Option<String>> + 'a>;
+pub(super) type Ignored<'a> = Box<dyn Fn(&View) -> Result<Option<String>> + 'a>;
 /// What is asked of a candidate before it is in place; an error keeps it out.
 pub(super) type Before<'a> = Box<dyn Fn(&Server, &[u8]) -> Result<()> + 'a>;
 /// What is done once it is in place; an error takes it out again.
@@ -45,7 +45,7 @@ pub(super) struct FileStep<'a> {
     pub(super) needs: Option<Verify<'a>>,
     pub(super) before: Option<Before<'a>>,
     pub(super) after: Option<After<'a>>,
-    pub(super) passed_over: Option<PassedOver<'a>>,
+    pub(super) ignored: Option<Ignored<'a>>,
     pub(super) verify: Option<Verify<'a>>,
 }
 
@@ -73,21 +73,21 @@ impl Step for FileStep<'_> {
     fn title(&self) -> String {
         self.title.to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "file",
             what: self.path.display().to_string(),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let wanted = match &self.content {
             Ok(text) => text,
             Err((step, why)) => return Ok(Finding::Blocked(*step, why.clone())),
         };
-        let Some(stat) = look.view.stat(&self.path)? else {
+        let Some(stat) = context.view.stat(&self.path)? else {
             if let Some(needs) = &self.needs
-                && let Some((why, hint)) = needs(look.view)?
+                && let Some((why, hint)) = needs(context.view)?
             {
                 return Ok(Finding::ManualFix(why, hint));
             }
@@ -97,7 +97,7 @@ impl Step for FileStep<'_> {
         if stat.kind != Kind::File {
             // What `systemctl mask` makes in the place of a unit (systemctl(1)).
             let masked = stat.kind == Kind::Link
-                && look.view.read_link(&self.path)?.as_deref() == Some(Path::new("/dev/null"));
+                && context.view.read_link(&self.path)?.as_deref() == Some(Path::new("/dev/null"));
             return Ok(if masked {
                 let unit = self.path.file_name().unwrap_or_default().to_string_lossy();
                 Finding::ManualFix(
@@ -111,7 +111,7 @@ impl Step for FileStep<'_> {
                 )
             });
         }
-        let Some(gid) = self.gid(look.view) else {
+        let Some(gid) = self.gid(context.view) else {
             return Ok(Finding::Blocked(
                 StepId::AccountGroup,
                 format!("its group {} is made first", self.group.unwrap_or("root")),
@@ -121,8 +121,8 @@ impl Step for FileStep<'_> {
             let is = format!(
                 "{:04o} {}:{}",
                 stat.mode,
-                look.view.user_name(stat.uid),
-                look.view.group_name(stat.gid)
+                context.view.user_name(stat.uid),
+                context.view.group_name(stat.gid)
             );
             return Ok(Finding::Differs(
                 format!("is {is}, should be {}", self.owner()),
@@ -138,12 +138,12 @@ impl Step for FileStep<'_> {
         }
         let mut kept = None;
         if self.kind == Content::Ours {
-            let bytes = look.view.read(&self.path)?.unwrap_or_default();
+            let bytes = context.view.read(&self.path)?.unwrap_or_default();
             if bytes != wanted.as_bytes() {
                 let is = String::from_utf8_lossy(&bytes);
                 let diff = unified(&path.to_string(), &is, wanted);
-                let ours = look.receipt.wrote(&self.path, &sha256(&bytes));
-                if ours || look.overwrite {
+                let ours = context.receipt.wrote(&self.path, &sha256(&bytes));
+                if ours || context.overwrite {
                     return Ok(Finding::Differs(
                         "its content is another".to_owned(),
                         Some(diff),
@@ -152,13 +152,13 @@ impl Step for FileStep<'_> {
                 kept = Some(diff);
             }
         }
-        if let Some(passed_over) = &self.passed_over
-            && let Some(why) = passed_over(look.view)?
+        if let Some(ignored) = &self.ignored
+            && let Some(why) = ignored(context.view)?
         {
             return Ok(Finding::Differs(why, None));
         }
         if let Some(verify) = &self.verify
-            && let Some((why, hint)) = verify(look.view)?
+            && let Some((why, hint)) = verify(context.view)?
         {
             return Ok(Finding::ManualFix(why, hint));
         }
@@ -170,11 +170,11 @@ impl Step for FileStep<'_> {
         })
     }
 
-    fn preview(&self, look: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
+    fn preview(&self, context: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
         let Ok(text) = &self.content else {
             return Ok(None);
         };
-        let is = look.view.read(&self.path)?.unwrap_or_default();
+        let is = context.view.read(&self.path)?.unwrap_or_default();
         if self.kind == Content::WrittenOnce && !is.is_empty() {
             return Ok(None);
         }
@@ -198,9 +198,9 @@ impl Step for FileStep<'_> {
         // Content that is the administrator's stays; only owner and mode are mended.
         let old = server.read(&self.path)?;
         let theirs = old.as_ref().is_some_and(|old| {
-            let look = changes.look();
+            let context = changes.context();
             self.kind == Content::WrittenOnce
-                || (!look.overwrite && !look.receipt.wrote(&self.path, &sha256(old)))
+                || (!context.overwrite && !context.receipt.wrote(&self.path, &sha256(old)))
         });
         let bytes = match &old {
             Some(old) if theirs => old.as_slice(),

@@ -39,7 +39,7 @@ fn file<'a>(
         needs: None,
         before: None,
         after: None,
-        passed_over: None,
+        ignored: None,
         verify: None,
     }
 }
@@ -309,7 +309,7 @@ pub(super) fn deploy_script(app: &App) -> FileStep<'_> {
 
 pub(super) fn cron(app: &App) -> FileStep<'_> {
     FileStep {
-        passed_over: Some(Box::new(|view| {
+        ignored: Some(Box::new(|view| {
             let complaint = view.cron_complaint(&app.cron())?;
             Ok(complaint.map(|why| {
                 format!("cron passes it over until it is written again; when it read it: {why}")
@@ -345,16 +345,16 @@ impl Step for SettingsFile<'_> {
     fn title(&self) -> String {
         "settings file".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "file",
             what: layout::settings(&self.0.name).display().to_string(),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let path = layout::settings(&self.0.name);
-        let Some(stat) = look.view.stat(&path)? else {
+        let Some(stat) = context.view.stat(&path)? else {
             return Ok(Finding::Absent("0644 root".to_owned()));
         };
         if stat.kind != Kind::File {
@@ -367,15 +367,15 @@ impl Step for SettingsFile<'_> {
             let is = format!(
                 "{:04o} {}:{}",
                 stat.mode,
-                look.view.user_name(stat.uid),
-                look.view.group_name(stat.gid)
+                context.view.user_name(stat.uid),
+                context.view.group_name(stat.gid)
             );
             return Ok(Finding::Differs(
                 format!("is {is}, should be 0644 root"),
                 None,
             ));
         }
-        let text = look.view.read_text(&path)?.unwrap_or_default();
+        let text = context.view.read_text(&path)?.unwrap_or_default();
         if self.says_the_same(&text) {
             return Ok(Finding::Ok("0644 root".to_owned()));
         }
@@ -390,9 +390,9 @@ impl Step for SettingsFile<'_> {
         ))
     }
 
-    fn preview(&self, look: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
+    fn preview(&self, context: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
         let path = layout::settings(&self.0.name);
-        let is = look.view.read_text(&path)?.unwrap_or_default();
+        let is = context.view.read_text(&path)?.unwrap_or_default();
         let diff =
             super::file::unified(&path.display().to_string(), &is, &render::settings(self.0)?);
         Ok(Some((path, diff)))

@@ -16,9 +16,9 @@ pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
 impl PinnedHostKey<'_> {
     /// The key that the host shows, if it is the one that the settings expect.
-    pub(super) fn shown(&self, look: &CheckContext<'_>) -> Result<HostKey> {
+    pub(super) fn shown(&self, context: &CheckContext<'_>) -> Result<HostKey> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
-        let keys = look.view.scan_host_keys(repo.host(), repo.port())?;
+        let keys = context.view.scan_host_keys(repo.host(), repo.port())?;
         if let Some(key) = keys.iter().find(|key| key.fingerprint == wanted) {
             return Ok(key.clone());
         }
@@ -43,35 +43,35 @@ impl Step for PinnedHostKey<'_> {
     fn title(&self) -> String {
         format!("host key of {}", self.0.repo.host())
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "file",
             what: layout::known_hosts(&self.0.name).display().to_string(),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let path = layout::known_hosts(&self.0.name);
         let wanted = self.0.host_key.as_str();
         let name = self.0.repo.known_hosts_name();
-        let text = look.view.read_text(&path)?.unwrap_or_default();
-        let pinned = look.view.pinned_host_keys(&text, &name);
+        let text = context.view.read_text(&path)?.unwrap_or_default();
+        let pinned = context.view.pinned_host_keys(&text, &name);
         if pinned.iter().any(|key| key.fingerprint == wanted) {
-            if let Some(stat) = look.view.stat(&path)?
+            if let Some(stat) = context.view.stat(&path)?
                 && (stat.uid != 0 || stat.mode != 0o644)
             {
                 return Ok(Finding::Differs(
                     format!(
                         "is {:04o} {}, should be 0644 root",
                         stat.mode,
-                        look.view.user_name(stat.uid)
+                        context.view.user_name(stat.uid)
                     ),
                     None,
                 ));
             }
             return Ok(Finding::Ok(wanted.to_owned()));
         }
-        if look.offline {
+        if context.offline {
             return Ok(Finding::ManualFix(
                 match pinned.first() {
                     Some(other) => {
@@ -87,7 +87,7 @@ impl Step for PinnedHostKey<'_> {
             ));
         }
         // Asked now, so that a wrong fingerprint or an unreachable host stops before any change.
-        let shown = self.shown(look)?;
+        let shown = self.shown(context)?;
         Ok(match pinned.first() {
             Some(other) => Finding::Differs(
                 format!("{} is pinned, the settings say {wanted}", other.fingerprint),
@@ -103,7 +103,7 @@ impl Step for PinnedHostKey<'_> {
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let path = layout::known_hosts(&self.0.name);
-        let key = self.shown(&changes.look())?;
+        let key = self.shown(&changes.context())?;
         let line = render::known_hosts_line(self.0, &key.key);
         let name = self.0.repo.known_hosts_name();
         let old = changes.server().read_text(&path)?.unwrap_or_default();

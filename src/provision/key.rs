@@ -18,10 +18,10 @@ pub(super) struct DeployKey<'a>(pub(super) &'a App);
 
 impl DeployKey<'_> {
     /// The deploy key as the agent holds it: the one of the public half, or what bears the app's title.
-    fn held(&self, look: &CheckContext<'_>) -> Result<Option<AgentKey>> {
-        let public = public_key(look.view, &self.0.name).ok().flatten();
+    fn held(&self, context: &CheckContext<'_>) -> Result<Option<AgentKey>> {
+        let public = public_key(context.view, &self.0.name).ok().flatten();
         let title = render::key_title(self.0, "");
-        let mut held = agent::held(look, self.0)?.into_iter();
+        let mut held = agent::loaded_keys(context, self.0)?.into_iter();
         Ok(held.find(|key| match &public {
             Some((_, its)) => key.fingerprint == *its,
             None => key.comment.starts_with(&title),
@@ -30,22 +30,24 @@ impl DeployKey<'_> {
 
     /// With its file gone, the key is in the agent alone. Another one would be unknown to the git host, and the agent
     /// would be started anew with it. ssh finds it there by its public half, which the agent shows.
-    fn left_with_the_agent(&self, look: &CheckContext<'_>) -> Result<Option<Finding>> {
+    fn left_with_the_agent(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
         let name = &self.0.name;
-        Ok(match (self.held(look)?, public_key(look.view, name)) {
-            (None, _) => None,
-            (Some(_), Ok(Some(_))) => Some(Finding::ManualFix(
-                format!(
-                    "{} is gone, and the agent holds the key as long as it runs: polls go on until then, and nobody gets it out of there",
-                    layout::private_key(name).display()
-                ),
-                format!("sudo pullpray key {name} --rotate"),
-            )),
-            (Some(_), _) => Some(Finding::Differs(
-                "is in the agent alone, and its public half is missing".to_owned(),
-                None,
-            )),
-        })
+        Ok(
+            match (self.held(context)?, public_key(context.view, name)) {
+                (None, _) => None,
+                (Some(_), Ok(Some(_))) => Some(Finding::ManualFix(
+                    format!(
+                        "{} is gone, and the agent holds the key as long as it runs: polls go on until then, and nobody gets it out of there",
+                        layout::private_key(name).display()
+                    ),
+                    format!("sudo pullpray key {name} --rotate"),
+                )),
+                (Some(_), _) => Some(Finding::Differs(
+                    "is in the agent alone, and its public half is missing".to_owned(),
+                    None,
+                )),
+            },
+        )
     }
 }
 
@@ -56,17 +58,17 @@ impl Step for DeployKey<'_> {
     fn title(&self) -> String {
         "deploy key".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "key",
             what: layout::private_key(&self.0.name).display().to_string(),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let path = layout::private_key(&self.0.name);
-        let Some(stat) = look.view.stat(&path)? else {
-            if let Some(finding) = self.left_with_the_agent(look)? {
+        let Some(stat) = context.view.stat(&path)? else {
+            if let Some(finding) = self.left_with_the_agent(context)? {
                 return Ok(finding);
             }
             return Ok(Finding::Absent(
@@ -78,14 +80,14 @@ impl Step for DeployKey<'_> {
                 format!(
                     "is {:04o} {}:{}, should be 0600 root",
                     stat.mode,
-                    look.view.user_name(stat.uid),
-                    look.view.group_name(stat.gid)
+                    context.view.user_name(stat.uid),
+                    context.view.group_name(stat.gid)
                 ),
                 None,
             ));
         }
-        let public = public_key(look.view, &self.0.name);
-        let text = Zeroizing::new(look.view.read(&path)?.unwrap_or_default());
+        let public = public_key(context.view, &self.0.name);
+        let text = Zeroizing::new(context.view.read(&path)?.unwrap_or_default());
         let private = match PrivateKey::from_openssh(text.as_slice()) {
             Ok(key) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => key,
             _ => {
@@ -112,7 +114,7 @@ impl Step for DeployKey<'_> {
             }
         }
         let public = layout::public_key(&self.0.name);
-        if look
+        if context
             .view
             .stat(&public)?
             .is_some_and(|stat| stat.mode != 0o644 || stat.uid != 0)
@@ -123,7 +125,7 @@ impl Step for DeployKey<'_> {
             ));
         }
         let name = &self.0.name;
-        Ok(match rotation(look.view, name)? {
+        Ok(match rotation(context.view, name)? {
             Rotation::None => Finding::Ok(format!("ed25519 {fingerprint}")),
             Rotation::Begun => Finding::Warning(
                 format!("ed25519 {fingerprint}, and the next key waits to take its place"),
@@ -143,7 +145,7 @@ impl Step for DeployKey<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let name = &self.0.name;
         if changes.server().stat(&layout::private_key(name))?.is_none()
-            && let Some(key) = self.held(&changes.look())?
+            && let Some(key) = self.held(&changes.context())?
         {
             let line = format!("{} pullpray {name}\n", key.public);
             return changes.file(&layout::public_key(name), line.as_bytes(), 0o644, (0, 0));

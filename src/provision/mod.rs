@@ -10,17 +10,18 @@ mod agent;
 mod audit;
 mod changes;
 mod directories;
+mod eligibility;
 mod engine;
 mod file;
 mod files;
-mod fit;
-mod host;
 mod host_key;
 mod key;
 mod key_pair;
 mod list;
+mod monitors;
 mod receipt;
 mod release;
+mod remote_checks;
 mod repo;
 mod requirements;
 mod rotation;
@@ -28,20 +29,19 @@ mod service;
 mod step_id;
 mod sudo_list;
 mod undo;
-mod watch;
 
 pub use changes::Changes;
-pub use engine::{Converged, Planned, converge, look};
-pub use fit::unfit;
+pub use eligibility::ineligible;
+pub use engine::{Converged, Planned, converge, plan};
 pub use key_pair::public_key;
 pub use list::list;
-pub use receipt::receipt_lacks;
+pub use monitors::{monitors, overdue};
+pub use receipt::receipt_problem;
 pub use rotation::{Opens, Rotation, next_key, next_opens, rotation, switch};
 pub use step_id::StepId;
 pub use undo::{
     Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
 };
-pub use watch::{overdue, watches};
 
 use std::path::PathBuf;
 
@@ -115,7 +115,7 @@ pub struct PlanItem {
 impl PlanItem {
     /// Whether what it stands for is a thing that is made, rather than something that is proven.
     #[must_use]
-    pub fn makes(&self) -> bool {
+    pub fn creates(&self) -> bool {
         matches!(
             self.kind,
             "file" | "dirs" | "key" | "group" | "user" | "member"
@@ -132,10 +132,10 @@ pub trait Step {
     fn title(&self) -> String;
 
     /// How it shows in a plan.
-    fn row(&self) -> PlanItem;
+    fn plan_item(&self) -> PlanItem;
 
     /// Whether checking it asks the git host.
-    fn asks_network(&self) -> bool {
+    fn needs_network(&self) -> bool {
         false
     }
 
@@ -143,13 +143,13 @@ pub trait Step {
     ///
     /// # Errors
     /// When it cannot be told.
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding>;
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding>;
 
     /// What it would write where, as a diff against what is there; `None` if it writes no text.
     ///
     /// # Errors
     /// When what is there cannot be read.
-    fn preview(&self, _look: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
+    fn preview(&self, _context: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
         Ok(None)
     }
 

@@ -19,13 +19,13 @@ use crate::state::sha256;
 use super::changes::backup_name;
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId, files};
 
-pub(super) struct WholeReceipt<'a>(pub(super) &'a App);
+pub(super) struct IntactReceipt<'a>(pub(super) &'a App);
 
 /// What is wrong with an app's receipt, if anything is.
 ///
 /// # Errors
 /// When what is on the server cannot be looked at.
-pub fn receipt_lacks(view: &View, receipt: &Receipt, app: &App) -> Result<Option<String>> {
+pub fn receipt_problem(view: &View, receipt: &Receipt, app: &App) -> Result<Option<String>> {
     let path = layout::receipt(&app.name);
     let path = path.display();
     if receipt.is_damaged() {
@@ -163,27 +163,29 @@ fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
     Ok(written)
 }
 
-impl Step for WholeReceipt<'_> {
+impl Step for IntactReceipt<'_> {
     fn id(&self) -> StepId {
         StepId::AppReceipt
     }
     fn title(&self) -> String {
         "receipt".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "file",
             what: layout::receipt(&self.0.name).display().to_string(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
-        if !look.receipt.is_readable() {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        if !context.receipt.is_readable() {
             return Ok(Finding::Unknown("only root can read it".to_owned()));
         }
-        Ok(match receipt_lacks(look.view, look.receipt, self.0)? {
-            Some(why) => Finding::Differs(why, None),
-            None => Finding::Ok("tells of what init made".to_owned()),
-        })
+        Ok(
+            match receipt_problem(context.view, context.receipt, self.0)? {
+                Some(why) => Finding::Differs(why, None),
+                None => Finding::Ok("tells of what init made".to_owned()),
+            },
+        )
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let traces = traces(changes.server(), self.0)?;

@@ -22,21 +22,21 @@ impl Step for FirstRelease<'_> {
     fn title(&self) -> String {
         "first release".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "deploy",
             what: format!("{} {}", self.0.repo.slug(), self.0.track),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         if self.0.wsgi.is_none() {
             return Ok(Finding::Blocked(
                 StepId::RepoAccess,
                 "built, switched to, and asked for its health".to_owned(),
             ));
         }
-        let ledger = match Ledger::load(look.view, &self.0.name) {
+        let ledger = match Ledger::load(context.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => {
                 return Ok(Finding::Differs(format!("{error:#}"), None));
             }
@@ -49,12 +49,12 @@ impl Step for FirstRelease<'_> {
         };
         let current = self.0.current();
         let path = current.display();
-        if let Some(why) = self.lost(look.view, &live)? {
+        if let Some(why) = self.lost(context.view, &live)? {
             return Ok(Finding::Differs(why, None));
         }
-        let leads = match look.view.stat(&current)?.map(|stat| stat.kind) {
+        let leads = match context.view.stat(&current)?.map(|stat| stat.kind) {
             None => None,
-            Some(Kind::Link) => look.view.read_link(&current)?,
+            Some(Kind::Link) => context.view.read_link(&current)?,
             Some(_) => {
                 return Ok(Finding::Differs(
                     format!("{path} is there and is not a link"),
@@ -83,7 +83,7 @@ impl Step for FirstRelease<'_> {
                 .server()
                 .lock_in_time(&layout::state(&self.0.name), patience)?,
         );
-        if matches!(self.check(&changes.look())?, Finding::Ok(_)) {
+        if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
             return Ok(());
         }
         // Without a ledger it may be live all the same.
@@ -106,7 +106,7 @@ impl Step for FirstRelease<'_> {
         let said = server.run_verb(&self.0.program, verb, name.as_str(), script)?;
         // Its exit code says how the poll ended; a `current` led back to the live release counts
         // even if the git host could not be asked.
-        if matches!(self.check(&changes.look())?, Finding::Ok(_)) {
+        if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
             return Ok(());
         }
         let (verb, words) = (verb.join(" "), said.stdout + &said.stderr);

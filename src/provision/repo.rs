@@ -44,25 +44,25 @@ impl Step for Access<'_> {
     fn title(&self) -> String {
         "repository".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "access",
             what: self.0.repo.to_string(),
         }
     }
 
-    fn asks_network(&self) -> bool {
+    fn needs_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let Some(remote) = remote(look.view, app)? else {
+        let Some(remote) = remote(context.view, app)? else {
             return Ok(Finding::Blocked(
                 StepId::SshAlias,
                 format!("read with the deploy key once {} has it", app.repo.host()),
             ));
         };
-        if !super::agent::holds_key(look, app)? {
+        if !super::agent::has_deploy_key(context, app)? {
             return Ok(Finding::Blocked(
                 StepId::AgentKey,
                 "asked with the key that the agent holds".to_owned(),
@@ -80,7 +80,7 @@ impl Step for Access<'_> {
                 }
                 // RawAnswer with both fingerprints, in the place of ssh's banner; unless the host shows
                 // what the settings expect, and only the pinned key is another or none.
-                AskKind::HostKey => PinnedHostKey(app).shown(look).map(|_| {
+                AskKind::HostKey => PinnedHostKey(app).shown(context).map(|_| {
                     Finding::Blocked(StepId::SshHostKey, "asked once that is pinned".to_owned())
                 }),
                 _ => Err(could_not_ask(app, &error)),
@@ -100,23 +100,23 @@ impl Step for ReadOnly<'_> {
     fn title(&self) -> String {
         "key is read-only".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "access",
             what: "writing is refused".to_owned(),
         }
     }
 
-    fn asks_network(&self) -> bool {
+    fn needs_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let waits = || Finding::Blocked(StepId::RepoAccess, "proven by asking to write".to_owned());
-        let Some(remote) = remote(look.view, app)? else {
+        let Some(remote) = remote(context.view, app)? else {
             return Ok(waits());
         };
-        if !super::agent::holds_key(look, app)? {
+        if !super::agent::has_deploy_key(context, app)? {
             return Ok(waits());
         }
         match git::write_access(&remote) {

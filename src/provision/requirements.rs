@@ -8,7 +8,7 @@ use crate::layout;
 
 use crate::host::effective_uid;
 
-use super::fit::{said, unfit};
+use super::eligibility::{answers_of, ineligible};
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
@@ -22,18 +22,18 @@ impl Step for Requirements<'_> {
     fn title(&self) -> String {
         "what this server needs".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "server",
             what: "systemd, cron, sudo, ssh, Python".to_owned(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         // Before it is started.
-        if let Some((why, remedy)) = unfit(look.view, &said(self.0), "python")? {
+        if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), "python")? {
             return Ok(Finding::ManualFix(why, remedy));
         }
-        let survey = look
+        let survey = context
             .view
             .survey(self.0.python.as_path(), self.0.user.as_str())?;
         if let Some((what, install)) = survey.lacks() {
@@ -72,25 +72,25 @@ impl Step for Address<'_> {
     fn title(&self) -> String {
         format!("address {}", self.0.bind)
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "address",
             what: self.0.bind.to_string(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
-        let ours = look.view.has_systemd()?
-            && look
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        let ours = context.view.has_systemd()?
+            && context
                 .view
                 .unit(&layout::socket_unit(&self.0.name))?
                 .is_active();
         let taken = match &self.0.bind {
             _ if ours => false,
-            Bind::Tcp(address) => look.view.listening_ports()?.contains(&address.port()),
-            Bind::Unix(path) => look.view.stat(path.as_path())?.is_some(),
+            Bind::Tcp(address) => context.view.listening_ports()?.contains(&address.port()),
+            Bind::Unix(path) => context.view.stat(path.as_path())?.is_some(),
         };
         if taken {
-            let free = look.view.facts(None)?.bind();
+            let free = context.view.facts(None)?.bind();
             return Ok(Finding::ManualFix(
                 format!("something else listens on {} already", self.0.bind),
                 match self.0.bind.port() {
@@ -123,25 +123,25 @@ impl Step for Program<'_> {
     fn title(&self) -> String {
         "pullpray itself".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "file",
             what: self.0.program.display().to_string(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let program = &self.0.program;
-        let own = look.view.own_program()?;
-        if look.view.stat(program)?.is_none() {
+        let own = context.view.own_program()?;
+        if context.view.stat(program)?.is_none() {
             return Ok(Finding::Absent(format!(
                 "copied from {}, where other accounts could not start it or could change it",
                 own.display()
             )));
         }
-        if let Some(finding) = self.shut(look)? {
+        if let Some(finding) = self.shut(context)? {
             return Ok(finding);
         }
-        if let Some(path) = look.view.first_untrusted(program)? {
+        if let Some(path) = context.view.first_untrusted(program)? {
             return Ok(Finding::ManualFix(
                 format!(
                     "{} can be changed by others than root, and root starts {}",
@@ -155,7 +155,7 @@ impl Step for Program<'_> {
             ));
         }
         // A newer program run from elsewhere brings the installed one up to date.
-        if own != *program && look.view.read(&own)? != look.view.read(program)? {
+        if own != *program && context.view.read(&own)? != context.view.read(program)? {
             return Ok(Finding::Differs(
                 format!("is another version than {}", own.display()),
                 None,
@@ -176,12 +176,12 @@ impl Step for Program<'_> {
 
 impl Program<'_> {
     /// What keeps cron from starting it as the app's account; root, who looks, is kept from nothing.
-    fn shut(&self, look: &CheckContext<'_>) -> Result<Option<Finding>> {
+    fn shut(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
         let (app, program) = (self.0, &self.0.program);
-        let user = look.view.user(app.user.as_str());
-        let user = user.and_then(|user| look.view.identity(&user.name).ok());
+        let user = context.view.user(app.user.as_str());
+        let user = user.and_then(|user| context.view.identity(&user.name).ok());
         for path in program.ancestors() {
-            let Some(stat) = look.view.stat_target(path)? else {
+            let Some(stat) = context.view.stat_target(path)? else {
                 continue;
             };
             if stat.mode & 0o001 != 0 {
@@ -211,7 +211,7 @@ impl Program<'_> {
         let Some(user) = user.filter(|user| root || user.uid == effective_uid()) else {
             return Ok(None);
         };
-        Ok(look.view.cannot_start(program, &user).map(|why| {
+        Ok(context.view.cannot_start(program, &user).map(|why| {
             Finding::ManualFix(
                 format!("{} cannot start {}: {why}", app.user, program.display()),
                 format!("namei -l {0}; findmnt --target {0}", program.display()),

@@ -130,7 +130,7 @@ pub fn switch(changes: &mut Changes<'_>, app: &App) -> Result<()> {
         let key = PrivateKey::from_openssh(text.as_slice())
             .with_context(|| format!("{} is not a private key", next.display()))?;
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        changes.take_the_place(&next, &private, &fingerprint)?;
+        changes.replace_with(&next, &private, &fingerprint)?;
     }
     finish(changes, app)
 }

@@ -20,18 +20,18 @@ impl Step for Units<'_> {
     fn title(&self) -> String {
         "gunicorn runs".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "unit",
             what: layout::service_unit(&self.0.name),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
         let mut waiting = None;
         for unit in [layout::socket_unit(name), layout::service_unit(name)] {
-            let state = look.view.unit(&unit)?;
+            let state = context.view.unit(&unit)?;
             match state.load.as_str() {
                 "masked" => {
                     return Ok(Finding::ManualFix(
@@ -54,7 +54,7 @@ impl Step for Units<'_> {
         }
         Ok(match waiting {
             // A socket that is hit before there is a release ends in trigger-limit-hit for good.
-            Some(_) if look.view.stat(&self.0.current())?.is_none() => Finding::Blocked(
+            Some(_) if context.view.stat(&self.0.current())?.is_none() => Finding::Blocked(
                 StepId::AppRelease,
                 "enabled and started once there is a release".to_owned(),
             ),
@@ -77,23 +77,27 @@ impl Step for Healthy<'_> {
     fn title(&self) -> String {
         "healthy".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "health",
             what: format!("GET {} on {}", self.0.health_path, self.0.bind),
         }
     }
 
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        if look.view.stat(&app.current())?.is_none() {
+        if context.view.stat(&app.current())?.is_none() {
             return Ok(Finding::Blocked(
                 StepId::AppRelease,
                 format!("asked with Host: {}", app.health_host),
             ));
         }
         // Before init started it again nobody can answer; that is the other step's to say.
-        if !look.view.unit(&layout::socket_unit(&app.name))?.is_active() {
+        if !context
+            .view
+            .unit(&layout::socket_unit(&app.name))?
+            .is_active()
+        {
             return Ok(Finding::Blocked(
                 StepId::GunicornRunning,
                 format!("asked with Host: {}", app.health_host),
@@ -104,14 +108,14 @@ impl Step for Healthy<'_> {
         let log = format!("sudo journalctl -u {unit} -n 200");
         // Deployed again it will be another: nobody has to look at this one.
         let broken = |why: String| -> Result<Finding> {
-            Ok(if FirstRelease(app).check(look)?.is_satisfied() {
+            Ok(if FirstRelease(app).check(context)?.is_satisfied() {
                 Finding::ManualFix(why, log.clone())
             } else {
                 Finding::Differs(why, None)
             })
         };
         Ok(
-            match look.view.http_get(
+            match context.view.http_get(
                 &app.bind,
                 &app.health_path,
                 &app.health_host,

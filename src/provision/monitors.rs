@@ -14,27 +14,27 @@ use crate::state::ledger::Ledger;
 
 use crate::text::duration;
 
-use super::audit::{DropIns, NoWayToRoot, Ownership};
-use super::host::{OnlyThisRepository, ShownHostKey};
-use super::receipt::WholeReceipt;
+use super::audit::{DropIns, Ownership, PrivilegeEscalation};
+use super::receipt::IntactReceipt;
+use super::remote_checks::{OnlyThisRepository, PresentedHostKey};
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 struct RecentPoll<'a>(&'a App);
 struct Space<'a>(&'a App);
-struct TimeOfDay<'a>(&'a App);
+struct ClockSync<'a>(&'a App);
 
 /// The facts that doctor looks at beside the steps.
 #[must_use]
-pub fn watches(app: &App) -> Vec<Box<dyn Step + '_>> {
+pub fn monitors(app: &App) -> Vec<Box<dyn Step + '_>> {
     vec![
-        Box::new(WholeReceipt(app)),
+        Box::new(IntactReceipt(app)),
         Box::new(Ownership(app)),
-        Box::new(NoWayToRoot(app)),
+        Box::new(PrivilegeEscalation(app)),
         Box::new(DropIns(app)),
-        Box::new(ShownHostKey(app)),
+        Box::new(PresentedHostKey(app)),
         Box::new(OnlyThisRepository(app)),
         Box::new(Space(app)),
-        Box::new(TimeOfDay(app)),
+        Box::new(ClockSync(app)),
         Box::new(RecentPoll(app)),
     ]
 }
@@ -46,14 +46,14 @@ impl Step for RecentPoll<'_> {
     fn title(&self) -> String {
         "last poll".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "poll",
             what: self.0.schedule.words(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
-        let ledger = match Ledger::load(look.view, &self.0.name) {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        let ledger = match Ledger::load(context.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => return Ok(damaged()),
             ledger => ledger?,
         };
@@ -86,7 +86,7 @@ impl Step for RecentPoll<'_> {
                 format!("the last poll was at {last}, which is still to come"),
             ));
         }
-        if let Some(why) = overdue(look.view, self.0, &ledger, &clock)? {
+        if let Some(why) = overdue(context.view, self.0, &ledger, &clock)? {
             return Ok(Finding::ManualFix(
                 why,
                 format!(
@@ -141,24 +141,24 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     }))
 }
 
-impl Step for TimeOfDay<'_> {
+impl Step for ClockSync<'_> {
     fn id(&self) -> StepId {
         StepId::ServerClock
     }
     fn title(&self) -> String {
         "clock".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "server",
             what: "time of day".to_owned(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let clock = Clock::system();
         let now = clock.local().format("%Y-%m-%d %H:%M %Z");
         // What was written down here is the one witness that needs no network.
-        let ledger = match Ledger::load(look.view, &self.0.name) {
+        let ledger = match Ledger::load(context.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => return Ok(damaged()),
             ledger => ledger?,
         };
@@ -167,7 +167,8 @@ impl Step for TimeOfDay<'_> {
             .as_deref()
             .into_iter()
             .chain(
-                look.receipt
+                context
+                    .receipt
                     .entries()
                     .last()
                     .map(|entry| entry.time.as_str()),
@@ -184,7 +185,7 @@ impl Step for TimeOfDay<'_> {
                 "timedatectl".to_owned(),
             ));
         }
-        let service = look.view.time_service()?;
+        let service = context.view.time_service()?;
         Ok(match (service.enabled, service.synchronised) {
             (_, true) => Finding::Ok(format!("{now}, synchronised")),
             (true, false) => Finding::Warning(
@@ -214,25 +215,25 @@ impl Step for Space<'_> {
     fn title(&self) -> String {
         "disk space".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "disk",
             what: self.0.project_dir.to_string(),
         }
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let mut words = Vec::new();
         for dir in [
             self.0.project_dir.as_path().to_owned(),
             layout::state(&self.0.name),
         ] {
-            if look.view.stat(&dir)?.is_none() {
+            if context.view.stat(&dir)?.is_none() {
                 return Ok(Finding::Blocked(
                     StepId::ProjectDirectories,
                     format!("{} is not there", dir.display()),
                 ));
             }
-            let (bytes, files) = look.view.free_space(&dir)?;
+            let (bytes, files) = context.view.free_space(&dir)?;
             let few = files.is_some_and(|files| files < LEAST_FILES);
             let inodes = files.map_or_else(String::new, |files| format!(" and {files} inodes"));
             let text = format!(

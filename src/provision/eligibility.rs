@@ -4,7 +4,7 @@
 //! init gives what it is told to the app's account. Whatever somebody else reads, owns or trusts would with
 //! that be the app's, and through `/etc` or `/usr` the whole server.
 
-mod places;
+mod paths;
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,11 @@ pub type RawAnswer<'a> = &'a dyn Fn(&str) -> Option<String>;
 ///
 /// # Errors
 /// When the server cannot be looked at.
-pub fn unfit(view: &View, said: RawAnswer<'_>, name: &str) -> Result<Option<(String, String)>> {
+pub fn ineligible(
+    view: &View,
+    said: RawAnswer<'_>,
+    name: &str,
+) -> Result<Option<(String, String)>> {
     let given = |name: &str| said(name).filter(|text| !text.is_empty());
     let (Some(app), Some(text)) = (given("app").and_then(|app| app.parse().ok()), given(name))
     else {
@@ -74,7 +78,7 @@ pub fn unfit(view: &View, said: RawAnswer<'_>, name: &str) -> Result<Option<(Str
 }
 
 /// The answers that an app was made from.
-pub(super) fn said(app: &App) -> impl Fn(&str) -> Option<String> {
+pub(super) fn answers_of(app: &App) -> impl Fn(&str) -> Option<String> {
     |name| {
         Some(match name {
             "app" => app.name.to_string(),

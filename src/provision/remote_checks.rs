@@ -9,28 +9,28 @@ use crate::layout;
 
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId, repo};
 
-pub(super) struct ShownHostKey<'a>(pub(super) &'a App);
+pub(super) struct PresentedHostKey<'a>(pub(super) &'a App);
 pub(super) struct OnlyThisRepository<'a>(pub(super) &'a App);
 
-impl Step for ShownHostKey<'_> {
+impl Step for PresentedHostKey<'_> {
     fn id(&self) -> StepId {
         StepId::SshHostKeyShown
     }
     fn title(&self) -> String {
         format!("{} shows its pinned key", self.0.repo.host())
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "access",
             what: self.0.repo.host().to_owned(),
         }
     }
-    fn asks_network(&self) -> bool {
+    fn needs_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
-        let keys = look.view.scan_host_keys(repo.host(), repo.port())?;
+        let keys = context.view.scan_host_keys(repo.host(), repo.port())?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
             return Ok(Finding::Ok(wanted.to_owned()));
         }
@@ -119,26 +119,26 @@ impl Step for OnlyThisRepository<'_> {
     fn title(&self) -> String {
         "key opens this repository only".to_owned()
     }
-    fn row(&self) -> PlanItem {
+    fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "access",
             what: self.0.repo.to_string(),
         }
     }
-    fn asks_network(&self) -> bool {
+    fn needs_network(&self) -> bool {
         true
     }
-    fn check(&self, look: &CheckContext<'_>) -> Result<Finding> {
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let waits = || Finding::Blocked(StepId::RepoAccess, "asked with the deploy key".to_owned());
-        let Some(remote) = repo::remote(look.view, app)? else {
+        let Some(remote) = repo::remote(context.view, app)? else {
             return Ok(waits());
         };
-        if !super::agent::holds_key(look, app)? {
+        if !super::agent::has_deploy_key(context, app)? {
             return Ok(waits());
         }
         let mut refused = Vec::new();
-        for (other, repo) in neighbours(look.view, app)? {
+        for (other, repo) in neighbours(context.view, app)? {
             let there = git::Remote {
                 path: repo.path().to_owned(),
                 ..remote.clone()
@@ -166,9 +166,10 @@ impl Step for OnlyThisRepository<'_> {
                 Err(error) => return Err(anyhow!("could not ask {}: {error}", repo.host())),
             }
         }
-        let identity = look.view.identity(app.user.as_str())?;
+        let identity = context.view.identity(app.user.as_str())?;
         let greeting =
-            look.view
+            context
+                .view
                 .ssh_greeting(&app.ssh_alias(), &remote.options, Some(&identity))?;
         Ok(match greeted(&greeting) {
             Greeted::Account(name) => Finding::ManualFix(

@@ -128,7 +128,7 @@ fn every_verb_has_a_page_that_man_shows() -> Result<()> {
 }
 
 #[test]
-fn a_page_that_cannot_be_written_is_told() -> Result<()> {
+fn a_page_that_cannot_be_written_is_reported() -> Result<()> {
     let dir = tempfile::tempdir()?;
     fs::write(dir.path().join("file"), "")?;
     let to = dir.path().join("file/man1").display().to_string();

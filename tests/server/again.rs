@@ -140,7 +140,7 @@ fn what_the_administrator_changed_stays_until_overwritten() -> Result<()> {
 
 #[test]
 fn what_somebody_broke_is_made_whole_again() -> Result<()> {
-    let lab = Lab::new("mend")?;
+    let lab = Lab::new("fix")?;
     let Todo {
         web, host: _host, ..
     } = Todo::live(&lab, Release::Bookworm)?;

@@ -55,7 +55,7 @@ fn all_apps_are_polled_and_none_keeps_another() -> Result<()> {
         .says("\"Break the notes\" failed: the deploy script ended with")?
         .says("\"todo three\" live after")?;
     ensure!(shows("todo.example", "todo three")? && shows("notes.example", "notes two")?);
-    // Told, and its next try is not due: all is quiet. --now reaches every app.
+    // The failure is reported and the next attempt is not due: polls are silent. --now applies to every app.
     web.run("pullpray poll --all")?.ok()?.silent()?;
     web.run("pullpray poll --all --now")?
         .exits(1)?
@@ -74,7 +74,7 @@ fn all_apps_are_polled_and_none_keeps_another() -> Result<()> {
     web.run("pullpray poll --all")?.exits(3)?.silent()?;
     host.start_sshd()?;
 
-    // A ledger that cannot be read, or would never end, is told in its app's place, and the others are told of.
+    // status reports an unreadable or endless ledger in place of its app, and still shows the other apps.
     let ledger = "/var/lib/pullpray/notes/ledger.json";
     web.run(&format!("cp -p {ledger} /root/ledger"))?.ok()?;
     for odd in [
@@ -97,7 +97,7 @@ fn all_apps_are_polled_and_none_keeps_another() -> Result<()> {
         .ok()?;
     web.run("pullpray status")?.ok()?;
 
-    // An account polls its own app, and is told of the others that it may not.
+    // An account polls its own app; for the others the poll reports missing permission.
     repo.push("todo five")?;
     web.run_as("gunicorn", "pullpray poll --all")?
         .exits(2)?

@@ -70,7 +70,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
             == harms.len().div_ceil(every) - 1
     );
 
-    // The release before is known again, too.
+    // The previous release is known again, too.
     web.run(&format!("echo nonsense >{LEDGER}; pullpray poll todo"))?
         .ok()?;
     web.run("pullpray rollback todo && pullpray resume todo && pullpray poll todo")?

@@ -14,7 +14,7 @@ const CERTIFICATES: &str = "cd /root && openssl req -x509 -newkey rsa:2048 -node
     printf 'subjectAltName=DNS:githost\\nauthorityKeyIdentifier=keyid\\n' >ext && \
     openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile ext -out server.pem";
 
-fn told(web: &WebServer, what: &[&str]) -> Result<Vec<String>> {
+fn reached(web: &WebServer, what: &[&str]) -> Result<Vec<String>> {
     let page = web.page(&format!("/?try={}", what.join("&try=")))?;
     ensure!(page.status == 200, "{page:#?}");
     Ok(page.body.lines().skip(1).map(str::to_owned).collect())
@@ -46,24 +46,24 @@ pub fn work_in_the_sandbox(release: Release) -> Result<()> {
         .ok()?;
 
     repo.commit(
-        "Tell what the app reaches",
+        "Print what the app reaches",
         &[("items/views.py", include_str!("inside/reach.py"))],
     )?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
     let uid = web.run("id -u gunicorn")?.ok()?.stdout;
-    let heard = told(web, &["database", "peer", "https"])?;
+    let heard = reached(web, &["database", "peer", "https"])?;
     ensure!(
         heard[..2] == ["database: sqlite 1", &format!("peer: uid {}", uid.trim())],
         "{heard:#?}"
     );
-    // What the server's CAs do not vouch for is refused; what they do is reached.
+    // What the server's CAs did not sign is refused; what they signed is reached.
     ensure!(heard[2].contains("CERTIFICATE_VERIFY_FAILED"), "{heard:#?}");
     web.write(
         "/usr/local/share/ca-certificates/tests.crt",
         &host.read("/root/ca.pem")?,
     )?;
     web.run("update-ca-certificates")?.ok()?;
-    let heard = told(web, &["https"])?;
+    let heard = reached(web, &["https"])?;
     ensure!(heard == ["https: hello over TLS"], "{heard:#?}");
 
     // The account is the role, by peer authentication; it is no other one.
@@ -76,7 +76,7 @@ pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     )?;
     repo.push("version two")?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
-    let heard = told(web, &["database", "role", "other_role"])?;
+    let heard = reached(web, &["database", "role", "other_role"])?;
     ensure!(
         heard[..2] == ["database: postgresql 1", "role: ('gunicorn', None)"],
         "{heard:#?}"

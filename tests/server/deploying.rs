@@ -8,7 +8,7 @@ const SETTINGS: &str = include_str!("project/todo/settings.py");
 const VIEWS: &str = include_str!("project/items/views.py");
 const WSGI: &str = include_str!("project/todo/wsgi.py");
 
-/// A server that does not wait long for an app that is ill.
+/// todo live, with a short health check timeout.
 fn live(lab: &Lab) -> Result<Todo> {
     let todo = Todo::live(lab, Release::Bookworm)?;
     set(&todo.web, "health_timeout = .*", "health_timeout = 8")?;
@@ -91,8 +91,8 @@ fn what_cannot_be_built_never_becomes_live() -> Result<()> {
 const MIGRATION: &str = "from django.db import migrations\nclass Migration(migrations.Migration):\n    dependencies = [('items', '0001_initial')]\n    operations = [migrations.RunSQL('SELECT 1', 'SELECT 1')]\n";
 
 #[test]
-fn what_is_ill_once_started_is_taken_back() -> Result<()> {
-    let lab = Lab::new("ill")?;
+fn an_unhealthy_release_is_rolled_back() -> Result<()> {
+    let lab = Lab::new("unhealthy")?;
     let Todo { repo, web, .. } = live(&lab)?;
 
     let started = "systemctl show -P ExecMainStartTimestampMonotonic gunicorn.todo.service";
@@ -110,15 +110,15 @@ fn what_is_ill_once_started_is_taken_back() -> Result<()> {
         .ok()?
         .says("RuntimeError: only at the start")?;
 
-    let ill = VIEWS.replace(
+    let failing = VIEWS.replace(
         "    return render",
-        "    raise ValueError('ill')\n    return render",
+        "    raise ValueError('unhealthy')\n    return render",
     );
     repo.commit(
         "Answer with 500",
         &[
             ("todo/wsgi.py", WSGI),
-            ("items/views.py", &ill),
+            ("items/views.py", &failing),
             ("items/migrations/0002_more.py", MIGRATION),
         ],
     )?;
@@ -135,7 +135,7 @@ fn what_is_ill_once_started_is_taken_back() -> Result<()> {
     let left = "ls /var/www/projects/todo/next /run/gunicorn.todo.trial";
     web.run(left)?.exits(2)?;
 
-    // Well beside the live one and ill in its place: what no trial can show.
+    // Healthy in the trial, unhealthy when live.
     let alone = format!(
         "import sys\nif '--bind' not in sys.argv:\n    raise RuntimeError('only when it is live')\n{WSGI}"
     );

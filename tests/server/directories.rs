@@ -232,7 +232,7 @@ fn what_is_somebody_else_s_is_refused_by_flags_file_and_wizard() -> Result<()> {
     same(&before, &everything(&web)?, "refused, all of them")
 }
 
-/// Asks again where it is told something bad, and goes on with something good.
+/// The wizard repeats a question after an invalid answer, and continues after a valid one.
 fn wizard(mut person: Terminal, url: &str) -> Result<()> {
     person.answers("Repository to deploy", url)?;
     person.sees("Is that its key?")?;

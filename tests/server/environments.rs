@@ -162,7 +162,7 @@ fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
         .says("\"version four\"")?;
     follows(&web, &repo, "version five")?;
 
-    // What cannot be deployed again is not tried without end, and told each time that it is.
+    // A redeployment that fails is not retried without end; the first failure is reported.
     let script = "/opt/git_pollers/todo/deploy.sh";
     web.run(&format!(
         "cp -a {script} /root/script; sed -i '2i exit 7' {script}; {BREAK}; {DOWN}"
@@ -200,9 +200,9 @@ fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
         .says("live after")?;
     ensure!(web.page("/")?.shows("version six"));
     host.start_sshd()?;
-    repo.run("git revert -n HEAD && git commit -qm 'Mend' && git push -q")?;
+    repo.run("git revert -n HEAD && git commit -qm 'Fix' && git push -q")?;
     web.run("pullpray poll todo")?
         .ok()?
-        .says("\"Mend\" live after")?;
+        .says("\"Fix\" live after")?;
     follows(&web, &repo, "version seven")
 }

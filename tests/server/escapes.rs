@@ -21,7 +21,7 @@ fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
     let lab = Lab::new("escapes")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
 
-    // A submodule's path is told when it is new, and a commit's first line always.
+    // A poll reports the path of a new submodule, and the subject of every commit.
     repo.run(&format!(
         "export LC_ALL=C.UTF-8; git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub{NAME}; \
          git commit -qm {NAME}; git push -q"
@@ -29,7 +29,7 @@ fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
     let heard = web.run("pullpray poll todo --verbose")?.ok()?;
     heard.says("submodules are not fetched; sub^[[31m")?;
     is_text(&heard)?;
-    // A database that it makes is told by its name; what it prints is told too.
+    // A poll reports the name of a database that the build creates, and the build's output.
     repo.run(&format!(
         "export LC_ALL=C.UTF-8; printf %s {NAME} >title; \
          printf '%s\\n' 'import sqlite3' 'title = open(\"title\").read()' 'print(title)' \

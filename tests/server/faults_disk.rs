@@ -34,7 +34,7 @@ fn traces(web: &WebServer) -> Result<String> {
     Ok(web.run(&list)?.ok()?.stdout)
 }
 
-/// A poll that does not begin what it could not end: told once, and nothing was written.
+/// A poll refuses a deployment that it could not finish: it reports this once and writes nothing.
 fn does_not_begin(web: &WebServer, words: &str) -> Result<()> {
     let before = traces(web)?;
     web.run("pullpray poll todo")?

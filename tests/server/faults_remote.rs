@@ -8,14 +8,14 @@ use crate::faults::{POLL, all_is_quiet, cannot_ask, deploys, one_more, push_and_
 use crate::lab::{Access, Lab, Release, Todo};
 
 #[test]
-fn a_host_out_of_reach_is_told_once_and_followed_again() -> Result<()> {
+fn an_unreachable_host_is_reported_once_and_followed_again() -> Result<()> {
     let lab = Lab::new("reach")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
     web.cut_cable()?;
     cannot_ask(&web, "version one", "could not ask githost: ssh failed")?
         .says("No route to host")?;
-    // Cron's polls: silent, until it has lasted; then told, and only once.
+    // Polls from cron are silent until the outage has lasted; then one poll reports it.
     web.run("pullpray poll todo")?.exits(3)?.silent()?;
     web.run("pullpray poll todo")?
         .exits(3)?

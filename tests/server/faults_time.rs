@@ -133,10 +133,10 @@ fn a_clock_that_jumps_holds_nothing_up() -> Result<()> {
         at(&web, offset, "pullpray poll todo")?.ok()?.silent()?;
     }
     ensure!(web.page("/")?.shows("version four"));
-    repo.run("git revert --no-edit HEAD && git commit -q --amend -m 'Mend it' && git push -q")?;
+    repo.run("git revert --no-edit HEAD && git commit -q --amend -m 'Fix it' && git push -q")?;
     web.run("pullpray poll todo")?
         .ok()?
-        .says("\"Mend it\" live after")?;
+        .says("\"Fix it\" live after")?;
     web.run("pullpray doctor todo --only server.clock")?.ok()?;
     Ok(())
 }

@@ -59,7 +59,7 @@ fn with_entry(name: &str, mode: &str, object: &str) -> String {
 }
 
 #[test]
-fn a_planted_git_directory_is_refused_and_submodules_are_told() -> Result<()> {
+fn a_planted_git_directory_is_refused_and_submodules_are_reported() -> Result<()> {
     let lab = Lab::new("planted")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     for (name, mode, object) in [
@@ -90,7 +90,7 @@ fn a_planted_git_directory_is_refused_and_submodules_are_told() -> Result<()> {
         .ok()?
         .says("submodules are not fetched")?;
     ensure!(web.page("/")?.shows("version one"));
-    // Told when they come, and not with each commit that follows.
+    // Reported when a commit adds them, and not with each later commit.
     repo.push("version two")?;
     let heard = deploys(&web, "version two")?;
     ensure!(!heard.stdout.contains("submodules"), "{heard}");

@@ -1,4 +1,4 @@
-//! Git hosts and repositories that mean ill: what they may cost, and that it is told once.
+//! Malicious git hosts and repositories: pullpray limits what they use up, and reports each refusal once.
 
 use std::thread;
 
@@ -53,7 +53,7 @@ fn set(web: &WebServer, key: &str, value: &str) -> Result<()> {
 }
 
 #[test]
-fn what_is_beyond_the_bounds_is_refused_and_told_once() -> Result<()> {
+fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     let lab = Lab::new("bounds")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     hostile(&host)?;

@@ -19,10 +19,11 @@ const WSGI: &str = "from pathlib import Path\n\
     def application(environ, start_response):\n    \
         start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
         return [WORDS.encode()]\n";
-/// The same, well beside the live release and ill in its place, so that it is taken back.
-const ILL: &str = "import sys\nif '--bind' not in sys.argv:\n    raise RuntimeError('ill')\n";
+/// The same, healthy in the trial and unhealthy when live, so that the poll rolls it back.
+const UNHEALTHY: &str =
+    "import sys\nif '--bind' not in sys.argv:\n    raise RuntimeError('unhealthy')\n";
 
-/// As it enters a system call of this name, for the so-manieth time.
+/// The nth entry into the system call of this name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(String, usize);
 
@@ -154,26 +155,26 @@ pub fn deployments(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTree
     Ok(killed)
 }
 
-/// A deployment that fails, killed in the half of its own: up to where it turns out ill it is one like any
-/// other. What was live stays.
+/// Kills a failing deployment in its second half: until its health check fails, it is like any other
+/// deployment. The live release stays live.
 pub fn failing_deployments(
     scene: &Scene,
     takes: &dyn Fn(usize) -> bool,
 ) -> Result<BTreeSet<Instant>> {
-    scene.push("before the ill ones", "")?;
+    scene.push("before the unhealthy ones", "")?;
     scene.poll()?;
-    let old = scene.shows(&["before the ill ones"])?;
-    scene.push("ill counted", ILL)?;
+    let old = scene.shows(&["before the unhealthy ones"])?;
+    scene.push("unhealthy counted", UNHEALTHY)?;
     let all = scene.instants("pullpray poll todo")?;
     let mut killed = BTreeSet::new();
     let own = all.iter().skip(all.len() / 2).enumerate();
     for (number, instant) in own.filter(|(number, _)| takes(*number)) {
-        scene.push(&format!("ill at {number}."), ILL)?;
+        scene.push(&format!("unhealthy at {number}."), UNHEALTHY)?;
         if scene.killed_at(instant, "pullpray poll todo")? {
             killed.insert(instant.clone());
         }
-        // Systemd may be starting the ill release just now: the next poll brings the old one back,
-        // and tries the ill one again unless its failure was noted.
+        // systemd may be starting the unhealthy release at this moment: the next poll restores the old one,
+        // and tries the unhealthy one again unless its failure was recorded.
         let next = scene.0.web.run("pullpray poll todo")?;
         ensure!(
             matches!(next.status, 0 | 1),
@@ -227,7 +228,7 @@ pub fn rollbacks(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSe
 }
 
 #[test]
-fn what_is_killed_at_some_instants_comes_right() -> Result<()> {
+fn a_poll_killed_at_some_instants_recovers() -> Result<()> {
     let scene = Scene::new(&Lab::new("instant")?)?;
     for (work, every) in [
         (deployments as Work, 20),

@@ -30,7 +30,7 @@ fn killed_in_some_steps_the_next_run_of_either_comes_right() -> Result<()> {
     killed_every(9, 4)
 }
 
-/// Killed at every so-manieth line of the receipt; fewer kills than `enough` prove nothing.
+/// Kills init at every nth line of the receipt; fewer kills than `enough` prove nothing.
 pub fn killed_every(lines: usize, enough: u8) -> Result<()> {
     let lab = Lab::new("steps")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;

@@ -1,5 +1,5 @@
-//! Visitors who never stop asking, through nginx and directly, while releases come and go. tests/long has
-//! more of them.
+//! Visitors request pages without pause, through nginx and directly, during deployments. tests/long runs more
+//! deployments.
 
 use std::thread;
 
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::lab::{Lab, Release, Repository, Todo, WebServer};
 use crate::power::quick;
 
-/// What the visitors of a while saw.
+/// What the visitors saw.
 #[derive(Debug)]
 struct Visited {
-    asked: usize,
-    /// Every answer that was not whole: when (seconds of the server's clock), where, what.
+    requests: usize,
+    /// Every incomplete response: when (seconds of the server's clock), where, what.
     wrong: Vec<(f64, String)>,
 }
 
@@ -37,7 +37,7 @@ fn visited<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Result<(T, V
             .stdout
             .clone();
         let mut lines: Vec<&str> = said.lines().collect();
-        let asked = lines.pop().context("no count")?.parse()?;
+        let requests = lines.pop().context("no count")?.parse()?;
         let wrong = lines
             .iter()
             .map(|line| {
@@ -45,12 +45,12 @@ fn visited<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Result<(T, V
                 Ok((when.parse()?, what.to_owned()))
             })
             .collect::<Result<_>>()?;
-        Ok((done?, Visited { asked, wrong }))
+        Ok((done?, Visited { requests, wrong }))
     })
 }
 
-/// So many deployments with these options of gunicorn's, then so many releases that are ill.
-pub fn under_load(workers: &str, deployments: usize, ill: usize) -> Result<()> {
+/// Deploys healthy releases with these options of gunicorn, then unhealthy ones.
+pub fn under_load(workers: &str, deployments: usize, unhealthy: usize) -> Result<()> {
     let lab = Lab::new("load")?;
     let Todo {
         repo,
@@ -66,7 +66,7 @@ pub fn under_load(workers: &str, deployments: usize, ill: usize) -> Result<()> {
         web.run("journalctl -u gunicorn.todo.service | grep 'Using worker: gthread'")?
             .ok()?;
     }
-    let ((), visited_well) = visited(&web, || {
+    let ((), healthy) = visited(&web, || {
         for number in 1..=deployments {
             let version = format!("version {number}.");
             repo.push(&version)?;
@@ -75,27 +75,27 @@ pub fn under_load(workers: &str, deployments: usize, ill: usize) -> Result<()> {
         }
         Ok(())
     })?;
-    ensure!(visited_well.asked > 50 * deployments, "{visited_well:?}");
-    ensure!(visited_well.wrong.is_empty(), "{visited_well:?}");
+    ensure!(healthy.requests > 50 * deployments, "{healthy:?}");
+    ensure!(healthy.wrong.is_empty(), "{healthy:?}");
 
-    if ill == 0 {
+    if unhealthy == 0 {
         return Ok(());
     }
-    let ((), visited_ill) = visited(&web, || ill_ones(&repo, &web, ill))?;
-    ensure!(visited_ill.asked > 20 * ill, "{visited_ill:?}");
+    let ((), failing) = visited(&web, || deploy_unhealthy(&repo, &web, unhealthy))?;
+    ensure!(failing.requests > 20 * unhealthy, "{failing:?}");
     ensure!(
-        visited_ill.wrong.is_empty(),
-        "an ill release was served: {visited_ill:?}"
+        failing.wrong.is_empty(),
+        "an unhealthy release was served: {failing:?}"
     );
     Ok(())
 }
 
-/// So many of five ways of being ill; none of them is ever served.
-fn ill_ones(repo: &Repository, web: &WebServer, count: usize) -> Result<()> {
+/// Deploys up to five kinds of unhealthy releases; none of them is ever served.
+fn deploy_unhealthy(repo: &Repository, web: &WebServer, count: usize) -> Result<()> {
     let wsgi = include_str!("project/todo/wsgi.py");
-    for (number, ill) in [
+    for (number, code) in [
         "raise RuntimeError('at the import')\n",
-        "def application(environ, start_response):\n    start_response('500 Ill', [])\n    return [b'']\n",
+        "def application(environ, start_response):\n    start_response('500 Unhealthy', [])\n    return [b'']\n",
         "syntax error\n",
         "import sys; sys.exit(3)\n",
         "def application(environ, start_response):\n    raise ValueError('at each request')\n",
@@ -104,12 +104,12 @@ fn ill_ones(repo: &Repository, web: &WebServer, count: usize) -> Result<()> {
     .take(count)
     .enumerate()
     {
-        repo.commit(&format!("ill {number}"), &[("todo/wsgi.py", ill)])?;
+        repo.commit(&format!("unhealthy {number}"), &[("todo/wsgi.py", code)])?;
         web.run("pullpray poll todo")?
             .exits(1)?
             .says("tried beside the live release, it is not healthy")?;
     }
-    repo.commit("well again", &[("todo/wsgi.py", wsgi)])?;
+    repo.commit("healthy again", &[("todo/wsgi.py", wsgi)])?;
     web.run("pullpray poll todo")?.ok()?;
     Ok(())
 }
@@ -124,10 +124,9 @@ fn no_request_fails_while_releases_come_with_threads() -> Result<()> {
     under_load(THREADS, 2, 0)
 }
 
-/// What no trial shows: well beside the live release and ill in its place. Then it is seen, and for
-/// how long is measured here.
+/// A release that is healthy in the trial and unhealthy when live: measures for how long visitors see it.
 #[test]
-fn an_ill_release_that_hid_its_illness_is_seen_for_seconds_only() -> Result<()> {
+fn a_release_unhealthy_only_when_live_is_served_for_seconds_only() -> Result<()> {
     let lab = Lab::new("hid")?;
     let Todo {
         repo,
@@ -139,7 +138,7 @@ fn an_ill_release_that_hid_its_illness_is_seen_for_seconds_only() -> Result<()> 
         .ok()?;
     let wsgi = include_str!("project/todo/wsgi.py");
     let hides = format!(
-        "{wsgi}\nimport sys\nif '--bind' not in sys.argv:\n    def application(environ, start_response):\n        start_response('500 Ill', [])\n        return [b'']\n"
+        "{wsgi}\nimport sys\nif '--bind' not in sys.argv:\n    def application(environ, start_response):\n        start_response('500 Unhealthy', [])\n        return [b'']\n"
     );
     let ((), visited) = visited(&web, || {
         repo.commit("hides", &[("todo/wsgi.py", &hides)])?;

@@ -7,7 +7,7 @@
 //! | power cuts in deployments | `power` |
 //! | kills and power cuts in each step of init and remove | `killed`, `interrupted` |
 //! | attacks on the agent, on both releases | `attack` |
-//! | ten deployments under load, and five releases that are ill | `load` |
+//! | ten deployments under load, and five unhealthy releases | `load` |
 //! | an editable install over ten commits | `environments` |
 //! | ways of damaging a ledger | `damaged` |
 //! | databases and HTTPS in the sandbox, on Debian 13 | `databases` |

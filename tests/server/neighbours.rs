@@ -88,16 +88,16 @@ fn neither_app_has_anything_of_the_other() -> Result<()> {
             worked.push(format!("as the account: {attempt}"));
         }
     }
-    let told = web.page_of("notes.example", "/?attempts=1")?;
+    let answer = web.page_of("notes.example", "/?attempts=1")?;
     for attempt in ATTEMPTS {
-        let line = told
+        let line = answer
             .body
             .lines()
             .find(|line| {
                 line.split_once(' ')
                     .is_some_and(|(_, rest)| rest == *attempt)
             })
-            .with_context(|| format!("{attempt} was not tried: {told:#?}"))?;
+            .with_context(|| format!("{attempt} was not tried: {answer:#?}"))?;
         if line.starts_with("0 ") {
             worked.push(format!("in the sandbox: {attempt}"));
         }

@@ -178,8 +178,8 @@ fn the_running_app_writes_in_shared_and_nowhere_else() -> Result<()> {
         web.run("systemd-run --quiet --uid=gunicorn --unit=outside sleep 300; [ -S /run/dbus/system_bus_socket ]")?
             .ok()?;
         web.run(LEAVE)?.ok().context("the way out works")?;
-        let told = web.page("/?probe=1")?;
-        let can: Vec<&str> = told
+        let answer = web.page("/?probe=1")?;
+        let can: Vec<&str> = answer
             .body
             .lines()
             .filter_map(|line| line.strip_prefix("can "))
@@ -190,9 +190,9 @@ fn the_running_app_writes_in_shared_and_nowhere_else() -> Result<()> {
                 "make a directory in shared",
                 "make a temporary file"
             ],
-            "{told:#?}"
+            "{answer:#?}"
         );
-        ensure!(told.body.lines().count() == 16, "{told:#?}");
+        ensure!(answer.body.lines().count() == 16, "{answer:#?}");
 
         let made = "cd /var/www/projects/todo/shared; stat -c '%A %U %G' by-the-app dir-by-the-app";
         ensure!(

@@ -1,4 +1,4 @@
-//! What somebody breaks, doctor finds, names, and mends or says how.
+//! doctor finds each sabotage, names it, and fixes it or prints how to fix it.
 
 use std::collections::BTreeSet;
 
@@ -18,11 +18,11 @@ pub struct Sabotage {
 }
 
 pub enum Then {
-    /// `doctor --fix --yes` mends it.
+    /// `doctor --fix --yes` fixes it.
     Fixed,
     /// The same, once the git host may be asked.
     FixedOnline,
-    /// doctor says this, and the command that it names mends it.
+    /// doctor prints this, and the command that it suggests fixes it.
     Remedy(&'static str),
     /// doctor says this, and leaves the rest to somebody who undoes it.
     Says(&'static str, &'static str),
@@ -69,7 +69,7 @@ impl Report {
             .join("\n")
     }
 
-    /// The command that mends what these words say.
+    /// The suggested command of the check whose message contains `words`.
     fn remedy(&self, words: &str) -> Result<&str> {
         self.checks()
             .find(|check| word(check, "message").contains(words))
@@ -120,7 +120,7 @@ fn same_files(web: &WebServer, whole: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn befalls(web: &WebServer, whole: &[String], sabotage: &Sabotage) -> Result<()> {
+fn check_sabotage(web: &WebServer, whole: &[String], sabotage: &Sabotage) -> Result<()> {
     web.run(&format!("set -e; {}", sabotage.harm))?.ok()?;
     let report = doctor(web, "--offline")?;
     let expected: BTreeSet<String> = sabotage
@@ -161,14 +161,14 @@ fn befalls(web: &WebServer, whole: &[String], sabotage: &Sabotage) -> Result<()>
     same_files(web, whole)
 }
 
-fn befall(name: &str, sabotages: &[Sabotage]) -> Result<()> {
+fn check_table(name: &str, sabotages: &[Sabotage]) -> Result<()> {
     let lab = Lab::new(name)?;
     let Todo {
         host: _host, web, ..
     } = Todo::live(&lab, Release::Bookworm)?;
     let whole = web.listing(TOUCHED)?;
     for sabotage in sabotages {
-        befalls(&web, &whole, sabotage).with_context(|| sabotage.harm)?;
+        check_sabotage(&web, &whole, sabotage).with_context(|| sabotage.harm)?;
     }
     let report = doctor(&web, "")?;
     ensure!(report.found().is_empty(), "{:#?}", report.found());
@@ -177,23 +177,23 @@ fn befall(name: &str, sabotages: &[Sabotage]) -> Result<()> {
 }
 
 #[test]
-fn broken_accounts_and_files_are_found_and_mended() -> Result<()> {
-    befall("files", ACCOUNTS_AND_FILES)
+fn broken_accounts_and_files_are_found_and_fixed() -> Result<()> {
+    check_table("files", ACCOUNTS_AND_FILES)
 }
 
 #[test]
-fn broken_keys_and_ssh_are_found_and_mended() -> Result<()> {
-    befall("keys", KEYS_AND_SSH)
+fn broken_keys_and_ssh_are_found_and_fixed() -> Result<()> {
+    check_table("keys", KEYS_AND_SSH)
 }
 
 #[test]
-fn broken_units_are_found_and_mended() -> Result<()> {
-    befall("units", UNITS)
+fn broken_units_are_found_and_fixed() -> Result<()> {
+    check_table("units", UNITS)
 }
 
 #[test]
-fn a_broken_tree_and_settings_are_found_and_mended() -> Result<()> {
-    befall("tree", TREE_AND_SETTINGS)
+fn a_broken_tree_and_settings_are_found_and_fixed() -> Result<()> {
+    check_table("tree", TREE_AND_SETTINGS)
 }
 
 /// One check alone.

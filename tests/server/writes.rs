@@ -80,8 +80,8 @@ fn what_would_be_lost_with_the_release_is_refused_and_kept_once_shared() -> Resu
     let mut terminal = web.terminal(command)?;
     terminal.sees("Go on?")?;
     terminal.presses(key::ENTER)?;
-    let (status, told) = terminal.ends()?;
-    ensure!(status == 0, "{told}");
+    let (status, screen) = terminal.ends()?;
+    ensure!(status == 0, "{screen}");
     repo.push("version two")?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
     ensure!(web.page("/")?.shows("version two"));

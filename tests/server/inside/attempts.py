@@ -1,4 +1,4 @@
-"""An items/views.py that runs each line of shared/attempts in a shell and tells what came of it."""
+"""An items/views.py that runs each line of shared/attempts in a shell and prints the exit codes."""
 import os
 import subprocess
 from pathlib import Path
@@ -13,9 +13,9 @@ def healthz(request):
 
 
 def page(request):
-    told = ["version one"]
+    lines = ["version one"]
     if "attempts" in request.GET:
         for line in (SHARED / "attempts").read_text().splitlines():
             ended = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=30)
-            told.append(f"{ended.returncode} {line}")
-    return HttpResponse("\n".join(told) + "\n", content_type="text/plain")
+            lines.append(f"{ended.returncode} {line}")
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain")

@@ -1,4 +1,4 @@
-"""A service that only a group may ask; it tells who asked, as PostgreSQL's peer authentication sees it."""
+"""A service on a socket of one group; it answers with the peer's uid, like PostgreSQL's peer authentication."""
 import grp
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Answers over TLS at :8443, with a certificate that /root/ca.pem vouches for."""
+"""Answers over TLS at :8443, with a certificate signed by /root/ca.pem."""
 import http.server
 import ssl
 

@@ -57,11 +57,11 @@ ATTEMPTS = {
 def page(request):
     if "probe" not in request.GET:
         return render(request, "items/page.html", {"version": VERSION, "items": Item.objects.all()})
-    told = []
+    lines = []
     for name, attempt in ATTEMPTS.items():
         try:
             attempt()
-            told.append(f"can {name}")
+            lines.append(f"can {name}")
         except (OSError, subprocess.SubprocessError) as error:
-            told.append(f"cannot {name} ({type(error).__name__}: {error})")
-    return HttpResponse("\n".join(told) + "\n", content_type="text/plain")
+            lines.append(f"cannot {name} ({type(error).__name__}: {error})")
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain")

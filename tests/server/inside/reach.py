@@ -1,4 +1,4 @@
-"""An items/views.py that tells what the running app reaches outside of its sandbox, a line each."""
+"""An items/views.py that prints what the running app reaches outside its sandbox, one per line."""
 import os
 import socket
 import ssl
@@ -45,10 +45,10 @@ def peer():
 
 
 def page(request):
-    told = [VERSION]
+    lines = [VERSION]
     for name in request.GET.getlist("try"):
         try:
-            told.append(f"{name}: {globals()[name]()}")
+            lines.append(f"{name}: {globals()[name]()}")
         except Exception as error:
-            told.append(f"{name} failed: {' '.join(str(error).split())}")
-    return HttpResponse("\n".join(told) + "\n", content_type="text/plain")
+            lines.append(f"{name} failed: {' '.join(str(error).split())}")
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain")

@@ -1,4 +1,4 @@
-//! One booted server: running things in it, looking at it, and the accidents that befall it.
+//! One booted server: running commands in it, inspecting it, and making it fail.
 
 use std::process::Command;
 
@@ -259,7 +259,7 @@ fn tool(args: &[&str]) -> Result<()> {
 impl Drop for Server {
     #[expect(
         clippy::print_stderr,
-        reason = "the only one who could be told is who set LAB_KEEP"
+        reason = "only the person who set LAB_KEEP reads this"
     )]
     fn drop(&mut self) {
         if kept() {

@@ -12,7 +12,7 @@ pub struct Todo {
 }
 
 impl Todo {
-    /// Booted, the repository made, nginx told; pullpray has not run yet.
+    /// Boots both servers, creates the repository and configures nginx; pullpray has not run yet.
     pub fn before_init(lab: &Lab, release: Release) -> Result<Self> {
         let (host, web) = lab.git_host_and_web_server(release)?;
         let repo = host.repository("acme/todo")?;

@@ -1,7 +1,7 @@
-//! Accounts: the group of the app, the user that runs this one, the operator's membership.
+//! Accounts: the app's group and user, and the group memberships of the user and the operator.
 //!
-//! One of that name may exist with another number, shell or home: it is adopted as it is, said so,
-//! never changed and never deleted.
+//! A pre-existing user or group is adopted with its own id, shell and home; it is never modified and
+//! never deleted.
 
 use anyhow::Result;
 
@@ -22,8 +22,8 @@ pub(super) struct Membership<'a> {
     pub(super) id: StepId,
 }
 
-/// Whether the receipt says that pullpray made it.
-fn made(receipt: &Receipt, change: &Change) -> &'static str {
+/// A note that the user or group is pre-existing, unless the receipt records that pullpray created it.
+fn origin(receipt: &Receipt, change: &Change) -> &'static str {
     if !receipt.is_readable()
         || receipt
             .entries()
@@ -32,20 +32,19 @@ fn made(receipt: &Receipt, change: &Change) -> &'static str {
     {
         ""
     } else {
-        "was there, "
+        "pre-existing, "
     }
 }
 
-/// What is said of an account or a group that the app has had, that pullpray did not make, and that this server
-/// does not know any more: most often a directory service is away. One of that name that were made here would be
-/// another, and be given all that is the app's.
-fn away(
+/// Finding for a pre-existing user or group of the app that this server no longer knows, most often because a
+/// directory service is unavailable. Creating one of that name would hand the app's files to another account.
+fn missing(
     context: &CheckContext<'_>,
     app: &App,
     (answer, base): (&str, &str),
     change: &Change,
 ) -> Result<Option<Finding>> {
-    if made(context.receipt, change).is_empty() {
+    if origin(context.receipt, change).is_empty() {
         return Ok(None);
     }
     let saved = context.view.read_text(&layout::settings(&app.name))?;
@@ -60,18 +59,18 @@ fn away(
     Ok((name == *wanted).then(|| {
         Finding::ManualFix(
             format!(
-                "this server does not know the {answer} {name} any more, which was there before pullpray: is its directory service away? One made here would be another"
+                "the {answer} {name} existed before pullpray and is now unknown to this server: is its directory service unavailable? pullpray does not create another one under that name"
             ),
             format!(
-                "getent {base} {name}; systemctl --failed  # if it is gone for good: sudo pullpray init {app} --{answer} ANOTHER"
+                "getent {base} {name}; systemctl --failed  # if it was deleted: sudo pullpray init {app} --{answer} ANOTHER"
             ),
         )
     }))
 }
 
-/// What is said of an account that PAM shuts out, now or soon: cron starts nothing as it, and says so only in the
-/// journal.
-fn expires(context: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
+/// Finding for an account that has expired or expires within 30 days: PAM then refuses it, and cron runs nothing as
+/// it and only logs that in the journal.
+fn expiry(context: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
     if effective_uid() != 0 {
         return Ok(None);
     }
@@ -80,17 +79,17 @@ fn expires(context: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
     Ok(found.filter(|(days, _)| *days < 30).map(|(days, option)| {
         let remedy = format!("sudo chage {option} {name}");
         if days < 0 {
-            let why = format!("the account {name} has expired (chage --list {name}): cron starts nothing as it");
+            let why = format!("the account {name} has expired (chage --list {name}): cron does not run its jobs");
             return Finding::ManualFix(why, remedy);
         }
-        let why = format!("the account {name} expires in {days} days (chage --list {name}): cron starts nothing as it then");
+        let why = format!("the account {name} expires in {days} days (chage --list {name}): cron will then not run its jobs");
         Finding::Warning(why, remedy)
     }))
 }
 
 impl Group<'_> {
-    /// The other app whose account is a member of the group, and what to do.
-    fn shared(&self, context: &CheckContext<'_>) -> Result<Option<(String, String)>> {
+    /// Another app's account that is a member of the group: why that is wrong, and the command that fixes it.
+    fn foreign_member(&self, context: &CheckContext<'_>) -> Result<Option<(String, String)>> {
         let app = self.0;
         let members = context
             .view
@@ -107,7 +106,7 @@ impl Group<'_> {
             {
                 return Ok(Some((
                     format!(
-                        "{}, which runs {}, is a member of {}: it could read and change what is {}'s",
+                        "{}, which runs {}, is a member of {}: it can read and modify the files of {}",
                         other.user, other.name, app.group, app.name
                     ),
                     format!("sudo gpasswd --delete {} {}", other.user, app.group),
@@ -141,15 +140,15 @@ impl Step for Group<'_> {
             before: Before::Created,
         };
         Ok(match context.view.group(&name) {
-            Some(_) if self.shared(context)?.is_some() => {
-                let (why, remedy) = self.shared(context)?.unwrap_or_default();
+            Some(_) if self.foreign_member(context)?.is_some() => {
+                let (why, remedy) = self.foreign_member(context)?.unwrap_or_default();
                 Finding::ManualFix(why, remedy)
             }
             Some(group) => {
-                let made = made(context.receipt, &created);
-                Finding::Ok(format!("{made}gid {}", group.gid))
+                let origin = origin(context.receipt, &created);
+                Finding::Ok(format!("{origin}gid {}", group.gid))
             }
-            None => away(context, self.0, ("group", "group"), &created)?
+            None => missing(context, self.0, ("group", "group"), &created)?
                 .unwrap_or_else(|| Finding::Absent("system group".to_owned())),
         })
     }
@@ -182,11 +181,11 @@ impl Step for User<'_> {
         };
         Ok(match context.view.user(&name) {
             Some(user) => {
-                let made = made(context.receipt, &created);
-                expires(context, &user.name)?
-                    .unwrap_or_else(|| Finding::Ok(format!("{made}uid {}", user.uid)))
+                let origin = origin(context.receipt, &created);
+                expiry(context, &user.name)?
+                    .unwrap_or_else(|| Finding::Ok(format!("{origin}uid {}", user.uid)))
             }
-            None => away(context, self.0, ("user", "passwd"), &created)?
+            None => missing(context, self.0, ("user", "passwd"), &created)?
                 .unwrap_or_else(|| Finding::Absent("system account, /usr/sbin/nologin".to_owned())),
         })
     }
@@ -210,17 +209,17 @@ impl Step for Membership<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let Some(user) = context.view.user(self.user) else {
-            // The app's own account is made by an earlier step; a person's never.
+            // An earlier step creates the app's account; pullpray never creates a person's.
             if self.user == self.app.user.as_str() {
                 return Ok(Finding::Blocked(
                     StepId::AccountUser,
-                    format!("becomes a member of {}", self.app.group),
+                    format!("added to {}", self.app.group),
                 ));
             }
             return Ok(Finding::ManualFix(
                 format!("there is no user {}", self.user),
                 format!(
-                    "sudo pullpray init {} --operator ''  # or with an account that exists",
+                    "sudo pullpray init {} --operator ''  # or name an existing account",
                     self.app.name
                 ),
             ));
@@ -234,13 +233,13 @@ impl Step for Membership<'_> {
         let Some(group) = context.view.group(self.app.group.as_str()) else {
             return Ok(Finding::Blocked(
                 StepId::AccountGroup,
-                format!("becomes a member of {}", self.app.group),
+                format!("added to {}", self.app.group),
             ));
         };
         Ok(if context.view.is_member(&user, &group) {
             Finding::Ok("member".to_owned())
         } else {
-            Finding::Absent("becomes a member, from the next login on".to_owned())
+            Finding::Absent("added; takes effect at the next login".to_owned())
         })
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {

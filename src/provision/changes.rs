@@ -1,4 +1,4 @@
-//! The only way in which steps change the server: announced in the receipt, then done.
+//! The only way steps change the server: each change is recorded in the receipt before it is made.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ use crate::store::marks;
 
 use super::{CheckContext, StepId};
 
-/// The name of the backup of a file with this content.
+/// File name of the backup of a file with this content.
 pub(super) fn backup_name(path: &Path, sha: &str) -> String {
     let name = path.strip_prefix("/").unwrap_or(path);
     let name = name.display().to_string().replace('/', "!");
     format!("{name}.{}", sha.get(..12).unwrap_or(sha))
 }
 
-/// A server whose every change is in the receipt before it is made.
+/// Write access to the server that records every change in the receipt first.
 #[derive(Debug)]
 pub struct Changes<'a> {
     server: &'a Server,
@@ -33,10 +33,10 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// Makes the place where receipts lie, if need be, and begins.
+    /// Creates the receipts directory if necessary.
     ///
     /// # Errors
-    /// When it cannot be made, or the app's data is away: nothing is made in its place.
+    /// When it cannot be created, or the disk with the app's data is missing.
     pub fn begin(
         server: &'a Server,
         receipt: &'a mut Receipt,
@@ -54,7 +54,7 @@ impl<'a> Changes<'a> {
             offline: false,
         };
         marks::there(server, app)?;
-        // These two alone are made before they can be announced, being where it is announced.
+        // Only these two are created before they are announced: they hold the receipt.
         let (state, receipts) = (
             Path::new(layout::STATE_DIR),
             Path::new(layout::RECEIPTS_DIR),
@@ -87,29 +87,29 @@ impl<'a> Changes<'a> {
         Ok(changes)
     }
 
-    /// Nothing is asked over the network from here on.
+    /// Forbids network requests in checks from here on.
     pub fn set_offline(&mut self) {
         self.offline = true;
     }
 
-    /// Says which step acts from here on.
+    /// Sets the step to which the receipt attributes the following changes.
     pub fn enter(&mut self, step: StepId) {
         self.step = step;
     }
 
-    /// The server, for what leaves nothing behind.
+    /// The server, for operations that need no record in the receipt.
     #[must_use]
     pub fn server(&self) -> &Server {
         self.server
     }
 
-    /// The time.
+    /// The clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         self.clock
     }
 
-    /// The half of it that only looks.
+    /// Read-only context for checks.
     #[must_use]
     pub fn context(&self) -> CheckContext<'_> {
         CheckContext {
@@ -125,10 +125,10 @@ impl<'a> Changes<'a> {
             .announce(self.server, self.clock, self.step.as_str(), change)
     }
 
-    /// Writes a file whole. What was there and is not pullpray's is kept as a backup.
+    /// Writes a file atomically. Content that pullpray did not write is backed up first.
     ///
     /// # Errors
-    /// When it cannot be written, or something other than a file is in its place.
+    /// When it cannot be written, or the path exists and is not a file.
     pub fn file(
         &mut self,
         path: &Path,
@@ -145,16 +145,13 @@ impl<'a> Changes<'a> {
         self.server.write(path, content, mode, Some(owner))
     }
 
-    /// Writes a file that must not be there yet.
+    /// Writes a file that must not exist yet.
     ///
     /// # Errors
-    /// When it is there, or cannot be written.
+    /// When it exists, or cannot be written.
     pub fn new_file(&mut self, path: &Path, content: &[u8], mode: u32, sha: &str) -> Result<()> {
         if self.server.stat(path)?.is_some() {
-            bail!(
-                "{} is there already and is never overwritten",
-                path.display()
-            );
+            bail!("{} exists and is never overwritten", path.display());
         }
         self.announce(Change::File {
             path: path.into(),
@@ -164,14 +161,14 @@ impl<'a> Changes<'a> {
         self.server.write_new(path, content, mode, Some((0, 0)))
     }
 
-    /// Puts a file that is announced already in another's place, in one rename.
+    /// Renames a recorded file over another one.
     ///
     /// # Errors
-    /// When it cannot be moved.
+    /// When the rename fails.
     pub fn replace_with(&mut self, from: &Path, to: &Path, sha: &str) -> Result<()> {
         let before = match self.receipt.before(to) {
             Some(before) if *before != Before::Adopted => before.clone(),
-            // What was there before us comes back when the app is removed.
+            // Restored when the app is removed.
             _ => self.before(to)?,
         };
         self.announce(Change::File {
@@ -182,7 +179,7 @@ impl<'a> Changes<'a> {
         self.server.rename(from, to)
     }
 
-    /// Copies this program to where others can start it.
+    /// Installs this program where other accounts can execute it.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -190,14 +187,14 @@ impl<'a> Changes<'a> {
         let bytes = self
             .server
             .read(from)?
-            .with_context(|| format!("{} is gone", from.display()))?;
+            .with_context(|| format!("{} does not exist", from.display()))?;
         self.file(to, &bytes, 0o755, (0, 0))
     }
 
-    /// What is in a file's place, and if need be a backup of it.
+    /// What the path holds before a write; backs it up if pullpray did not write it.
     fn before(&self, path: &Path) -> Result<Before> {
         let Some(stat) = self.server.stat(path)? else {
-            // Gone and made again: it is still what it was to us.
+            // Deleted since: its first record still applies.
             return Ok(self
                 .receipt
                 .before(path)
@@ -205,7 +202,7 @@ impl<'a> Changes<'a> {
                 .unwrap_or(Before::Created));
         };
         if stat.kind != Kind::File {
-            bail!("{} is there and is not a file", path.display());
+            bail!("{} exists and is not a file", path.display());
         }
         let content = self.server.read(path)?.unwrap_or_default();
         if self.receipt.wrote(path, &sha256(&content)) {
@@ -220,8 +217,8 @@ impl<'a> Changes<'a> {
         let backup = backups.join(backup_name(path, &sha256(&content)));
         self.server
             .write(&backup, &content, stat.mode, Some((stat.uid, stat.gid)))?;
-        // What we created and the administrator changed goes with us, after a backup; what was
-        // there before us comes back.
+        // A file that pullpray created is removed even if modified, as there is a backup; a pre-existing
+        // one is restored.
         Ok(match self.receipt.before(path) {
             Some(Before::Created) => Before::Created,
             Some(Before::Replaced(first)) => Before::Replaced(first.clone()),
@@ -229,7 +226,7 @@ impl<'a> Changes<'a> {
         })
     }
 
-    /// Sets aside a receipt that is damaged, writes down what could be read of it, and what it does not speak of.
+    /// Sets a damaged receipt aside and writes a new one from its readable entries and the given traces.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -243,7 +240,7 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// Notes that a file was there as it should be.
+    /// Records that a file existed before pullpray.
     ///
     /// # Errors
     /// When the receipt cannot be written.
@@ -258,7 +255,7 @@ impl<'a> Changes<'a> {
         })
     }
 
-    /// Makes a directory, or mends its owner and mode.
+    /// Creates a directory, or sets the owner and mode of an existing one.
     ///
     /// # Errors
     /// When that fails.
@@ -282,7 +279,7 @@ impl<'a> Changes<'a> {
         self.server.make_dir(path, owner.0, owner.1, mode)
     }
 
-    /// Adds a line to a file that others write too; the file is made if it is missing.
+    /// Adds a line to a shared file, which is created if missing; `text` is its new content.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -295,10 +292,10 @@ impl<'a> Changes<'a> {
             .write(path, text.as_bytes(), 0o644, Some((0, 0)))
     }
 
-    /// Makes a system group.
+    /// Creates a system group.
     ///
     /// # Errors
-    /// What groupadd says.
+    /// When groupadd fails.
     pub fn group(&mut self, name: &str) -> Result<()> {
         self.announce(Change::Group {
             name: name.into(),
@@ -307,10 +304,10 @@ impl<'a> Changes<'a> {
         self.server.add_group(name)
     }
 
-    /// Makes a system account.
+    /// Creates a system account.
     ///
     /// # Errors
-    /// What useradd says.
+    /// When useradd fails.
     pub fn user(&mut self, name: &str, group: &str) -> Result<()> {
         self.announce(Change::User {
             name: name.into(),
@@ -320,10 +317,10 @@ impl<'a> Changes<'a> {
             .add_user(name, group, Path::new("/nonexistent"), COMMENT)
     }
 
-    /// Makes a user a member of a group.
+    /// Adds a user to a group.
     ///
     /// # Errors
-    /// What gpasswd says.
+    /// When gpasswd fails.
     pub fn member(&mut self, user: &str, group: &str) -> Result<()> {
         self.announce(Change::Member {
             user: user.into(),
@@ -333,16 +330,16 @@ impl<'a> Changes<'a> {
         self.server.add_member(user, group)
     }
 
-    /// Enables a unit and starts it.
+    /// Enables and starts a unit.
     ///
     /// # Errors
-    /// What systemctl says.
+    /// When systemctl fails.
     pub fn unit(&mut self, name: &str) -> Result<()> {
         self.announce(Change::Unit { name: name.into() })?;
         self.server.enable_now(name)
     }
 
-    /// Notes that the app begins to live in its directories: releases, mirror, ledger, logs.
+    /// Records that the app writes to its directories from now on: releases, mirror, ledger, logs.
     ///
     /// # Errors
     /// When the receipt cannot be written.

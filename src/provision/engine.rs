@@ -1,14 +1,14 @@
-//! Walks over the list.
+//! The engine: plans and applies steps.
 
 use anyhow::{Context, Result, bail};
 
 use super::{Changes, CheckContext, Finding, Step};
 
-/// A step with what checking it said.
+/// A step and the result of its check.
 pub struct Planned<'s> {
     /// The step.
     pub step: &'s dyn Step,
-    /// What is so; an error if it could not be told.
+    /// Result of the check; an error if it could not run.
     pub finding: Result<Finding>,
 }
 
@@ -24,40 +24,40 @@ pub fn plan<'s>(steps: &'s [Box<dyn Step + 's>], context: &CheckContext<'_>) -> 
         .collect()
 }
 
-/// How a step ended.
+/// Outcome of [`converge`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Converged {
-    /// It was so already.
+    /// Was satisfied already.
     Unchanged(Finding),
-    /// It was made so, and looked at afterwards.
+    /// Applied, and verified by a second check.
     Changed(Finding),
-    /// A person has to do something on the git host first.
+    /// Somebody has to add the deploy key on the git host first.
     AwaitsAccess(String),
 }
 
-/// Makes one step true: looks, applies if need be, looks again.
+/// Checks a step, applies it if necessary, and checks it again.
 ///
 /// # Errors
-/// When it could not be told, could not be made, or does not hold afterwards; with what to do.
+/// When the check or apply fails, or the second check is not satisfied; with a hint where there is one.
 pub fn converge(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Converged> {
     changes.enter(step.id());
     match step.check(&changes.context())? {
         finding if finding.is_satisfied() => return Ok(Converged::Unchanged(finding)),
         Finding::AwaitsAccess(why) => return Ok(Converged::AwaitsAccess(why)),
         Finding::ManualFix(why, hint) => bail!("{why}\nhint: {hint}"),
-        Finding::Blocked(on, why) => bail!("waits for {on}, which should have come first ({why})"),
+        Finding::Blocked(on, why) => bail!("blocked by {on} ({why})"),
         _ => {}
     }
     step.apply(changes)?;
-    // A tick is printed for what was looked at afterwards, never for a command that returned 0.
+    // Success is what a second check finds, not a command's exit code 0.
     let after = step
         .check(&changes.context())
-        .context("could not be checked after it was made")?;
+        .context("applied, but the check afterwards failed")?;
     match after {
         finding if finding.is_satisfied() => Ok(Converged::Changed(finding)),
         Finding::ManualFix(why, hint) => bail!("{why}\nhint: {hint}"),
-        Finding::Absent(what) => bail!("was made and is not there ({what})"),
-        Finding::Differs(what, _) => bail!("was made and is still not as it should be: {what}"),
-        other => bail!("was made and is not as it should be: {other:?}"),
+        Finding::Absent(what) => bail!("applied, but still missing ({what})"),
+        Finding::Differs(what, _) => bail!("applied, but still wrong: {what}"),
+        other => bail!("applied, but still wrong: {other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! The one list.
+//! The list of steps.
 
 use crate::app::App;
 
@@ -14,7 +14,7 @@ use super::requirements::{Address, Program, Requirements};
 use super::service::{Healthy, Units};
 use super::{Step, StepId};
 
-/// Every fact about the server that makes an app, in the order in which they are made true.
+/// Every step of an app, in the order in which init applies them.
 #[must_use]
 pub fn list(app: &App) -> Vec<Box<dyn Step + '_>> {
     let mut steps: Vec<Box<dyn Step + '_>> = vec![
@@ -23,7 +23,7 @@ pub fn list(app: &App) -> Vec<Box<dyn Step + '_>> {
         Box::new(Program(app)),
         Box::new(Group(app)),
         Box::new(User(app)),
-        // An account that was there before may have another primary group.
+        // A pre-existing account may have another primary group.
         Box::new(Membership {
             app,
             user: app.user.as_str(),

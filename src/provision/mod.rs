@@ -1,9 +1,9 @@
-//! Steps: each is one fact about the server, which can be checked, made true and taken back.
+//! Steps: each is one piece of server state that can be checked, applied and undone.
 //!
-//! `init`, `doctor`, `doctor --fix`, the dry run and `remove` are walks over one list ([`list()`]),
-//! so that no fact is described twice. Checking gets a [`CheckContext`], which has no writing methods;
-//! making true gets [`Changes`], whose every method writes the receipt first. Taking back is the
-//! receipt read backwards ([`undo()`]): what was not written there as created is never removed.
+//! `init`, `doctor`, `doctor --fix` and the dry run iterate over one list ([`list()`]), so each step is
+//! described once. [`Step::check`] takes a [`CheckContext`], which has no writing methods; [`Step::apply`]
+//! takes [`Changes`], every method of which writes the receipt before it changes the server. `remove`
+//! reads the receipt backwards ([`undo()`]) and removes only what the receipt records as created.
 
 mod account;
 mod agent;
@@ -50,33 +50,33 @@ use anyhow::Result;
 use crate::host::View;
 use crate::state::receipt::Receipt;
 
-/// What checking a step says. That it could not be told is an error beside it, never one of these.
+/// Result of a check. A check that could not run returns an error instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// It is so; what exactly is so.
+    /// As it should be: the current state.
     Ok(String),
-    /// It is so in the administrator's own way, which is left alone: what differs, as a diff.
+    /// The administrator modified the file; it is left as is. Summary and diff.
     LocallyModified(String, String),
-    /// It is not there; what would be made.
+    /// Missing: what apply would create.
     Absent(String),
-    /// It is there and otherwise; what differs, and for text how.
+    /// Present but different: what differs, and a diff for text.
     Differs(String, Option<String>),
-    /// It cannot be looked at before another step holds.
+    /// Cannot be checked until another step is satisfied: that step, and why or what would follow.
     Blocked(StepId, String),
-    /// The git host has to be told something by a person first.
+    /// Somebody has to add the deploy key on the git host first: the host's answer.
     AwaitsAccess(String),
-    /// It could not be proven, and nothing can be done about it here.
+    /// Could not be verified, and nothing on this server can change that.
     Unproven(String),
-    /// There is no way to find it out here; nothing speaks against it.
+    /// Cannot be determined on this server; no sign of a problem.
     Unknown(String),
-    /// It holds, and somebody should look at it all the same: why, and what to do.
+    /// Satisfied, but needs attention: why, and a command.
     Warning(String, String),
-    /// It is not so, and applying the step would not help: why, and what to do.
+    /// Wrong, and apply cannot fix it: why, and a command for the administrator.
     ManualFix(String, String),
 }
 
 impl Finding {
-    /// Whether nothing has to be done.
+    /// Whether the step needs no apply.
     #[must_use]
     pub fn is_satisfied(&self) -> bool {
         matches!(
@@ -90,20 +90,20 @@ impl Finding {
     }
 }
 
-/// What a check gets: the server to look at, and what is remembered of it.
+/// Input of a check: a read-only view of the server, the receipt and the options.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckContext<'a> {
-    /// The server.
+    /// Read-only view of the server.
     pub view: &'a View,
-    /// What init did here.
+    /// Record of what init changed on this server.
     pub receipt: &'a Receipt,
-    /// Whether files that the administrator changed are to be replaced.
+    /// Whether to replace files that the administrator modified.
     pub overwrite: bool,
-    /// Whether nothing may be asked over the network.
+    /// Whether network requests are forbidden.
     pub offline: bool,
 }
 
-/// How a step shows in a plan.
+/// Line of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanItem {
     /// `file`, `user`, `unit` …
@@ -113,7 +113,7 @@ pub struct PlanItem {
 }
 
 impl PlanItem {
-    /// Whether what it stands for is a thing that is made, rather than something that is proven.
+    /// Whether apply creates the item, as opposed to verifying it.
     #[must_use]
     pub fn creates(&self) -> bool {
         matches!(
@@ -123,39 +123,39 @@ impl PlanItem {
     }
 }
 
-/// One fact about the server.
+/// One piece of server state that pullpray manages.
 pub trait Step {
-    /// Its name, for people and for scripts: `account.user`.
+    /// Stable id, used by `--only` and scripts.
     fn id(&self) -> StepId;
 
-    /// What it is, in a few words.
+    /// Short title for people.
     fn title(&self) -> String;
 
-    /// How it shows in a plan.
+    /// Line in the plan.
     fn plan_item(&self) -> PlanItem;
 
-    /// Whether checking it asks the git host.
+    /// Whether the check contacts the git host.
     fn needs_network(&self) -> bool {
         false
     }
 
-    /// Whether it is so.
+    /// Compares the server with the desired state, without changing anything.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the state cannot be determined.
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding>;
 
-    /// What it would write where, as a diff against what is there; `None` if it writes no text.
+    /// Path and diff of the text that apply would write; `None` if it writes no text.
     ///
     /// # Errors
-    /// When what is there cannot be read.
+    /// When the current file cannot be read.
     fn preview(&self, _context: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
         Ok(None)
     }
 
-    /// Makes it so.
+    /// Changes the server to the desired state.
     ///
     /// # Errors
-    /// When that fails; whatever was done is in the receipt.
+    /// When a change fails; the receipt records every change made before that.
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()>;
 }

@@ -1,5 +1,5 @@
-//! What must be there before anything is changed: programs, systemd, a writable file system, a
-//! free address, and this program where root and cron can trust it.
+//! Requirements checked before any change: programs, systemd, a writable file system, a free address,
+//! and this program in a place that only root can modify.
 
 use anyhow::{Result, anyhow};
 
@@ -20,7 +20,7 @@ impl Step for Requirements<'_> {
         StepId::ServerRequirements
     }
     fn title(&self) -> String {
-        "what this server needs".to_owned()
+        "server requirements".to_owned()
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
@@ -29,7 +29,7 @@ impl Step for Requirements<'_> {
         }
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        // Before it is started.
+        // Before the survey executes it.
         if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), "python")? {
             return Ok(Finding::ManualFix(why, remedy));
         }
@@ -41,16 +41,13 @@ impl Step for Requirements<'_> {
         }
         let Some(systemd) = &survey.systemd else {
             return Ok(Finding::ManualFix(
-                "systemd does not run here (there is no /run/systemd/system), and it is what keeps the app and the agent running".to_owned(),
+                "systemd is not running (/run/systemd/system does not exist); the app and the agent need it".to_owned(),
                 "ps -p 1  # run pullpray on a server, or in a container that boots systemd".to_owned(),
             ));
         };
         if let Some(dir) = survey.read_only.first() {
             return Ok(Finding::ManualFix(
-                format!(
-                    "{} is on a file system that is mounted read-only",
-                    dir.display()
-                ),
+                format!("{} is on a file system mounted read-only", dir.display()),
                 format!("findmnt --target {}", dir.display()),
             ));
         }
@@ -61,7 +58,7 @@ impl Step for Requirements<'_> {
         )))
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("packages are the administrator's to install"))
+        Err(anyhow!("pullpray does not install packages"))
     }
 }
 
@@ -92,23 +89,23 @@ impl Step for Address<'_> {
         if taken {
             let free = context.view.facts(None)?.bind();
             return Ok(Finding::ManualFix(
-                format!("something else listens on {} already", self.0.bind),
+                format!("{} is already in use", self.0.bind),
                 match self.0.bind.port() {
                     Some(port) => format!(
-                        "sudo ss -ltnp 'sport = :{port}'  # who it is; a free one: sudo pullpray init {} --bind {free}",
+                        "sudo ss -ltnp 'sport = :{port}'  # shows the process; a free port: sudo pullpray init {} --bind {free}",
                         self.0.name
                     ),
                     None => format!(
-                        "sudo ss -lxp | grep {}  # who it is; another path: sudo pullpray init {} --bind PATH",
+                        "sudo ss -lxp | grep {}  # shows the process; another path: sudo pullpray init {} --bind PATH",
                         self.0.bind, self.0.name
                     ),
                 },
             ));
         }
         Ok(Finding::Ok(if ours {
-            "the app's own".to_owned()
+            "in use by this app".to_owned()
         } else {
-            "is free".to_owned()
+            "free".to_owned()
         }))
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
@@ -121,7 +118,7 @@ impl Step for Program<'_> {
         StepId::ServerProgram
     }
     fn title(&self) -> String {
-        "pullpray itself".to_owned()
+        "pullpray program".to_owned()
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
@@ -134,17 +131,17 @@ impl Step for Program<'_> {
         let own = context.view.own_program()?;
         if context.view.stat(program)?.is_none() {
             return Ok(Finding::Absent(format!(
-                "copied from {}, where other accounts could not start it or could change it",
+                "copied from {}, which other accounts cannot execute or could modify",
                 own.display()
             )));
         }
-        if let Some(finding) = self.shut(context)? {
+        if let Some(finding) = self.not_executable(context)? {
             return Ok(finding);
         }
         if let Some(path) = context.view.first_untrusted(program)? {
             return Ok(Finding::ManualFix(
                 format!(
-                    "{} can be changed by others than root, and root starts {}",
+                    "{} can be modified by users other than root, and root runs {}",
                     path.display(),
                     program.display()
                 ),
@@ -154,19 +151,21 @@ impl Step for Program<'_> {
                 ),
             ));
         }
-        // A newer program run from elsewhere brings the installed one up to date.
+        // Running a newer program from elsewhere updates the installed one.
         if own != *program && context.view.read(&own)? != context.view.read(program)? {
             return Ok(Finding::Differs(
-                format!("is another version than {}", own.display()),
+                format!("differs from {}", own.display()),
                 None,
             ));
         }
-        Ok(Finding::Ok("root's alone, all the way".to_owned()))
+        Ok(Finding::Ok(
+            "only root can modify it or its parent directories".to_owned(),
+        ))
     }
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let own = changes.server().own_program()?;
         if own == self.0.program {
-            // It is the administrator's, but for the bits without which cron cannot start it.
+            // The administrator's file: only set the mode that lets cron execute it.
             changes.adopt_file(&own)?;
             return changes.server().restore_mode(&own, 0, 0, 0o755);
         }
@@ -175,8 +174,9 @@ impl Step for Program<'_> {
 }
 
 impl Program<'_> {
-    /// What keeps cron from starting it as the app's account; root, who looks, is kept from nothing.
-    fn shut(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
+    /// What prevents cron from executing the program as the app's account. Checks the mode bits, because
+    /// root, who runs the check, can execute it in any case.
+    fn not_executable(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
         let (app, program) = (self.0, &self.0.program);
         let user = context.view.user(app.user.as_str());
         let user = user.and_then(|user| context.view.identity(&user.name).ok());
@@ -190,7 +190,7 @@ impl Program<'_> {
             if path == program {
                 return Ok(Some(Finding::Differs(
                     format!(
-                        "is {:04o}, and cron has to start it as {}",
+                        "has mode {:04o}, but cron must execute it as {}",
                         stat.mode, app.user
                     ),
                     None,
@@ -199,21 +199,21 @@ impl Program<'_> {
             let (dir, mode) = (path.display(), stat.mode);
             return Ok(Some(Finding::ManualFix(
                 format!(
-                    "{dir} is {mode:04o}, and shuts out {}, as whom cron has to start {}",
+                    "{dir} has mode {mode:04o}, so {} cannot reach {}, which cron runs",
                     app.user,
                     program.display()
                 ),
                 format!("sudo chmod o+rx {dir}"),
             )));
         }
-        // Seen as the account, where that can be: a mount without exec, an ACL, a profile.
+        // Try as the account, if possible: finds a noexec mount, an ACL, a security profile.
         let root = effective_uid() == 0;
         let Some(user) = user.filter(|user| root || user.uid == effective_uid()) else {
             return Ok(None);
         };
         Ok(context.view.cannot_start(program, &user).map(|why| {
             Finding::ManualFix(
-                format!("{} cannot start {}: {why}", app.user, program.display()),
+                format!("{} cannot execute {}: {why}", app.user, program.display()),
                 format!("namei -l {0}; findmnt --target {0}", program.display()),
             )
         }))

@@ -24,8 +24,8 @@ fn an_account_that_was_there_is_never_made_while_its_directory_is_away() -> Resu
     let before = web.run(owners)?.ok()?.stdout;
     web.run("pullpray doctor todo --offline")?
         .exits(1)?
-        .says("fail  account.user           this server does not know the user runner any more")?
-        .says("fail  account.group          this server does not know the group runner any more")?;
+        .says("fail  account.user           the user runner existed before pullpray and is now unknown to this server")?
+        .says("fail  account.group          the group runner existed before pullpray and is now unknown to this server")?;
     web.run("pullpray doctor todo --fix --yes --offline")?
         .exits(1)?
         .says("fix: getent passwd runner")?;
@@ -73,7 +73,7 @@ fn whether_cron_polls_is_seen_by_its_own_polls_alone() -> Result<()> {
         ),
         (
             "chmod 700 /usr/local/bin/pullpray",
-            Some("is 0700, and cron has to start it"),
+            Some("has mode 0700, but cron must execute it"),
             "pullpray doctor todo --fix --yes --offline --only server.program",
         ),
     ] {

@@ -38,9 +38,9 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     row("chmod 777 /opt", "audit.root", Remedy("/opt can be changed by others than root")),
     row("chown gunicorn /usr/local/bin/pullpray", "server.program audit.root", Remedy("and root starts /usr/local/bin/pullpray")),
     row("chmod 700 /usr/local/bin/pullpray", "server.program", Fixed),
-    row("chmod 750 /usr/local/bin", "server.program", Remedy("/usr/local/bin is 0750, and shuts out gunicorn")),
+    row("chmod 750 /usr/local/bin", "server.program", Remedy("/usr/local/bin has mode 0750, so gunicorn cannot reach")),
     row("chgrp gunicorn /usr/local/bin/pullpray; chmod 705 /usr/local/bin/pullpray", "server.program",
-        Says("gunicorn cannot start /usr/local/bin/pullpray: ", "chgrp root /usr/local/bin/pullpray; chmod 755 /usr/local/bin/pullpray")),
+        Says("gunicorn cannot execute /usr/local/bin/pullpray: ", "chgrp root /usr/local/bin/pullpray; chmod 755 /usr/local/bin/pullpray")),
     // The account goes with its membership; what runs for it has to be made again, too.
     row("usermod -g nogroup gunicorn", "account.membership", Fixed),
     row("systemctl stop gunicorn.todo.socket gunicorn.todo.service ssh-agent.todo; userdel gunicorn",
@@ -107,7 +107,7 @@ pub const UNITS: &[Sabotage] = &[
     row("systemctl kill -s KILL gunicorn.todo.service; systemctl stop gunicorn.todo.service; systemctl start gunicorn.todo.service; systemctl stop gunicorn.todo.socket",
         "gunicorn.running", Fixed),
     row("systemctl stop gunicorn.todo.service gunicorn.todo.socket; systemd-run -q --unit=thief python3 -m http.server --bind 127.0.0.1 8000; for n in $(seq 50); do ss -ltn | grep -q :8000 && break; sleep 0.1; done",
-        "app.address gunicorn.running", Says("something else listens on 127.0.0.1:8000 already", "systemctl stop thief")),
+        "app.address gunicorn.running", Says("127.0.0.1:8000 is already in use", "systemctl stop thief")),
 ];
 
 #[rustfmt::skip]

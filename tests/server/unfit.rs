@@ -15,18 +15,18 @@ fn a_server_that_lacks_something_is_told_what_to_install() -> Result<()> {
         .ok()?;
     web.changes_nothing(&format!("{init} --bind 127.0.0.1:8000"))?
         .exits(1)?
-        .says("something else listens on 127.0.0.1:8000 already")?
+        .says("127.0.0.1:8000 is already in use")?
         .says("a free one: sudo pullpray init todo --bind 127.0.0.1:8001")?;
     web.run("systemctl stop squatter")?.ok()?;
 
     let hidden = "mount -t tmpfs none /run/systemd";
     web.changes_nothing(&format!("unshare -m bash -c \"{hidden} && {init}\""))?
         .exits(1)?
-        .says("systemd does not run here")?;
+        .says("systemd is not running")?;
     let read_only = "mount --bind /etc /etc && mount -o remount,bind,ro /etc";
     web.changes_nothing(&format!("unshare -m bash -c \"{read_only} && {init}\""))?
         .exits(1)?
-        .says("/etc is on a file system that is mounted read-only")?;
+        .says("/etc is on a file system mounted read-only")?;
     web.run("useradd --create-home ann")?.ok()?;
     let as_ann = web.run_as("ann", &init)?.exits(2)?;
     as_ann.says("hint: sudo pullpray init")?;

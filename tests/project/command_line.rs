@@ -1,4 +1,4 @@
-//! The binary, run as a person without rights would run it.
+//! Runs the binary without privileges.
 
 use std::process::{Command, Output, Stdio};
 
@@ -12,14 +12,14 @@ fn pullpray(arguments: &[&str]) -> Result<Output> {
         .output()?)
 }
 
-/// The help as one line: where it is wrapped depends on the terminal.
+/// The help text as one line, since wrapping depends on the terminal.
 fn help(verb: &str) -> Result<String> {
     let text = String::from_utf8(pullpray(&[verb, "--help"])?.stdout)?;
     Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[test]
-fn help_names_every_answer_and_every_exit_code() -> Result<()> {
+fn help_lists_every_setting_and_exit_code() -> Result<()> {
     let text = help("init")?;
     for name in pullpray::app::NAMES {
         let flag = format!("--{}", name.replace('_', "-"));
@@ -55,7 +55,7 @@ fn help_names_every_answer_and_every_exit_code() -> Result<()> {
 }
 
 #[test]
-fn nonsense_ends_with_2_and_says_what_is_wrong() -> Result<()> {
+fn invalid_arguments_exit_with_2_and_an_explanation() -> Result<()> {
     for (arguments, words) in [
         (&["pull"][..], "unrecognized subcommand"),
         (&["init", "--bnid", "x"], "--bind"),
@@ -67,11 +67,11 @@ fn nonsense_ends_with_2_and_says_what_is_wrong() -> Result<()> {
         (&["poll", "no-such-app"], "there is no app no-such-app"),
     ] {
         let output = pullpray(arguments)?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(
-            said.contains(words),
-            "{arguments:?} should say {words:?}: {said}"
+            stderr.contains(words),
+            "{arguments:?} should print {words:?}: {stderr}"
         );
         assert!(output.stdout.is_empty());
     }

@@ -1,4 +1,4 @@
-//! What a shell completes and what the manual says, made by the binary itself.
+//! Shell completions and manual pages, as the binary generates them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 const PULLPRAY: &str = env!("CARGO_BIN_EXE_pullpray");
 
-/// What only pullpray calls.
+/// Subcommands that only pullpray itself calls.
 const HIDDEN: [&str; 2] = ["load-key", "inspect"];
 
 fn run(program: &str, arguments: &[&str]) -> Result<Output> {
@@ -18,8 +18,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<Output> {
         .output()?)
 }
 
-/// Whether the program can be asked. tests/run, and so CI, installs all of them; without it a machine may
-/// lack some, and what they would say is left out.
+/// Whether to test with this program. tests/run, and so CI, installs all of them; elsewhere a missing one is
+/// skipped.
 fn installed(program: &str) -> bool {
     std::env::var_os("PREPARED").is_some() || run(program, &["--version"]).is_ok()
 }
@@ -32,10 +32,10 @@ fn completions(dir: &Path, shell: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What bash completes this line to, with the script loaded.
+/// Bash's completions of the last word, with the script loaded.
 fn completed(script: &Path, words: &[&str]) -> Result<Vec<String>> {
     let last = words.len() - 1;
-    let ask = format!(
+    let command = format!(
         "set -eu; . {script}; function=$(complete -p pullpray | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); \
          COMP_WORDS=({words}); COMP_CWORD={last}; \
          \"$function\" pullpray {word:?} {before:?} || true; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
@@ -44,7 +44,7 @@ fn completed(script: &Path, words: &[&str]) -> Result<Vec<String>> {
         word = words[last],
         before = words[last - 1],
     );
-    let out = run("bash", &["--norc", "-c", &ask])?;
+    let out = run("bash", &["--norc", "-c", &command])?;
     ensure!(out.status.success() && out.stderr.is_empty(), "{out:?}");
     Ok(String::from_utf8(out.stdout)?
         .split_whitespace()
@@ -80,11 +80,11 @@ fn shells_complete_verbs_and_flags() -> Result<()> {
 }
 
 #[test]
-fn every_verb_has_a_page_that_man_shows() -> Result<()> {
+fn every_verb_has_a_valid_manual_page() -> Result<()> {
     use clap::CommandFactory;
     let dir = tempfile::tempdir()?;
     let to = dir.path().join("man/man1");
-    // Twice: pages that are there already are replaced.
+    // Twice: the second run replaces existing pages.
     for _ in 0..2 {
         let out = run(PULLPRAY, &["man", &to.display().to_string()])?;
         ensure!(out.status.success() && out.stderr.is_empty(), "{out:?}");
@@ -120,8 +120,11 @@ fn every_verb_has_a_page_that_man_shows() -> Result<()> {
                 .env("LC_ALL", "C.UTF-8")
                 .env("MANWIDTH", "80")
                 .output()?;
-            let said = String::from_utf8_lossy(&out.stderr);
-            assert!(out.status.success() && said.is_empty(), "{page}: {said}");
+            let stderr = String::from_utf8_lossy(&out.stderr);
+            assert!(
+                out.status.success() && stderr.is_empty(),
+                "{page}: {stderr}"
+            );
         }
     }
     Ok(())
@@ -134,7 +137,7 @@ fn a_page_that_cannot_be_written_is_reported() -> Result<()> {
     let to = dir.path().join("file/man1").display().to_string();
     let out = run(PULLPRAY, &["man", &to])?;
     assert_eq!(out.status.code(), Some(1));
-    let said = String::from_utf8(out.stderr)?;
-    assert!(said.contains(&format!("failed to make {to}")), "{said}");
+    let stderr = String::from_utf8(out.stderr)?;
+    assert!(stderr.contains(&format!("failed to make {to}")), "{stderr}");
     Ok(())
 }

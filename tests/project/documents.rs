@@ -1,4 +1,4 @@
-//! The README is true: what it names exists, and its commands are the ones that run here.
+//! The README is correct: its commands, flags and paths exist. The changelog has the right format.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).context(path.to_owned())
 }
 
-/// What the README has people type, as root (`# `) and as anybody (`$ `).
+/// The README's console commands, for root (`# `) and for any user (`$ `).
 fn commands() -> Result<Vec<String>> {
     let readme = read("README.md")?;
     let blocks = readme
@@ -26,21 +26,21 @@ fn commands() -> Result<Vec<String>> {
 }
 
 #[test]
-fn the_two_commands_are_there_and_can_be_run() -> Result<()> {
+fn the_readme_s_test_scripts_exist_and_are_executable() -> Result<()> {
     let commands = commands()?;
     for script in ["tests/demo", "tests/run", "tests/long"] {
         assert!(
             commands.iter().any(|command| command == script),
-            "the README does not give {script}"
+            "the README does not mention {script}"
         );
         let mode = fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))?
             .permissions()
             .mode();
-        assert_eq!(mode & 0o111, 0o111, "{script} cannot be run");
+        assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
     }
     assert!(
         read(".ci/run")?.lines().any(|line| line == "tests/run"),
-        "CI runs something other than the README says"
+        "CI does not run tests/run"
     );
     Ok(())
 }
@@ -51,7 +51,7 @@ fn every_flag_in_the_readme_exists() -> Result<()> {
     let cli = pullpray::cli::Cli::command();
     let (mut checked, mut verbs) = (0, BTreeSet::new());
     for command in commands()? {
-        // A comment says what it does, and may name a flag for another day.
+        // The comment may mention another flag of the verb.
         let (typed, comment) = command.split_once(" # ").unwrap_or((&command, ""));
         let mut words = typed
             .split_whitespace()
@@ -68,7 +68,7 @@ fn every_flag_in_the_readme_exists() -> Result<()> {
         let verb = words.next().with_context(|| command.clone())?;
         let known = cli
             .find_subcommand(verb)
-            .with_context(|| format!("there is no verb {verb}: {command}"))?;
+            .with_context(|| format!("no such verb: {verb}: {command}"))?;
         verbs.insert(verb.to_owned());
         for word in words.filter(|word| word.starts_with("--")) {
             checked += 1;
@@ -82,23 +82,23 @@ fn every_flag_in_the_readme_exists() -> Result<()> {
     assert!(checked >= 12, "only {checked} flags were found");
     assert!(
         verbs.contains("status"),
-        "of the lines for anybody: {verbs:?}"
+        "no commands for any user: {verbs:?}"
     );
     Ok(())
 }
 
-/// Where the program puts what belongs to an app, with APP for its name.
+/// The program's paths for an app, with APP for its name.
 fn paths_of_an_app() -> Result<BTreeSet<String>> {
     use pullpray::app::{Answers, Facts, Limits};
     use pullpray::layout;
     let mut answers = Answers::default();
-    for (name, said) in [
+    for (name, value) in [
         ("app", "todo"),
         ("repo", "git@github.com:acme/project.git"),
         ("wsgi", "site.wsgi"),
         ("settings", "site.settings"),
     ] {
-        answers.set(name, said);
+        answers.set(name, value);
     }
     let app = answers
         .parse(&Facts::default(), Limits::default())
@@ -124,7 +124,7 @@ fn paths_of_an_app() -> Result<BTreeSet<String>> {
         .collect())
 }
 
-/// `/etc/pullpray/APP.toml` in a text; a slash at its end does not count.
+/// Absolute paths in a text (`/etc/pullpray/APP.toml`), without a slash at the end.
 fn absolute_paths(text: &str) -> BTreeSet<String> {
     text.split(|c: char| c.is_whitespace() || "`\"'(),;:".contains(c))
         .filter(|word| word.starts_with('/') && word[1..].contains('/'))
@@ -133,10 +133,10 @@ fn absolute_paths(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_s_paths_are_the_program_s() -> Result<()> {
+fn the_readme_s_paths_match_the_program_s() -> Result<()> {
     let readme = read("README.md")?;
     let known = paths_of_an_app()?;
-    // Its table has each of them, and no other.
+    // The table lists each of them, and no other.
     let table: String = readme
         .split("## Where everything is\n")
         .nth(1)
@@ -147,13 +147,13 @@ fn the_readme_s_paths_are_the_program_s() -> Result<()> {
         .flat_map(|line| [line, "\n"])
         .collect();
     let listed = absolute_paths(&table);
-    let lacking: Vec<_> = known.difference(&listed).collect();
+    let missing: Vec<_> = known.difference(&listed).collect();
     let wrong: Vec<_> = listed.difference(&known).collect();
     assert!(
-        lacking.is_empty() && wrong.is_empty(),
-        "the table lacks {lacking:?} and has {wrong:?}, which are not the program's"
+        missing.is_empty() && wrong.is_empty(),
+        "the table lacks {missing:?}, and has {wrong:?}, which the program does not use"
     );
-    // Elsewhere too, what names an app is one of these, or in a directory of theirs.
+    // Outside the table too, a path of an app is one of these, or in one of their directories.
     let directories: BTreeSet<&str> = known
         .iter()
         .filter_map(|path| path.rsplit_once('/').map(|(dir, _)| dir))
@@ -167,7 +167,7 @@ fn the_readme_s_paths_are_the_program_s() -> Result<()> {
         compared += 1;
         assert!(
             known.contains(&path) || (directories.contains(dir) && path.ends_with(".signers")),
-            "the README names {path}, which is not the program's"
+            "the README mentions {path}, which the program does not use"
         );
     }
     assert!(
@@ -177,9 +177,9 @@ fn the_readme_s_paths_are_the_program_s() -> Result<()> {
     Ok(())
 }
 
-/// Keep a Changelog 1.1.0: releases with their day, the newest first, and kinds of change with entries.
+/// Keep a Changelog 1.1.0: releases with dates, the newest first, and entries by kind of change.
 #[test]
-fn the_changelog_keeps_its_form() -> Result<()> {
+fn the_changelog_has_the_right_format() -> Result<()> {
     const KINDS: [&str; 6] = [
         "Added",
         "Changed",
@@ -193,13 +193,13 @@ fn the_changelog_keeps_its_form() -> Result<()> {
     assert_eq!(
         releases.keys().next().copied(),
         Some("Unreleased"),
-        "what is to come stands first"
+        "Unreleased must come first"
     );
     let mut days = Vec::new();
     for (version, release) in &releases {
         if *version != "Unreleased" {
             let day = release.title.rsplit_once(" - ").map(|(_, day)| day);
-            let day = day.with_context(|| format!("{version} has no day"))?;
+            let day = day.with_context(|| format!("{version} has no date"))?;
             days.push(chrono::NaiveDate::parse_from_str(day, "%Y-%m-%d").context(day.to_owned())?);
         }
         let mut kinds = release.notes.split("### ");
@@ -212,12 +212,12 @@ fn the_changelog_keeps_its_form() -> Result<()> {
             let (title, entries) = kind.split_once("\n\n").context(kind.to_owned())?;
             assert!(
                 KINDS.contains(&title),
-                "{version}: {title} is no kind of change"
+                "{version}: {title} is not a kind of change"
             );
             for line in entries.trim_end().lines() {
                 assert!(
                     line.starts_with("- ") || line.starts_with("  "),
-                    "{version}, {title}: neither an entry nor one that goes on: {line:?}"
+                    "{version}, {title}: neither an entry nor its continuation: {line:?}"
                 );
             }
         }

@@ -1,8 +1,8 @@
-//! What must hold of the project itself: layers, documents, command line. Needs no server.
+//! Tests of the project itself: layers, documents, command line. They need no server.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the tests are not the program: they start and write what they like"
+    reason = "the rules of .clippy.toml are for the program, not for its tests"
 )]
 
 mod command_line;

@@ -1,4 +1,4 @@
-//! Where no server can be booted, tests/run and tests/demo say so at once, and run what they can.
+//! Where no server can be booted, tests/run and tests/demo report it at once, and tests/run runs the other tests.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-/// A script, started as in most containers: by root without the right to make namespaces, or not by root.
-/// What it says first and when, what it says then, and its exit code.
-struct Said {
-    first: String,
+/// Output of a script in a typical container: run by root without CAP_SYS_ADMIN, or not by root.
+struct Transcript {
+    first_line: String,
+    /// Time until the first line.
     after: Duration,
     rest: String,
     status: Option<i32>,
 }
 
-fn contained(script: &str, arguments: &[&str], ci: bool) -> Result<Said> {
+fn contained(script: &str, arguments: &[&str], ci: bool) -> Result<Transcript> {
     let script = format!("{}/tests/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut command = if nix::unistd::geteuid().is_root() {
         let mut command = Command::new("setpriv");
@@ -31,16 +31,16 @@ fn contained(script: &str, arguments: &[&str], ci: bool) -> Result<Said> {
     } else {
         command.env_remove("CI");
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut child = command.spawn().context(script)?;
     let mut out = BufReader::new(child.stdout.take().context("no stdout")?);
-    let (mut first, mut rest) = (String::new(), String::new());
-    out.read_line(&mut first)?;
-    let after = begun.elapsed();
+    let (mut first_line, mut rest) = (String::new(), String::new());
+    out.read_line(&mut first_line)?;
+    let after = started.elapsed();
     out.read_to_string(&mut rest)?;
     let status = child.wait()?.code();
-    Ok(Said {
-        first,
+    Ok(Transcript {
+        first_line,
         after,
         rest,
         status,
@@ -48,50 +48,62 @@ fn contained(script: &str, arguments: &[&str], ci: bool) -> Result<Said> {
 }
 
 #[test]
-fn tests_run_says_what_it_cannot_run_and_how_much_that_is() -> Result<()> {
+fn tests_run_reports_how_many_tests_it_skips() -> Result<()> {
     for (ci, status) in [(false, 0), (true, 1)] {
         let words = ["no_spelling_escapes"];
-        let said = contained("run", &words, ci)?;
+        let output = contained("run", &words, ci)?;
         ensure!(
-            said.first
+            output
+                .first_line
                 .starts_with("tests/run: no server can be booted here: ")
-                && said.after < Duration::from_secs(5),
+                && output.after < Duration::from_secs(5),
             "{} after {:?}",
-            said.first,
-            said.after
+            output.first_line,
+            output.after
         );
         ensure!(
-            said.rest
+            output
+                .rest
                 .contains("test layers::no_spelling_escapes ... ok"),
-            "the rest is run: {}",
-            said.rest
+            "tests without a server run: {}",
+            output.rest
         );
-        let count = said
+        let count = output
             .rest
             .lines()
             .find_map(|line| {
                 line.strip_prefix("tests/run: ")?
                     .split_once(" tests on booted servers were NOT run")
             })
-            .with_context(|| said.rest.clone())?
+            .with_context(|| output.rest.clone())?
             .0;
         ensure!(count.parse::<u32>()? >= 60, "{count}");
-        ensure!(said.status == Some(status), "CI {ci}: {:?}", said.status);
+        ensure!(
+            output.status == Some(status),
+            "CI {ci}: {:?}",
+            output.status
+        );
     }
-    let said = contained("run", &["--test", "server", "live"], false)?;
-    ensure!(said.status == Some(1), "{:?}: {}", said.status, said.rest);
+    let output = contained("run", &["--test", "server", "live"], false)?;
+    ensure!(
+        output.status == Some(1),
+        "{:?}: {}",
+        output.status,
+        output.rest
+    );
     Ok(())
 }
 
 #[test]
-fn tests_demo_says_first_what_it_takes_and_what_to_run_instead() -> Result<()> {
-    let said = contained("demo", &[], false)?;
+fn tests_demo_first_prints_its_requirements_and_an_alternative() -> Result<()> {
+    let output = contained("demo", &[], false)?;
     ensure!(
-        said.first.contains("takes a Debian machine") && said.first.contains("tests/run"),
+        output.first_line.contains("takes a Debian machine")
+            && output.first_line.contains("tests/run"),
         "{}",
-        said.first
+        output.first_line
     );
-    ensure!(said.after < Duration::from_secs(5) && said.rest.is_empty());
-    ensure!(said.status == Some(1));
+    ensure!(output.after < Duration::from_secs(5) && output.rest.is_empty());
+    ensure!(output.status == Some(1));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The command line. The comments here are the help.
+//! The command line. Its doc comments are the help texts and the manual pages.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::app::{Answers, AppName};
 
-/// Continuous delivery for servers that nobody may dial in to
+/// Continuous delivery for servers with no inbound access
 #[derive(Debug, Parser)]
 #[command(
     name = "pullpray",
@@ -16,103 +16,103 @@ use crate::app::{Answers, AppName};
     propagate_version = true
 )]
 pub struct Cli {
-    /// What to do
+    /// The command to run
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Make this server ready for an app, and check every part of it
+    /// Set up an app on this server, and verify every step
     #[command(
-        after_long_help = "Exit codes: 0 done, or nothing to change · 1 a step failed · 2 usage, or answers are missing · 3 waiting for access to the repository: run it again once the key was added · 130 interrupted: run it again to go on\n\nEvery answer can also be given as a variable, PULLPRAY_REPO for --repo, or as a key of the file given with --answers, repo = \"…\". Of what is said twice, the flag counts, then the variable, then the file, then what the app's settings say already."
+        after_long_help = "Exit codes: 0 done, or nothing to change · 1 a step failed · 2 usage error, or missing answers · 3 waiting for access to the repository: run it again after adding the key · 130 interrupted: run it again to continue\n\nEvery answer can also be given as an environment variable (PULLPRAY_REPO for --repo) or as a key of the answers file (repo = \"…\"). Precedence: flag, environment variable, answers file, saved settings."
     )]
     Init(Box<Init>),
-    /// Ask the git host once, and deploy what is new; cron runs this
+    /// Check the git host once and deploy a new commit; cron runs this
     #[command(
-        after_long_help = "Exit codes: 0 nothing new, deployed, held, outside the deploy window, or another poll is at work · 1 the deployment failed, the release before is live; or what is new is refused, which is told once · 2 usage or settings · 3 the git host could not be asked · 4 the deployment failed and the release before could not be brought back · With --all, the worst that came of any app: 4, then 2, 1, 3, 0\n\nPrints nothing when nothing happened."
+        after_long_help = "Exit codes: 0 up to date, deployed, paused, outside the deploy window, or another poll is running · 1 the deployment failed and the previous release is live; or the new commit was refused, which is reported once · 2 usage or settings error · 3 could not reach the git host · 4 the deployment failed and the previous release could not be restored · With --all, the most severe result of any app: 4, then 2, 1, 3, 0\n\nPrints nothing when there is nothing to do."
     )]
     Poll(Poll),
-    /// Tell what is live, what happened, and what the polls are about to do
+    /// Show what is live, what happened, and what the next poll will do
     #[command(
-        after_long_help = "Exit codes: 0 all is told · 1 the settings or the ledger of an app cannot be read, which is told in its place; what is to be told of the others is · 2 usage"
+        after_long_help = "Exit codes: 0 shown · 1 the settings or the ledger of an app cannot be read, which is reported in its place; the other apps are shown · 2 usage error"
     )]
     Status(Status),
-    /// Go back to the release before, and hold
+    /// Roll back to the previous release and pause deployments
     #[command(
-        after_long_help = "Exit codes: 0 it is live · 1 there is nothing to go back to, or it was ill and what was live is live again · 2 usage · 4 it was ill and what was live could not be brought back"
+        after_long_help = "Exit codes: 0 the release is live · 1 there is no release to roll back to, or it failed its health check and the release that was live was restored · 2 usage error · 4 it failed its health check and the release that was live could not be restored"
     )]
     Rollback {
         /// The app
         app: AppName,
-        /// The release, by its name or the first digits of its commit [default: the one before]
+        /// The release, by name or by the first digits of its commit [default: the previous one]
         release: Option<String>,
     },
-    /// Deploy the live commit once more: built anew, where what it is served from was lost or broken
+    /// Rebuild and redeploy the live commit, for example after its files were lost or damaged
     #[command(
-        after_long_help = "Exit codes: 0 it is live · 1 it failed, and what was live answers; or nothing is live · 2 usage · 4 it failed, and what was live does not answer\n\nWhat is new stays for the polls, and a hold stays too. The git host is asked only if the commit is not on this server any more."
+        after_long_help = "Exit codes: 0 the release is live · 1 it failed and the release that was live still answers; or nothing is live · 2 usage error · 4 it failed and the release that was live does not answer\n\nNew commits are left to the polls, and paused deployments stay paused. The git host is contacted only if the commit is no longer on this server."
     )]
     Redeploy {
         /// The app
         app: AppName,
     },
-    /// Let polls look and not deploy
+    /// Pause deployments; polls keep checking
     Pause {
         /// The app
         app: AppName,
-        /// Why, for whoever asks the status
+        /// The reason, shown by status
         #[arg(long, short, default_value = "")]
         message: String,
     },
-    /// Let polls deploy again
+    /// Resume deployments
     Resume {
         /// The app
         app: AppName,
     },
-    /// Give commits that failed all their tries again, from the next poll on
+    /// Reset the attempts of failed commits; the next poll tries them again
     Retry {
         /// The app
         app: AppName,
     },
-    /// Check that everything is still as it should be; changes nothing
+    /// Check that the server is still set up correctly; changes nothing unless --fix is given
     #[command(
-        after_long_help = "Exit codes: 0 all holds · 1 something does not · 2 usage · 3 something could not be checked"
+        after_long_help = "Exit codes: 0 every check passed · 1 a check failed · 2 usage error · 3 a check could not be run"
     )]
     Doctor(Doctor),
-    /// Take an app off this server, by what init wrote down
+    /// Remove an app from this server: everything init created, from its record
     #[command(
-        after_long_help = "Exit codes: 0 done · 1 something could not be taken away · 2 usage"
+        after_long_help = "Exit codes: 0 done · 1 something could not be removed · 2 usage error"
     )]
     Remove(Remove),
-    /// Show the public half of the deploy key, or replace the key
+    /// Show the public deploy key, or rotate the key
     #[command(
-        after_long_help = "Exit codes: 0 shown, or replaced · 1 failed; one of the two keys is in use · 2 usage · 3 waiting until the git host knows the next key: run it again once it was added · 130 interrupted: run it again to go on"
+        after_long_help = "Exit codes: 0 shown, or rotated · 1 failed; one of the two keys is in use · 2 usage error · 3 waiting for the next key to be added on the git host: run it again after adding it · 130 interrupted: run it again to continue"
     )]
     Key(Key),
-    /// Print the completions of a shell
+    /// Print a shell completion script
     #[command(
-        after_long_help = "Exit codes: 0 printed · 2 usage\n\nTo install them, for bash: pullpray completions bash | sudo install -D -m 644 /dev/stdin /usr/local/share/bash-completion/completions/pullpray"
+        after_long_help = "Exit codes: 0 printed · 2 usage error\n\nTo install them, for bash: pullpray completions bash | sudo install -D -m 644 /dev/stdin /usr/local/share/bash-completion/completions/pullpray"
     )]
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// Write the manual pages, one of pullpray and one of each verb
+    /// Write the manual pages: one for pullpray and one for each command
     #[command(
-        after_long_help = "Exit codes: 0 written · 1 could not be written · 2 usage\n\nTo install them: sudo pullpray man /usr/local/share/man/man1"
+        after_long_help = "Exit codes: 0 written · 1 could not be written · 2 usage error\n\nTo install them: sudo pullpray man /usr/local/share/man/man1"
     )]
     Man {
-        /// Where to write them; the directory is made if it is missing
+        /// The directory to write to; created if it does not exist
         dir: PathBuf,
     },
-    /// Hand the deploy key to the agent; its unit runs this
+    /// Load the deploy key into the agent; its unit runs this
     #[command(hide = true)]
     LoadKey {
         /// The app
         app: AppName,
     },
-    /// Fetch and tell what the repository says of itself; init runs this
+    /// Fetch the repository and print what was found in it; init runs this
     #[command(hide = true)]
     Inspect {
         /// The app
@@ -123,25 +123,25 @@ pub enum Verb {
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 pub struct Init {
-    /// The app, to go on with or to change; the same as --app
+    /// The app to continue or change; the same as --app
     #[arg(value_name = "APP")]
     pub name: Option<AppName>,
-    /// What the app is to be
+    /// The answers given as flags
     #[command(flatten)]
     pub answers: Answers,
-    /// Take answers from a TOML file
+    /// Read answers from a TOML file
     #[arg(long = "answers", value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Ask nothing: take defaults for what was not said, and go ahead
+    /// Do not prompt: use defaults for missing answers, and proceed
     #[arg(long, short)]
     pub yes: bool,
-    /// How long to wait for the key to be accepted: 30s, 10m, 0 to not wait [default: without end at a terminal, else 0]
+    /// How long to wait for the key to be added: 30s, 10m, or 0 [default: no limit at a terminal, otherwise 0]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
-    /// Show what would be done, every file as a diff, and change nothing; exit code 1 if anything would be, 0 if not, 3 if that could not be told without root
+    /// Show what would change, with a diff of every file, and change nothing; exit code 1 if anything would change, 0 if not, 3 if root is needed to find out
     #[arg(long)]
     pub dry_run: bool,
-    /// Replace files that somebody changed by what pullpray would write; a backup is kept
+    /// Overwrite files that were modified locally; keeps a backup
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -152,13 +152,13 @@ pub struct Init {
 pub struct Poll {
     /// The app
     pub app: Option<AppName>,
-    /// Every app of this server, one after another; what befalls one does not keep the others
+    /// Every app on this server, one after another; a failure in one app does not stop the others
     #[arg(long)]
     pub all: bool,
-    /// Tell the stages as they happen
+    /// Print each stage as it starts
     #[arg(long, short)]
     pub verbose: bool,
-    /// Do not wait: not for the next try of a commit that failed, nor for the deploy window
+    /// Ignore the retry delay of a failed commit and the deploy window
     #[arg(long)]
     pub now: bool,
 }
@@ -166,31 +166,31 @@ pub struct Poll {
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
-    /// The apps; all of this server if none is named
+    /// The apps [default: all on this server]
     #[arg(value_name = "APP")]
     pub apps: Vec<AppName>,
-    /// Only this check; can be given several times
+    /// Run only this check; can be repeated
     #[arg(long, value_name = "ID")]
     pub only: Vec<String>,
-    /// Name the checks, and do none
+    /// List the checks without running them
     #[arg(long)]
     pub list: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Ask no git host
+    /// Skip checks that contact the git host
     #[arg(long)]
     pub offline: bool,
-    /// Count what is only to be looked at as failed
+    /// Treat warnings as failures
     #[arg(long)]
     pub strict: bool,
-    /// Mend what fails, after asking
+    /// Fix failed checks, after confirmation
     #[arg(long)]
     pub fix: bool,
-    /// Mend without asking
+    /// Fix without confirmation
     #[arg(long, short, requires = "fix")]
     pub yes: bool,
-    /// Replace files that somebody changed by what pullpray would write; a backup is kept
+    /// Overwrite files that were modified locally; keeps a backup
     #[arg(long, requires = "fix")]
     pub overwrite: bool,
 }
@@ -198,10 +198,10 @@ pub struct Doctor {
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub struct Status {
-    /// The apps; all of this server if none is named
+    /// The apps [default: all on this server]
     #[arg(value_name = "APP")]
     pub apps: Vec<AppName>,
-    /// Tell past deployments too
+    /// Show past deployments too
     #[arg(long)]
     pub history: bool,
     /// Print JSON
@@ -214,10 +214,10 @@ pub struct Status {
 pub struct Remove {
     /// The app
     pub app: AppName,
-    /// Take away without asking
+    /// Remove without confirmation
     #[arg(long, short)]
     pub yes: bool,
-    /// Take the app's own data away too: shared/, and files that somebody changed
+    /// Remove the app's data too: shared/, and files that were modified locally
     #[arg(long)]
     pub purge: bool,
 }
@@ -227,18 +227,18 @@ pub struct Remove {
 pub struct Key {
     /// The app
     pub app: AppName,
-    /// Make another key, wait until the git host knows it, and put it in the old one's place
+    /// Create a new key, wait for it to be added on the git host, and replace the old one
     #[arg(long)]
     pub rotate: bool,
-    /// How long to wait for the next key to be accepted: 30s, 10m, 0 to not wait [default: without end at a terminal, else 0]
+    /// How long to wait for the new key to be added: 30s, 10m, or 0 [default: no limit at a terminal, otherwise 0]
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "rotate")]
     pub wait: Option<Duration>,
 }
 
-/// A shell whose completions can be printed.
+/// A shell with completion support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shell {
-    /// bash, with the package bash-completion
+    /// bash; needs the package bash-completion
     Bash,
     /// zsh
     Zsh,
@@ -246,26 +246,25 @@ pub enum Shell {
     Fish,
 }
 
-/// The command line as it is told to people: without the verbs that only pullpray calls, which
-/// neither completions nor manual pages are to name.
+/// The command line without its hidden verbs (which only pullpray calls), for completions and manual pages.
 #[must_use]
-pub fn told() -> clap::Command {
-    let whole = Cli::command();
-    let told = whole
+pub fn documented() -> clap::Command {
+    let full = Cli::command();
+    let visible = full
         .get_subcommands()
         .filter(|verb| !verb.is_hide_set())
         .cloned()
         .collect::<Vec<_>>();
-    // clap cannot take a verb away: the same one is made again with fewer.
+    // clap cannot remove a subcommand, so build the command again without the hidden ones.
     clap::Command::new("pullpray")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(whole.get_about().cloned().unwrap_or_default())
+        .about(full.get_about().cloned().unwrap_or_default())
         .propagate_version(true)
         .subcommand_required(true)
-        .subcommands(told)
+        .subcommands(visible)
 }
 
-/// Reads `90`, `90s`, `10m` or `1h`.
+/// Parses `90` (seconds), `90s`, `10m` or `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(
         text.find(|c: char| !c.is_ascii_digit())
@@ -288,13 +287,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
-        told().debug_assert();
+        documented().debug_assert();
     }
 
     #[test]
-    fn durations_are_read() {
+    fn parses_durations() {
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));

@@ -1,4 +1,4 @@
-//! What a person said, before anything of it is believed.
+//! The answers as given, before validation.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Facts, Limits};
 
-/// One answer as it was given. In a file it may be a string, a number, or a list of strings.
+/// One answer as given. A file may give it as a string, a number, or a list of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Raw")]
 pub struct RawAnswer(pub String);
@@ -37,10 +37,10 @@ impl FromStr for RawAnswer {
     }
 }
 
-/// Declares the answers once: flag, variable, key of the answers file and of the settings file.
+/// Declares each answer once: flag, environment variable, key of the answers file and of the settings file.
 macro_rules! answers {
     ($($(#[doc = $help:literal])+ $name:ident $value:literal $env:literal;)+) => {
-        /// What was said, each as it was given: flags, `PULLPRAY_…` variables or a file.
+        /// All answers, each as given by a flag, a `PULLPRAY_…` variable or a file.
         #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
         #[serde(deny_unknown_fields)]
         #[command(next_help_heading = "Answers")]
@@ -50,12 +50,12 @@ macro_rules! answers {
             pub $name: Option<RawAnswer>,)+
         }
 
-        /// The names of all answers, in the order in which they are asked.
+        /// The names of all answers.
         pub const NAMES: &[&str] = &[$(stringify!($name)),+];
 
         impl Answers {
-            /// These answers, completed by others where nothing was said. Branch, tag and commit are
-            /// one answer: a tag here replaces a branch there.
+            /// Fills in missing answers from `other`. Branch, tag and commit count as one answer: a
+            /// tag here replaces a branch there.
             #[must_use]
             pub fn or(self, mut other: Self) -> Self {
                 if self.tracks().next().is_some() {
@@ -63,15 +63,15 @@ macro_rules! answers {
                 }
                 Self { $($name: self.$name.or(other.$name),)+ }
             }
-            /// The answer of that name.
+            /// The answer with this name.
             #[must_use]
             pub fn get(&self, name: &str) -> Option<&str> {
                 match name {
-                    $(stringify!($name) => self.$name.as_ref().map(|said| said.0.as_str()),)+
+                    $(stringify!($name) => self.$name.as_ref().map(|raw| raw.0.as_str()),)+
                     _ => None,
                 }
             }
-            /// Takes an answer; a name that does not exist is passed over.
+            /// Sets an answer; ignores an unknown name.
             pub fn set(&mut self, name: &str, text: &str) {
                 match name {
                     $(stringify!($name) => self.$name = Some(RawAnswer(text.to_owned())),)+
@@ -83,13 +83,13 @@ macro_rules! answers {
 }
 
 answers! {
-    /// The repository, over ssh: git@github.com:acme/todo.git
+    /// SSH address of the repository: git@github.com:acme/todo.git
     repo "URL" "PULLPRAY_REPO";
     /// The branch to follow [default: main]
     branch "BRANCH" "PULLPRAY_BRANCH";
-    /// Instead of a branch: the highest version among the tags of this pattern, for example 'v*'
+    /// Follow the highest version among the tags that match this pattern, for example 'v*', instead of a branch
     tag "PATTERN" "PULLPRAY_TAG";
-    /// Instead of a branch: this commit and no other, by all 40 digits
+    /// Deploy exactly this commit (all 40 digits), instead of a branch
     commit "COMMIT" "PULLPRAY_COMMIT";
     /// The app's name on this server [default: the repository's name]
     app "NAME" "PULLPRAY_APP";
@@ -99,41 +99,41 @@ answers! {
     settings "MODULE" "PULLPRAY_SETTINGS";
     /// The account that runs the app [default: gunicorn, for a further app gunicorn-NAME]
     user "USER" "PULLPRAY_USER";
-    /// The app's own group [default: called as the account]
+    /// The app's group [default: the name of the account]
     group "GROUP" "PULLPRAY_GROUP";
-    /// Your own account, to become a member of that group; none if empty
+    /// Your login, to add to that group (may read logs, edit shared files); empty for none
     operator "USER" "PULLPRAY_OPERATOR";
-    /// Where the app lives [default: /var/www/projects/NAME]
+    /// App directory [default: /var/www/projects/NAME]
     project_dir "DIR" "PULLPRAY_PROJECT_DIR";
-    /// Where the web server finds its static files [default: /www/static/NAME]
+    /// Directory from which the web server serves static files [default: /www/static/NAME]
     static_dir "DIR" "PULLPRAY_STATIC_DIR";
-    /// Where the app listens: an address, a port, or a socket's path [default: the next free port from 8000]
+    /// Listen address: an address, a port, or the path of a unix socket [default: the next free port from 8000]
     bind "ADDRESS" "PULLPRAY_BIND";
-    /// gunicorn's worker processes [default: 2 for each processor and 1, at most 9]
+    /// gunicorn's worker processes [default: 2 per processor plus 1, at most 9]
     workers "N" "PULLPRAY_WORKERS";
-    /// What to ask to learn whether the app is healthy [default: /]
+    /// Health check path [default: /]
     health_path "PATH" "PULLPRAY_HEALTH_PATH";
-    /// With which Host header; one of the project's ALLOWED_HOSTS [default: localhost]
+    /// Hostname for the health check; one of the project's ALLOWED_HOSTS [default: localhost]
     health_host "HOST" "PULLPRAY_HEALTH_HOST";
-    /// Minutes between polls, or five crontab fields [default: */5 * * * *]
+    /// Minutes between polls, or five crontab(5) fields [default: */5 * * * *]
     schedule "WHEN" "PULLPRAY_SCHEDULE";
-    /// The git host's key, SHA256:…; needed unless the host publishes it (github.com, bitbucket.org)
+    /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, bitbucket.org)
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY";
-    /// The interpreter for virtual environments [default: /usr/bin/python3]
+    /// Python interpreter for virtual environments [default: /usr/bin/python3]
     python "PATH" "PULLPRAY_PYTHON";
-    /// What outlives a release, with commas between: db.sqlite3,media/
+    /// Persistent files (shared between releases), separated by commas: db.sqlite3,media/
     shared_paths "PATHS" "PULLPRAY_SHARED_PATHS";
 }
 
 impl Answers {
-    /// Which of the three answers that say what is followed were given.
+    /// Which of branch, tag and commit were given.
     pub(super) fn tracks(&self) -> impl Iterator<Item = &'static str> {
-        let said = |name: &&str| self.get(name).is_some_and(|text| !text.trim().is_empty());
-        ["branch", "tag", "commit"].into_iter().filter(said)
+        let given = |name: &&str| self.get(name).is_some_and(|text| !text.trim().is_empty());
+        ["branch", "tag", "commit"].into_iter().filter(given)
     }
 
-    /// What of these answers would change an app that has others, as flags: `--branch staging`. Empty if
-    /// they say the same, in whatever words.
+    /// The answers that differ in value from the saved ones, as flags: `--branch staging`. Empty if none
+    /// does, however they are spelled.
     #[must_use]
     pub fn changes(&self, saved: &Self, facts: &Facts) -> String {
         let before = saved.parse(facts, Limits::default());
@@ -150,7 +150,7 @@ impl Answers {
     }
 }
 
-/// A word that a shell takes as it is, for commands to be copied.
+/// Quotes a word for a shell where needed, for commands to be copied.
 fn for_shell(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -164,9 +164,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_in_other_words_changes_nothing() {
-        let said = |text: &str| toml::from_str::<Answers>(text).unwrap_or_default();
-        let saved = said(
+    fn equal_values_in_other_spellings_are_no_change() {
+        let parsed = |text: &str| toml::from_str::<Answers>(text).unwrap_or_default();
+        let saved = parsed(
             "app = \"todo\"\nrepo = \"git@github.com:acme/todo.git\"\nbranch = \"main\"\nbind = \"127.0.0.1:8000\"",
         );
         for (text, flags) in [
@@ -178,16 +178,18 @@ mod tests {
             ("tag = \"v*\"", "--tag 'v*'"),
             ("health_host = \"it's\"", r"--health-host 'it'\''s'"),
         ] {
-            assert_eq!(said(text).changes(&saved, &Facts::default()), flags);
+            assert_eq!(parsed(text).changes(&saved, &Facts::default()), flags);
         }
     }
 
     #[test]
-    fn a_file_may_say_numbers_and_lists() {
-        let said: Result<Answers, _> =
+    fn a_file_may_contain_numbers_and_lists() {
+        let parsed: Result<Answers, _> =
             toml::from_str("workers = 3\nshared_paths = [\"db.sqlite3\", \"media/\"]\n");
-        assert!(said.is_ok_and(|said| said.get("workers") == Some("3")
-            && said.get("shared_paths") == Some("db.sqlite3,media/")));
+        assert!(
+            parsed.is_ok_and(|answers| answers.get("workers") == Some("3")
+                && answers.get("shared_paths") == Some("db.sqlite3,media/"))
+        );
         assert!(toml::from_str::<Answers>("worker = 3\n").is_err());
     }
 }

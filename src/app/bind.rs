@@ -1,4 +1,4 @@
-//! Where the app listens.
+//! The listen address.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ pub enum Bind {
 }
 
 impl Bind {
-    /// The TCP port, if it is one.
+    /// The TCP port; `None` for a unix socket.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -25,7 +25,7 @@ impl Bind {
         }
     }
 
-    /// The next loopback port from 8000 on that `taken` does not name.
+    /// The first loopback port from 8000 on that is not in `taken`.
     #[must_use]
     pub fn next_free(taken: &[u16]) -> Self {
         let port = (8000..=u16::MAX)
@@ -63,7 +63,9 @@ impl FromStr for Bind {
 impl Bind {
     fn tcp(address: SocketAddr) -> Result<Self, Invalid> {
         if address.port() == 0 {
-            return Err(Invalid::new("port 0 would be another one at each start"));
+            return Err(Invalid::new(
+                "port 0 would pick a different port at every start",
+            ));
         }
         Ok(Self::Tcp(address))
     }
@@ -92,12 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read() {
-        let read = |text: &str| text.parse::<Bind>().map(|b| b.to_string()).ok();
-        assert_eq!(read("8000").as_deref(), Some("127.0.0.1:8000"));
-        assert_eq!(read("localhost:8001").as_deref(), Some("127.0.0.1:8001"));
-        assert_eq!(read("[::1]:8000").as_deref(), Some("[::1]:8000"));
-        assert_eq!(read("unix:/run/x.sock").as_deref(), Some("/run/x.sock"));
+    fn parses_addresses() {
+        let parsed = |text: &str| text.parse::<Bind>().map(|b| b.to_string()).ok();
+        assert_eq!(parsed("8000").as_deref(), Some("127.0.0.1:8000"));
+        assert_eq!(parsed("localhost:8001").as_deref(), Some("127.0.0.1:8001"));
+        assert_eq!(parsed("[::1]:8000").as_deref(), Some("[::1]:8000"));
+        assert_eq!(parsed("unix:/run/x.sock").as_deref(), Some("/run/x.sock"));
         for bad in [
             "",
             "0",
@@ -107,12 +109,12 @@ mod tests {
             "/a b",
             "example.org:80",
         ] {
-            assert_eq!(read(bad), None, "{bad:?} should be refused");
+            assert_eq!(parsed(bad), None, "{bad:?} should be refused");
         }
     }
 
     #[test]
-    fn the_next_free_port_is_the_first_one() {
+    fn picks_the_first_free_port() {
         assert_eq!(Bind::next_free(&[8000, 8001, 8003]).port(), Some(8002));
     }
 }

@@ -1,32 +1,32 @@
-//! What must be known about a server to work out defaults for it.
+//! The facts about a server that defaults depend on.
 
 use std::path::PathBuf;
 
 use super::{AccountName, AppName, Bind, Schedule};
 
-/// Another app of this server, as its settings say.
+/// Another app on this server, from its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherApp {
     /// Its name.
     pub name: AppName,
     /// The account that runs it.
     pub user: AccountName,
-    /// The group that may read and write what is its.
+    /// The group that may read and write its files.
     pub group: AccountName,
     /// Its own directories.
     pub dirs: Vec<PathBuf>,
 }
 
-/// What the survey found that a default depends on.
+/// The results of the survey that defaults depend on.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Who called sudo, if somebody did and it is not root.
+    /// The user who ran sudo; `None` without sudo, or if that is root.
     pub operator: Option<AccountName>,
-    /// Ports that something listens on, or that another app's settings name.
+    /// Ports in use, or assigned in another app's settings.
     pub ports: Vec<u16>,
-    /// Other apps of this server.
+    /// Other apps on this server.
     pub others: Vec<OtherApp>,
-    /// Processors.
+    /// The number of processors.
     pub processors: u16,
     /// The installed program.
     pub program: PathBuf,
@@ -35,8 +35,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The account to recommend: `gunicorn` for the first app, one of its own for every further
-    /// app, since apps that share an account can read each other's data.
+    /// The suggested account: `gunicorn` for the first app, a separate one for every other app, since
+    /// apps that share an account can read each other's data.
     #[must_use]
     pub fn account(&self, app: &AppName) -> String {
         if self
@@ -57,8 +57,8 @@ impl Facts {
         Bind::next_free(&self.ports)
     }
 
-    /// gunicorn's own recommendation (its manual, "How Many Workers?"), bounded: on a large
-    /// machine it would spend memory that a small site never needs.
+    /// The number of workers that gunicorn's manual recommends ("How Many Workers?"), capped: on a
+    /// large machine that would waste memory on a small site.
     #[must_use]
     pub fn workers(&self) -> u16 {
         self.processors
@@ -67,13 +67,13 @@ impl Facts {
             .clamp(2, 9)
     }
 
-    /// Every five minutes.
+    /// The default schedule: every five minutes.
     #[must_use]
     pub fn schedule() -> &'static str {
         "*/5 * * * *"
     }
 
-    /// The words for [`Facts::schedule`].
+    /// [`Facts::schedule`] in words.
     #[must_use]
     pub fn schedule_words() -> String {
         Self::schedule()

@@ -1,25 +1,25 @@
-//! `EnvironmentFile=` syntax, read exactly as systemd reads it.
+//! Parses `EnvironmentFile=` syntax exactly as systemd does.
 //!
 //! The deploy script must see the variables that the service will see, so this follows the state
 //! machine that systemd.exec(5) describes under `EnvironmentFile=`: quotes, backslashes,
 //! continued lines, comments with `#` or `;`, white space around the value cut off outside
-//! quotes, and later assignments winning. It was compared with what a booted systemd hands to a
-//! service (tests/server/environment.rs).
+//! quotes, and later assignments winning. tests/server/environment.rs compares it with what a booted
+//! systemd passes to a service.
 //!
-//! A file that systemd refuses as a whole, so that the service does not start, is refused here too.
+//! A file that systemd rejects as a whole, so that the service does not start, is rejected here too.
 
 use super::Invalid;
 
-/// In what systemd's versions differ.
+/// How systemd's versions differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// Until 253 a comment that ends in a backslash takes the next line with it.
+    /// Up to 253, a comment that ends in a backslash continues on the next line.
     Before254,
-    /// Since 254 a comment ends with its line.
+    /// Since 254, a comment ends with its line.
     Since254,
 }
 
-/// What the file assigns, in its order; of two assignments to one name the later is kept.
+/// The assignments of the file, in file order; the last assignment to a name wins.
 ///
 /// Lines that systemd would skip with a warning are skipped.
 ///
@@ -56,7 +56,7 @@ struct Machine {
     line: usize,
     key: Vec<u8>,
     value: Vec<u8>,
-    /// How much of `value` ends outside white space: what follows is cut off.
+    /// The length of `value` without trailing white space, which is cut off.
     solid: usize,
 }
 
@@ -95,7 +95,7 @@ impl Machine {
                 b'"' if self.state == State::PreValue => self.state = State::Double,
                 b'\\' => {
                     self.state = State::ValueEscape;
-                    // White space before it stays, even if nothing but the end of the line follows.
+                    // White space before a backslash stays, even at the end of the line.
                     self.solid = self.value.len();
                 }
                 _ if blank && self.state == State::PreValue => {}
@@ -110,27 +110,27 @@ impl Machine {
             State::ValueEscape => {
                 self.state = State::Value;
                 if !newline {
-                    self.keep(c);
+                    self.push(c);
                 }
             }
             State::Single => match c {
                 b'\'' => self.state = State::PreValue,
-                _ => self.keep(c),
+                _ => self.push(c),
             },
             State::Double => match c {
                 b'"' => self.state = State::PreValue,
                 b'\\' => self.state = State::DoubleEscape,
-                _ => self.keep(c),
+                _ => self.push(c),
             },
             State::DoubleEscape => {
                 self.state = State::Double;
                 match c {
                     // The characters that systemd unescapes inside double quotes (SHELL_NEED_ESCAPE).
-                    b'"' | b'\\' | b'`' | b'$' => self.keep(c),
+                    b'"' | b'\\' | b'`' | b'$' => self.push(c),
                     b'\n' => {}
                     _ => {
-                        self.keep(b'\\');
-                        self.keep(c);
+                        self.push(b'\\');
+                        self.push(c);
                     }
                 }
             }
@@ -150,7 +150,7 @@ impl Machine {
         Ok(())
     }
 
-    fn keep(&mut self, c: u8) {
+    fn push(&mut self, c: u8) {
         self.value.push(c);
         self.solid = self.value.len();
     }
@@ -196,14 +196,14 @@ impl Machine {
     }
 }
 
-/// What systemd takes for text: UTF-8 without the code points that Unicode keeps for no character.
+/// Text as systemd accepts it: UTF-8 without NUL and without Unicode's noncharacters.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let none = |c: char| {
+    let refused = |c: char| {
         let c = u32::from(c);
         c == 0 || (0xfdd0..=0xfdef).contains(&c) || c & 0xfffe == 0xfffe
     };
-    (!text.contains(none)).then(|| text.to_owned())
+    (!text.contains(refused)).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_continuations_and_nonsense() {
+    fn comments_continuations_and_invalid_lines() {
         assert_eq!(one("# A=1\n;B=2\nC=3"), pairs(&[("C", "3")]));
         assert_eq!(one("A=1\\\n2\n"), pairs(&[("A", "12")]));
         assert_eq!(one("A=1 \\\n\n"), pairs(&[("A", "1 ")]));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_differ_in_what_a_comment_takes_with_it() {
+    fn a_backslash_continues_a_comment_before_254_only() {
         let text = b"# C:\\path\\\nA=1\nB=2\n";
         assert_eq!(
             parse(text, Dialect::Since254),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_assigned_must_be_text() {
+    fn only_assignments_must_be_utf8() {
         let read = |text: &[u8]| parse(text, Dialect::Since254);
         assert_eq!(read(b"# gr\xfcn\n\xfc\nA=1"), Ok(pairs(&[("A", "1")])));
         for refused in [

@@ -1,11 +1,11 @@
-//! Files and names that others write. tests/long has many more cases of each.
+//! Fuzzes the parsers of untrusted files and names. tests/long runs many more cases of each.
 
 use proptest::prelude::*;
 
 use super::TagPattern;
 use super::environment::{self, Dialect};
 
-/// Some bytes that mean something to somebody, and some that mean nothing.
+/// Bytes with a meaning to the parser, mixed with arbitrary ones.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
         "A=", "\\", "\n", "\r", "\"", "'", "#", ";", " ", "=", "\0", "é", "$", "\\\n",
@@ -19,7 +19,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn no_environment_is_too_odd(text in text()) {
+    fn parses_any_environment_file(text in text()) {
         for dialect in [Dialect::Before254, Dialect::Since254] {
             let Ok(found) = environment::parse(&text, dialect) else { continue };
             for (at, (name, value)) in found.iter().enumerate() {
@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn no_tag_is_too_odd(pattern in "\\PC{0,20}", names in prop::collection::vec("\\PC{0,300}|v[0-9]{1,40}(\\.[0-9]{1,30}){0,4}[-+a-z.0-9]{0,9}", 0..8)) {
+    fn compares_any_tags(pattern in "\\PC{0,20}", names in prop::collection::vec("\\PC{0,300}|v[0-9]{1,40}(\\.[0-9]{1,30}){0,4}[-+a-z.0-9]{0,9}", 0..8)) {
         for pattern in [pattern.as_str(), "*", "v*", "v*-*"] {
             let Ok(pattern) = pattern.parse::<TagPattern>() else { continue };
             if let Some(found) = pattern.highest(names.iter().map(String::as_str)) {

@@ -1,21 +1,21 @@
-//! Why a piece of input was refused.
+//! The error for rejected input.
 
 use std::fmt;
 
-/// Input that cannot be taken as it is: why, and what would be taken.
+/// Why an input was rejected, and what would be accepted.
 ///
 /// Both are fragments without a final full stop, so that a caller can put the name of the answer
 /// in front (`--bind: port 0 …`) or show them below a question of the wizard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// What is wrong with it.
+    /// What is wrong with the input.
     pub why: String,
-    /// What to write instead, when that can be said.
+    /// What to write instead, if known.
     pub hint: Option<String>,
 }
 
 impl Invalid {
-    /// Refuses input for a reason.
+    /// Rejects input for this reason.
     pub fn new(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),

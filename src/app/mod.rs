@@ -1,7 +1,7 @@
-//! What an app on this server is: answers come in as text, an [`App`] comes out.
+//! The configuration of an app: parses answers (text) into an [`App`].
 //!
-//! Pure: nothing here reads a file, asks the system or knows the time. What has to be known about
-//! the server to work out a default comes in as [`Facts`].
+//! Pure: nothing here reads a file, queries the system or reads the clock. Defaults that depend on
+//! the server are computed from [`Facts`].
 
 mod answers;
 mod bind;
@@ -37,16 +37,16 @@ pub use window::Window;
 
 use std::path::PathBuf;
 
-/// One application on this server: every answer, validated.
+/// One app on this server: every answer, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
     /// Its name on this server.
     pub name: AppName,
     /// The repository.
     pub repo: RepoUrl,
-    /// What of it is followed.
+    /// The branch, tag pattern or commit to deploy.
     pub track: Track,
-    /// The WSGI callable; `None` until the repository could be read, for then it is found there.
+    /// The WSGI callable; `None` to detect it in the repository once that is readable.
     pub wsgi: Option<Wsgi>,
     /// `DJANGO_SETTINGS_MODULE`; `None` leaves it to manage.py and wsgi.py.
     pub settings: Option<Module>,
@@ -54,29 +54,29 @@ pub struct App {
     pub user: AccountName,
     /// The group that owns the tree and may restart the units.
     pub group: AccountName,
-    /// A person's account that becomes a member of the group.
+    /// A person's login that is added to the group.
     pub operator: Option<AccountName>,
-    /// Releases, shared files and virtual environments.
+    /// The directory of releases, shared files and virtual environments.
     pub project_dir: AbsPath,
-    /// What the web server hands out as static files.
+    /// The directory from which the web server serves static files.
     pub static_dir: AbsPath,
-    /// Where gunicorn's socket listens.
+    /// The listen address of gunicorn's socket.
     pub bind: Bind,
     /// gunicorn's worker processes.
     pub workers: u16,
-    /// What is asked to learn whether the app is healthy.
+    /// The path of the health check.
     pub health_path: HealthPath,
-    /// With which `Host` header.
+    /// The `Host` header of the health check.
     pub health_host: HealthHost,
     /// When cron polls.
     pub schedule: Schedule,
     /// The git host's key, as a fingerprint.
     pub host_key: Fingerprint,
-    /// The interpreter that virtual environments are made with.
+    /// The Python interpreter for virtual environments.
     pub python: AbsPath,
-    /// What outlives releases.
+    /// Files and directories shared between releases.
     pub shared_paths: Vec<SharedPath>,
-    /// What a poll may use, what it lets through and when it gives up.
+    /// The limits of a poll.
     pub limits: Limits,
     /// The installed program, which units and cron start.
     pub program: PathBuf,
@@ -84,28 +84,27 @@ pub struct App {
     pub systemctl: PathBuf,
 }
 
-/// What a poll may use, what it lets through and when it gives up; keys of the settings file, not questions.
+/// The limits of a poll. They are keys of the settings file; init does not prompt for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Successful releases that are kept, the live one among them; at least 2, to have one to go
-    /// back to.
+    /// How many successful releases to keep, including the live one; at least 2, to have one to
+    /// roll back to.
     pub keep: usize,
-    /// How often one commit is tried before it is quarantined.
+    /// The number of attempts per commit before it is quarantined.
     pub attempts: u32,
-    /// Seconds that the deploy script may take.
+    /// The timeout of the deploy script, in seconds.
     pub deploy_timeout: u64,
-    /// Seconds within which the restarted app must be healthy.
+    /// How long the restarted app may take to become healthy, in seconds.
     pub health_timeout: u64,
-    /// Whether a commit is deployed that the live one is no ancestor of: the branch was rewritten,
-    /// or went back.
+    /// Whether to deploy a commit that does not descend from the live one, after a force-push.
     pub allow_rewind: bool,
-    /// When deployments may begin; at any time if there is none.
+    /// When deployments may start; `None` for any time.
     pub deploy_window: Option<Window>,
-    /// The list of those who must have signed what is deployed; nobody has to if there is none.
+    /// The file of allowed signers of deployed commits; `None` if no signature is required.
     pub signed_by: Option<AbsPath>,
-    /// How large one file of the repository may be, in MiB.
+    /// The maximum size of one file of the repository, in MiB.
     pub max_file: u64,
-    /// How much a fetch may bring, and a release's tree may have, in MiB.
+    /// The maximum size of a fetch, and of a release's tree, in MiB.
     pub max_size: u64,
 }
 
@@ -119,7 +118,7 @@ impl Default for Limits {
             allow_rewind: true,
             deploy_window: None,
             signed_by: None,
-            // What GitHub lets in, and four times the largest repository that it recommends ("Repository limits").
+            // GitHub's file size limit, and four times the largest repository that it recommends ("Repository limits").
             max_file: 100,
             max_size: 4096,
         }

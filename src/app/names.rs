@@ -1,8 +1,8 @@
-//! Small values that are text with rules: each is parsed once, here, and never checked again.
+//! Validated strings: each is parsed once, here, and never checked again.
 //!
-//! Every one of them ends up inside a unit file, a sudoers line, a crontab or a command line. The
-//! character sets below are narrower than what those formats could carry, because none of the
-//! formats quotes alike: a value that needs no quoting anywhere cannot be quoted wrongly.
+//! Each of them is written to unit files, sudoers rules, crontabs or command lines. The character
+//! sets are narrower than those formats allow, because each format quotes differently: a value that
+//! needs no quoting anywhere cannot be quoted wrongly.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use super::Invalid;
 
-/// Declares a validated string with the usual conversions; the rule is the function given.
+/// Declares a validated string type with its conversions; the function given checks the text.
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $rule:path) => {
         $(#[$doc])*
@@ -18,7 +18,7 @@ macro_rules! checked_text {
         pub struct $name(String);
 
         impl $name {
-            /// The text itself.
+            /// The value as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -45,16 +45,16 @@ macro_rules! checked_text {
 checked_text! {
     /// The name of an app on this server: `[a-z][a-z0-9_-]{0,30}`.
     ///
-    /// It becomes part of file names in sudoers.d and cron.d (which ignore names with a dot), of
-    /// unit names and of an account name, which together leave just this alphabet.
+    /// It is part of file names in sudoers.d and cron.d (which ignore names with a dot), of unit
+    /// names and of an account name; this is the alphabet that all of them allow.
     AppName, app_name
 }
 checked_text! {
-    /// A user or group: what useradd(8) of Debian accepts, at most 32 characters.
+    /// A user or group name that Debian's useradd(8) accepts: at most 32 characters.
     AccountName, account_name
 }
 checked_text! {
-    /// A branch, as git-check-ref-format(1) allows, without characters that a shell would read.
+    /// A branch name, as git-check-ref-format(1) allows, without shell metacharacters.
     Branch, branch
 }
 checked_text! {
@@ -66,15 +66,15 @@ checked_text! {
     Wsgi, wsgi
 }
 checked_text! {
-    /// The path that is asked to learn whether the app is healthy, with query: `/healthz?full=1`.
+    /// The path and query of the health check: `/healthz?full=1`.
     HealthPath, health_path
 }
 checked_text! {
-    /// The `Host` header of the health question, with an optional port.
+    /// The `Host` header of the health check, with an optional port.
     HealthHost, health_host
 }
 checked_text! {
-    /// A host key's fingerprint in the form that OpenSSH prints: `SHA256:` and 43 characters.
+    /// A host key fingerprint as OpenSSH prints it: `SHA256:` and 43 characters.
     Fingerprint, fingerprint
 }
 
@@ -86,16 +86,14 @@ fn app_name(text: &str) -> Result<(), Invalid> {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
     if !ok {
         return Err(
-            Invalid::new(format!("{text:?} cannot be the name of an app")).hint(
+            Invalid::new(format!("{text:?} is not a valid app name")).hint(
                 "up to 31 of a-z, 0-9, _ and -, beginning with a letter, for example todo_django",
             ),
         );
     }
-    // `receipts` is a directory of ours beside the apps' own in /var/lib/pullpray.
+    // /var/lib/pullpray/receipts is pullpray's own, next to the apps' directories.
     if text == "receipts" {
-        return Err(Invalid::new(
-            "\"receipts\" is a name that pullpray needs for itself",
-        ));
+        return Err(Invalid::new("\"receipts\" is reserved by pullpray"));
     }
     Ok(())
 }
@@ -108,12 +106,12 @@ fn account_name(text: &str) -> Result<(), Invalid> {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
     if !ok {
         return Err(
-            Invalid::new(format!("{text:?} cannot be the name of an account"))
+            Invalid::new(format!("{text:?} is not a valid account name"))
                 .hint("up to 32 of a-z, 0-9, _ and -, beginning with a letter or _"),
         );
     }
     if text == "root" {
-        return Err(Invalid::new("root is never the account that runs an app"));
+        return Err(Invalid::new("root cannot run an app"));
     }
     Ok(())
 }
@@ -134,11 +132,11 @@ fn branch(text: &str) -> Result<(), Invalid> {
             .all(|b| b.is_ascii_alphanumeric() || b"/._-+@=#".contains(&b));
     if bad {
         return Err(
-            Invalid::new(format!("{text:?} is not the name of a branch")).hint("for example main"),
+            Invalid::new(format!("{text:?} is not a valid branch name")).hint("for example main")
         );
     }
     if text.starts_with("refs/") {
-        return Err(Invalid::new("the branch is named without refs/heads/"));
+        return Err(Invalid::new("must not start with refs/"));
     }
     Ok(())
 }
@@ -166,12 +164,12 @@ fn wsgi(text: &str) -> Result<(), Invalid> {
 }
 
 impl Wsgi {
-    /// The module, without the callable.
+    /// The module without the callable.
     #[must_use]
     pub fn module(&self) -> &str {
         self.0.split_once(':').map_or(&self.0, |(module, _)| module)
     }
-    /// Module and callable, as gunicorn's command line takes them.
+    /// Module and callable, for gunicorn's command line.
     #[must_use]
     pub fn target(&self) -> String {
         if self.0.contains(':') {
@@ -191,10 +189,8 @@ fn health_path(text: &str) -> Result<(), Invalid> {
     if ok {
         return Ok(());
     }
-    Err(
-        Invalid::new(format!("{text:?} is not a path that can be asked for"))
-            .hint("it begins with /, for example /healthz"),
-    )
+    Err(Invalid::new(format!("{text:?} is not a request path"))
+        .hint("it begins with /, for example /healthz"))
 }
 
 fn health_host(text: &str) -> Result<(), Invalid> {
@@ -236,7 +232,7 @@ fn fingerprint(text: &str) -> Result<(), Invalid> {
         .hint("SHA256: and 43 characters, as `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints on the git host"))
 }
 
-/// An absolute path that needs no quoting in any of the formats it is written to.
+/// An absolute path that needs no quoting in any format it is written to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AbsPath(PathBuf);
 
@@ -261,10 +257,10 @@ impl FromStr for AbsPath {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
         if !ok {
-            return Err(
-                Invalid::new(format!("{text:?} is not an absolute path that can be used"))
-                    .hint("letters, digits and /._-+@ only, without . or .. as a part"),
-            );
+            return Err(Invalid::new(format!(
+                "{text:?} is not an absolute path without special characters"
+            ))
+            .hint("letters, digits and /._-+@ only, no . or .. components"));
         }
         Ok(Self(PathBuf::from(cut)))
     }
@@ -276,7 +272,7 @@ impl fmt::Display for AbsPath {
     }
 }
 
-/// Something of the app that outlives its releases: a path inside the tree, linked from shared/.
+/// A path inside the release that is shared between releases: a symlink to shared/.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedPath {
     path: String,
@@ -284,13 +280,13 @@ pub struct SharedPath {
 }
 
 impl SharedPath {
-    /// The path relative to the release and to shared/, without a trailing slash.
+    /// The path relative to the release and to shared/, without trailing slash.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
-    /// Whether it is a directory (written with a trailing slash), which may be made empty; a file
-    /// is never invented, since an empty database in the place of a lost one looks like success.
+    /// Whether it is a directory (written with a trailing slash). A missing directory is created
+    /// empty; a file never is, since an empty database in place of a lost one looks like success.
     #[must_use]
     pub fn is_directory(&self) -> bool {
         self.directory
@@ -312,7 +308,7 @@ impl FromStr for SharedPath {
                 .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
         if !ok {
             return Err(Invalid::new(format!("{text:?} cannot be shared between releases"))
-                .hint("a path inside the repository, a directory with a slash at its end: db.sqlite3 or media/"));
+                .hint("a path inside the repository, directories with a trailing slash: db.sqlite3 or media/"));
         }
         Ok(Self {
             path: cut.to_owned(),
@@ -328,104 +324,4 @@ impl fmt::Display for SharedPath {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all_taken<T: FromStr<Err = Invalid>>(good: &[&str], bad: &[&str]) {
-        for text in good {
-            assert!(text.parse::<T>().is_ok(), "{text:?} should be taken");
-        }
-        for text in bad {
-            assert!(text.parse::<T>().is_err(), "{text:?} should be refused");
-        }
-    }
-
-    #[test]
-    fn names_hold_to_their_alphabets() {
-        all_taken::<AppName>(
-            &["todo", "todo_django", "a", "a-1", " todo "],
-            &[
-                "",
-                "Todo",
-                "1todo",
-                "to.do",
-                "to do",
-                "../x",
-                "receipts",
-                "-x",
-                "ü",
-                &"a".repeat(32),
-            ],
-        );
-        all_taken::<AccountName>(
-            &["gunicorn", "_apt", "gunicorn-todo"],
-            &["", "root", "a b", "a%", "A"],
-        );
-        all_taken::<Branch>(
-            &["main", "release/1.0", "feature-x", "v1+hot"],
-            &[
-                "",
-                "-x",
-                "a..b",
-                "a b",
-                "refs/heads/main",
-                "a.lock",
-                "x/",
-                "a~1",
-                "$(x)",
-                "@",
-                "a\nb",
-            ],
-        );
-    }
-
-    #[test]
-    fn modules_and_callables() {
-        all_taken::<Wsgi>(
-            &["todo.wsgi", "todo.wsgi:app", "wsgi"],
-            &["", "todo.", "a:b:c", "todo/wsgi.py", "a:b()"],
-        );
-        assert_eq!(
-            "todo.wsgi".parse::<Wsgi>().map(|w| w.target()),
-            Ok("todo.wsgi:application".to_owned())
-        );
-        assert_eq!(
-            "todo.wsgi:app".parse::<Wsgi>().map(|w| w.target()),
-            Ok("todo.wsgi:app".to_owned())
-        );
-        all_taken::<Module>(&["todo.settings"], &["", "todo-settings", "a..b"]);
-    }
-
-    #[test]
-    fn health_questions_cannot_break_out_of_their_line() {
-        all_taken::<HealthPath>(
-            &["/", "/healthz?full=1"],
-            &["", "healthz", "/a b", "/a\r\nX: y", "/%"],
-        );
-        all_taken::<HealthHost>(
-            &["localhost", "www.example.org:8080", "10.0.0.1"],
-            &["", "a b", "a:0", "a:b", "-x", "a\r\nb"],
-        );
-        all_taken::<Fingerprint>(
-            &["SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"],
-            &["", "SHA256:x", "MD5:00"],
-        );
-    }
-
-    #[test]
-    fn paths_need_no_quoting_anywhere() {
-        all_taken::<AbsPath>(
-            &["/srv/x", "/srv/x/"],
-            &["", "/", "srv", "/a b", "/a/../b", "/a%h", "/a//b", "/a\"b"],
-        );
-        all_taken::<SharedPath>(
-            &["db.sqlite3", "media/", "a/b/"],
-            &["", "/", "/x", "../x", "a//b", ".git", ".venv/x"],
-        );
-        assert!(
-            "media/"
-                .parse::<SharedPath>()
-                .is_ok_and(|s| s.is_directory() && s.path() == "media")
-        );
-    }
-}
+mod tests;

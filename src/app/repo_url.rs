@@ -6,11 +6,11 @@ use std::str::FromStr;
 use super::names::host_name;
 use super::{AppName, Fingerprint, Invalid};
 
-/// A repository that is reached over ssh: `git@github.com:acme/todo.git` or
+/// The address of a repository over ssh: `git@github.com:acme/todo.git` or
 /// `ssh://git@host:2222/srv/todo.git`.
 ///
-/// Only ssh: a deploy key is what makes the access read-only and revocable by one click on the
-/// git host, and it works over ssh alone.
+/// Only ssh is supported: a deploy key makes access read-only and revocable on the git host, and
+/// deploy keys work over ssh only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoUrl {
     text: String,
@@ -21,28 +21,28 @@ pub struct RepoUrl {
 }
 
 impl RepoUrl {
-    /// The account on the git host, mostly `git`.
+    /// The account on the git host, usually `git`.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
     }
-    /// The host's name or address.
+    /// The host name or address.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
-    /// The port, 22 if none was named.
+    /// The port; 22 by default.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.unwrap_or(22)
     }
-    /// The path as the git host is asked for it: relative to the account's home in the short
-    /// form, absolute in the `ssh://` form (git-clone(1), GIT URLS).
+    /// The path on the git host: relative to the account's home in the short form, absolute in the
+    /// `ssh://` form (git-clone(1), GIT URLS).
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
-    /// The name under which known_hosts lists the host (sshd(8): `[host]:port` off port 22).
+    /// The host's name in known_hosts (sshd(8): `[host]:port` unless the port is 22).
     #[must_use]
     pub fn known_hosts_name(&self) -> String {
         match self.port() {
@@ -50,14 +50,14 @@ impl RepoUrl {
             port => format!("[{}]:{port}", self.host),
         }
     }
-    /// Path without slashes at its ends and without `.git`: `acme/todo`.
+    /// The path without leading and trailing slashes and `.git`: `acme/todo`.
     #[must_use]
     pub fn slug(&self) -> &str {
         let path = self.path.trim_matches('/');
         path.strip_suffix(".git").unwrap_or(path)
     }
-    /// The page where a deploy key is added, and the box to leave unticked, for hosts whose pages
-    /// are known.
+    /// The page where a deploy key is added, and the option to leave off; `None` for hosts whose
+    /// pages are unknown.
     #[must_use]
     pub fn deploy_key_page(&self) -> Option<(String, &'static str)> {
         match self.host.as_str() {
@@ -74,15 +74,15 @@ impl RepoUrl {
             )),
             "bitbucket.org" => Some((
                 format!("https://bitbucket.org/{}/admin/access-keys/", self.slug()),
-                "access keys can only read there",
+                "access keys are read-only there",
             )),
             _ => None,
         }
     }
-    /// The ed25519 host key's fingerprint, for hosts that publish it.
+    /// The fingerprint of the ed25519 host key; `None` for hosts that do not publish it.
     ///
     /// Sources: docs.github.com "GitHub's SSH key fingerprints", bitbucket.org/site/ssh; both
-    /// were recomputed from the published keys.
+    /// recomputed from the published keys.
     #[must_use]
     pub fn published_host_key(&self) -> Option<Fingerprint> {
         let known = match self.host.as_str() {
@@ -92,7 +92,7 @@ impl RepoUrl {
         };
         known.parse().ok()
     }
-    /// What to call the app if nobody says otherwise: the repository's name.
+    /// The default name of the app: the repository's name.
     #[must_use]
     pub fn suggested_name(&self) -> Option<AppName> {
         let last = self.slug().rsplit('/').next()?;
@@ -120,8 +120,8 @@ impl FromStr for RepoUrl {
         let text = text.trim();
         let (account, port, path) = split(text)?;
         let (user, host) = account.split_once('@').unwrap_or(("git", account));
-        // A leading dash would be read by ssh as an option (CVE-2017-1000117); the alphabets
-        // leave nothing that a shell, a unit file or ssh_config would read as more than text.
+        // ssh would parse a leading dash as an option (CVE-2017-1000117); the alphabets exclude
+        // everything that is special to a shell, a unit file or ssh_config.
         let plain = |text: &str, more: &[u8]| {
             !text.is_empty()
                 && !text.starts_with('-')
@@ -139,7 +139,7 @@ impl FromStr for RepoUrl {
         }
         if path.split('/').any(|part| part == "..") {
             return Err(Invalid::new(format!(
-                "the path of {text:?} climbs out with \"..\""
+                "the path of {text:?} must not contain \"..\""
             )));
         }
         Ok(Self {
@@ -155,7 +155,7 @@ impl FromStr for RepoUrl {
 fn split(text: &str) -> Result<(&str, Option<u16>, &str), Invalid> {
     if let Some(rest) = text.strip_prefix("ssh://") {
         let (account, path) = rest.split_at(rest.find('/').ok_or_else(|| not_a_url(text))?);
-        // `ssh://host/~user/x` means a path that begins at the tilde.
+        // In `ssh://host/~user/x` the path starts at the tilde.
         let path = if path.starts_with("/~") {
             &path[1..]
         } else {
@@ -170,10 +170,10 @@ fn split(text: &str) -> Result<(&str, Option<u16>, &str), Invalid> {
         };
     }
     if let Some((scheme, rest)) = text.split_once("://") {
-        // What stands before the @ may be a token: it is not repeated.
+        // The part before the @ may contain a token: leave it out of the message.
         let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         let mut error = Invalid::new(format!(
-            "a deploy key works over ssh only, and \"{scheme}://{rest}\" does not"
+            "a deploy key works over ssh only; \"{scheme}://{rest}\" is not an ssh address"
         ));
         if let Some((host, path)) = rest.split_once('/')
             && matches!(scheme, "http" | "https" | "git")
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ssh_forms_are_read() {
+    fn parses_both_ssh_forms() {
         assert_eq!(
             parts("git@github.com:acme/todo.git"),
             some("git", "github.com", 22, "acme/todo.git")
@@ -246,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn an_https_address_is_answered_with_its_ssh_form() {
+    fn an_https_address_is_refused_with_its_ssh_form_as_hint() {
         let error = "https://github.com/acme/todo".parse::<RepoUrl>().err();
         assert_eq!(
             error.and_then(|e| e.hint),
             Some("write git@github.com:acme/todo.git".into())
         );
-        // A token pasted with the address must not come back in the message.
+        // The message must not repeat a token pasted with the address.
         let error = "https://user:secret@github.com/acme/todo.git"
             .parse::<RepoUrl>()
             .err();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn options_in_disguise_are_refused() {
+    fn refuses_option_injection_and_malformed_addresses() {
         for bad in [
             "",
             "github.com",
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_worked_out() {
+    fn derives_the_name_from_the_repository() {
         let name = |text: &str| {
             text.parse::<RepoUrl>()
                 .ok()

@@ -1,5 +1,5 @@
-//! Answers judged: each parsed, with defaults worked out from the facts, and all that is wrong with them
-//! named at once.
+//! Resolves answers to an [`App`]: parses each, fills in defaults from the facts, and reports all problems
+//! at once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use super::{Answers, App, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl, Tr
 pub struct Problem {
     /// The answer's name, as in [`super::NAMES`].
     pub name: &'static str,
-    /// Why it was refused; `None` if it is missing.
+    /// Why it was rejected; `None` if it is missing.
     pub invalid: Option<Invalid>,
 }
 
@@ -32,25 +32,25 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects problems, so that a person hears of all of them at once.
+/// Parses answers and collects all problems, to report them at once.
 struct Reader<'a> {
     answers: &'a Answers,
     problems: Vec<Problem>,
 }
 
 impl Reader<'_> {
-    /// The answer or its default, parsed; a missing one without default is a problem.
+    /// The answer or its default, parsed; an answer that is missing and has no default is a problem.
     fn read<T: FromStr<Err = Invalid>>(
         &mut self,
         name: &'static str,
         default: Option<String>,
     ) -> Option<T> {
-        let said = self
+        let given = self
             .answers
             .get(name)
             .map(str::to_owned)
             .filter(|text| !text.trim().is_empty());
-        let Some(text) = said.or(default) else {
+        let Some(text) = given.or(default) else {
             self.problems.push(Problem {
                 name,
                 invalid: None,
@@ -60,7 +60,7 @@ impl Reader<'_> {
         self.parsed(name, &text)
     }
 
-    /// The answer, if one was given and it is not empty.
+    /// The answer, parsed; `None` if it is missing or empty.
     fn optional<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<T> {
         let text = self
             .answers
@@ -70,20 +70,20 @@ impl Reader<'_> {
         self.parsed(name, &text)
     }
 
-    /// What is followed: one of three answers.
+    /// The branch, tag pattern or commit: at most one of the three may be given.
     fn track(&mut self, default: Option<String>) -> Option<Track> {
-        let said: Vec<&'static str> = self.answers.tracks().collect();
-        if let [first, second, ..] = said[..] {
+        let given: Vec<&'static str> = self.answers.tracks().collect();
+        if let [first, second, ..] = given[..] {
             self.problems.push(Problem {
                 name: second,
                 invalid: Some(
                     Invalid::new(format!("and {first} exclude each other"))
-                        .hint("one of branch, tag and commit says what is followed"),
+                        .hint("give only one of branch, tag and commit"),
                 ),
             });
             return None;
         }
-        match said.first() {
+        match given.first() {
             Some(&"tag") => self.read("tag", None).map(Track::Tag),
             Some(&"commit") => self.read("commit", None).map(Track::Commit),
             _ => self.read("branch", default).map(Track::Branch),
@@ -105,17 +105,17 @@ impl Reader<'_> {
 }
 
 impl Answers {
-    /// Turns the answers into an app, with defaults worked out from the facts.
+    /// Resolves the answers to an app, with defaults computed from the facts.
     ///
     /// # Errors
-    /// All problems at once: what is missing and what was refused.
+    /// All problems: missing and rejected answers.
     pub fn parse(&self, facts: &Facts, limits: Limits) -> Result<App, Vec<Problem>> {
         let mut reader = Reader {
             answers: self,
             problems: Vec::new(),
         };
         let repo: Option<RepoUrl> = reader.read("repo", None);
-        // Without a repository there is nothing to take the name from, and one complaint is enough.
+        // Without a repository the name has no default; report only the missing repository.
         let name = match (&repo, self.get("app")) {
             (None, None) => None,
             _ => reader.read("app", self.suggested("app", facts)),
@@ -185,7 +185,7 @@ impl Answers {
         }
     }
 
-    /// What an answer would be if nothing were said, worked out from what is known so far.
+    /// The default of an answer, computed from the other answers and the facts.
     #[must_use]
     pub fn suggested(&self, name: &str, facts: &Facts) -> Option<String> {
         let repo = || {
@@ -200,7 +200,7 @@ impl Answers {
             "branch" => self.tracks().next().is_none().then(|| "main".to_owned()),
             "app" => app().map(|name| name.to_string()),
             "user" => app().map(|name| facts.account(&name)),
-            // Apps that share a group share everything that it may read and write: code, secrets, database.
+            // Apps that share a group share all that it can read and write: code, secrets, database.
             "group" => self.get("user").map_or_else(
                 || self.suggested("user", facts),
                 |user| Some(user.to_owned()),
@@ -220,10 +220,10 @@ impl Answers {
         }
     }
 
-    /// Checks one answer alone, for a wizard that refuses it on the spot.
+    /// Validates one answer by itself, for the wizard.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why it is rejected.
     pub fn check_one(name: &str, text: &str) -> Result<(), Invalid> {
         fn taken<T: FromStr<Err = Invalid>>(text: &str) -> Result<(), Invalid> {
             text.parse::<T>().map(drop)
@@ -231,7 +231,7 @@ impl Answers {
         if text.trim().is_empty() {
             return match name {
                 "wsgi" | "settings" | "operator" | "shared_paths" => Ok(()),
-                _ => Err(Invalid::new("an answer is needed here")),
+                _ => Err(Invalid::new("an answer is required")),
             };
         }
         match name {
@@ -259,7 +259,7 @@ impl Answers {
     }
 }
 
-/// gunicorn's worker processes: 1 to 512.
+/// The number of gunicorn's worker processes: 1 to 512.
 struct Workers(u16);
 
 impl FromStr for Workers {
@@ -267,7 +267,9 @@ impl FromStr for Workers {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.trim().parse() {
             Ok(workers @ 1..=512) => Ok(Self(workers)),
-            _ => Err(Invalid::new(format!("{text:?} is not a number of workers")).hint("1 to 512")),
+            _ => Err(
+                Invalid::new(format!("{text:?} is not a valid number of workers")).hint("1 to 512"),
+            ),
         }
     }
 }
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_is_enough_on_a_host_that_publishes_its_key() {
+    fn only_the_repository_is_required_on_a_host_with_a_published_key() {
         let facts = Facts {
             processors: 2,
             ports: vec![8000],
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_missing_or_wrong_is_named_at_once() {
+    fn reports_all_missing_and_invalid_answers_at_once() {
         let problems = answers(&[
             ("repo", "git@git.corp:a/b.git"),
             ("bind", "x"),
@@ -311,8 +313,8 @@ mod tests {
         .parse(&Facts::default(), Limits::default())
         .err()
         .unwrap_or_default();
-        let named: Vec<String> = problems.iter().map(Problem::flag).collect();
-        assert_eq!(named, ["--host-key", "--bind", "--workers"]);
+        let flags: Vec<String> = problems.iter().map(Problem::flag).collect();
+        assert_eq!(flags, ["--host-key", "--bind", "--workers"]);
         let problems = Answers::default()
             .parse(&Facts::default(), Limits::default())
             .err()
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_app_is_offered_an_account_and_a_group_of_its_own() -> Result<(), Invalid> {
+    fn a_second_app_defaults_to_its_own_account_and_group() -> Result<(), Invalid> {
         let facts = Facts {
             others: vec![crate::app::OtherApp {
                 name: "todo".parse()?,
@@ -334,15 +336,15 @@ mod tests {
             }],
             ..Facts::default()
         };
-        let said = answers(&[("repo", "git@github.com:acme/blog.git")]);
+        let given = answers(&[("repo", "git@github.com:acme/blog.git")]);
         for name in ["user", "group"] {
             assert_eq!(
-                said.suggested(name, &facts).as_deref(),
+                given.suggested(name, &facts).as_deref(),
                 Some("gunicorn-blog")
             );
         }
-        let said = answers(&[("repo", "git@github.com:acme/todo.git")]);
-        assert_eq!(said.suggested("user", &facts).as_deref(), Some("gunicorn"));
+        let given = answers(&[("repo", "git@github.com:acme/todo.git")]);
+        assert_eq!(given.suggested("user", &facts).as_deref(), Some("gunicorn"));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! How often the poll runs.
+//! The schedule of the polls.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,13 +17,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The next time that cron starts the poll after `now`, if there is one.
+    /// The next time after `now` at which cron starts a poll; `None` if there is none.
     #[must_use]
     pub fn next_after(&self, now: &DateTime<Local>) -> Option<DateTime<Local>> {
         self.cron.find_next_occurrence(now, false).ok()
     }
 
-    /// The longest pause between two of the next polls, seen from `now`.
+    /// The longest interval between consecutive polls among the next 64 after `now`.
     #[must_use]
     pub fn longest_pause(&self, now: &DateTime<Local>) -> Option<TimeDelta> {
         let mut longest = TimeDelta::zero();
@@ -36,7 +36,7 @@ impl Schedule {
         Some(longest)
     }
 
-    /// The schedule in words: `every 5 minutes`, or the fields themselves.
+    /// The schedule in words: `every 5 minutes`, or else the quoted fields.
     #[must_use]
     pub fn words(&self) -> String {
         let minutes = match self.text.as_str() {
@@ -67,13 +67,13 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
-        // A bare number is what people type first: minutes.
+        // A bare number means minutes.
         let text = match text.parse::<u32>() {
             Ok(1) => "* * * * *".to_owned(),
             Ok(minutes @ 2..=30) if 60 % minutes == 0 => format!("*/{minutes} * * * *"),
             Ok(_) => {
                 return Err(
-                    Invalid::new(format!("every {text} minutes cannot be said to cron"))
+                    Invalid::new(format!("{text:?} cannot be expressed in cron"))
                         .hint("1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30, or five crontab fields"),
                 );
             }
@@ -82,17 +82,17 @@ impl FromStr for Schedule {
         let refuse = |why: String| {
             Invalid::new(why).hint("five fields as in crontab(5), for example */5 * * * *")
         };
-        // croner reads more than cron does (L, W, #, ?, nicknames): only what vixie cron reads is
-        // taken. `%` would end the command there.
+        // croner accepts more than Vixie cron does (L, W, #, ?, nicknames); accept only what both
+        // do. In a crontab, `%` would end the command.
         let plain = text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b" */,-".contains(&b))
             && text.split(' ').count() == 5;
         if !plain {
-            return Err(refuse(format!("{text:?} is not a schedule of cron")));
+            return Err(refuse(format!("{text:?} is not a cron schedule")));
         }
         let fields: Vec<&str> = text.split(' ').collect();
-        // Names of months and days only where crontab(5) reads them.
+        // Allow names of months and days only where crontab(5) does.
         let months = "jan feb mar apr may jun jul aug sep oct nov dec";
         let days = "sun mon tue wed thu fri sat";
         for (field, names) in fields.iter().zip(["", "", "", months, days]) {
@@ -100,7 +100,7 @@ impl FromStr for Schedule {
             for word in words.filter(|word| !word.is_empty()) {
                 if !names.split(' ').any(|name| name.eq_ignore_ascii_case(word)) {
                     return Err(refuse(format!(
-                        "{text:?} has {word:?} where cron wants a number"
+                        "{text:?} has {word:?} where cron expects a number"
                     )));
                 }
             }
@@ -110,7 +110,7 @@ impl FromStr for Schedule {
             .year(Year::Disallowed)
             .build()
             .parse(&text)
-            .map_err(|error| refuse(format!("{text:?} is not a schedule of cron: {error}")))?;
+            .map_err(|error| refuse(format!("{text:?} is not a cron schedule: {error}")))?;
         Ok(Self { text, cron })
     }
 }
@@ -127,22 +127,22 @@ mod tests {
     use chrono::TimeZone;
 
     #[test]
-    fn what_people_type_is_read() {
-        let read = |text: &str| {
+    fn parses_minutes_and_crontab_fields() {
+        let parsed = |text: &str| {
             text.parse::<Schedule>()
                 .map(|s| (s.to_string(), s.words()))
                 .ok()
         };
         assert_eq!(
-            read("5"),
+            parsed("5"),
             Some(("*/5 * * * *".into(), "every 5 minutes".into()))
         );
         assert_eq!(
-            read(" * *  * * * "),
+            parsed(" * *  * * * "),
             Some(("* * * * *".into(), "every minute".into()))
         );
         assert_eq!(
-            read("0 7-18 * * mon-fri").map(|r| r.1),
+            parsed("0 7-18 * * mon-fri").map(|r| r.1),
             Some("at \"0 7-18 * * mon-fri\"".into())
         );
         for bad in [
@@ -158,12 +158,12 @@ mod tests {
             "* * L * *",
             "x",
         ] {
-            assert_eq!(read(bad), None, "{bad:?} should be refused");
+            assert_eq!(parsed(bad), None, "{bad:?} should be refused");
         }
     }
 
     #[test]
-    fn the_next_time_is_known() {
+    fn computes_the_next_poll() {
         let schedule = "*/5 * * * *".parse::<Schedule>().ok();
         let now = Local.with_ymd_and_hms(2026, 11, 22, 14, 2, 3).single();
         let next = schedule

@@ -6,15 +6,15 @@ use serde::Deserialize;
 
 use super::{Answers, App, AppName, Facts, Invalid, Limits, Problem};
 
-/// The version of the file's format. A file of another version is refused, never guessed at.
+/// The version of the file format. A file with another version is rejected.
 pub const FORMAT: i64 = 1;
 
-/// What a settings file says: the answers, and the limits that are not asked for.
+/// The content of a settings file: the answers of init, and limits that init does not prompt for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The answers of init.
     pub answers: Answers,
-    /// What a poll may use.
+    /// The limits of a poll.
     pub limits: Limits,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// The keys that are limits; serde's own messages name the line and what is allowed.
+/// The keys of the limits; serde's error messages name the line and the expected type.
 #[derive(Debug, Deserialize)]
 struct RawLimits {
     format: Option<i64>,
@@ -68,10 +68,10 @@ const LIMIT_KEYS: [&str; 10] = [
 ];
 
 impl Settings {
-    /// Reads the text of a settings file.
+    /// Parses the text of a settings file.
     ///
     /// # Errors
-    /// What is wrong, with the line where TOML knows it.
+    /// What is wrong, with the line for TOML errors.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let refuse = |why: String| SettingsError(why.trim_end().to_owned());
         let file: RawLimits = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
@@ -79,7 +79,7 @@ impl Settings {
             Some(FORMAT) => {}
             Some(other) => {
                 return Err(refuse(format!(
-                    "format = {other} is not known to this pullpray, which reads format = {FORMAT}"
+                    "format = {other} is not supported; this pullpray supports format = {FORMAT}"
                 )));
             }
             None => return Err(refuse(format!("the line `format = {FORMAT}` is missing"))),
@@ -98,7 +98,7 @@ impl Settings {
             .map(|text| text.parse())
             .transpose()
             .map_err(|invalid: Invalid| refuse(format!("deploy_window: {invalid}")))?;
-        // An empty answer must not pass for "nobody has to sign".
+        // An empty value must not turn signature checks off.
         let signed_by = file
             .signed_by
             .map(|text| text.parse())
@@ -110,7 +110,7 @@ impl Settings {
             attempts: file.attempts.unwrap_or(default.attempts),
             deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
-            // A host that may send an older signed commit again must not get it deployed again.
+            // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
             deploy_window,
             signed_by,
@@ -119,7 +119,7 @@ impl Settings {
         };
         if limits.keep < 2 {
             return Err(refuse(
-                "keep must be at least 2: the live release and one to go back to".into(),
+                "keep must be at least 2: the live release and one to roll back to".into(),
             ));
         }
         if limits.attempts == 0 || limits.deploy_timeout == 0 || limits.health_timeout == 0 {
@@ -130,10 +130,10 @@ impl Settings {
         Ok(Self { answers, limits })
     }
 
-    /// The app that these settings describe.
+    /// Resolves these settings to an app.
     ///
     /// # Errors
-    /// Every key that is missing or refused.
+    /// Every key that is missing or invalid.
     pub fn app(&self, name: &AppName, facts: &Facts) -> Result<App, Vec<Problem>> {
         let mut answers = self.answers.clone();
         answers.set("app", name.as_str());
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_and_answers_are_told_apart() {
+    fn separates_limits_from_answers() {
         let settings = Settings::parse(
             "format = 1\nkeep = 3\nrepo = \"git@github.com:a/b.git\"\nworkers = 2\n",
         );
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_signs_lets_nothing_be_set_back_unless_it_is_said() {
+    fn signed_by_turns_allow_rewind_off_by_default() {
         let signed = "format = 1\nsigned_by = \"/etc/pullpray/todo.signers\"\n";
         for (text, allowed) in [
             ("format = 1\n".to_owned(), true),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn errors_name_the_key_or_line() {
         for (text, word) in [
             ("", "format"),
             ("format = 2\n", "format = 2"),

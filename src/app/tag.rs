@@ -1,4 +1,4 @@
-//! Tags by a pattern, and which of them counts.
+//! Tag patterns, and the highest version among the tags that match.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,37 +7,37 @@ use semver::Version;
 
 use super::{Branch, Invalid};
 
-/// Tags by their name: `v*`. `*` stands for any characters, also none and also `/`; `?` for one.
+/// A pattern of tag names: `v*`. `*` matches any characters, including none and `/`; `?` matches one.
 ///
-/// Of the tags that match, the one with the highest version counts, by the precedence of semver.org.
-/// The version is what follows the part of the pattern before its first wildcard (`v`, `release-`,
-/// `todo/v`), or begins inside that part (`v1.*`); a `v` of its own before it does not count. A tag
-/// whose rest is no version is ignored, and so is a pre-release (`v2.0.0-rc.1`), unless the pattern
-/// itself has a `-` in the place of the version: `v*-rc*`, `v2.0.0-*`.
+/// It selects the matching tag with the highest version, by the precedence of semver.org. The version
+/// follows the part of the pattern before its first wildcard (`v`, `release-`, `todo/v`), or begins
+/// inside that part (`v1.*`); a `v` before the version is skipped. Tags without a version are
+/// ignored, and so are pre-releases (`v2.0.0-rc.1`), unless the pattern has a `-` in the version
+/// part: `v*-rc*`, `v2.0.0-*`.
 ///
-/// A pattern without a wildcard is the name of one tag, which need not be a version: `production`,
-/// moved to what is to be live.
+/// A pattern without wildcards names one tag, which need not be a version: `production`, moved to
+/// the commit to deploy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagPattern(String);
 
 impl TagPattern {
-    /// The text itself.
+    /// The pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
-    /// With what the names of all matching tags begin: what a git host is asked for.
+    /// The prefix of all matching tags, for the request to the git host.
     #[must_use]
     pub fn prefix(&self) -> &str {
         self.0.split(['*', '?']).next().unwrap_or_default()
     }
-    /// Whether it is the name of one tag.
+    /// Whether it has no wildcards and names one tag.
     #[must_use]
     pub fn names_one(&self) -> bool {
         self.prefix().len() == self.0.len()
     }
 
-    /// The one of these names that counts.
+    /// The selected tag among these names.
     pub fn highest<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
         let names = names.into_iter().filter(|name| matches(&self.0, name));
         if self.names_one() {
@@ -45,8 +45,8 @@ impl TagPattern {
         }
         names
             .filter_map(|name| Some((self.version(name)?, name)))
-            // Where semver.org sees no difference, build metadata and then the name decide, so that
-            // two such tags are not deployed in turns.
+            // At equal precedence, build metadata and then the name decide, so that two such tags
+            // are not deployed in turns.
             .max_by(|(one, a), (other, b)| {
                 one.cmp_precedence(other)
                     .then_with(|| one.cmp(other))
@@ -55,7 +55,7 @@ impl TagPattern {
             .map(|(_, name)| name)
     }
 
-    /// The version of a tag that matches.
+    /// The version of a matching tag.
     fn version(&self, name: &str) -> Option<Version> {
         let prefix = self.prefix();
         let inside = (0..prefix.len())
@@ -75,19 +75,19 @@ impl TagPattern {
     }
 }
 
-/// Whether a version can begin after this: not in the middle of a number or of another version.
+/// Whether a version can begin after this text: not in the middle of a number or of another version.
 fn begins_number(before: &str) -> bool {
     let before = before.strip_suffix('.').unwrap_or(before);
     !before.ends_with(|c: char| c.is_ascii_digit())
 }
 
-/// Whether a name matches a pattern with `*` and `?`: in steps, never exponentially many.
+/// Whether a name matches a pattern with `*` and `?`, in at most quadratic time.
 #[must_use]
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
-    // The last star, and up to where it stands for the name.
+    // The last star, and where its match ends in the name.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {
@@ -117,13 +117,13 @@ impl FromStr for TagPattern {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
         let refuse = || {
-            Invalid::new(format!("{text:?} is not a pattern of tags"))
-                .hint("for example v*; * stands for anything, ? for one character")
+            Invalid::new(format!("{text:?} is not a tag pattern"))
+                .hint("for example v*; * matches anything, ? one character")
         };
         if text.starts_with("refs/") {
-            return Err(Invalid::new("tags are named without refs/tags/"));
+            return Err(Invalid::new("must not start with refs/"));
         }
-        // What a name must not be, a pattern can never match: the same rules, wildcards aside.
+        // The rules of names apply, wildcards aside: other patterns could never match.
         let plain: String = text
             .chars()
             .map(|c| if matches!(c, '*' | '?') { 'x' } else { c })
@@ -146,17 +146,17 @@ mod tests {
 
     fn highest<'a>(pattern: &str, names: &[&'a str]) -> Option<&'a str> {
         let pattern: TagPattern = pattern.parse().unwrap();
-        let forth = pattern.highest(names.iter().copied());
+        let selected = pattern.highest(names.iter().copied());
         assert_eq!(
-            forth,
+            selected,
             pattern.highest(names.iter().rev().copied()),
-            "the order in which they are listed counts"
+            "the result depends on the order of the list"
         );
-        forth
+        selected
     }
 
     #[test]
-    fn the_highest_version_counts_and_not_the_last_in_the_alphabet() {
+    fn selects_the_highest_version_not_the_last_by_name() {
         let tags = [
             "v1.9.0",
             "v1.10.0",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_taken_off() {
+    fn strips_prefixes() {
         assert_eq!(
             highest("release-*", &["release-1.0.0", "release-v1.2.0", "v9.0.0"]),
             Some("release-v1.2.0")
@@ -191,13 +191,13 @@ mod tests {
             highest("py3-v*", &["py3-v1.0.0", "py3-v1.1.0"]),
             Some("py3-v1.1.0")
         );
-        // Four numbers are no version, and must not be read as the last three of them.
+        // Four numbers are not a version; the last three must not be parsed as one.
         assert_eq!(highest("v1.*", &["v1.1.2.3"]), None);
         assert_eq!(highest("v*", &["v01.2.3", "v1.2"]), None);
     }
 
     #[test]
-    fn pre_releases_only_where_the_pattern_asks_for_them() {
+    fn selects_pre_releases_only_if_the_pattern_allows_them() {
         let tags = [
             "v1.0.0",
             "v1.1.0-rc.2",
@@ -211,12 +211,12 @@ mod tests {
         assert_eq!(
             highest("rel-*", &["rel-1.0.0", "rel-1.1.0-rc.1"]),
             Some("rel-1.0.0"),
-            "a dash before the version asks for none"
+            "a dash before the version does not allow pre-releases"
         );
     }
 
     #[test]
-    fn precedence_is_that_of_semver_org() {
+    fn follows_the_precedence_of_semver_org() {
         // Section 11 of the specification, in its own examples.
         let order = [
             "1.0.0-alpha",
@@ -234,7 +234,7 @@ mod tests {
             highest("*", &["1.0.0", "2.0.0", "2.1.0", "2.1.1"]),
             Some("2.1.1")
         );
-        // Equal there: one of them, always the same.
+        // Equal precedence: always selects the same one.
         assert_eq!(
             highest("*", &["v1.0.0", "1.0.0", "1.0.0+b", "1.0.0+a"]),
             Some("1.0.0+b")
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wildcard_it_is_one_tag() {
+    fn a_pattern_without_wildcards_names_one_tag() {
         assert_eq!(
             highest("production", &["production", "v1.0.0"]),
             Some("production")
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn refuses_malformed_patterns() {
         for bad in [
             "",
             "v *",
@@ -273,7 +273,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_counts_matches_and_is_one_of_them(
+        fn the_selected_tag_matches_and_is_in_the_list(
             pattern in "[v1.*?-]{1,6}", names in prop::collection::vec("v?[0-2]\\.[0-2]\\.[0-2](-a)?", 0..6)
         ) {
             let Ok(pattern) = pattern.parse::<TagPattern>() else { return Ok(()) };
@@ -281,13 +281,13 @@ mod tests {
             if let Some(found) = pattern.highest(names.iter().copied()) {
                 prop_assert!(names.contains(&found) && matches(pattern.as_str(), found));
                 prop_assert!(found.starts_with(pattern.prefix()));
-                // It stays the highest when the others are gone, and when it is listed twice.
+                // It is still selected when it is the only one.
                 prop_assert_eq!(pattern.highest([found]), Some(found));
             }
         }
 
         #[test]
-        fn a_name_matches_itself_and_what_is_cut_from_it(name in "\\PC{0,12}", at in 0usize..13) {
+        fn a_name_matches_itself_and_patterns_made_from_it(name in "\\PC{0,12}", at in 0usize..13) {
             prop_assert!(matches("*", &name) && matches("**", &name));
             let name = name.replace(['*', '?'], "x");
             prop_assert!(matches(&name, &name));

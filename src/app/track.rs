@@ -1,23 +1,23 @@
-//! What is followed: a branch, the highest version among tags, or one commit.
+//! What to deploy: a branch, the highest version among tags, or one commit.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Branch, Invalid, TagPattern};
 
-/// What of the repository goes live.
+/// The ref or commit of the repository to deploy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Track {
-    /// What was pushed to a branch.
+    /// The head of a branch.
     Branch(Branch),
-    /// The highest version among the tags of a pattern.
+    /// The highest version among the tags that match a pattern.
     Tag(TagPattern),
-    /// One commit, deployed once and never left.
+    /// One pinned commit.
     Commit(CommitId),
 }
 
 impl Track {
-    /// The branch, if it is one.
+    /// The branch; `None` for a tag pattern or commit.
     #[must_use]
     pub fn branch(&self) -> Option<&Branch> {
         match self {
@@ -25,7 +25,7 @@ impl Track {
             _ => None,
         }
     }
-    /// The pattern of tags, if it is one.
+    /// The tag pattern; `None` for a branch or commit.
     #[must_use]
     pub fn tag(&self) -> Option<&TagPattern> {
         match self {
@@ -33,7 +33,7 @@ impl Track {
             _ => None,
         }
     }
-    /// The commit, if it is one.
+    /// The commit; `None` for a branch or tag pattern.
     #[must_use]
     pub fn commit(&self) -> Option<&CommitId> {
         match self {
@@ -41,17 +41,17 @@ impl Track {
             _ => None,
         }
     }
-    /// What to say of a repository that has no such thing: `has no branch main`.
+    /// The error for a repository without it: `has no branch main`.
     #[must_use]
     pub fn missing(&self) -> String {
         match self {
             Self::Branch(branch) => format!("has no branch {branch}"),
             Self::Tag(tag) if tag.names_one() => format!("has no tag {tag}"),
-            Self::Tag(tag) => format!("has no tag {tag} that is a version"),
+            Self::Tag(tag) => format!("has no version tag that matches {tag}"),
             Self::Commit(commit) => format!("has no commit {commit}"),
         }
     }
-    /// The flag of init that says something else.
+    /// The flag of init that changes it.
     #[must_use]
     pub fn flag(&self) -> &'static str {
         match self {
@@ -60,18 +60,20 @@ impl Track {
             Self::Commit(_) => "--commit ID",
         }
     }
-    /// What goes live by itself from now on, in words.
+    /// What is deployed automatically, in words.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
-            Self::Branch(branch) => format!("what is pushed to {branch} goes live by itself"),
+            Self::Branch(branch) => {
+                format!("commits pushed to {branch} are deployed automatically")
+            }
             Self::Tag(tag) if tag.names_one() => {
-                format!("where the tag {tag} is moved to goes live by itself")
+                format!("the commit of the tag {tag} is deployed automatically")
             }
             Self::Tag(tag) => {
-                format!("the highest version among the tags {tag} goes live by itself")
+                format!("the highest version among the tags {tag} is deployed automatically")
             }
-            Self::Commit(commit) => format!("{} stays live, whatever is pushed", commit.short()),
+            Self::Commit(commit) => format!("{} stays live; pushes are ignored", commit.short()),
         }
     }
 }
@@ -86,17 +88,17 @@ impl fmt::Display for Track {
     }
 }
 
-/// A commit by its full name: 40 hexadecimal digits. An abbreviation may come to mean another.
+/// A full commit ID: 40 hexadecimal digits. Abbreviations can become ambiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitId(String);
 
 impl CommitId {
-    /// All 40 digits, small letters.
+    /// All 40 digits, lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
-    /// The first seven of them.
+    /// The first seven digits.
     #[must_use]
     pub fn short(&self) -> &str {
         crate::text::short(&self.0)
@@ -110,10 +112,8 @@ impl FromStr for CommitId {
         if text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(Self(text));
         }
-        Err(
-            Invalid::new(format!("{text:?} is not the name of a commit"))
-                .hint("all 40 digits, as `git rev-parse HEAD` prints them"),
-        )
+        Err(Invalid::new(format!("{text:?} is not a full commit ID"))
+            .hint("all 40 digits, as `git rev-parse HEAD` prints them"))
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_is_named_by_all_its_digits() {
+    fn a_commit_id_has_all_40_digits() {
         let full = "0123456789ABCDEF0123456789abcdef01234567";
         assert!(
             full.parse::<CommitId>()
@@ -156,11 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn one_of_three_says_what_is_followed() {
+    fn accepts_only_one_of_branch_tag_and_commit() {
         let parsed = |pairs: &[(&str, &str)]| {
-            let mut said = answers(pairs);
-            said.set("repo", "git@github.com:acme/todo.git");
-            said.parse(&Facts::default(), Limits::default())
+            let mut given = answers(pairs);
+            given.set("repo", "git@github.com:acme/todo.git");
+            given
+                .parse(&Facts::default(), Limits::default())
                 .map(|app| app.track.to_string())
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
@@ -172,7 +173,8 @@ mod tests {
         assert_eq!(
             parsed(&[("branch", "main"), ("tag", "v*")]),
             Err(vec![
-                "--tag and branch exclude each other; one of branch, tag and commit says what is followed".into()
+                "--tag and branch exclude each other; give only one of branch, tag and commit"
+                    .into()
             ])
         );
         let error = parsed(&[("tag", "v*"), ("commit", commit)]).err();
@@ -182,11 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_was_said_replaces_the_branch_of_before() {
+    fn a_given_tag_replaces_the_saved_branch() {
         let saved = answers(&[("branch", "main"), ("workers", "3")]);
-        let said = answers(&[("tag", "v*")]).or(saved.clone());
-        assert_eq!((said.get("branch"), said.get("tag")), (None, Some("v*")));
-        assert_eq!(said.get("workers"), Some("3"));
+        let merged = answers(&[("tag", "v*")]).or(saved.clone());
+        assert_eq!(
+            (merged.get("branch"), merged.get("tag")),
+            (None, Some("v*"))
+        );
+        assert_eq!(merged.get("workers"), Some("3"));
         assert_eq!(answers(&[]).or(saved).get("branch"), Some("main"));
     }
 }

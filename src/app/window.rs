@@ -1,4 +1,4 @@
-//! When deployments may begin: `Mon-Fri 08:00-18:00`.
+//! The deploy window: `Mon-Fri 08:00-18:00`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,9 +7,9 @@ use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 
 use super::Invalid;
 
-/// Minutes of a day.
+/// Minutes per day.
 const DAY: u16 = 24 * 60;
-/// Days from Monday to Sunday, as bits from the lowest on.
+/// Bits of Monday (lowest) to Sunday.
 const EVERY_DAY: u8 = 0b0111_1111;
 const NAMES: [&str; 7] = [
     "monday",
@@ -21,65 +21,64 @@ const NAMES: [&str; 7] = [
     "sunday",
 ];
 
-/// The hours in which deployments may begin, by the clock on this server's wall.
+/// The hours in which deployments may start, in this server's local time.
 ///
-/// Spans with commas between, each a day, a range of days, `*` or `daily`, and two times of day:
-/// `Mon-Thu 08:00-18:00, Fri 08:00-12:00`. Days without times of their own share those that follow:
-/// `Mon,Wed 08:00-18:00`. The end is not a part of it; an end before the beginning lies on the next
-/// day, so `Fri 22:00-04:00` ends on Saturday.
+/// Spans separated by commas, each a day, a range of days, `*` or `daily`, and two times of day:
+/// `Mon-Thu 08:00-18:00, Fri 08:00-12:00`. Days without times use the next times given:
+/// `Mon,Wed 08:00-18:00`. The end is exclusive; an end before the start is on the next day, so
+/// `Fri 22:00-04:00` ends on Saturday.
 ///
-/// Everything is reckoned on the wall clock. An hour that the change to summer time skips does not
-/// exist that day, and one that it repeats in autumn is open twice.
+/// Times are wall-clock times. An hour that is skipped when daylight saving time starts does not
+/// exist that day; an hour that is repeated when it ends is open twice.
 #[derive(Debug, Clone)]
 pub struct Window {
     text: String,
     spans: Vec<Span>,
 }
 
-/// One stretch on each of some days.
+/// One span of time on some days of the week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
-    /// The days on which it begins, Monday the lowest bit.
+    /// The days on which it starts, Monday the lowest bit.
     days: u8,
-    /// Minutes after midnight.
+    /// The start, in minutes after midnight.
     from: u16,
-    /// Minutes after the midnight before it begins: more than a day's if it ends on the next.
+    /// The end, in minutes after the midnight before the start: more than [`DAY`] if it ends on the next day.
     to: u16,
 }
 
 impl Span {
-    /// Whether it begins on that date.
-    fn begins_on(self, date: NaiveDate) -> bool {
+    /// Whether it starts on this date.
+    fn starts_on(self, date: NaiveDate) -> bool {
         self.days & (1 << date.weekday().num_days_from_monday()) != 0
     }
 }
 
 impl Window {
-    /// Whether it is open at that time of this server's wall clock.
+    /// Whether it is open at this local time.
     #[must_use]
     pub fn contains(&self, local: NaiveDateTime) -> bool {
         let minute = minute(local);
         let date = local.date();
         let yesterday = date.pred_opt();
         self.spans.iter().any(|span| {
-            let today = span.begins_on(date) && (span.from..span.to).contains(&minute);
-            let over_midnight = yesterday.is_some_and(|date| span.begins_on(date))
+            let today = span.starts_on(date) && (span.from..span.to).contains(&minute);
+            let over_midnight = yesterday.is_some_and(|date| span.starts_on(date))
                 && (span.from..span.to).contains(&(minute + DAY));
             today || over_midnight
         })
     }
 
-    /// When a span begins next after that time, by the same clock. `None` only where the calendar
-    /// ends.
+    /// The next start of a span after this local time. `None` only at the end of the calendar.
     #[must_use]
     pub fn opens_next(&self, local: NaiveDateTime) -> Option<NaiveDateTime> {
-        // A week ahead is the same day again, and its earlier hours.
+        // Day 7 is the same weekday again, for its earlier hours.
         (0..=7)
             .filter_map(|ahead| local.date().checked_add_days(Days::new(ahead)))
             .flat_map(|date| {
                 self.spans
                     .iter()
-                    .filter(move |span| span.begins_on(date))
+                    .filter(move |span| span.starts_on(date))
                     .filter_map(move |span| {
                         let (hour, minute) = (u32::from(span.from / 60), u32::from(span.from % 60));
                         Some(date.and_time(NaiveTime::from_hms_opt(hour, minute, 0)?))
@@ -90,7 +89,7 @@ impl Window {
     }
 }
 
-/// Minutes after midnight: at most 1439.
+/// Minutes after midnight: 0 to 1439.
 fn minute(local: NaiveDateTime) -> u16 {
     u16::try_from(local.hour() * 60 + local.minute()).unwrap_or(DAY - 1)
 }
@@ -115,32 +114,28 @@ impl FromStr for Window {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text = text.replace(" - ", "-");
         let mut spans = Vec::new();
-        // Days that wait for the times which follow them.
-        let mut waiting: Option<(u8, &str)> = None;
+        // Days without times so far, and the last of them as text.
+        let mut pending: Option<(u8, &str)> = None;
         for part in text.split(',').map(str::trim) {
-            let (said_days, times) = match part.rsplit_once(' ') {
-                Some((said, times)) => (said, Some(times)),
+            let (day_names, times) = match part.rsplit_once(' ') {
+                Some((day_names, times)) => (day_names, Some(times)),
                 None if part.contains(':') => {
-                    return Err(refuse(format!("{part:?} names no days"))
+                    return Err(refuse(format!("{part:?} has no days"))
                         .hint(format!("write daily {part}, or for example Mon-Fri {part}")));
                 }
                 None => (part, None),
             };
-            let more = waiting.map_or(0, |(known, _)| known);
-            let said_days = days(said_days)? | more;
+            let more = pending.map_or(0, |(earlier, _)| earlier);
+            let days = days(day_names)? | more;
             let Some(times) = times else {
-                waiting = Some((said_days, part));
+                pending = Some((days, part));
                 continue;
             };
-            waiting = None;
+            pending = None;
             let (from, to) = span(times)?;
-            spans.push(Span {
-                days: said_days,
-                from,
-                to,
-            });
+            spans.push(Span { days, from, to });
         }
-        if let Some((_, part)) = waiting {
+        if let Some((_, part)) = pending {
             return Err(refuse(format!("{part:?} has no times")));
         }
         Ok(Self { text, spans })
@@ -169,7 +164,7 @@ fn days(text: &str) -> Result<u8, Invalid> {
     }
 }
 
-/// Days after Monday.
+/// The number of days after Monday.
 fn day(text: &str) -> Result<usize, Invalid> {
     let lower = text.to_ascii_lowercase();
     NAMES
@@ -181,15 +176,15 @@ fn day(text: &str) -> Result<usize, Invalid> {
         })
 }
 
-/// `08:00-18:00` as minutes, the end after the beginning.
+/// `08:00-18:00` as minutes after midnight; the end is after the start.
 fn span(text: &str) -> Result<(u16, u16), Invalid> {
     let (from, to) = text
         .split_once('-')
-        .ok_or_else(|| refuse(format!("{text:?} is not two times with - between")))?;
+        .ok_or_else(|| refuse(format!("{text:?} is not two times separated by -")))?;
     let (from, to) = (time(from)?, time(to)?);
     if from == DAY {
         return Err(refuse(
-            "24:00 is an end and no beginning; 00:00 begins a day".to_owned(),
+            "24:00 can only be an end; a day starts at 00:00".to_owned(),
         ));
     }
     if from == to {
@@ -200,22 +195,22 @@ fn span(text: &str) -> Result<(u16, u16), Invalid> {
     Ok((from, if to < from { to + DAY } else { to }))
 }
 
-/// `8:00`, `08:00`, `24:00` as minutes.
+/// `8:00`, `08:00`, `24:00` as minutes after midnight.
 fn time(text: &str) -> Result<u16, Invalid> {
-    let number = |digits: &str, most: u16| {
+    let number = |digits: &str, max: u16| {
         let plain = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
         digits
             .parse::<u16>()
             .ok()
-            .filter(|number| plain && *number <= most)
+            .filter(|number| plain && *number <= max)
     };
-    let read = || {
+    let parse = || {
         let (hours, minutes) = text.split_once(':')?;
         let minutes = number(minutes, 59).filter(|_| minutes.len() == 2)?;
         let time = number(hours, 24)? * 60 + minutes;
         (time <= DAY).then_some(time)
     };
-    read().ok_or_else(|| {
+    parse().ok_or_else(|| {
         Invalid::new(format!("{text:?} is not a time of day")).hint("00:00 to 24:00")
     })
 }
@@ -248,7 +243,7 @@ mod tests {
         assert_eq!(
             office.opens_next(at(27, 8, 0)),
             Some(monday),
-            "open just now"
+            "already open"
         );
     }
 
@@ -282,30 +277,27 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn errors_name_the_invalid_part() {
         for (text, words) in [
             ("", "is not a day"),
             ("Mon-Fri", "\"Mon-Fri\" has no times"),
             ("08:00-18:00", "write daily 08:00-18:00"),
-            (
-                "Mon 08:00-18:00,20:00-21:00",
-                "\"20:00-21:00\" names no days",
-            ),
+            ("Mon 08:00-18:00,20:00-21:00", "\"20:00-21:00\" has no days"),
             ("Mo 08:00-18:00", "\"Mo\" is not a day"),
             ("Mon-Fry 08:00-18:00", "\"Fry\" is not a day"),
             ("Mon 08:00", "is not two times"),
             ("Mon 8-18", "\"8\" is not a time of day"),
             ("Mon 08:60-18:00", "\"08:60\" is not a time of day"),
             ("Mon 08:00-24:01", "\"24:01\" is not a time of day"),
-            ("Mon 24:00-08:00", "24:00 is an end"),
+            ("Mon 24:00-08:00", "24:00 can only be an end"),
             ("Mon 08:00-08:00", "for the whole day write 00:00-24:00"),
             ("Mon 08:00-18:00,", "is not a day"),
             ("Mon +8:00-18:00", "is not a time of day"),
         ] {
-            let said = text.parse::<Window>().err().map(|e| e.to_string());
+            let error = text.parse::<Window>().err().map(|e| e.to_string());
             assert!(
-                said.as_ref().is_some_and(|said| said.contains(words)),
-                "{text:?}: {said:?}"
+                error.as_ref().is_some_and(|error| error.contains(words)),
+                "{text:?}: {error:?}"
             );
         }
     }
@@ -334,7 +326,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_it_says_of_its_opening_is_true(window in any_window(), minutes in 0i64..14 * 24 * 60) {
+        fn opens_next_is_the_first_open_minute(window in any_window(), minutes in 0i64..14 * 24 * 60) {
             let now = at(16, 0, 0) + chrono::TimeDelta::minutes(minutes);
             let opens = window.opens_next(now).unwrap();
             prop_assert!(opens > now && opens - now <= chrono::TimeDelta::days(7));
@@ -349,13 +341,13 @@ mod tests {
         }
 
         #[test]
-        fn no_time_and_no_text_is_too_odd(window in any_window(), seconds in any::<i64>(), text in ".{0,40}") {
+        fn accepts_any_time_and_any_text(window in any_window(), seconds in any::<i64>(), text in ".{0,40}") {
             let odd = chrono::DateTime::from_timestamp(seconds, 0).map(|t| t.naive_utc());
             for time in odd.into_iter().chain([NaiveDateTime::MIN, NaiveDateTime::MAX]) {
                 let _ = (window.contains(time), window.opens_next(time));
             }
-            if let Ok(read) = text.parse::<Window>() {
-                prop_assert_eq!(read.to_string().parse::<Window>(), Ok(read));
+            if let Ok(window) = text.parse::<Window>() {
+                prop_assert_eq!(window.to_string().parse::<Window>(), Ok(window));
             }
         }
     }

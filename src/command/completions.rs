@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::ui;
 
 pub(super) fn run(shell: Shell) -> Result<Exit> {
-    let mut command = cli::told();
+    let mut command = cli::documented();
     // Into memory first: generate panics where it cannot write, into a closed pipe for example.
     let mut script = Vec::new();
     match shell {

@@ -1,4 +1,4 @@
-//! `pullpray key APP`: the public half of the deploy key, and replacing the key.
+//! `pullpray key APP`: shows the public deploy key, or rotates the key.
 
 use std::io::Write;
 use std::time::Duration;
@@ -32,10 +32,10 @@ pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
     writeln!(out, "{key}")?;
     writeln!(out, "fingerprint  {fingerprint}")?;
     match app.repo.deploy_key_page() {
-        Some((page, off)) => writeln!(out, "belongs to   {page} ({off})")?,
+        Some((page, off)) => writeln!(out, "add it at    {page} ({off})")?,
         None => writeln!(
             out,
-            "belongs to   {} on {}, for reading only",
+            "add it to    {} on {}, read-only",
             app.repo.slug(),
             app.repo.host()
         )?,
@@ -46,7 +46,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
 fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
     if effective_uid() != 0 {
         return Err(usage(format!(
-            "the deploy key is root's\nhint: sudo pullpray key {} --rotate",
+            "only root can rotate the deploy key\nhint: sudo pullpray key {} --rotate",
             app.name
         )));
     }
@@ -62,24 +62,24 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
             app.name
         )
     })?;
-    let go_on = format!("sudo pullpray key {} --rotate", app.name);
+    let resume = format!("sudo pullpray key {} --rotate", app.name);
     if provision::rotation(server, &app.name)? != Rotation::Switched {
         let (key, fingerprint) = provision::next_key(&mut changes, app)?;
         ui.done(Mark::Ok, "next key", &format!("ed25519 {fingerprint}"));
         let time = wait.or((!ui::is_interactive()).then_some(Duration::ZERO));
-        if !await_access(ui, server, app, (&key, &fingerprint), time, &go_on)? {
+        if !await_access(ui, server, app, (&key, &fingerprint), time, &resume)? {
             return Ok(Exit::AwaitingAccess);
         }
     }
     provision::switch(&mut changes, app)?;
-    // A restart, since it holds the old key: the step finds that by itself.
+    // AgentKey restarts the agent if it still has the old key.
     for id in [
         StepId::KeyDeploy,
         StepId::AgentKey,
         StepId::RepoAccess,
         StepId::RepoReadOnly,
     ] {
-        settle(ui, app, id, &mut changes, &go_on)?;
+        settle(ui, app, id, &mut changes, &resume)?;
     }
     let (_, new) = provision::public_key(server, &app.name)?
         .ok_or_else(|| anyhow!("the public key is gone"))?;
@@ -89,32 +89,35 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
             .deploy_key_page()
             .map_or_else(|| app.repo.host().to_owned(), |(page, _)| page);
         ui.say(&format!(
-            "The old key {old} is gone from this server. Take it out at {place} too."
+            "The old key {old} was removed from this server. Remove it at {place} too."
         ));
     }
     Ok(Exit::Success)
 }
 
-/// Until the next key opens the repository and cannot write to it; `false` when the time is up.
+/// Waits until the next key has read access; `false` when `time` is over.
+///
+/// # Errors
+/// When the key has write access, or the user interrupts.
 fn await_access(
     ui: &mut dyn Ui,
     server: &Server,
     app: &App,
     key: (&str, &str),
     time: Option<Duration>,
-    go_on: &str,
+    resume: &str,
 ) -> Result<bool> {
-    let mut opened = String::new();
+    let mut granted = String::new();
     let mut attempt = || {
         Ok(match provision::next_opens(server, app)? {
             Opens::Repository(words) => {
-                opened = words;
+                granted = words;
                 None
             }
             Opens::Nothing(why) => Some(why),
             Opens::Writing => {
                 return Err(anyhow!(
-                    "the next key may write to {}: whoever breaks into this server could change the code; the old key stays\nhint: take it out, add it again without write access, then: {go_on}",
+                    "the next key has write access to {}: an attacker on this server could change the code; the old key stays in use\nhint: remove it, add it again without write access, then: {resume}",
                     app.repo.slug()
                 ));
             }
@@ -124,14 +127,14 @@ fn await_access(
         ui.done(
             Mark::Waiting,
             "access",
-            "waits until the git host knows the next key; the old one stays in use",
+            "waiting for the next key to be added on the git host; the old one stays in use",
         );
         access::show_key(ui, app, key.0, key.1);
-        if !access::wait(ui, app, time, go_on, why, &mut attempt)? {
+        if !access::wait(ui, app, time, resume, why, &mut attempt)? {
             return Ok(false);
         }
     }
-    ui.done(Mark::Ok, "access", &for_terminal(&opened));
+    ui.done(Mark::Ok, "access", &for_terminal(&granted));
     Ok(true)
 }
 
@@ -140,13 +143,13 @@ fn settle(
     app: &App,
     id: StepId,
     changes: &mut Changes<'_>,
-    go_on: &str,
+    resume: &str,
 ) -> Result<()> {
     let steps = provision::list(app);
     let Some(step) = steps.iter().find(|step| step.id() == id) else {
         return Err(anyhow!("there is no step {id}"));
     };
-    let failed = |why: String| anyhow!("{}: {why}\nhint: {go_on}", step.title());
+    let failed = |why: String| anyhow!("{}: {why}\nhint: {resume}", step.title());
     match provision::converge(step.as_ref(), changes)
         .map_err(|error| failed(format!("{error:#}")))?
     {

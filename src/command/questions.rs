@@ -1,4 +1,4 @@
-//! The questions of the wizard, each with a default worked out from what is known so far.
+//! The questions of the wizard, each with a default computed from the answers so far.
 
 use anyhow::{Result, bail};
 
@@ -7,78 +7,82 @@ use crate::host::View;
 use crate::provision;
 use crate::ui::{Question, Ui};
 
-/// What is asked, and in which words; the rest has defaults that can be given as flags.
+/// Name of the answer, prompt and help of each question. The other answers have defaults, or come from flags.
 const QUESTIONS: &[(&str, &str, Option<&str>)] = &[
     (
         "repo",
         "Repository to deploy",
-        Some("over ssh, for example git@github.com:acme/todo.git"),
+        Some("ssh address, for example git@github.com:acme/todo.git"),
     ),
     ("branch", "Branch", None),
     (
         "app",
         "Name of the app",
-        Some("names its files, units and directories on this server"),
+        Some("used for its files, units and directories on this server"),
     ),
     (
         "wsgi",
         "WSGI module",
-        Some("for example todo.wsgi:application; empty: found in the repository"),
+        Some("for example todo.wsgi:application; empty to detect it in the repository"),
     ),
     ("user", "Account it runs as", None),
     ("group", "Group of the hosted apps", None),
     (
         "operator",
-        "Your account, for the group",
-        Some("becomes a member, to edit shared files and restart the app; \"none\" for nobody"),
+        "Your login",
+        Some(
+            "joins the group, to read logs, edit shared files and restart the app; \"none\" for no one",
+        ),
     ),
-    ("project_dir", "Where the app lives", None),
+    ("project_dir", "App directory", None),
     (
         "static_dir",
-        "Where its static files go",
-        Some("what nginx serves as /static/"),
+        "Static files directory",
+        Some("nginx serves it as /static/"),
     ),
     (
         "shared_paths",
-        "Files that outlive releases",
-        Some("such as db.sqlite3,media/ with commas between; empty if there are none in the tree"),
+        "Persistent files",
+        Some(
+            "shared between releases and separated by commas: db.sqlite3,media/; empty if there are none",
+        ),
     ),
     (
         "bind",
-        "Where it listens",
-        Some("the address that nginx passes requests to, or the path of a socket"),
+        "Listen address",
+        Some("the address that nginx passes requests to, or the path of a unix socket"),
     ),
-    ("health_path", "Path to ask for its health", None),
+    ("health_path", "Health check path", None),
     (
         "health_host",
-        "Host header to ask with",
+        "Hostname for the health check",
         Some("one of the project's ALLOWED_HOSTS"),
     ),
     (
         "schedule",
         "Poll every … minutes",
-        Some("a number of minutes, or five fields of a crontab line"),
+        Some("a number of minutes, or five crontab(5) fields"),
     ),
 ];
 
-/// Which of the questions can be answered with nothing.
+/// The answers that may be empty.
 const OPTIONAL: [&str; 3] = ["wsgi", "operator", "shared_paths"];
 
-/// Asks everything that was not said yet.
+/// Prompts for every answer that is still missing.
 ///
 /// # Errors
-/// When somebody interrupts.
+/// When the user interrupts, or the host key cannot be fetched or is not confirmed.
 pub(super) fn ask(
     ui: &mut dyn Ui,
     view: &View,
     answers: &mut Answers,
     facts: &Facts,
-    known: &dyn Fn(&AppName) -> Result<Option<Answers>>,
+    saved: &dyn Fn(&AppName) -> Result<Option<Answers>>,
 ) -> Result<()> {
     for (name, prompt, help) in QUESTIONS {
-        // A tag or a commit, given as a flag, says what is followed.
-        let followed = *name == "branch" && (answers.tag.is_some() || answers.commit.is_some());
-        if answers.get(name).is_none() && !followed {
+        // A tag or commit given as a flag replaces the branch.
+        let tracked = *name == "branch" && (answers.tag.is_some() || answers.commit.is_some());
+        if answers.get(name).is_none() && !tracked {
             let default = match *name {
                 "operator" => facts.operator.as_ref().map(ToString::to_string),
                 _ => answers.suggested(name, facts),
@@ -88,13 +92,13 @@ pub(super) fn ask(
                 default,
                 help: help.map(str::to_owned),
             };
-            let said = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
-            let said = if *name == "operator" && said == "none" {
+            let answer = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
+            let answer = if *name == "operator" && answer == "none" {
                 String::new()
             } else {
-                said
+                answer
             };
-            answers.set(name, &said);
+            answers.set(name, &answer);
         }
         if *name == "repo" {
             host_key(ui, view, answers, facts)?;
@@ -103,9 +107,11 @@ pub(super) fn ask(
             && let Some(name) = answers
                 .get("app")
                 .and_then(|text| text.parse::<AppName>().ok())
-            && let Some(saved) = known(&name)?
+            && let Some(saved) = saved(&name)?
         {
-            ui.note(&format!("{name} is known here: going on with its settings"));
+            ui.note(&format!(
+                "{name} exists on this server: continuing with its settings"
+            ));
             *answers = answers.clone().or(saved);
             for optional in OPTIONAL {
                 if answers.get(optional).is_none() {
@@ -117,7 +123,7 @@ pub(super) fn ask(
     Ok(())
 }
 
-/// What an app of that name is already, and the ways out, if it is another one than these answers say.
+/// The error for answers that would change an existing app of this name; `None` if they would not.
 pub(super) fn would_change(
     name: &AppName,
     answers: &Answers,
@@ -127,12 +133,12 @@ pub(super) fn would_change(
     let mut saved = saved.clone();
     saved.set("app", name.as_str());
     let changes = answers.changes(&saved, facts);
-    let said = |name| saved.get(name).unwrap_or_default();
-    let follows: String = ["branch", "tag", "commit"].map(said).concat();
+    let value = |name| saved.get(name).unwrap_or_default();
+    let follows: String = ["branch", "tag", "commit"].map(value).concat();
     (!changes.is_empty()).then(|| {
         format!(
-            "there is an app {name} already, which follows {follows} of {}\nhint: to change that one: sudo pullpray init {name} {changes}\nhint: for another one: --app NAME",
-            said("repo")
+            "the app {name} exists already and follows {follows} of {}\nhint: to change it: sudo pullpray init {name} {changes}\nhint: to create another app: --app NAME",
+            value("repo")
         )
     })
 }
@@ -148,20 +154,20 @@ fn check(
         return Ok(());
     }
     Answers::check_one(name, text).map_err(|invalid| invalid.to_string())?;
-    let said = |other: &str| match answers.get(other) {
-        // As it is read when it is an answer.
+    let value = |other: &str| match answers.get(other) {
+        // Normalized as in parsing.
         _ if other == name => Some(text.trim().trim_end_matches('/').to_owned()),
-        Some(said) => Some(said.to_owned()),
+        Some(given) => Some(given.to_owned()),
         None => answers.suggested(other, facts),
     };
-    match provision::ineligible(view, &said, name) {
+    match provision::ineligible(view, &value, name) {
         Ok(None) => {}
         Ok(Some((why, _))) => return Err(why),
         Err(error) => return Err(format!("{error:#}")),
     }
     match name {
         "operator" if view.user(text).is_none() => {
-            Err(format!("there is no user {text}; \"none\" for nobody"))
+            Err(format!("there is no user {text}; \"none\" for no one"))
         }
         "bind" => {
             let port = text
@@ -171,7 +177,7 @@ fn check(
             let taken = view.listening_ports().unwrap_or_default();
             match port {
                 Some(port) if taken.contains(&port) => {
-                    Err(format!("something listens on port {port} already"))
+                    Err(format!("port {port} is already in use"))
                 }
                 _ => Ok(()),
             }
@@ -190,7 +196,7 @@ fn check(
     }
 }
 
-/// A host that publishes no key is asked for it, and the person whether it is the right one.
+/// Fetches the host key of a host that does not publish it, and has the user confirm it.
 fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) -> Result<()> {
     if answers.get("host_key").is_some() || answers.suggested("host_key", facts).is_some() {
         return Ok(());
@@ -201,13 +207,13 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
     else {
         return Ok(());
     };
-    ui.begin(&format!("asking {} for its host key", repo.host()));
+    ui.begin(&format!("fetching the host key of {}", repo.host()));
     let keys = match view.scan_host_keys(repo.host(), repo.port()) {
         Ok(keys) => keys,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
             bail!(
-                "{error:#}\nhint: is the name right, and may this server connect there? ssh-keyscan -p {} {}",
+                "{error:#}\nhint: check the name, and that this server may connect to it: ssh-keyscan -p {} {}",
                 repo.port(),
                 repo.host()
             );
@@ -221,21 +227,24 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         &format!("host key of {}", repo.host()),
         &format!("{} {}", key.algorithm(), key.fingerprint),
     );
-    ui.note(&format!("compare it with what the host's administrator says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub, on {}", repo.host()));
-    if ui.confirm("Is that its key?", false)? {
+    ui.note(&format!(
+        "compare it with the output on {} of: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        repo.host()
+    ));
+    if ui.confirm("Is this the correct key?", false)? {
         answers.set("host_key", &key.fingerprint);
         return Ok(());
     }
     bail!(
-        "the host key of {} was not confirmed, so nothing was changed",
+        "the host key of {} was not confirmed; nothing was changed",
         repo.host()
     )
 }
 
-/// Lets one answer be changed, from a list of all.
+/// Lets the user choose one answer from a list and change it.
 ///
 /// # Errors
-/// When somebody interrupts.
+/// As [`ask`].
 pub(super) fn change(
     ui: &mut dyn Ui,
     view: &View,
@@ -245,7 +254,7 @@ pub(super) fn change(
     let shown: Vec<String> = QUESTIONS
         .iter()
         .map(|(name, prompt, _)| {
-            let is = answers
+            let value = answers
                 .get(name)
                 .map(str::to_owned)
                 .or_else(|| answers.suggested(name, facts))
@@ -254,7 +263,7 @@ pub(super) fn change(
                     tracks.filter(|_| *name == "branch").map(str::to_owned)
                 })
                 .unwrap_or_default();
-            format!("{prompt}: {is}")
+            format!("{prompt}: {value}")
         })
         .collect();
     let options: Vec<&str> = shown.iter().map(String::as_str).collect();
@@ -270,13 +279,13 @@ pub(super) fn change(
             .map(str::to_owned),
         help: help.map(str::to_owned),
     };
-    let said = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
+    let answer = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
     answers.set(
         name,
-        if *name == "operator" && said == "none" {
+        if *name == "operator" && answer == "none" {
             ""
         } else {
-            &said
+            &answer
         },
     );
     if *name == "branch" {
@@ -286,7 +295,7 @@ pub(super) fn change(
         answers.host_key = None;
         host_key(ui, view, answers, facts)?;
     }
-    // What follows from the answers must still make an app.
+    // Warn if the change makes the answers invalid as a whole.
     if let Err(problems) = answers.parse(facts, Limits::default()) {
         for problem in problems {
             ui.warn(&problem.to_string());

@@ -39,12 +39,12 @@ fn help_lists_every_setting_and_exit_code() -> Result<()> {
     }
     let text = help("poll")?;
     for words in [
-        "0 nothing new",
+        "0 up to date",
         "1 the deployment failed",
         "2 usage",
-        "3 the git host",
+        "3 could not reach the git host",
         "4 the deployment failed",
-        "With --all, the worst",
+        "With --all, the most severe",
     ] {
         assert!(
             text.contains(words),
@@ -59,11 +59,11 @@ fn invalid_arguments_exit_with_2_and_an_explanation() -> Result<()> {
     for (arguments, words) in [
         (&["pull"][..], "unrecognized subcommand"),
         (&["init", "--bnid", "x"], "--bind"),
-        (&["init", "Not A Name"], "cannot be the name of an app"),
+        (&["init", "Not A Name"], "is not a valid app name"),
         (&["init", "--wait", "soon"], "for example 30s"),
         (&["poll"], "<APP|--all>"),
         (&["poll", "todo", "--all"], "cannot be used with '--all'"),
-        (&["poll", "../x"], "cannot be the name of an app"),
+        (&["poll", "../x"], "is not a valid app name"),
         (&["poll", "no-such-app"], "there is no app no-such-app"),
     ] {
         let output = pullpray(arguments)?;

@@ -156,7 +156,7 @@ const BAD: &[(&str, &str)] = &[
     ("--group ann", "the group ann is that of the user ann"),
     ("--group gunicorn", "todo has the group gunicorn too"),
     // Accounts.
-    ("--user root", "never the account that runs an app"),
+    ("--user root", "root cannot run an app"),
     ("--user toor", "root under another name"),
     ("--user daemon", "the user daemon is the system's"),
     ("--user www-data", "the user www-data is the system's"),
@@ -235,7 +235,7 @@ fn what_is_somebody_else_s_is_refused_by_flags_file_and_wizard() -> Result<()> {
 /// The wizard repeats a question after an invalid answer, and continues after a valid one.
 fn wizard(mut person: Terminal, url: &str) -> Result<()> {
     person.answers("Repository to deploy", url)?;
-    person.sees("Is that its key?")?;
+    person.sees("Is this the correct key?")?;
     person.presses("y")?;
     person.presses(key::ENTER)?;
     for question in ["Branch", "Name of the app", "WSGI module"] {
@@ -248,25 +248,17 @@ fn wizard(mut person: Terminal, url: &str) -> Result<()> {
             "docker",
             "may do more than an app is to",
         ),
-        (
-            "Your account, for the group",
-            "www-data",
-            "is a system account",
-        ),
-        ("Where the app lives", "/etc/", "/etc is a system directory"),
-        (
-            "Where its static files go",
-            "/srv/site",
-            "it holds index.html",
-        ),
+        ("Your login", "www-data", "is a system account"),
+        ("App directory", "/etc/", "/etc is a system directory"),
+        ("Static files directory", "/srv/site", "it holds index.html"),
     ] {
         is_refused(&mut person, question, bad, says)?;
         person.presses(key::ENTER)?;
     }
-    person.answers("Files that outlive releases", "")?;
+    person.answers("Persistent files", "")?;
     is_refused(
         &mut person,
-        "Where it listens",
+        "Listen address",
         "/srv/ann/x.sock",
         "can be changed by ann",
     )?;

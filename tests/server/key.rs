@@ -33,7 +33,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
         web.run_as(user, "pullpray key todo")?
             .ok()?
             .says(&format!("{}\nfingerprint  SHA256:", old.trim()))?
-            .says("acme/todo on githost, for reading only")?;
+            .says("acme/todo on githost, read-only")?;
     }
     web.run_as("gunicorn", ROTATE)?
         .exits(2)?
@@ -46,8 +46,8 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     // The old key opens the repository and must not be taken for the next one.
     web.run(ROTATE)?
         .exits(3)?
-        .says("not given yet; githost says: ")?
-        .says("go on with: sudo pullpray key todo --rotate")?;
+        .says("not granted yet; githost says: ")?
+        .says("continue with: sudo pullpray key todo --rotate")?;
     let next = web.read(&format!("{KEYS}.next.pub"))?;
     ensure!(next != old && next.starts_with("ssh-ed25519 "), "{next}");
     web.run(ROTATE)?.exits(3)?.says(next.trim())?;
@@ -59,7 +59,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     host.allow_key(&repo, &next, Access::ReadWrite)?;
     web.run(ROTATE)?
         .exits(1)?
-        .says("the next key may write to acme/todo")?
+        .says("the next key has write access to acme/todo")?
         .says("without write access")?;
     ensure!(web.deploy_key("todo")? == old, "the old one stays in use");
 
@@ -68,7 +68,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     web.run(ROTATE)?
         .ok()?
         .says("writing is refused")?
-        .says("Take it out at githost too")?;
+        .says("Remove it at githost too")?;
     ensure!(web.deploy_key("todo")? == next);
     only(&host, &repo, &next)?;
     works(&repo, &web, "version three")?;
@@ -86,13 +86,13 @@ fn a_person_adds_the_next_key_while_it_waits() -> Result<()> {
     let mut person = web.terminal(&format!("{ROTATE}; echo ended with $?"))?;
     person.sees("waiting for access")?;
     person.presses(crate::lab::key::CTRL_C)?;
-    person.sees("Interrupted. What was made so far stays; go on with: sudo pullpray key")?;
+    person.sees("Interrupted. Completed steps are kept; continue with: sudo pullpray key")?;
     person.sees("ended with 130")?;
     let mut person = web.terminal(&format!("{ROTATE}; echo ended with $?"))?;
     person.sees("waiting for access")?;
     let next = web.read(&format!("{KEYS}.next.pub"))?;
     host.allow_key(&repo, &next, Access::ReadOnly)?;
-    person.sees("Take it out at githost too")?;
+    person.sees("Remove it at githost too")?;
     person.sees("ended with 0")?;
     ensure!(web.deploy_key("todo")? == next);
     Ok(())

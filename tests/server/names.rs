@@ -16,9 +16,9 @@ fn an_inferred_name_never_changes_an_app() -> Result<()> {
     let staging = host.init(repo, "--branch staging")?;
     web.changes_nothing(&staging)?
         .exits(2)?
-        .says("there is an app todo already, which follows main of git@githost:acme/todo.git")?
-        .says("hint: to change that one: sudo pullpray init todo --branch staging\n")?
-        .says("hint: for another one: --app NAME")?;
+        .says("the app todo exists already and follows main of git@githost:acme/todo.git")?
+        .says("hint: to change it: sudo pullpray init todo --branch staging\n")?
+        .says("hint: to create another app: --app NAME")?;
     web.changes_nothing(&format!("PULLPRAY_TAG='v*' {}", host.init(repo, "")?))?
         .exits(2)?
         .says("sudo pullpray init todo --tag 'v*'\n")?;
@@ -40,7 +40,7 @@ fn an_inferred_name_never_changes_an_app() -> Result<()> {
     person.answers("Repository to deploy", &repo.url())?;
     person.answers("Branch", "staging")?;
     person.answers("Name of the app", "")?;
-    person.reads("which follows main")?;
+    person.reads("follows main")?;
     person.presses(key::CTRL_C)?;
     person.ends()?;
     push_and_deploy(web, repo, "version two")?;

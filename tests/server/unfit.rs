@@ -35,7 +35,7 @@ fn a_server_that_lacks_something_is_told_what_to_install() -> Result<()> {
         .says("there is no user nobody-here")?;
     web.changes_nothing(&format!("{init} --user root"))?
         .exits(2)?
-        .says("--user root is never the account that runs an app")?;
+        .says("--user root cannot run an app")?;
 
     web.without(&["cron"])?;
     web.changes_nothing(&init)?

@@ -33,7 +33,7 @@ fn the_wizard_makes_the_server_that_flags_make() -> Result<()> {
     )?;
     person.types(&repo.url())?;
     person.reads(&host.fingerprint()?)?;
-    person.sees("Is that its key?")?;
+    person.sees("Is this the correct key?")?;
     person.presses("y")?;
     person.presses(key::ENTER)?;
     is_refused(&mut person, "Branch", "a b", "branch")?;
@@ -49,27 +49,27 @@ fn the_wizard_makes_the_server_that_flags_make() -> Result<()> {
     }
     is_refused(
         &mut person,
-        "Your account, for the group",
+        "Your login",
         "nobody-here",
         "there is no user nobody-here",
     )?;
     person.types("none")?;
     for question in [
-        "Where the app lives",
-        "Where its static files go",
-        "Files that outlive releases",
+        "App directory",
+        "Static files directory",
+        "Persistent files",
     ] {
         person.answers(question, "")?;
     }
     is_refused(
         &mut person,
-        "Where it listens",
+        "Listen address",
         "127.0.0.1:80",
-        "something listens on port 80 already",
+        "port 80 is already in use",
     )?;
     person.presses(key::ENTER)?;
-    person.answers("Path to ask for its health", "")?;
-    person.answers("Host header to ask with", "")?;
+    person.answers("Health check path", "")?;
+    person.answers("Hostname for the health check", "")?;
     person.answers("Poll every", "30")?;
 
     person.reads("Plan:")?;
@@ -88,7 +88,7 @@ fn the_wizard_makes_the_server_that_flags_make() -> Result<()> {
     person.presses(key::ENTER)?;
 
     person.reads("Add this key to acme/todo on githost")?;
-    person.reads("trying every 5 s")?;
+    person.reads("retrying every 5 s")?;
     let key = web.deploy_key("todo")?;
     host.allow_key(repo, &key, Access::ReadOnly)?;
     person.reads("githost refuses writing with it")?;
@@ -118,7 +118,7 @@ fn a_host_key_that_is_not_confirmed_changes_nothing() -> Result<()> {
     } = Todo::before_init(&lab, Release::Bookworm)?;
     let mut person = web.terminal("pullpray init")?;
     person.answers("Repository to deploy", &repo.url())?;
-    person.sees("Is that its key?")?;
+    person.sees("Is this the correct key?")?;
     person.presses(key::ENTER)?;
     let (status, seen) = person.ends()?;
     ensure!(status == 1 && seen.contains("was not confirmed"), "{seen}");
@@ -135,7 +135,7 @@ fn a_narrow_terminal_breaks_nothing() -> Result<()> {
     person.patience(Duration::from_secs(90));
     person.reads("Repository to deploy")?;
     person.types(&repo.url())?;
-    person.reads("Is that its key?")?;
+    person.reads("Is this the correct key?")?;
     person.presses("y")?;
     person.presses(key::ENTER)?;
     for question in [
@@ -144,13 +144,13 @@ fn a_narrow_terminal_breaks_nothing() -> Result<()> {
         "WSGI module",
         "Account it runs as",
         "Group of the hosted apps",
-        "Your account, for the group",
-        "Where the app lives",
-        "Where its static files go",
-        "Files that outlive releases",
-        "Where it listens",
-        "Path to ask for its health",
-        "Host header to ask with",
+        "Your login",
+        "App directory",
+        "Static files directory",
+        "Persistent files",
+        "Listen address",
+        "Health check path",
+        "Hostname for the health check",
         "Poll every … minutes",
     ] {
         person.reads(question)?;
@@ -158,7 +158,7 @@ fn a_narrow_terminal_breaks_nothing() -> Result<()> {
     }
     person.reads("Go on?")?;
     person.presses(key::ENTER)?;
-    person.reads("trying every 5 s")?;
+    person.reads("retrying every 5 s")?;
     host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     person.reads("todo is live at")?;
     ensure!(person.ends()?.0 == 0);
@@ -175,9 +175,9 @@ fn ctrl_c_while_waiting_says_how_to_go_on() -> Result<()> {
     let mut person = web.terminal("pullpray init todo; echo ended with $?; stty -a")?;
     person.reads("Go on?")?;
     person.presses(key::ENTER)?;
-    person.reads("trying every 5 s")?;
+    person.reads("retrying every 5 s")?;
     person.presses(key::CTRL_C)?;
-    person.reads("go on with: pullpray init todo")?;
+    person.reads("continue with: pullpray init todo")?;
     let (_, seen) = person.ends()?;
     ensure!(seen.contains("ended with 130"), "{seen}");
     ensure!(

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 
 use crate::app::App;
 use crate::text::for_terminal;
-use crate::ui::{self, AskError, Mark, Ui};
+use crate::ui::{self, Mark, PromptError, Ui};
 
 /// The interval between access attempts.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -85,5 +85,5 @@ pub(super) fn interrupted(ui: &mut dyn Ui, resume: &str) -> anyhow::Error {
     ui.say(&format!(
         "Interrupted. Completed steps are kept; continue with: {resume}"
     ));
-    anyhow!(AskError::Interrupted)
+    anyhow!(PromptError::Interrupted)
 }

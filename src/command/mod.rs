@@ -47,8 +47,8 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => {
             if matches!(
-                error.downcast_ref::<ui::AskError>(),
-                Some(ui::AskError::Interrupted)
+                error.downcast_ref::<ui::PromptError>(),
+                Some(ui::PromptError::Interrupted)
             ) {
                 return Exit::Interrupted.into();
             }

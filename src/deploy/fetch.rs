@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use crate::app::App;
-use crate::git::{self, AskError, Bounds, CommitInfo, Mirror, MirrorError, Newest, Remote};
+use crate::git::{self, Bounds, CommitInfo, Mirror, MirrorError, Newest, Remote, RemoteError};
 use crate::host::Server;
 use crate::layout;
 use crate::state::ledger::Release;
@@ -128,15 +128,15 @@ pub(super) fn fetch(
 
 fn refine(app: &App, error: MirrorError) -> FetchError {
     match error {
-        MirrorError::Remote(error @ AskError::TooMuch { most })
+        MirrorError::Remote(error @ RemoteError::TooMuch { most })
             if most >= app.limits.max_size.saturating_mul(MIB) =>
         {
             FetchError::Unfit(format!("{error}, which is max_size"))
         }
-        MirrorError::Remote(AskError::GaveWay) => FetchError::GaveWay,
+        MirrorError::Remote(RemoteError::GaveWay) => FetchError::GaveWay,
         MirrorError::Beyond(why) => FetchError::Unfit(why),
         // There may be more room by the next poll.
-        MirrorError::Remote(error @ AskError::TooMuch { .. }) => {
+        MirrorError::Remote(error @ RemoteError::TooMuch { .. }) => {
             FetchError::Remote(format!("{error}, half of what is free for its mirror"))
         }
         MirrorError::Remote(error) => FetchError::Remote(why_not_asked(app, &error)),

@@ -30,7 +30,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::app::{AbsPath, App, Limits, Track};
-use crate::git::{self, AskError, Remote};
+use crate::git::{self, Remote, RemoteError};
 use crate::host::{Clock, Locked, Server, end_leftovers};
 use crate::layout;
 use crate::state::ledger::{Deployment, Failure, Ledger, Outcome, Release, RemoteOutage, Tenths};
@@ -127,7 +127,7 @@ fn ask(poll: &Poll<'_>) -> Result<PollOutcome> {
             return poll
                 .record_unreachable(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
         }
-        Err(AskError::GaveWay) => return Ok(PollOutcome::Busy),
+        Err(RemoteError::GaveWay) => return Ok(PollOutcome::Busy),
         Err(error) => return poll.record_unreachable(&mut ledger, why_not_asked(app, &error)),
     };
     let now = || poll.clock.local().fixed_offset();
@@ -418,7 +418,7 @@ fn remote(app: &App) -> Remote {
     }
 }
 
-fn why_not_asked(app: &App, error: &AskError) -> String {
+fn why_not_asked(app: &App, error: &RemoteError) -> String {
     format!("could not ask {}: {error}", app.repo.host())
 }
 

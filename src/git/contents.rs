@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid};
 
-use super::ask_error::plain;
+use super::remote_error::plain;
 use super::{Bounds, Mirror, MirrorError};
 use crate::host::Size;
 

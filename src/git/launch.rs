@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::{AskError, Remote};
+use super::{Remote, RemoteError};
 use crate::host::spawn::{self, OnOurDeath};
 use crate::host::{current_identity, effective_uid};
 
@@ -29,7 +29,7 @@ pub(super) enum Program {
 }
 
 /// ssh, its arguments, its environment, and whom it becomes.
-pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, AskError> {
+pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, RemoteError> {
     let (words, protocol) = match program {
         Program::UploadPack { v2 } => ("git-upload-pack", v2),
         Program::ReceivePack => ("git-receive-pack", false),
@@ -41,7 +41,7 @@ pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, AskE
                 "ssh is to run as {}, and only root can become another user",
                 who.name
             );
-            return Err(AskError::Invalid(text));
+            return Err(RemoteError::Invalid(text));
         }
         Some(who) => Some(who.clone()),
         None => current_identity(),

@@ -24,7 +24,7 @@ use nix::unistd::geteuid;
 
 use super::mirror_error::{damaged, trying};
 use super::transport::{Lease, register};
-use super::{AskError, MirrorError, Remote, leftovers};
+use super::{MirrorError, Remote, RemoteError, leftovers};
 
 /// What was fetched last. It keeps the commit and its history reachable.
 pub(super) const TIP: &str = "refs/pullpray/tip";
@@ -110,7 +110,7 @@ impl Mirror {
     pub fn fetch(&self, remote: &Remote, reference: &str) -> Result<Oid, MirrorError> {
         if !git2::Reference::is_valid_name(reference) {
             let text = format!("{reference:?} is not the name of a reference");
-            return Err(AskError::Invalid(text).into());
+            return Err(RemoteError::Invalid(text).into());
         }
         remote.check()?;
         let target = self.take(remote, |lease| self.download(lease, reference))?;
@@ -150,7 +150,7 @@ impl Mirror {
                 // The host hands out no commits by their ids: libgit2 says so before it asks.
                 Err(MirrorError::Git(error)) if error.class() == ErrorClass::Invalid => false,
                 // It hands out some, and not this one: the words are git-upload-pack's everywhere.
-                Err(MirrorError::Remote(AskError::Refused { message }))
+                Err(MirrorError::Remote(RemoteError::Refused { message }))
                     if message.contains("not our ref") =>
                 {
                     false
@@ -307,11 +307,11 @@ fn from_remote(lease: &Lease, error: git2::Error) -> MirrorError {
     if error.class() != ErrorClass::Net {
         return error.into();
     }
-    let message = super::ask_error::plain(error.message().as_bytes());
+    let message = super::remote_error::plain(error.message().as_bytes());
     MirrorError::Remote(match message.strip_prefix("remote error: ") {
-        Some(words) => AskError::Refused {
+        Some(words) => RemoteError::Refused {
             message: words.to_owned(),
         },
-        None => AskError::Protocol(message),
+        None => RemoteError::Protocol(message),
     })
 }

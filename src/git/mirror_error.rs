@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorClass, ErrorCode};
 
-use super::{AskError, bounds};
+use super::{RemoteError, bounds};
 
 /// What can go wrong with the mirror.
 #[derive(Debug)]
 pub enum MirrorError {
     /// The remote could not be asked, or hung up. The mirror is unharmed.
-    Remote(AskError),
+    Remote(RemoteError),
     /// The remote has no reference of this name (any more), or no commit of this id.
     NoReference(String),
     /// The reference leads to something else than a commit: a tag may be put on a file.
@@ -84,8 +84,8 @@ impl From<git2::Error> for MirrorError {
     }
 }
 
-impl From<AskError> for MirrorError {
-    fn from(error: AskError) -> Self {
+impl From<RemoteError> for MirrorError {
+    fn from(error: RemoteError) -> Self {
         Self::Remote(error)
     }
 }

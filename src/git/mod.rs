@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `launch`, `ssh` | the one place that starts, feeds, times out and reaps `ssh` |
 //! | `pktline` | git's framing, pure |
-//! | `ask_error` | what can go wrong with a remote, and what kind of trouble it is |
+//! | `remote_error` | what can go wrong with a remote, and what kind of trouble it is |
 //! | `tip`, `newest` | references of a remote, and the one that is followed |
 //! | `write_access` | is the key really read-only? |
 //! | `transport`, `bounds` | libgit2 over `ssh`, with so much memory and no more |
@@ -28,7 +28,6 @@
     reason = "a part of src/host, which touches the server"
 )]
 
-mod ask_error;
 mod bounds;
 mod checkout;
 mod compact;
@@ -39,6 +38,7 @@ mod mirror;
 mod mirror_error;
 mod newest;
 mod pktline;
+mod remote_error;
 mod signed;
 mod ssh;
 #[cfg(test)]
@@ -47,12 +47,12 @@ mod tip;
 mod transport;
 mod write_access;
 
-pub use ask_error::{AskError, AskKind};
 pub use bounds::{Bounds, allow_files_of};
 pub use contents::CommitInfo;
 pub use mirror::Mirror;
 pub use mirror_error::MirrorError;
 pub use newest::{Newest, newest, reads};
+pub use remote_error::{RemoteError, RemoteErrorKind};
 pub use signed::Signed;
 pub use tip::{refs, tip};
 pub use write_access::{WriteAccess, write_access};
@@ -102,9 +102,9 @@ impl Remote {
     /// well, but nobody has a host that is called so.
     ///
     /// # Errors
-    /// [`AskError::Invalid`] naming the part. Every function that asks a remote calls this
+    /// [`RemoteError::Invalid`] naming the part. Every function that asks a remote calls this
     /// first; settings and wizard may call it to refuse early.
-    pub fn check(&self) -> Result<(), AskError> {
+    pub fn check(&self) -> Result<(), RemoteError> {
         for (what, text) in [("host", &self.host), ("repository path", &self.path)] {
             let why = if text.is_empty() {
                 "is empty"
@@ -115,11 +115,11 @@ impl Remote {
             } else {
                 continue;
             };
-            return Err(AskError::Invalid(format!("the {what} {text:?} {why}")));
+            return Err(RemoteError::Invalid(format!("the {what} {text:?} {why}")));
         }
         if self.host.contains(char::is_whitespace) {
             let text = format!("the host {:?} contains a space", self.host);
-            return Err(AskError::Invalid(text));
+            return Err(RemoteError::Invalid(text));
         }
         Ok(())
     }

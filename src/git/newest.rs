@@ -2,7 +2,7 @@
 
 use git2::Oid;
 
-use super::{AskError, Remote, refs, tip};
+use super::{Remote, RemoteError, refs, tip};
 use crate::app::Track;
 
 /// What the remote has of what is followed.
@@ -25,7 +25,7 @@ pub struct Newest {
 ///
 /// # Errors
 /// As [`tip()`].
-pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, AskError> {
+pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, RemoteError> {
     match track {
         Track::Branch(branch) => {
             let reference = format!("refs/heads/{branch}");
@@ -57,8 +57,9 @@ pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, AskError
             }))
         }
         Track::Commit(commit) => {
-            let oid = Oid::from_str(commit.as_str())
-                .map_err(|_| AskError::Invalid(format!("{commit} is not the name of a commit")))?;
+            let oid = Oid::from_str(commit.as_str()).map_err(|_| {
+                RemoteError::Invalid(format!("{commit} is not the name of a commit"))
+            })?;
             Ok(Some(Newest {
                 name: commit.short().to_owned(),
                 reference: None,
@@ -74,7 +75,7 @@ pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, AskError
 ///
 /// # Errors
 /// As [`tip()`].
-pub fn reads(remote: &Remote, track: &Track) -> Result<Option<String>, AskError> {
+pub fn reads(remote: &Remote, track: &Track) -> Result<Option<String>, RemoteError> {
     let Some(newest) = newest(remote, track)? else {
         return Ok(None);
     };

@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::ask_error::plain;
 use super::launch::{Program, command};
-use super::{AskError, Remote};
+use super::remote_error::plain;
+use super::{Remote, RemoteError};
 use crate::host::is_held;
 use crate::host::spawn;
 
@@ -93,12 +93,12 @@ impl Session {
     /// Starts ssh. It has not connected yet when this returns.
     ///
     /// # Errors
-    /// [`AskError::Invalid`] for a remote that is refused, [`AskError::Ssh`] when ssh cannot
+    /// [`RemoteError::Invalid`] for a remote that is refused, [`RemoteError::Ssh`] when ssh cannot
     /// be started, or not as the user that it should be.
-    pub(super) fn open(remote: &Remote, program: Program) -> Result<Self, AskError> {
+    pub(super) fn open(remote: &Remote, program: Program) -> Result<Self, RemoteError> {
         remote.check()?;
         let mut command = command(remote, program)?;
-        let mut child = command.spawn().map_err(|error| AskError::Ssh {
+        let mut child = command.spawn().map_err(|error| RemoteError::Ssh {
             stderr: format!("cannot run {}: {error}", remote.ssh.display()),
             exit: None,
         })?;
@@ -122,9 +122,9 @@ impl Session {
     /// Reads what has come; 0 at the end.
     ///
     /// # Errors
-    /// [`AskError::TimedOut`] after the idle limit, [`AskError::TooSlow`] after the limit for the whole,
-    /// [`AskError::TooMuch`], [`AskError::GaveWay`]; ssh is gone then.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, AskError> {
+    /// [`RemoteError::TimedOut`] after the idle limit, [`RemoteError::TooSlow`] after the limit for the whole,
+    /// [`RemoteError::TooMuch`], [`RemoteError::GaveWay`]; ssh is gone then.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, RemoteError> {
         if !self.wait(Want::Bytes, self.idle)? {
             return Ok(0);
         }
@@ -134,22 +134,22 @@ impl Session {
         match retry(|| stdout.read(buffer)) {
             Ok(count) if count as u64 > self.left => {
                 self.kill();
-                Err(AskError::TooMuch { most: self.most })
+                Err(RemoteError::TooMuch { most: self.most })
             }
             Ok(count) => {
                 self.left -= count as u64;
                 Ok(count)
             }
-            Err(error) => Err(AskError::Protocol(format!("reading from ssh: {error}"))),
+            Err(error) => Err(RemoteError::Protocol(format!("reading from ssh: {error}"))),
         }
     }
 
     /// Writes all of it.
     ///
     /// # Errors
-    /// [`AskError::TimedOut`] when the remote takes nothing for the idle limit; ssh's own
+    /// [`RemoteError::TimedOut`] when the remote takes nothing for the idle limit; ssh's own
     /// words when it has gone.
-    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), AskError> {
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), RemoteError> {
         while !bytes.is_empty() {
             let there = self.wait(Want::Room, self.idle)?;
             let Some(stdin) = self.stdin.as_mut().filter(|_| there) else {
@@ -167,17 +167,17 @@ impl Session {
     /// Why the answer ended before it was complete. Waits a moment for ssh to leave, since
     /// its exit status and last words tell whose fault it was: 255 is ssh's own, anything
     /// else is the program on the host.
-    pub(super) fn failure(&mut self) -> AskError {
+    pub(super) fn failure(&mut self) -> RemoteError {
         let exit = self.close();
         let words = self.words();
         match exit {
-            None | Some(255) => AskError::Ssh {
+            None | Some(255) => RemoteError::Ssh {
                 stderr: words,
                 exit,
             },
-            Some(_) if !words.is_empty() => AskError::Refused { message: words },
-            Some(0) => AskError::Protocol("the connection ended in the middle".into()),
-            Some(code) => AskError::Refused {
+            Some(_) if !words.is_empty() => RemoteError::Refused { message: words },
+            Some(0) => RemoteError::Protocol("the connection ended in the middle".into()),
+            Some(code) => RemoteError::Refused {
                 message: format!("it hung up without a word (exit status {code})"),
             },
         }
@@ -243,7 +243,7 @@ impl Session {
     }
 
     /// Waits for bytes or for room. `false`: there will be none, ssh has gone.
-    fn wait(&mut self, want: Want, limit: Duration) -> Result<bool, AskError> {
+    fn wait(&mut self, want: Want, limit: Duration) -> Result<bool, RemoteError> {
         if !self.running {
             return Ok(false);
         }
@@ -254,7 +254,7 @@ impl Session {
             let (ready, said) = self.look(want, left.min(LOOK));
             if self.way.is_wanted() {
                 self.kill();
-                return Err(AskError::GaveWay);
+                return Err(RemoteError::GaveWay);
             }
             if ready && Instant::now() < self.until {
                 return Ok(true);
@@ -265,9 +265,9 @@ impl Session {
             if Instant::now() >= deadline {
                 self.kill();
                 return Err(if Instant::now() >= self.until {
-                    AskError::TooSlow { whole: self.whole }
+                    RemoteError::TooSlow { whole: self.whole }
                 } else {
-                    AskError::TimedOut { idle: limit }
+                    RemoteError::TimedOut { idle: limit }
                 });
             }
         }

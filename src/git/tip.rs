@@ -11,7 +11,7 @@ use git2::Oid;
 use super::launch::Program;
 use super::pktline::{Decoder, LONGEST, Malformed, Packet, encode};
 use super::ssh::Session;
-use super::{AskError, Remote, ask_error::plain};
+use super::{Remote, RemoteError, remote_error::plain};
 
 /// An answer longer than this is nobody's: half a million references. Without a limit a
 /// hostile host could keep an unattended poll reading for ever, or fill its memory.
@@ -28,9 +28,9 @@ pub type FoundRef = (String, Oid, Option<Oid>);
 ///
 /// # Errors
 /// Whenever the remote could not be asked; never for a reference that is missing.
-pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, AskError> {
+pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, RemoteError> {
     if !git2::Reference::is_valid_name(reference) {
-        return Err(AskError::Invalid(format!(
+        return Err(RemoteError::Invalid(format!(
             "{reference:?} is not the name of a reference"
         )));
     }
@@ -48,9 +48,9 @@ pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, AskError> {
 ///
 /// # Errors
 /// As [`tip`].
-pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, AskError> {
+pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, RemoteError> {
     if prefix.chars().any(|c| c.is_control() || c == ' ') {
-        return Err(AskError::Invalid(format!(
+        return Err(RemoteError::Invalid(format!(
             "{prefix:?} is not the beginning of a reference"
         )));
     }
@@ -68,7 +68,7 @@ pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, AskError> {
 /// Called for each reference whose name begins with the prefix.
 type OnRef<'a> = dyn FnMut(&[u8], Oid, Option<Oid>) + 'a;
 
-fn ask(remote: &Remote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), AskError> {
+fn ask(remote: &Remote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), RemoteError> {
     let mut talk = Conversation::open(remote, Program::UploadPack { v2: true })?;
     match talk.line()? {
         Some(line) if line == b"version 2" => ask_v2(&mut talk, prefix, on_ref)?,
@@ -83,7 +83,11 @@ fn ask(remote: &Remote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), AskE
     Ok(())
 }
 
-fn ask_v2(talk: &mut Conversation, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), AskError> {
+fn ask_v2(
+    talk: &mut Conversation,
+    prefix: &str,
+    on_ref: &mut OnRef<'_>,
+) -> Result<(), RemoteError> {
     let (mut lists, mut format, mut agent) = (false, false, false);
     while let Some(line) = talk.line()? {
         let (key, value) = cut(line, b'=').unwrap_or((line, b""));
@@ -96,7 +100,7 @@ fn ask_v2(talk: &mut Conversation, prefix: &str, on_ref: &mut OnRef<'_>) -> Resu
         }
     }
     if !lists {
-        return Err(AskError::Protocol(
+        return Err(RemoteError::Protocol(
             "the host speaks version 2 without ls-refs".into(),
         ));
     }
@@ -140,7 +144,7 @@ fn read_v0(
     first: &[u8],
     prefix: &[u8],
     on_ref: &mut OnRef<'_>,
-) -> Result<(), AskError> {
+) -> Result<(), RemoteError> {
     let mut waiting: Option<(Vec<u8>, Oid)> = None;
     let mut line = (first != b"version 1").then(|| first.to_vec());
     loop {
@@ -174,7 +178,7 @@ fn cut(line: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((&line[..place], &line[place + 1..]))
 }
 
-fn object_id(hex: &[u8]) -> Result<Oid, AskError> {
+fn object_id(hex: &[u8]) -> Result<Oid, RemoteError> {
     if hex.len() == 64 && hex.iter().all(u8::is_ascii_hexdigit) {
         return Err(other_hash(b"sha256"));
     }
@@ -186,16 +190,16 @@ fn object_id(hex: &[u8]) -> Result<Oid, AskError> {
         .ok_or_else(|| strange(hex))
 }
 
-fn other_hash(name: &[u8]) -> AskError {
+fn other_hash(name: &[u8]) -> RemoteError {
     let name = plain(name);
-    AskError::Protocol(format!(
+    RemoteError::Protocol(format!(
         "the repository's object format is {name:?}; only sha1 is supported"
     ))
 }
 
-fn strange(line: &[u8]) -> AskError {
+fn strange(line: &[u8]) -> RemoteError {
     let line = plain(&line[..line.len().min(80)]);
-    AskError::Protocol(format!("a line that is none of git's: {line:?}"))
+    RemoteError::Protocol(format!("a line that is none of git's: {line:?}"))
 }
 
 /// A session, packet by packet.
@@ -208,7 +212,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Starts the program on the host.
-    pub(super) fn open(remote: &Remote, program: Program) -> Result<Self, AskError> {
+    pub(super) fn open(remote: &Remote, program: Program) -> Result<Self, RemoteError> {
         let session = Session::open(remote, program)?;
         Ok(Self {
             session,
@@ -221,14 +225,14 @@ impl Conversation {
     ///
     /// # Errors
     /// The end of the stream is one, with the words of ssh or of the host.
-    pub(super) fn packet(&mut self) -> Result<Packet<'_>, AskError> {
+    pub(super) fn packet(&mut self) -> Result<Packet<'_>, RemoteError> {
         while !self.decoder.ready().map_err(|bad| malformed(&bad))? {
             let mut piece = [0; 16 * 1024];
             let count = self.session.read(&mut piece)?;
             if count == 0 {
                 let partial = self.decoder.is_partial();
                 return Err(match self.session.failure() {
-                    AskError::Protocol(_) if partial => AskError::Protocol(
+                    RemoteError::Protocol(_) if partial => RemoteError::Protocol(
                         "the answer was cut off in the middle of a packet".into(),
                     ),
                     error => error,
@@ -236,29 +240,29 @@ impl Conversation {
             }
             self.bytes += count as u64;
             if self.bytes > MOST_BYTES {
-                return Err(AskError::Protocol(format!(
+                return Err(RemoteError::Protocol(format!(
                     "the answer is longer than {MOST_BYTES} bytes"
                 )));
             }
             self.decoder.push(&piece[..count]);
         }
         let taken = self.decoder.take().map_err(|bad| malformed(&bad))?;
-        taken.ok_or_else(|| AskError::Protocol("half a packet".into()))
+        taken.ok_or_else(|| RemoteError::Protocol("half a packet".into()))
     }
 
     /// The next line without its line end; `None` at the end of the list.
     ///
     /// # Errors
     /// As [`Self::packet`]; `ERR …` is the remote's refusal.
-    fn line(&mut self) -> Result<Option<&[u8]>, AskError> {
+    fn line(&mut self) -> Result<Option<&[u8]>, RemoteError> {
         match self.packet()? {
             Packet::Flush => Ok(None),
             Packet::Delim | Packet::End => {
-                Err(AskError::Protocol("a mark where a line belongs".into()))
+                Err(RemoteError::Protocol("a mark where a line belongs".into()))
             }
             Packet::Data(data) => {
                 if let Some(message) = data.strip_prefix(b"ERR ") {
-                    return Err(AskError::Refused {
+                    return Err(RemoteError::Refused {
                         message: plain(message),
                     });
                 }
@@ -275,8 +279,8 @@ impl Conversation {
     }
 }
 
-fn malformed(bad: &Malformed) -> AskError {
-    AskError::Protocol(match bad {
+fn malformed(bad: &Malformed) -> RemoteError {
+    RemoteError::Protocol(match bad {
         Malformed::Length(found) => {
             let text = plain(found);
             let line = text.lines().next().unwrap_or_default();

@@ -3,7 +3,7 @@
 //! libgit2 knows only a URL, and the remote is more than that (who to be, how long to wait).
 //! So a fetch takes a [`Lease`]: the remote is put on a list, and the URL is its number,
 //! `pullpray://7`. A scheme of our own is touched by no `insteadOf` and by none of libgit2's
-//! ideas about ssh. The lease also brings back the [`AskError`], which would otherwise
+//! ideas about ssh. The lease also brings back the [`RemoteError`], which would otherwise
 //! shrink to a string on its way through C.
 //!
 //! Only reading is offered: there is no way to push through this.
@@ -19,7 +19,7 @@ use git2::{ConfigLevel, Error, ErrorClass, ErrorCode};
 
 use super::launch::Program;
 use super::ssh::{Session, Way};
-use super::{AskError, Remote, ask_error::plain, bounds};
+use super::{Remote, RemoteError, bounds, remote_error::plain};
 
 const SCHEME: &str = "pullpray";
 
@@ -29,7 +29,7 @@ struct Ask {
     remote: Remote,
     /// When all of it must be over.
     until: Instant,
-    failure: Mutex<Option<AskError>>,
+    failure: Mutex<Option<RemoteError>>,
 }
 
 static ASKS: Mutex<BTreeMap<u64, Arc<Ask>>> = Mutex::new(BTreeMap::new());
@@ -100,15 +100,15 @@ impl Lease {
     pub(super) fn goes_on(&self, way: &mut Way) -> bool {
         let whole = self.ask.remote.whole;
         let wrong = if Instant::now() >= self.ask.until {
-            Some(AskError::TooSlow { whole })
+            Some(RemoteError::TooSlow { whole })
         } else {
-            way.is_wanted().then_some(AskError::GaveWay)
+            way.is_wanted().then_some(RemoteError::GaveWay)
         };
         wrong.map(|error| self.ask.keep(error)).is_none()
     }
 
     /// What went wrong between us and the host, if it did.
-    pub(super) fn failure(&self) -> Option<AskError> {
+    pub(super) fn failure(&self) -> Option<RemoteError> {
         self.ask
             .failure
             .lock()
@@ -130,7 +130,7 @@ fn asks() -> std::sync::MutexGuard<'static, BTreeMap<u64, Arc<Ask>>> {
 impl Ask {
     /// Keeps the first failure (the ones after it are its consequences) and gives the words
     /// for libgit2.
-    fn keep(&self, error: AskError) -> String {
+    fn keep(&self, error: RemoteError) -> String {
         // git2 panics on a NUL in an error; `plain` leaves none.
         let words = plain(error.to_string().as_bytes());
         let mut kept = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +175,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn fail(&self, error: AskError) -> std::io::Error {
+    fn fail(&self, error: RemoteError) -> std::io::Error {
         std::io::Error::other(self.ask.keep(error))
     }
 }

@@ -9,11 +9,11 @@
 //! The repository is read first, over the same address and in the same call: gitolite gives
 //! the same refusal for a repository that does not exist.
 
-use super::ask_error::plain;
 use super::launch::Program;
 use super::pktline::Packet;
+use super::remote_error::plain;
 use super::tip::{Conversation, tip};
-use super::{AskError, Remote};
+use super::{Remote, RemoteError};
 
 /// What the key may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum WriteAccess {
 ///
 /// # Errors
 /// When the repository cannot be read, or the connection fails: nothing is known then.
-pub fn write_access(remote: &Remote) -> Result<WriteAccess, AskError> {
+pub fn write_access(remote: &Remote) -> Result<WriteAccess, RemoteError> {
     // An empty repository has no HEAD; that it answered is enough.
     let _ = tip(remote, "HEAD")?;
     let mut talk = Conversation::open(remote, Program::ReceivePack)?;
@@ -41,9 +41,9 @@ pub fn write_access(remote: &Remote) -> Result<WriteAccess, AskError> {
         Ok(Packet::Flush | Packet::Delim | Packet::End) => {
             WriteAccess::Unproven("the host answered with an empty packet".into())
         }
-        Err(AskError::Refused { message }) => refusal(message),
-        Err(AskError::Protocol(what)) => WriteAccess::Unproven(what),
-        Err(error @ AskError::Ssh { .. }) => match refusal(error.to_string()) {
+        Err(RemoteError::Refused { message }) => refusal(message),
+        Err(RemoteError::Protocol(what)) => WriteAccess::Unproven(what),
+        Err(error @ RemoteError::Ssh { .. }) => match refusal(error.to_string()) {
             // A proxy or a wrapper may turn the refusal's exit status into 255.
             WriteAccess::ReadOnly(words) => WriteAccess::ReadOnly(words),
             _ => return Err(error),

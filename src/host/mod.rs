@@ -19,6 +19,7 @@ mod lock;
 mod script;
 pub mod spawn;
 mod ssh;
+mod sudo;
 mod survey;
 mod units;
 mod write;

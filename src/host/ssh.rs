@@ -154,49 +154,6 @@ impl View {
             .outcome()?;
         Ok(format!("{}\n{}", said.stdout, said.stderr))
     }
-
-    /// Whether sudo lets that user run exactly these arguments, as sudo itself says (`sudo -n -l`); whether it asks for
-    /// a password, [`View::sudo_rules`] say.
-    ///
-    /// # Errors
-    /// When sudo cannot be asked.
-    pub fn sudo_allows(&self, identity: &Identity, arguments: &[&str]) -> Result<bool> {
-        let said = Command::new("sudo")
-            .args(["-n", "-l", "--"])
-            .args(arguments)
-            .run_as(Some(identity))
-            .outcome()?;
-        Ok(said.success())
-    }
-
-    /// Every rule that sudo has for that user, in the order in which they count.
-    ///
-    /// # Errors
-    /// When sudo cannot be asked, or tells nothing.
-    pub fn sudo_rules(&self, identity: &Identity) -> Result<String> {
-        let said = Command::new("sudo")
-            .args(["-n", "-l", "-l"])
-            .run_as(Some(identity))
-            .run()?;
-        Ok(said.stdout)
-    }
-
-    /// What visudo has to complain about: in one file that is not in place yet, or in the whole.
-    ///
-    /// # Errors
-    /// When visudo cannot be run.
-    pub fn sudoers_complaints(&self, file: Option<&std::path::Path>) -> Result<String> {
-        let mut command = Command::new("visudo").arg("-c");
-        if let Some(file) = file {
-            command = command.args(["-O", "-P", "-f"]).arg(file);
-        }
-        let said = command.outcome()?;
-        Ok(if said.success() {
-            String::new()
-        } else {
-            said.failure()
-        })
-    }
 }
 
 #[cfg(test)]

@@ -154,11 +154,11 @@ impl Step for OnlyThisRepository<'_> {
                         format!("sudo pullpray key {} --rotate", app.name),
                     ));
                 }
-                Err(error) if error.kind() == git::AskKind::HostKey => return Ok(waits()),
+                Err(error) if error.kind() == git::RemoteErrorKind::HostKey => return Ok(waits()),
                 Err(error)
                     if matches!(
                         error.kind(),
-                        git::AskKind::Permission | git::AskKind::NoRepository
+                        git::RemoteErrorKind::Permission | git::RemoteErrorKind::NoRepository
                     ) =>
                 {
                     refused.push(repo.slug().to_owned());

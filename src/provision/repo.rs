@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use crate::app::App;
-use crate::git::{self, AskError, AskKind, Remote, WriteAccess};
+use crate::git::{self, Remote, RemoteError, RemoteErrorKind, WriteAccess};
 use crate::host::View;
 use crate::render;
 
@@ -33,7 +33,7 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
     }))
 }
 
-fn could_not_ask(app: &App, error: &AskError) -> anyhow::Error {
+fn could_not_ask(app: &App, error: &RemoteError) -> anyhow::Error {
     anyhow!("could not ask {}: {error}", app.repo.host())
 }
 
@@ -75,12 +75,12 @@ impl Step for Access<'_> {
                 format!("pullpray init {} {}", app.name, app.track.flag()),
             )),
             Err(error) => match error.kind() {
-                AskKind::Permission | AskKind::NoRepository => {
+                RemoteErrorKind::Permission | RemoteErrorKind::NoRepository => {
                     Ok(Finding::AwaitsAccess(error.to_string()))
                 }
                 // RawAnswer with both fingerprints, in the place of ssh's banner; unless the host shows
                 // what the settings expect, and only the pinned key is another or none.
-                AskKind::HostKey => PinnedHostKey(app).shown(context).map(|_| {
+                RemoteErrorKind::HostKey => PinnedHostKey(app).shown(context).map(|_| {
                     Finding::Blocked(StepId::SshHostKey, "asked once that is pinned".to_owned())
                 }),
                 _ => Err(could_not_ask(app, &error)),
@@ -143,7 +143,9 @@ impl Step for ReadOnly<'_> {
             Err(error)
                 if matches!(
                     error.kind(),
-                    AskKind::Permission | AskKind::NoRepository | AskKind::HostKey
+                    RemoteErrorKind::Permission
+                        | RemoteErrorKind::NoRepository
+                        | RemoteErrorKind::HostKey
                 ) =>
             {
                 Ok(waits())

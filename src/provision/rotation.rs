@@ -16,7 +16,7 @@ use ssh_key::{HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
 use crate::app::{App, AppName};
-use crate::git::{self, AskKind, WriteAccess};
+use crate::git::{self, RemoteErrorKind, WriteAccess};
 use crate::host::View;
 use crate::layout;
 
@@ -96,7 +96,12 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
     );
     let words = match git::reads(&remote, &app.track) {
         Ok(words) => words,
-        Err(error) if matches!(error.kind(), AskKind::Permission | AskKind::NoRepository) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                RemoteErrorKind::Permission | RemoteErrorKind::NoRepository
+            ) =>
+        {
             return Ok(Opens::Nothing(error.to_string()));
         }
         Err(error) => bail!("could not ask {}: {error}", app.repo.host()),

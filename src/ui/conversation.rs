@@ -8,7 +8,7 @@ use super::layout::{self, Colour};
 use super::prompts::{Prompt, number_of, yes_or_no};
 use super::terminal::{HOW_TO_CHOOSE, Step, Terminal};
 use super::tty::{self, drop_type_ahead};
-use super::{AskError, Mark, PlanRow, Question, Ui};
+use super::{Mark, PlanRow, PromptError, Question, Ui};
 use crate::text::for_terminal;
 
 impl Ui for Terminal {
@@ -35,7 +35,7 @@ impl Ui for Terminal {
         &mut self,
         question: &Question,
         check: &dyn Fn(&str) -> Result<(), String>,
-    ) -> Result<String, AskError> {
+    ) -> Result<String, PromptError> {
         self.before_asking()?;
         let mut complaint = None;
         let mut typed = String::new();
@@ -69,10 +69,12 @@ impl Ui for Terminal {
         prompt: &str,
         options: &[&str],
         default: usize,
-    ) -> Result<usize, AskError> {
+    ) -> Result<usize, PromptError> {
         self.before_asking()?;
         if options.is_empty() {
-            return Err(AskError::Io(io::Error::other("no options to choose from")));
+            return Err(PromptError::Io(io::Error::other(
+                "no options to choose from",
+            )));
         }
         let default = default.min(options.len() - 1);
         drop_type_ahead();
@@ -95,7 +97,7 @@ impl Ui for Terminal {
         Ok(chosen)
     }
 
-    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, AskError> {
+    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, PromptError> {
         self.before_asking()?;
         drop_type_ahead();
         if !self.screen.moves {
@@ -109,7 +111,7 @@ impl Ui for Terminal {
         Ok(yes)
     }
 
-    fn type_to_confirm(&mut self, prompt: &str, expected: &str) -> Result<bool, AskError> {
+    fn type_to_confirm(&mut self, prompt: &str, expected: &str) -> Result<bool, PromptError> {
         self.before_asking()?;
         drop_type_ahead();
         let question = Prompt {

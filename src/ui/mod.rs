@@ -38,7 +38,7 @@ pub fn open(unattended: bool) -> Box<dyn Ui> {
 /// One conversation with the person (or the log) in front of the command.
 ///
 /// Telling cannot fail: a closed pipe must not stop an installation half way, so
-/// write errors are dropped. Asking can, see [`AskError`].
+/// write errors are dropped. Asking can, see [`PromptError`].
 pub trait Ui {
     /// Prints plain text, one line or several; `""` prints an empty line. Lines
     /// too long for the terminal are wrapped at a space, under the text column
@@ -60,35 +60,39 @@ pub trait Ui {
     /// and the question is asked again with the rejected text still in place.
     ///
     /// # Errors
-    /// [`AskError`] when nobody can answer, or somebody interrupted.
+    /// [`PromptError`] when nobody can answer, or somebody interrupted.
     fn text(
         &mut self,
         question: &Question,
         check: &dyn Fn(&str) -> Result<(), String>,
-    ) -> Result<String, AskError>;
+    ) -> Result<String, PromptError>;
 
     /// Asks for one of `options` and returns its index; `default` is the one
     /// that Enter takes. Keys typed before the question appeared are dropped.
     ///
     /// # Errors
-    /// [`AskError`]; also when `options` is empty.
-    fn choose(&mut self, prompt: &str, options: &[&str], default: usize)
-    -> Result<usize, AskError>;
+    /// [`PromptError`]; also when `options` is empty.
+    fn choose(
+        &mut self,
+        prompt: &str,
+        options: &[&str],
+        default: usize,
+    ) -> Result<usize, PromptError>;
 
     /// Asks yes or no. Only Enter decides, and keys typed before the question
     /// appeared are dropped, so that an impatient Enter agrees to nothing.
     ///
     /// # Errors
-    /// [`AskError`] when nobody can answer, or somebody interrupted.
-    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, AskError>;
+    /// [`PromptError`] when nobody can answer, or somebody interrupted.
+    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, PromptError>;
 
     /// For what cannot be undone: true only if `expected` was typed out. Asked
     /// once; anything else, also nothing, is a no. The prompt should say what
     /// is to be typed.
     ///
     /// # Errors
-    /// [`AskError`] when nobody can answer, or somebody interrupted.
-    fn type_to_confirm(&mut self, prompt: &str, expected: &str) -> Result<bool, AskError>;
+    /// [`PromptError`] when nobody can answer, or somebody interrupted.
+    fn type_to_confirm(&mut self, prompt: &str, expected: &str) -> Result<bool, PromptError>;
 
     /// A step starts: a spinner with its title, until [`done`](Ui::done).
     fn begin(&mut self, title: &str);
@@ -154,7 +158,7 @@ pub struct PlanRow {
 
 /// Why a question got no answer.
 #[derive(Debug)]
-pub enum AskError {
+pub enum PromptError {
     /// Ctrl-C, Ctrl-D on an empty line, SIGINT, SIGTERM or SIGHUP: restore,
     /// say how to go on, exit with 130.
     Interrupted,
@@ -164,7 +168,7 @@ pub enum AskError {
     Io(io::Error),
 }
 
-impl fmt::Display for AskError {
+impl fmt::Display for PromptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Interrupted => f.write_str("interrupted"),
@@ -174,7 +178,7 @@ impl fmt::Display for AskError {
     }
 }
 
-impl std::error::Error for AskError {
+impl std::error::Error for PromptError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(cause) => Some(cause),
@@ -183,7 +187,7 @@ impl std::error::Error for AskError {
     }
 }
 
-impl From<io::Error> for AskError {
+impl From<io::Error> for PromptError {
     fn from(cause: io::Error) -> Self {
         match cause.kind() {
             io::ErrorKind::Interrupted => Self::Interrupted,

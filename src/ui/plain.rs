@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use super::layout::{self, Layout};
-use super::{AskError, Mark, PlanRow, Question, Ui};
+use super::{Mark, PlanRow, PromptError, Question, Ui};
 
 const LAYOUT: Layout = Layout {
     width: None,
@@ -13,7 +13,7 @@ const LAYOUT: Layout = Layout {
     colour: false,
 };
 
-/// Plain lines to any writer; every question is [`AskError::NotATerminal`].
+/// Plain lines to any writer; every question is [`PromptError::NotATerminal`].
 #[derive(Debug)]
 pub struct Plain<W: Write> {
     out: W,
@@ -61,20 +61,20 @@ impl<W: Write> Ui for Plain<W> {
         &mut self,
         _question: &Question,
         _check: &dyn Fn(&str) -> Result<(), String>,
-    ) -> Result<String, AskError> {
-        Err(AskError::NotATerminal)
+    ) -> Result<String, PromptError> {
+        Err(PromptError::NotATerminal)
     }
 
-    fn choose(&mut self, _: &str, _: &[&str], _: usize) -> Result<usize, AskError> {
-        Err(AskError::NotATerminal)
+    fn choose(&mut self, _: &str, _: &[&str], _: usize) -> Result<usize, PromptError> {
+        Err(PromptError::NotATerminal)
     }
 
-    fn confirm(&mut self, _prompt: &str, _default: bool) -> Result<bool, AskError> {
-        Err(AskError::NotATerminal)
+    fn confirm(&mut self, _prompt: &str, _default: bool) -> Result<bool, PromptError> {
+        Err(PromptError::NotATerminal)
     }
 
-    fn type_to_confirm(&mut self, _prompt: &str, _expected: &str) -> Result<bool, AskError> {
-        Err(AskError::NotATerminal)
+    fn type_to_confirm(&mut self, _prompt: &str, _expected: &str) -> Result<bool, PromptError> {
+        Err(PromptError::NotATerminal)
     }
 
     fn begin(&mut self, title: &str) {
@@ -175,16 +175,19 @@ log: /var/log/x
         };
         assert!(matches!(
             ui.text(&question, &|_| Ok(())),
-            Err(AskError::NotATerminal)
+            Err(PromptError::NotATerminal)
         ));
         assert!(matches!(
             ui.choose("?", &["a"], 0),
-            Err(AskError::NotATerminal)
+            Err(PromptError::NotATerminal)
         ));
-        assert!(matches!(ui.confirm("?", true), Err(AskError::NotATerminal)));
+        assert!(matches!(
+            ui.confirm("?", true),
+            Err(PromptError::NotATerminal)
+        ));
         assert!(matches!(
             ui.type_to_confirm("?", "x"),
-            Err(AskError::NotATerminal)
+            Err(PromptError::NotATerminal)
         ));
     }
 

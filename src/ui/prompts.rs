@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _};
 
 use console::{Key, Term, measure_text_width};
 
-use super::AskError;
+use super::PromptError;
 use super::layout::{Colour, Layout, wrap};
 use super::line_edit::{Edit, LineEdit};
 use super::signals::wait_for_input;
@@ -29,7 +29,7 @@ pub(super) struct Prompt<'a> {
 impl Prompt<'_> {
     /// Asks; gives back what was typed, trimmed. The question is taken off the
     /// screen again where that is possible: the caller prints the answer.
-    pub(super) fn ask(&self, screen: Screen) -> Result<String, AskError> {
+    pub(super) fn ask(&self, screen: Screen) -> Result<String, PromptError> {
         let layout = screen.layout();
         let mut above = Vec::new();
         if let Some(help) = self.help.filter(|help| !help.is_empty()) {
@@ -74,7 +74,7 @@ impl Prompt<'_> {
         Ok(answer)
     }
 
-    fn edit(&self, screen: Screen, head: &str, head_width: usize) -> Result<String, AskError> {
+    fn edit(&self, screen: Screen, head: &str, head_width: usize) -> Result<String, PromptError> {
         let _modes = Modes::by_key();
         let term = Term::stdout();
         let more = if screen.layout().symbols { '…' } else { '<' };
@@ -95,7 +95,7 @@ impl Prompt<'_> {
                 Key::Enter => return Ok(line.text().trim().to_owned()),
                 Key::Char('\x04') if line.is_empty() => {
                     tty::write("\n");
-                    return Err(AskError::Interrupted);
+                    return Err(PromptError::Interrupted);
                 }
                 key => {
                     if let Some(edit) = edit_of(&key) {
@@ -113,7 +113,7 @@ pub(super) fn number_of(
     prompt: &str,
     options: &[&str],
     default: usize,
-) -> Result<usize, AskError> {
+) -> Result<usize, PromptError> {
     let digits = options.len().to_string().len();
     let layout = screen.layout();
     let mut lines = layout.text(prompt);
@@ -144,7 +144,7 @@ pub(super) fn number_of(
 }
 
 /// Asks yes or no by its word, for a terminal that cannot redraw.
-pub(super) fn yes_or_no(screen: Screen, prompt: &str, default: bool) -> Result<bool, AskError> {
+pub(super) fn yes_or_no(screen: Screen, prompt: &str, default: bool) -> Result<bool, PromptError> {
     let label = format!("{prompt} (yes/no)");
     let offer = Some(if default { "yes" } else { "no" });
     let mut complaint = None;
@@ -166,7 +166,7 @@ pub(super) fn yes_or_no(screen: Screen, prompt: &str, default: bool) -> Result<b
 }
 
 /// Waits by itself: `console` would wait too, but might miss a signal.
-fn next_key(term: &Term) -> Result<Key, AskError> {
+fn next_key(term: &Term) -> Result<Key, PromptError> {
     wait_for_input()?;
     Ok(term.read_key()?)
 }
@@ -191,7 +191,7 @@ fn edit_of(key: &Key) -> Option<Edit> {
 }
 
 /// Reads a line with the editing of the kernel. `read_line` would swallow EINTR.
-fn read_cooked() -> Result<String, AskError> {
+fn read_cooked() -> Result<String, PromptError> {
     let mut bytes = Vec::new();
     loop {
         wait_for_input()?;
@@ -199,7 +199,7 @@ fn read_cooked() -> Result<String, AskError> {
         let chunk = stdin.fill_buf()?;
         if chunk.is_empty() {
             // Ctrl-D, or the terminal is gone: nobody will answer.
-            return Err(AskError::Interrupted);
+            return Err(PromptError::Interrupted);
         }
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let used = end.map_or(chunk.len(), |at| at + 1);

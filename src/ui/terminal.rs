@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::layout::{Colour, Layout};
 use super::signals::{install_signal_handlers, interrupted, repeating_signals};
 use super::tty::{self, Modes, Screen};
-use super::{AskError, Mark};
+use super::{Mark, PromptError};
 
 /// Stands beside the prompt of a choice.
 pub(super) const HOW_TO_CHOOSE: &str = "arrow keys, then Enter";
@@ -125,12 +125,12 @@ impl Terminal {
     }
 
     /// Gets ready for a question.
-    pub(super) fn before_asking(&mut self) -> Result<(), AskError> {
+    pub(super) fn before_asking(&mut self) -> Result<(), PromptError> {
         if !is_interactive() {
-            return Err(AskError::NotATerminal);
+            return Err(PromptError::NotATerminal);
         }
         if interrupted() {
-            return Err(AskError::Interrupted);
+            return Err(PromptError::Interrupted);
         }
         self.hide_step();
         Ok(())
@@ -163,7 +163,7 @@ impl Terminal {
     fn by_key<T>(
         &self,
         ask: impl FnOnce(&Term, &CheckContext) -> dialoguer::Result<T>,
-    ) -> Result<T, AskError> {
+    ) -> Result<T, PromptError> {
         let look = CheckContext(self.screen.layout());
         let modes = Modes::by_key();
         let answer = repeating_signals(|| ask(&Term::stdout(), &look));
@@ -172,7 +172,7 @@ impl Terminal {
             tty::write("\x1b[?25h\n");
         }
         if interrupted() {
-            return Err(AskError::Interrupted);
+            return Err(PromptError::Interrupted);
         }
         answer.map_err(|dialoguer::Error::IO(cause)| cause.into())
     }
@@ -183,7 +183,7 @@ impl Terminal {
         prompt: String,
         items: &[String],
         default: usize,
-    ) -> Result<usize, AskError> {
+    ) -> Result<usize, PromptError> {
         self.by_key(|term, look| {
             Select::with_theme(look)
                 .with_prompt(prompt)
@@ -195,7 +195,7 @@ impl Terminal {
     }
 
     /// Lets y or n be picked, and Enter decide.
-    pub(super) fn yes_by_key(&self, prompt: String, default: bool) -> Result<bool, AskError> {
+    pub(super) fn yes_by_key(&self, prompt: String, default: bool) -> Result<bool, PromptError> {
         self.by_key(|term, look| {
             Confirm::with_theme(look)
                 .with_prompt(prompt)

@@ -6,11 +6,11 @@ use anyhow::{Result, bail};
 use git2::Oid;
 
 use super::host::{Host, RUN, RUN_V0};
-use crate::git::{AskError, AskKind, Remote, WriteAccess, refs, tip, write_access};
+use crate::git::{Remote, RemoteError, RemoteErrorKind, WriteAccess, refs, tip, write_access};
 
 pub(super) const MAIN: &str = "refs/heads/main";
 
-pub(super) fn failed<T: std::fmt::Debug>(answer: Result<T, AskError>) -> Result<AskError> {
+pub(super) fn failed<T: std::fmt::Debug>(answer: Result<T, RemoteError>) -> Result<RemoteError> {
     match answer {
         Ok(value) => bail!("an error was expected, not {value:?}"),
         Err(error) => Ok(error),
@@ -108,15 +108,18 @@ fn options_in_disguise_are_refused() -> Result<()> {
             ..good.clone()
         };
         assert!(
-            matches!(tip(&remote, MAIN), Err(AskError::Invalid(_))),
+            matches!(tip(&remote, MAIN), Err(RemoteError::Invalid(_))),
             "{name:?} {path:?}"
         );
     }
     assert!(matches!(
         tip(&good, "refs/heads/a b"),
-        Err(AskError::Invalid(_))
+        Err(RemoteError::Invalid(_))
     ));
-    assert!(matches!(refs(&good, "refs/\n"), Err(AskError::Invalid(_))));
+    assert!(matches!(
+        refs(&good, "refs/\n"),
+        Err(RemoteError::Invalid(_))
+    ));
     Ok(())
 }
 
@@ -124,13 +127,13 @@ fn options_in_disguise_are_refused() -> Result<()> {
 fn a_missing_repository_is_refused_by_the_host() -> Result<()> {
     let host = Host::new()?;
     let error = failed(tip(&host.remote_at(&host.path("no.git")), MAIN))?;
-    assert!(matches!(error, AskError::Refused { .. }), "{error:?}");
-    assert_eq!(error.kind(), AskKind::NoRepository);
+    assert!(matches!(error, RemoteError::Refused { .. }), "{error:?}");
+    assert_eq!(error.kind(), RemoteErrorKind::NoRepository);
     host.script("printf '001cERR Repository not found'; exit 0")?;
     let error = failed(tip(&host.remote(), MAIN))?;
     assert_eq!(
         error,
-        AskError::Refused {
+        RemoteError::Refused {
             message: "Repository not found".into()
         }
     );
@@ -145,12 +148,12 @@ fn what_ssh_says_is_kept() -> Result<()> {
     let stderr = "git@h: Permission denied (publickey).".to_owned();
     assert_eq!(
         error,
-        AskError::Ssh {
+        RemoteError::Ssh {
             stderr,
             exit: Some(255)
         }
     );
-    assert_eq!(error.kind(), AskKind::Permission);
+    assert_eq!(error.kind(), RemoteErrorKind::Permission);
     host.script("exit 255")?;
     assert_eq!(
         failed(tip(&host.remote(), MAIN))?.to_string(),
@@ -167,7 +170,7 @@ fn what_ssh_says_is_kept() -> Result<()> {
     };
     assert!(matches!(
         tip(&gone, MAIN),
-        Err(AskError::Ssh { exit: None, .. })
+        Err(RemoteError::Ssh { exit: None, .. })
     ));
     Ok(())
 }
@@ -189,7 +192,7 @@ fn a_greeting_or_a_cut_answer_is_not_an_answer() -> Result<()> {
         host.script(&format!("printf '{answer}'; exit 0"))?;
         let error = failed(tip(&host.remote(), MAIN))?;
         assert!(
-            matches!(error, AskError::Protocol(_)),
+            matches!(error, RemoteError::Protocol(_)),
             "{answer}: {error:?}"
         );
     }

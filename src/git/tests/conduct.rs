@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::asking::{MAIN, failed};
 use super::host::{Host, RUN, is_dead};
-use crate::git::{AskError, AskKind, Mirror, Remote, tip};
+use crate::git::{Mirror, Remote, RemoteError, RemoteErrorKind, tip};
 use crate::host::Identity;
 
 #[test]
@@ -23,7 +23,7 @@ fn silence_ends_with_the_whole_group() -> Result<()> {
     let idle = Duration::from_millis(300);
     assert_eq!(
         failed(tip(&host.impatient(), MAIN))?,
-        AskError::TimedOut { idle }
+        RemoteError::TimedOut { idle }
     );
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert!(
@@ -44,7 +44,7 @@ fn who_drips_or_never_ends_is_ended() -> Result<()> {
         ..host.remote()
     };
     let begin = Instant::now();
-    assert_eq!(failed(tip(&slow, MAIN))?, AskError::TooSlow { whole });
+    assert_eq!(failed(tip(&slow, MAIN))?, RemoteError::TooSlow { whole });
     assert!(begin.elapsed() < Duration::from_secs(5));
 
     let line = format!("003a{} refs/heads/x", "1".repeat(40));
@@ -75,7 +75,7 @@ fn a_background_process_with_our_pipes_holds_nothing_up() -> Result<()> {
     host.script("setsid sleep 30 </dev/null & echo 'Connection refused' >&2; exit 255")?;
     assert_eq!(
         failed(tip(&host.remote(), MAIN))?.kind(),
-        AskKind::Unreachable
+        RemoteErrorKind::Unreachable
     );
     // One that never stops talking, except that the test ends it.
     host.script("setsid timeout 20 sh -c 'while :; do echo noise; done' >&2 & sleep 1; exit 255")?;
@@ -120,7 +120,7 @@ fn root_becomes_the_user_and_the_environment_is_clean() -> Result<()> {
         ..host.remote()
     };
     if !nix::unistd::geteuid().is_root() {
-        assert!(matches!(tip(&remote, MAIN), Err(AskError::Invalid(_))));
+        assert!(matches!(tip(&remote, MAIN), Err(RemoteError::Invalid(_))));
         return Ok(());
     }
     fs::set_permissions(host.dir.path(), fs::Permissions::from_mode(0o755))?;

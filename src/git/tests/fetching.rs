@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::host::{Host, RUN, RUN_V0, is_dead, noise};
-use crate::git::{AskError, AskKind, Mirror, MirrorError, Remote};
+use crate::git::{Mirror, MirrorError, Remote, RemoteError, RemoteErrorKind};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -69,27 +69,27 @@ fn trouble_with_the_remote_keeps_its_words() -> Result<()> {
     };
     assert_eq!(
         kind(&host.remote_at(&host.path("no.git")))?.0,
-        AskKind::NoRepository
+        RemoteErrorKind::NoRepository
     );
     host.script("echo 'git@h: Permission denied (publickey).' >&2; exit 255")?;
     let (permission, words) = kind(&host.remote())?;
-    assert_eq!(permission, AskKind::Permission);
+    assert_eq!(permission, RemoteErrorKind::Permission);
     assert!(words.contains("git@h: Permission denied (publickey)."));
     host.script("printf '001cERR Repository not found'; exit 0")?;
-    assert_eq!(kind(&host.remote())?.0, AskKind::NoRepository);
+    assert_eq!(kind(&host.remote())?.0, RemoteErrorKind::NoRepository);
     host.script("sleep 600")?;
-    assert_eq!(kind(&host.impatient())?.0, AskKind::TimedOut);
+    assert_eq!(kind(&host.impatient())?.0, RemoteErrorKind::TimedOut);
     host.script("exit 0")?;
-    assert_eq!(kind(&host.remote())?.0, AskKind::Other);
+    assert_eq!(kind(&host.remote())?.0, RemoteErrorKind::Other);
     host.script("echo 'Welcome'; sleep 600")?;
-    assert_eq!(kind(&host.impatient())?.0, AskKind::Other);
+    assert_eq!(kind(&host.impatient())?.0, RemoteErrorKind::Other);
     let bad = Remote {
         host: "-oProxyCommand=x".into(),
         ..host.remote()
     };
     assert!(matches!(
         mirror.fetch(&bad, MAIN),
-        Err(MirrorError::Remote(AskError::Invalid(_)))
+        Err(MirrorError::Remote(RemoteError::Invalid(_)))
     ));
     host.script(RUN_V0)?;
     mirror.fetch(&host.remote(), MAIN)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Why a remote could not be asked, or did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AskError {
+pub enum RemoteError {
     /// ssh itself failed, or could not be started: no connection, no access.
     Ssh {
         /// The last lines that ssh said.
@@ -48,7 +48,7 @@ pub enum AskError {
 
 /// The kind of trouble, for choosing the hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskKind {
+pub enum RemoteErrorKind {
     /// The host's key is unknown, changed, or not the pinned one.
     HostKey,
     /// The host does not accept our key, or the agent does not offer it.
@@ -67,9 +67,9 @@ pub enum AskKind {
 /// Words of ssh and of git hosts, in lower case, most telling first: a refused host key is
 /// followed by further complaints, and a missing repository is often wrapped in advice
 /// about access rights.
-const WORDS: &[(AskKind, &[&str])] = &[
+const WORDS: &[(RemoteErrorKind, &[&str])] = &[
     (
-        AskKind::HostKey,
+        RemoteErrorKind::HostKey,
         &[
             "host key verification failed",
             "remote host identification has changed",
@@ -80,7 +80,7 @@ const WORDS: &[(AskKind, &[&str])] = &[
         ],
     ),
     (
-        AskKind::NoRepository,
+        RemoteErrorKind::NoRepository,
         &[
             "repository not found",
             "does not appear to be a git repository",
@@ -95,7 +95,7 @@ const WORDS: &[(AskKind, &[&str])] = &[
         ],
     ),
     (
-        AskKind::Permission,
+        RemoteErrorKind::Permission,
         &[
             "permission denied",
             "too many authentication failures",
@@ -106,7 +106,7 @@ const WORDS: &[(AskKind, &[&str])] = &[
         ],
     ),
     (
-        AskKind::Unreachable,
+        RemoteErrorKind::Unreachable,
         &[
             "could not resolve hostname",
             "name or service not known",
@@ -127,29 +127,29 @@ const WORDS: &[(AskKind, &[&str])] = &[
     ),
 ];
 
-impl AskError {
+impl RemoteError {
     /// What kind of trouble this is, worked out from the words that were said.
     #[must_use]
-    pub fn kind(&self) -> AskKind {
+    pub fn kind(&self) -> RemoteErrorKind {
         match self {
-            Self::TimedOut { .. } | Self::TooSlow { .. } => AskKind::TimedOut,
+            Self::TimedOut { .. } | Self::TooSlow { .. } => RemoteErrorKind::TimedOut,
             Self::Ssh { stderr: words, .. } | Self::Refused { message: words } => kind_of(words),
             Self::TooMuch { .. } | Self::GaveWay | Self::Protocol(_) | Self::Invalid(_) => {
-                AskKind::Other
+                RemoteErrorKind::Other
             }
         }
     }
 }
 
-fn kind_of(words: &str) -> AskKind {
+fn kind_of(words: &str) -> RemoteErrorKind {
     let words = words.to_lowercase();
     WORDS
         .iter()
         .find(|(_, signs)| signs.iter().any(|sign| words.contains(sign)))
-        .map_or(AskKind::Other, |(kind, _)| *kind)
+        .map_or(RemoteErrorKind::Other, |(kind, _)| *kind)
 }
 
-impl fmt::Display for AskError {
+impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ssh { stderr, exit } => {
@@ -184,7 +184,7 @@ impl fmt::Display for AskError {
     }
 }
 
-impl std::error::Error for AskError {}
+impl std::error::Error for RemoteError {}
 
 /// Foreign words made fit for a terminal and a log: control characters (escape sequences,
 /// bells, NUL, which git2 cannot carry either) dropped, line ends kept, blank lines and
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn words_become_kinds() {
-        use AskKind::{HostKey, NoRepository, Other, Permission, Unreachable};
+        use RemoteErrorKind::{HostKey, NoRepository, Other, Permission, Unreachable};
         for (words, kind) in [
             (
                 "No ED25519 host key is known for h and you have requested strict checking.\nHost key verification failed.",
@@ -276,13 +276,13 @@ mod tests {
             ),
             ("", Other),
         ] {
-            let ssh = AskError::Ssh {
+            let ssh = RemoteError::Ssh {
                 stderr: words.into(),
                 exit: Some(255),
             };
             assert_eq!(ssh.kind(), kind, "{words}");
             assert_eq!(
-                AskError::Refused {
+                RemoteError::Refused {
                     message: words.into()
                 }
                 .kind(),
@@ -291,8 +291,14 @@ mod tests {
             );
         }
         let idle = Duration::from_secs(1);
-        assert_eq!(AskError::TimedOut { idle }.kind(), AskKind::TimedOut);
-        assert_eq!(AskError::Protocol("permission denied".into()).kind(), Other);
+        assert_eq!(
+            RemoteError::TimedOut { idle }.kind(),
+            RemoteErrorKind::TimedOut
+        );
+        assert_eq!(
+            RemoteError::Protocol("permission denied".into()).kind(),
+            Other
+        );
     }
 
     #[test]

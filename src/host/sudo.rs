@@ -1,0 +1,53 @@
+//! What sudo allows, according to sudo and visudo themselves.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{Command, Identity, View};
+
+impl View {
+    /// Whether sudo allows that user to run exactly these arguments (`sudo -n -l`). Whether it asks for a password
+    /// is in [`View::sudo_rules`].
+    ///
+    /// # Errors
+    /// When sudo cannot be run.
+    pub fn sudo_allows(&self, identity: &Identity, arguments: &[&str]) -> Result<bool> {
+        let output = Command::new("sudo")
+            .args(["-n", "-l", "--"])
+            .args(arguments)
+            .run_as(Some(identity))
+            .outcome()?;
+        Ok(output.success())
+    }
+
+    /// Lists every sudo rule for that user, in order of precedence (`sudo -n -l -l`).
+    ///
+    /// # Errors
+    /// When sudo cannot be run or fails.
+    pub fn sudo_rules(&self, identity: &Identity) -> Result<String> {
+        let output = Command::new("sudo")
+            .args(["-n", "-l", "-l"])
+            .run_as(Some(identity))
+            .run()?;
+        Ok(output.stdout)
+    }
+
+    /// Returns visudo's errors for one file that is not installed yet, or for the whole configuration (`None`);
+    /// empty if there are none.
+    ///
+    /// # Errors
+    /// When visudo cannot be run.
+    pub fn sudoers_complaints(&self, file: Option<&Path>) -> Result<String> {
+        let mut command = Command::new("visudo").arg("-c");
+        if let Some(file) = file {
+            command = command.args(["-O", "-P", "-f"]).arg(file);
+        }
+        let output = command.outcome()?;
+        Ok(if output.success() {
+            String::new()
+        } else {
+            output.failure()
+        })
+    }
+}

@@ -34,7 +34,7 @@ fn as_app(
         clock: &clock,
         now: false,
         by_cron: false,
-        tell: &|_| {},
+        progress: &|_| {},
     };
     let (exit, text) = operation(&poll, &by(server))?;
     if !text.is_empty() {
@@ -55,7 +55,7 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
             ),
             RollbackOutcome::Failed {
                 why,
-                not_brought_back: None,
+                restore_error: None,
             } => (
                 Exit::Failed,
                 format!(
@@ -65,7 +65,7 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
             ),
             RollbackOutcome::Failed {
                 why,
-                not_brought_back: Some(more),
+                restore_error: Some(more),
             } => (
                 Exit::RestoreFailed,
                 format!(
@@ -87,7 +87,7 @@ pub(super) fn redeploy(server: &Server, name: &AppName) -> Result<Exit> {
 
 pub(super) fn pause(server: &Server, name: &AppName, message: &str) -> Result<Exit> {
     as_app(server, name, |poll, who| {
-        control::hold(poll, who, message)?;
+        control::pause(poll, who, message)?;
         Ok((
             Exit::Success,
             format!("paused; polls check and do not deploy until: pullpray resume {name}"),

@@ -49,7 +49,7 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         return Ok(Exit::Failed);
     }
     let clock = Clock::system();
-    let tell = |text: &str| {
+    let progress = |text: &str| {
         if arguments.verbose {
             // There is nowhere left to report that this cannot be written.
             drop(writeln!(ui::stdout(), "{name}: {}", for_terminal(text)));
@@ -61,7 +61,7 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         clock: &clock,
         now: arguments.now,
         by_cron: by_cron(),
-        tell: &tell,
+        progress: &progress,
     })?;
     print(&app, &outcome, arguments.verbose)
 }

@@ -1,4 +1,4 @@
-//! A release: one commit in its own directory, made ready without touching what is live.
+//! Building a release: one commit in its own directory, without touching what is live.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,17 +16,17 @@ use crate::state::stamp;
 
 use super::dependencies::{self, Dependencies};
 use super::fetch::Code;
-use super::{Failed, Poll, migrations, writes};
+use super::{Poll, StageError, migrations, writes};
 use crate::text::short;
 
-/// How the name of a release begins: the time at which it was begun, UTC.
-pub(super) const BEGUN: &str = "%Y%m%dT%H%M%S";
-/// In a virtual environment that was filled to the end.
+/// A release's name begins with the time of its deployment, UTC.
+pub(super) const STAMP: &str = "%Y%m%dT%H%M%S";
+/// Marks a virtual environment whose installation finished.
 pub(super) const COMPLETE: &str = ".pullpray-complete";
 /// Where collectstatic writes inside a release.
 pub(super) const STATIC: &str = ".static";
 
-/// A release that has its name, its directory and its log.
+/// A release with its name, directory and log.
 pub(super) struct Staged {
     release: Release,
     dir: PathBuf,
@@ -34,16 +34,16 @@ pub(super) struct Staged {
     log: File,
 }
 
-/// A release that could be switched to.
+/// A release that is ready for its trial.
 #[must_use]
 pub(super) struct Built {
     pub(super) release: Release,
 }
 
-/// Names the release and makes its directory and its log.
+/// Names the release and creates its log.
 pub(super) fn stage(poll: &Poll<'_>, code: &Code) -> Result<Staged> {
     let (server, app) = (poll.server, poll.app);
-    let time = poll.clock.now().format(BEGUN).to_string();
+    let time = poll.clock.now().format(STAMP).to_string();
     let base = format!("{time}-{}", short(code.commit()));
     let mut id = base.clone();
     for number in 2.. {
@@ -81,22 +81,22 @@ impl Staged {
         &self.log_path
     }
 
-    /// Which migrations the deploy script applied, by what it printed.
+    /// The migrations that the deploy script applied, from its output.
     pub(super) fn migrations(&self, server: &Server) -> Option<String> {
-        // A log that cannot be read is told of where the log is named.
+        // The report names the log, so an unreadable one is found there.
         let log = server.read(&self.log_path).ok().flatten()?;
-        migrations::told(&migrations::applied(&String::from_utf8_lossy(&log)))
+        migrations::note(&migrations::applied(&String::from_utf8_lossy(&log)))
     }
 
-    /// Checks out, links, runs the deploy script.
+    /// Checks the commit out, links shared paths, runs the deploy script, and verifies the result.
     pub(super) fn build(
         &mut self,
         poll: &Poll<'_>,
         code: &Code,
         ledger: &Ledger,
-    ) -> Result<Built, Failed> {
+    ) -> Result<Built, StageError> {
         let (server, app) = (poll.server, poll.app);
-        poll.say(&format!("checking {} out", short(code.commit())));
+        poll.progress(&format!("checking {} out", short(code.commit())));
         server.make_own_dir(&self.dir)?;
         code.checkout(&self.dir)?;
         for shared in &app.shared_paths {
@@ -108,22 +108,22 @@ impl Staged {
         self.link_venv(poll, &needs, ready)?;
         let python = self.run_script(poll, &needs, ready)?;
         if server.stat(&self.dir)?.is_none() {
-            return Err(Failed::new(format!(
-                "the deploy script removed the release that it was run in, {}",
+            return Err(StageError::new(format!(
+                "the deploy script removed its own release, {}",
                 self.dir.display()
             )));
         }
         if !ready {
             let venv = app.venvs().join(&needs.key);
             if server.stat_target(&venv.join("bin/python"))?.is_none() {
-                return Err(Failed::new(format!(
-                    "the deploy script made no virtual environment at {}",
+                return Err(StageError::new(format!(
+                    "the deploy script created no virtual environment at {}",
                     venv.display()
                 )));
             }
             if let Some(why) = import_check::broken(server, app, &self.dir, &venv)? {
-                return Err(Failed::new(format!(
-                    "the release cannot be served from the environment that the deploy script made: {why}"
+                return Err(StageError::new(format!(
+                    "the release cannot be served from the environment that the deploy script created: {why}"
                 )));
             }
             server.sync_file_system(&venv)?;
@@ -131,14 +131,14 @@ impl Staged {
         }
         writes::refuse_lost(poll, python, &mut self.log, code)?;
         refuse_new_databases(server, &self.dir, code)?;
-        // Everything that the flip is about to promise must be on the disk before it.
+        // All of it must be on the disk before the activation.
         server.sync_file_system(&self.dir)?;
         Ok(Built {
             release: self.release.clone(),
         })
     }
 
-    /// Finds an environment that was filled and can be used as it is; if there is none, names the one to be made.
+    /// Chooses a complete environment that works; if there is none, names the one to create. Returns whether it exists.
     fn choose_venv(
         &self,
         poll: &Poll<'_>,
@@ -157,7 +157,7 @@ impl Staged {
             let alike = name.strip_prefix(&needs.key);
             if alike.is_none_or(|rest| !rest.is_empty() && !rest.starts_with('-'))
                 || server.stat(&venv.join(COMPLETE))?.is_none()
-                || !dependencies::leads_into(server, app, &venv)?.is_empty()
+                || !dependencies::imports_from(server, app, &venv)?.is_empty()
             {
                 continue;
             }
@@ -165,7 +165,7 @@ impl Staged {
                 name.clone_into(&mut needs.key);
                 return Ok(true);
             };
-            // If the live release can be served from it, it is the new one's code that cannot be imported.
+            // If the live release works with it, the new commit's code is at fault.
             let live = ledger.live.as_ref().filter(|live| live.venv == name);
             let live = live.map(|live| app.releases().join(&live.id));
             if let Some(dir) = live
@@ -174,9 +174,9 @@ impl Staged {
                 name.clone_into(&mut needs.key);
                 return Ok(true);
             }
-            poll.say(&format!("another environment is made: {why}"));
+            poll.progress(&format!("creating another environment: {why}"));
         }
-        // What a release may still be running from is not taken away.
+        // A release may still be running from it.
         let kept = ledger.releases.iter().any(|r| r.venv == needs.key);
         if kept && server.stat(&app.venvs().join(&needs.key))?.is_some() {
             needs.key = own;
@@ -184,7 +184,7 @@ impl Staged {
         Ok(false)
     }
 
-    /// Points .venv to the environment.
+    /// Links .venv to the environment.
     fn link_venv(&self, poll: &Poll<'_>, needs: &Dependencies, ready: bool) -> Result<()> {
         let (server, app) = (poll.server, poll.app);
         let link = self.dir.join(".venv");
@@ -193,24 +193,24 @@ impl Staged {
         }
         server.switch_link(&link, &Path::new("../../venvs").join(&needs.key))?;
         if !ready {
-            // Half of one, left by a script that failed or was killed.
+            // The rest of an installation that failed or was killed.
             server.remove_tree(&app.venvs().join(&needs.key))?;
         }
         Ok(())
     }
 
-    /// Runs the deploy script; returns the release's Python, to be run with what the script was given.
+    /// Runs the deploy script; returns the release's Python with the same environment, for the checks that follow.
     fn run_script(
         &mut self,
         poll: &Poll<'_>,
         needs: &Dependencies,
         ready: bool,
-    ) -> Result<ScriptRunner, Failed> {
+    ) -> Result<ScriptRunner, StageError> {
         let (server, app) = (poll.server, poll.app);
         let script = app.deploy_script();
-        poll.say(&format!("running {}", script.display()));
+        poll.progress(&format!("running {}", script.display()));
         let venv = app.venvs().join(&needs.key);
-        let mut guest = ScriptRunner {
+        let mut runner = ScriptRunner {
             program: script,
             arguments: Vec::new(),
             directory: self.dir.clone(),
@@ -220,18 +220,18 @@ impl Staged {
         let mut path = OsString::from(venv.join("bin"));
         path.push(":");
         path.push(PATH);
-        guest.set("PATH", path);
-        guest.set("HOME", layout::state(&app.name));
-        guest.set("USER", app.user.as_str());
-        guest.set("LOGNAME", app.user.as_str());
-        guest.set("LC_ALL", "C.UTF-8");
+        runner.set("PATH", path);
+        runner.set("HOME", layout::state(&app.name));
+        runner.set("USER", app.user.as_str());
+        runner.set("LOGNAME", app.user.as_str());
+        runner.set("LC_ALL", "C.UTF-8");
         if let Some(settings) = &app.settings {
-            guest.set("DJANGO_SETTINGS_MODULE", settings.as_str());
+            runner.set("DJANGO_SETTINGS_MODULE", settings.as_str());
         }
         for (name, value) in server.environment(&app.environment_file())? {
-            guest.set(name, value);
+            runner.set(name, value);
         }
-        // After the administrator's file, which must not be able to point them elsewhere.
+        // After the administrator's file, which must not override them.
         let uv = server.which("uv").unwrap_or_default();
         let state = if ready { "ready" } else { "new" };
         for (name, value) in [
@@ -246,35 +246,35 @@ impl Staged {
             ("PULLPRAY_UV", uv.into()),
             ("STATIC_ROOT", self.dir.join(STATIC).into()),
         ] {
-            guest.set(name, value);
+            runner.set(name, value);
         }
-        let asked = ScriptRunner {
+        let python = ScriptRunner {
             program: app.venvs().join(&needs.key).join("bin/python"),
             directory: self.dir.clone(),
             arguments: Vec::new(),
-            environment: guest.environment.clone(),
-            deadline: guest.deadline,
+            environment: runner.environment.clone(),
+            deadline: runner.deadline,
         };
-        let outcome = guest.run(&mut self.log)?;
+        let outcome = runner.run(&mut self.log)?;
         if outcome.success {
-            return Ok(asked);
+            return Ok(python);
         }
-        Err(Failed {
+        Err(StageError {
             why: format!("the deploy script {}", outcome.ended),
             last_lines: outcome.last_lines,
-            not_brought_back: None,
+            restore_error: None,
         })
     }
 }
 
-/// Links something that outlives releases into this one.
+/// Links a persistent path from shared/ into this release.
 fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath) -> Result<()> {
     let target = shared.join(path.path());
     if path.is_directory() {
         server.make_own_dirs(&target)?;
     } else if server.stat_target(&target)?.is_none() {
         bail!(
-            "{} is missing: the settings list {path} under shared_paths, and an empty one is never made in its place. Put it there, or, to begin with an empty file: sudo -u \"$(stat -c %U {})\" touch {}",
+            "{} is missing: the settings list {path} under shared_paths, and an empty one is never created in its place. Put it there, or, to start with an empty file: sudo -u \"$(stat -c %U {})\" touch {}",
             target.display(),
             shared.display(),
             target.display()
@@ -292,13 +292,12 @@ fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath
     server.switch_link(&link, &target)
 }
 
-/// A database that the script made inside the release would be lost with it, and the app would
-/// begin anew with each commit. That is found out here and not after the first lost row.
-fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<(), Failed> {
+/// Refuses a database inside the release: the next commit would start with an empty one.
+fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<(), StageError> {
     let tracked = code
         .mirror()
         .blobs(code.info().oid, &|path| path.components().count() == 1)
-        .map_err(|error| Failed::new(error.to_string()))?;
+        .map_err(|error| StageError::new(error.to_string()))?;
     for name in server.list(release)? {
         let path = release.join(&name);
         let file = server
@@ -309,8 +308,8 @@ fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<
             && server.begins_with(&path, b"SQLite format 3\0")?
         {
             let name = name.to_string_lossy();
-            return Err(Failed::new(format!(
-                "migrate made the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
+            return Err(StageError::new(format!(
+                "migrate created the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
             )));
         }
     }
@@ -318,9 +317,9 @@ fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<
 }
 
 impl Server {
-    /// A new log, which must not be there yet.
+    /// Creates a log that must not exist yet.
     fn create_log(&self, path: &Path) -> Result<File> {
         self.create_new(path, 0o640)
-            .with_context(|| format!("failed to begin the log {}", path.display()))
+            .with_context(|| format!("failed to create the log {}", path.display()))
     }
 }

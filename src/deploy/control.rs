@@ -1,7 +1,7 @@
-//! What a person says to the polls: hold, resume, retry, and going back.
+//! What people do: pause, resume, retry, redeploy, roll back.
 //!
-//! Going back takes the deploy's own path, flip, restart, health, and then holds the app: a poll
-//! that undid it five minutes later would make it worthless.
+//! A rollback takes the same path as a deployment (switch, restart, health) and pauses deployments: otherwise the next
+//! poll would undo it five minutes later.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use crate::layout;
 use crate::state::ledger::{Ledger, Outcome, Pause, Release};
 use crate::state::stamp;
 
-use super::switch::{self, ActivationResult};
-use super::{Poll, PollOutcome, deployment, keep_live};
+use super::restore::{self, ActivationResult};
+use super::session::deployment;
+use super::{Poll, PollOutcome, keep_live};
 use crate::text::short;
 
-/// How long a person waits for a poll that is at work: one that only asks or fetches gives way by then.
+/// How long an operator waits for a running poll; one that only checks or fetches yields sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The lock and what is remembered, for a change of it.
+/// The lock and the ledger, to change it.
 fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     let name = &poll.app.name;
-    // Who asks or fetches sees this lock. It goes with this process: nobody gives way to one that is gone.
+    // Polls that check or fetch see this lock and yield. It ends with this process, so none yields to a dead one.
     let _waits = poll.server.lock_in_time(&layout::logs(name), PATIENCE);
     let Locked::Held(lock) = poll.server.lock_in_time(&layout::state(name), PATIENCE)? else {
         bail!(
@@ -33,26 +34,26 @@ fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     Ok((lock, Ledger::load(poll.server, name)?))
 }
 
-/// Polls look and do not deploy from now on.
+/// Pauses deployments: polls check and do not deploy.
 ///
 /// # Errors
-/// When a poll is at work, or the ledger cannot be written.
-pub fn hold(poll: &Poll<'_>, by: &str, why: &str) -> Result<Pause> {
+/// When a poll is running, or the ledger cannot be written.
+pub fn pause(poll: &Poll<'_>, by: &str, why: &str) -> Result<Pause> {
     let (_lock, mut ledger) = begin(poll)?;
-    let hold = Pause {
+    let pause = Pause {
         by: by.to_owned(),
         since: stamp(poll.clock.now()),
         why: why.to_owned(),
     };
-    ledger.pause = Some(hold.clone());
+    ledger.pause = Some(pause.clone());
     ledger.store(poll.server, &poll.app.name)?;
-    Ok(hold)
+    Ok(pause)
 }
 
-/// Polls deploy again; gives the hold that ended.
+/// Resumes deployments; returns the pause that ended.
 ///
 /// # Errors
-/// As [`hold`].
+/// As [`pause`].
 pub fn resume(poll: &Poll<'_>) -> Result<Option<Pause>> {
     let (_lock, mut ledger) = begin(poll)?;
     let ended = ledger.pause.take();
@@ -60,10 +61,10 @@ pub fn resume(poll: &Poll<'_>) -> Result<Option<Pause>> {
     Ok(ended)
 }
 
-/// Commits that failed get all their tries again; gives how many there were.
+/// Lets failed commits be retried; returns how many there were.
 ///
 /// # Errors
-/// As [`hold`].
+/// As [`pause`].
 pub fn retry(poll: &Poll<'_>) -> Result<usize> {
     let (_lock, mut ledger) = begin(poll)?;
     let count = ledger.failures.len();
@@ -72,16 +73,16 @@ pub fn retry(poll: &Poll<'_>) -> Result<usize> {
     Ok(count)
 }
 
-/// Deploys the live commit once more, in a release and, where the old one is of no use, an environment of its own.
+/// Deploys the live commit again, in a new release, and in a new environment if the old one is broken.
 ///
 /// # Errors
-/// When nothing is live, a poll is at work, or the commit can be had from nowhere.
+/// When nothing is live, a poll is running, or the commit cannot be fetched any more.
 pub fn redeploy(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (_lock, mut ledger) = begin(poll)?;
     let Some(live) = ledger.live.clone() else {
         let name = &poll.app.name;
         bail!(
-            "nothing of {name} is live yet, so there is nothing to deploy again\nhint: sudo pullpray poll {name} -v"
+            "nothing of {name} is live yet, so there is nothing to redeploy\nhint: sudo pullpray poll {name} -v"
         );
     };
     ledger
@@ -90,87 +91,80 @@ pub fn redeploy(poll: &Poll<'_>) -> Result<PollOutcome> {
     keep_live::deploy_again(poll, ledger, &live.commit)
 }
 
-/// How going back ended.
+/// How a rollback ended.
 #[derive(Debug)]
 pub enum RollbackOutcome {
-    /// That release is live and well.
+    /// That release is live and healthy.
     To(Release),
-    /// It was ill, and what was live before is live again, or not.
+    /// It was unhealthy; the release that was live is restored, unless `restore_error` is set.
     Failed {
         /// Why.
         why: String,
-        /// Set if what was live could not be brought back.
-        not_brought_back: Option<String>,
+        /// Why the release that was live could not be restored, if it could not.
+        restore_error: Option<String>,
     },
 }
 
-/// Goes back to the release before, or to one by its name or commit, and holds.
+/// Rolls back to the previous release, or to one by its name or commit, and pauses deployments.
 ///
 /// # Errors
-/// When there is nothing to go back to, or a poll is at work.
+/// When there is no such release, or a poll is running.
 pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<RollbackOutcome> {
     let (_lock, mut ledger) = begin(poll)?;
     let started = poll.clock.elapsed();
     let Some(live) = ledger.live.clone() else {
         bail!(
-            "nothing of {} is live yet, so there is nothing to go back to",
+            "nothing of {} is live yet, so there is nothing to roll back to",
             poll.app.name
         );
     };
     let target = target(poll, &ledger, &live, wanted)?;
-    // First the hold: the poll after a rollback that was killed must not deploy what somebody wanted
-    // to leave.
+    // Pause first: the poll after a killed rollback must not deploy what somebody wanted to leave.
     let now = stamp(poll.clock.now());
-    let hold = |going: &str, end: &str| {
+    let pause = |what: &str, end: &str| {
         let (from, to) = (short(&live.commit), short(&target.commit));
         Some(Pause {
             by: by.to_owned(),
             since: now.clone(),
-            why: format!("{going} from {from} to {to}{end}"),
+            why: format!("{what} from {from} to {to}{end}"),
         })
     };
-    ledger.pause = hold("going back", "");
+    ledger.pause = pause("rolling back", "");
     ledger.store(poll.server, &poll.app.name)?;
     let app = poll.app;
     let venv = app.venvs().join(&target.venv);
     if import_check::broken(poll.server, app, &app.releases().join(&target.id), &venv)?.is_some() {
-        // What it was served from is of no use any more: then it is built anew.
-        let told = keep_live::deploy_again(poll, ledger, &target.commit)?;
+        // Its environment is broken, so the release is built again.
+        let outcome = keep_live::deploy_again(poll, ledger, &target.commit)?;
         let mut ledger = Ledger::load(poll.server, &app.name)?;
-        let (end, went) = match told {
+        let (end, result) = match outcome {
             PollOutcome::Deployed { to, .. } => ("", RollbackOutcome::To(to)),
             PollOutcome::Failed(report) => (
                 " failed",
                 RollbackOutcome::Failed {
                     why: report.why,
-                    not_brought_back: report.not_brought_back,
+                    restore_error: report.restore_error,
                 },
             ),
-            other => bail!("deploying {} again told {other:?}", short(&target.commit)),
+            other => bail!("redeploying {} ended as {other:?}", short(&target.commit)),
         };
-        ledger.pause = hold("going back", end);
+        ledger.pause = pause("rolling back", end);
         ledger.store(poll.server, &app.name)?;
-        return Ok(went);
+        return Ok(result);
     }
-    match switch::go_to(poll, &target, &live) {
+    match restore::switch_to(poll, &target, &live) {
         ActivationResult::Live => {}
-        ActivationResult::Unhealthy {
-            why,
-            not_brought_back,
-        } => {
-            ledger.pause = hold("going back", " failed");
-            // Why it failed is worth more than that this could not be written.
+        ActivationResult::Unhealthy { why, restore_error } => {
+            ledger.pause = pause("rolling back", " failed");
+            // The cause of the failure matters more than this error.
             if let Err(error) = ledger.store(poll.server, &poll.app.name) {
-                poll.say(&format!("{error:#}"));
+                poll.progress(&format!("{error:#}"));
             }
-            return Ok(RollbackOutcome::Failed {
-                why,
-                not_brought_back,
-            });
+            return Ok(RollbackOutcome::Failed { why, restore_error });
         }
     }
     let took = poll.clock.elapsed() - started;
-    ledger.pause = hold("rolled back", "");
+    ledger.pause = pause("rolled back", "");
     let target = Release {
         since: now.clone(),
         ..target
@@ -219,7 +213,7 @@ fn target(
         format!("there are: {}", others.join(", "))
     };
     match wanted {
-        Some(text) => bail!("there is no release {text:?} to go back to; {others}"),
-        None => bail!("there is no release to go back to; {others}"),
+        Some(text) => bail!("there is no release {text:?} to roll back to; {others}"),
+        None => bail!("there is no release to roll back to; {others}"),
     }
 }

@@ -1,5 +1,5 @@
-//! Which virtual environment a release needs: keyed by what decides its content, so that
-//! unchanged dependencies cost nothing and a release that is gone back to finds its own.
+//! The virtual environment that a release needs: keyed by what determines its content, so that unchanged dependencies
+//! cost nothing and a rollback finds its own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,8 +10,9 @@ use crate::app::App;
 use crate::host::{Server, View};
 use crate::state::sha256;
 
-/// A link could lead to /dev/zero, or to what changes without the key that is made of it.
-const ORDINARY: &str = "what the release depends on must stand in ordinary files (requirements.txt can include others: -r FILE)";
+/// A link could point to /dev/zero, or to content that changes without changing the key.
+const ORDINARY: &str =
+    "dependencies must be listed in regular files (requirements.txt can include others: -r FILE)";
 
 /// What a release depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +21,11 @@ pub(super) struct Dependencies {
     pub(super) file: &'static str,
     /// The environment's name under venvs/.
     pub(super) key: String,
-    /// Whether the release's own code is to be installed there: then it is no other release's.
+    /// Whether the release's own code is installed there: then no other release can share it.
     pub(super) own: bool,
 }
 
-/// Looks for the first dependency file: uv's lock (only uv can read it), requirements, pyproject.
+/// Finds the first dependency file: uv's lock (only uv can read it), requirements, pyproject.
 pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Dependencies> {
     let uv = server.which("uv").is_some();
     let python = server.python_version(app.python.as_path(), None)?;
@@ -88,10 +89,9 @@ fn installs_a_path(requirements: &[u8]) -> bool {
     })
 }
 
-/// The releases into which an environment leads: by the paths that it adds (`*.pth`, `*.egg-link`, `__editable__*`),
-/// and by what it says of where its packages came from (direct_url.json). The code of those releases is in it, as it
-/// was then, and what is imported from there goes when they go.
-pub(super) fn leads_into(view: &View, app: &App, venv: &Path) -> Result<BTreeSet<String>> {
+/// The releases that an environment imports code from: by its path files (`*.pth`, `*.egg-link`, `__editable__*`), and
+/// by where its packages came from (direct_url.json). That code is of another commit, and disappears with its release.
+pub(super) fn imports_from(view: &View, app: &App, venv: &Path) -> Result<BTreeSet<String>> {
     let releases = app.releases();
     let followed = |path: &Path| view.link_target(path).ok().flatten();
     let resolved = followed(&releases);
@@ -107,7 +107,7 @@ pub(super) fn leads_into(view: &View, app: &App, venv: &Path) -> Result<BTreeSet
                 _ if text.starts_with("__editable__") => path,
                 _ => continue,
             };
-            // uv can make links to its cache of all files.
+            // uv may install files as links to its cache.
             let path = followed(&path).unwrap_or(path);
             let content = view.read_untrusted_bytes(&path)?.unwrap_or_default();
             let content = String::from_utf8_lossy(&content);
@@ -122,7 +122,7 @@ pub(super) fn leads_into(view: &View, app: &App, venv: &Path) -> Result<BTreeSet
     Ok(found)
 }
 
-/// Whether a file may be one of those that decide which environment a release needs.
+/// Whether a file may determine which environment a release needs.
 pub(super) fn may_decide(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return false;
@@ -136,7 +136,7 @@ pub(super) fn may_decide(path: &Path) -> bool {
     (inside && text) || (top && ((text && named) || matches!(name, "uv.lock" | "pyproject.toml")))
 }
 
-/// The file itself and, for requirements, every file that it may include.
+/// The file and, for requirements, every file that it may include.
 fn relevant(view: &View, release: &Path, file: &str) -> Result<Vec<String>> {
     let mut found = vec![file.to_owned()];
     if file != "requirements.txt" {

@@ -1,4 +1,4 @@
-//! The commit on this server: fetched into the mirror, and only after it was let through looked at as a whole.
+//! Fetching: the commit comes into the mirror, and is checked as a whole only after the policy accepted it.
 
 use std::path::Path;
 
@@ -10,14 +10,14 @@ use crate::host::Server;
 use crate::layout;
 use crate::state::ledger::Release;
 
-use super::{remote, why_not_asked};
+use super::{could_not_reach, remote};
 use crate::signing::SignedObject;
 
 const MIB: u64 = 1024 * 1024;
-/// So much may be fetched whatever is free: that there is no room for it is told in better words.
+/// May be fetched whatever is free: the check of disk space gives a better error.
 const ROOM: u64 = 16 * MIB;
 
-/// A commit that was fetched.
+/// A fetched commit.
 pub(super) struct Code {
     mirror: Mirror,
     info: CommitInfo,
@@ -27,24 +27,24 @@ pub(super) struct Code {
     name: String,
 }
 
-/// Why there is none.
+/// Why a commit could not be fetched.
 pub(super) enum FetchError {
-    /// The remote's side: it is asked again later.
+    /// The git host's fault: the next poll tries again.
     Remote(String),
-    /// It is beyond what is let in; why, to follow the commit's name.
+    /// It exceeds the limits; why, as the rest of a sentence.
     Unfit(String),
-    /// Somebody else wants to work on the app.
+    /// It yielded to an operator's command.
     GaveWay,
-    /// This side.
+    /// This server's fault.
     Here(anyhow::Error),
 }
 
 impl Code {
-    /// The commit's full name.
+    /// The commit, in full.
     pub(super) fn commit(&self) -> &str {
         &self.commit
     }
-    /// What was fetched: the commit, or an annotated tag that leads to it.
+    /// The fetched object: the commit, or an annotated tag that points to it.
     pub(super) fn object(&self) -> git2::Oid {
         self.object
     }
@@ -53,25 +53,25 @@ impl Code {
     pub(super) fn descends(&self) -> Option<bool> {
         self.descends
     }
-    /// Who may have signed it.
-    pub(super) fn vouched(&self) -> anyhow::Result<SignedObject> {
+    /// The commit and its tag, with their signatures.
+    pub(super) fn signed_object(&self) -> anyhow::Result<SignedObject> {
         SignedObject::read(&self.mirror, self.info.oid, self.object, &self.name)
             .map_err(|error| anyhow!(error.to_string()))
             .with_context(|| format!("failed to read the signature of {}", self.info.short))
     }
-    /// What it says of itself.
+    /// Its subject, author and time.
     pub(super) fn info(&self) -> &CommitInfo {
         &self.info
     }
-    /// The repository it is in.
+    /// The mirror that holds it.
     pub(super) fn mirror(&self) -> &Mirror {
         &self.mirror
     }
 }
 
 impl Code {
-    /// Makes sure that the commit can be checked out: that it is whole, and within the bounds. Its trees and files are
-    /// not looked at before this. A mirror that is damaged is made anew.
+    /// Checks that the commit is complete and within the limits; its trees and files are not read before this. A damaged
+    /// mirror is fetched again.
     pub(super) fn whole(
         self,
         server: &Server,
@@ -93,8 +93,8 @@ impl Code {
             .map_err(FetchError::Here)?;
         let again = fetch(server, app, newest, live)?;
         if again.object != self.object {
-            // What was let through is another commit.
-            let text = format!("{} of {} moved meanwhile", self.name, app.repo);
+            // The policy accepted another commit.
+            let text = format!("{} of {} moved in the meantime", self.name, app.repo);
             return Err(FetchError::Remote(text));
         }
         match again.mirror.check_whole(again.info.oid, bounds) {
@@ -107,8 +107,8 @@ impl Code {
     }
 }
 
-/// Fetches what the remote showed, and asks whether it descends from the live commit. A mirror that
-/// is damaged is made anew from the remote: it is a copy.
+/// Fetches what the remote listed, and finds whether it descends from the live commit. A damaged mirror is only a copy:
+/// it is removed and fetched again.
 pub(super) fn fetch(
     server: &Server,
     app: &App,
@@ -135,18 +135,18 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
         }
         MirrorError::Remote(RemoteError::GaveWay) => FetchError::GaveWay,
         MirrorError::Beyond(why) => FetchError::Unfit(why),
-        // There may be more room by the next poll.
+        // There may be more space at the next poll.
         MirrorError::Remote(error @ RemoteError::TooMuch { .. }) => {
             FetchError::Remote(format!("{error}, half of what is free for its mirror"))
         }
-        MirrorError::Remote(error) => FetchError::Remote(why_not_asked(app, &error)),
+        MirrorError::Remote(error) => FetchError::Remote(could_not_reach(app, &error)),
         MirrorError::NoReference(_) => {
             FetchError::Remote(format!("{} {}", app.repo, app.track.missing()))
         }
         MirrorError::NotACommit(name) => {
             FetchError::Remote(format!("{name} of {} is not a commit", app.repo))
         }
-        // It was made anew, and is again: this is what comes.
+        // Damaged again right after a new fetch: the host sends it so.
         MirrorError::Damaged(why) | MirrorError::Missing(why) => FetchError::Remote(format!(
             "{} sends what git cannot read: {why}",
             app.repo.host()
@@ -165,7 +165,7 @@ fn try_fetch(
     path: &Path,
 ) -> Result<Code, MirrorError> {
     git::allow_files_of(app.limits.max_file.saturating_mul(MIB));
-    // A disk that a git host fills up takes the database along.
+    // A disk filled by a fetch would also stop the database.
     let free = server.free_space(&layout::state(&app.name));
     let room = free.map_or(u64::MAX, |(bytes, _)| (bytes / 2).max(ROOM));
     let remote = Remote {
@@ -177,12 +177,12 @@ fn try_fetch(
     let (oid, live) = if let Some(reference) = &newest.reference {
         (mirror.fetch(&remote, reference)?, live)
     } else {
-        // Which commit the settings name is no matter of the remote's history.
+        // A pinned commit need not descend from the live one.
         mirror.fetch_commit(&remote, newest.commit)?;
         (newest.commit, None)
     };
     let info = mirror.commit(oid)?;
-    // Histories come whole: a commit that the mirror does not know is nobody's ancestor in it.
+    // Histories are complete: a commit that the mirror lacks is no ancestor.
     let descends = match live.and_then(|live| live.parse().ok()) {
         Some(live) => Some(mirror.is_descendant(oid, live)?.unwrap_or(false)),
         None => None,
@@ -198,7 +198,7 @@ fn try_fetch(
 }
 
 impl Code {
-    /// What is to be known of submodules that the live commit did not have: nobody fetches them.
+    /// A remark on submodules that the live commit did not have; they are not fetched.
     pub(super) fn new_submodules(&self, live: Option<&Release>) -> anyhow::Result<Option<String>> {
         let known = live
             .and_then(|live| live.commit.parse().ok())

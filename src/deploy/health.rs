@@ -1,4 +1,4 @@
-//! Whether an app that was started is well: asked over HTTP, and its main process watched.
+//! Health: two good HTTP answers in a row from the same main process.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,18 @@ use crate::app::{App, Bind};
 
 use super::Poll;
 
-/// How often the app must answer well in a row, and how far apart.
+/// Good answers in a row, and the pause between them.
 const ANSWERS: u32 = 2;
 const APART: Duration = Duration::from_millis(250);
 
-/// Asks the app where a unit serves it, until it has answered well twice from the same main process,
-/// or its time is up.
-pub(super) fn healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
+/// Requests the health path where a unit listens, until the app is healthy.
+///
+/// # Errors
+/// Why it is not, once `health_timeout` is over or the unit has failed.
+pub(super) fn wait_until_healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
     let until = Instant::now() + Duration::from_secs(app.limits.health_timeout);
-    let mut well = 0;
+    let mut good = 0;
     let mut process = 0;
     let why = loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -25,28 +27,28 @@ pub(super) fn healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
         let why = if state.is_active() {
             if state.main_pid != process {
                 process = state.main_pid;
-                well = 0;
+                good = 0;
             }
             let patience = left.max(Duration::from_millis(100));
             match server.http_get(bind, &app.health_path, &app.health_host, patience) {
                 Ok(answer) if (200..400).contains(&answer.status) => {
-                    well += 1;
-                    if well >= ANSWERS {
+                    good += 1;
+                    if good >= ANSWERS {
                         return Ok(());
                     }
                     format!("{unit} did not stay up")
                 }
                 Ok(answer) => {
-                    well = 0;
-                    ill(app, bind, answer.status)
+                    good = 0;
+                    describe(app, bind, answer.status)
                 }
                 Err(error) => {
-                    well = 0;
+                    good = 0;
                     format!("GET {} on {bind}: {error}", app.health_path)
                 }
             }
         } else {
-            well = 0;
+            good = 0;
             format!("{unit} is {} ({})", state.active, state.result)
         };
         if state.active == "failed" || Instant::now() >= until {
@@ -54,28 +56,31 @@ pub(super) fn healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
         }
         std::thread::sleep(APART);
     };
-    anyhow::bail!("not healthy: {why}")
+    anyhow::bail!("{why}")
 }
 
-/// Asks the app once where visitors are served.
-pub(super) fn answers(poll: &Poll<'_>) -> Result<()> {
+/// Requests the health path once, where visitors are served.
+///
+/// # Errors
+/// Why the app is unhealthy.
+pub(super) fn check_once(poll: &Poll<'_>) -> Result<()> {
     let app = poll.app;
     let patience = Duration::from_secs(app.limits.health_timeout);
     match (poll.server).http_get(&app.bind, &app.health_path, &app.health_host, patience) {
         Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
-        Ok(answer) => anyhow::bail!("{}", ill(app, &app.bind, answer.status)),
+        Ok(answer) => anyhow::bail!("{}", describe(app, &app.bind, answer.status)),
         Err(error) => anyhow::bail!("GET {} on {}: {error}", app.health_path, app.bind),
     }
 }
 
-fn ill(app: &App, bind: &Bind, status: u16) -> String {
+fn describe(app: &App, bind: &Bind, status: u16) -> String {
     let question = format!(
         "GET {} on {bind} (Host: {})",
         app.health_path, app.health_host
     );
     match status {
         400 => format!(
-            "{question} → 400; is {} one of the project's ALLOWED_HOSTS? health_host in the settings says who is asked",
+            "{question} → 400; is {} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent",
             app.health_host
         ),
         _ => format!("{question} → {status}"),

@@ -1,4 +1,4 @@
-//! What the repository says about itself, for the questions of init that only it can answer.
+//! Inspects the repository for the answers of init that only it can give.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use crate::git;
 use crate::host::{Locked, Server};
 use crate::layout;
 
-use super::{fetch, remote, why_not_asked};
+use super::{could_not_reach, fetch, remote};
 
 /// What was found in the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {
-    /// The commit that was looked at.
+    /// The inspected commit.
     pub commit: String,
     /// Its first line.
     pub subject: String,
@@ -27,26 +27,26 @@ pub struct Inspection {
     pub manage: bool,
 }
 
-/// Fetches what is followed and looks.
+/// Fetches the followed commit and inspects it.
 ///
 /// # Errors
-/// When it cannot be fetched or read, or a poll is at work.
+/// When it cannot be fetched or read, or a poll is running.
 pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
         bail!("another poll of {} is at work", app.name);
     };
     let newest = git::newest(&remote(app), &app.track)
-        .map_err(|error| anyhow!(why_not_asked(app, &error)))?
+        .map_err(|error| anyhow!(could_not_reach(app, &error)))?
         .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
     let code = fetch::fetch(server, app, &newest, None)
         .and_then(|code| code.whole(server, app, &newest, None));
     let code = match code {
         Ok(code) => code,
         Err(fetch::FetchError::Unfit(why)) => {
-            bail!("{} is not fit to be deployed: {why}", newest.name)
+            bail!("{} cannot be deployed: {why}", newest.name)
         }
         Err(fetch::FetchError::Remote(why)) => bail!(why),
-        Err(fetch::FetchError::GaveWay) => bail!("another command works on {}", app.name),
+        Err(fetch::FetchError::GaveWay) => bail!("another command is working on {}", app.name),
         Err(fetch::FetchError::Here(error)) => return Err(error),
     };
     let oid = code.info().oid;

@@ -1,5 +1,5 @@
-//! What is live is looked after when nothing is new: a service that stopped is started, and if that is no help, or the
-//! release is lost, its commit is deployed once more, whatever rests, is held or cannot be asked for.
+//! Keeps the live release up when there is nothing to deploy: a stopped service is started; if that does not help, or
+//! the release is lost, its commit is deployed again, even while deployments are paused or the git host is unreachable.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
 use super::fetch::{self, FetchError};
-use super::{Poll, PollOutcome, Recovery, conditions, health, switch};
+use super::{Poll, PollOutcome, conditions, health, restore};
 use crate::decide::{self, Decision, Signature, Tip};
+use crate::report::Recovery;
 use crate::text::short;
 
-/// Deploys a commit that was let through before, in a release of its own, from what was fetched for it: the git host
-/// is asked only if that is lost.
+/// Deploys a commit again that was accepted before, from the local mirror; fetched again only if the mirror lost it.
 pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let started = poll.clock.elapsed();
@@ -27,20 +27,20 @@ pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Res
         object: oid,
         commit: oid,
     };
-    poll.say(&format!("deploying {} again", newest.name));
+    poll.progress(&format!("deploying {} again", newest.name));
     let code = fetch::fetch(server, app, &newest, None)
         .and_then(|code| code.whole(server, app, &newest, None))
         .map_err(|error| match error {
             FetchError::Remote(why) | FetchError::Unfit(why) => anyhow!(why),
             FetchError::Here(error) => error,
-            FetchError::GaveWay => anyhow!("somebody else was let go first"),
+            FetchError::GaveWay => anyhow!("it yielded to another command"),
         })
         .map_err(|error| error.context(format!("{} could not be deployed again", newest.name)))?;
     poll.deploy(code, ledger, conditions(server, app)?, started, None)
 }
 
-/// Whether the live commit, deployed again and failed, is not due, or given up. Nothing else keeps it.
-fn rests(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bool> {
+/// Whether the live commit failed when it was deployed again, and its next attempt is not due. Nothing else delays it.
+fn is_backing_off(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bool> {
     let tip = Tip {
         commit: &live.commit,
         descends: None,
@@ -63,70 +63,71 @@ fn rests(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bool> {
     Ok(decision != Decision::Deploy)
 }
 
-/// Looks after what is live, and gives what came of it together with what the poll told.
-pub(super) fn keep_live(poll: &Poll<'_>, told: PollOutcome) -> Result<PollOutcome> {
+/// Keeps the live release up; returns what was done together with the poll's own outcome.
+pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
     let Some(live) = ledger.live.clone() else {
-        return Ok(told);
+        return Ok(outcome);
     };
     let (dir, unit) = (
         app.releases().join(&live.id),
         layout::service_unit(&app.name),
     );
     let there = server.stat(&dir)?.is_some();
-    // systemd has it there exactly while the unit runs: the price of one lstat, where asking it has that of a process.
+    // systemd keeps this link exactly while the unit runs: one lstat, where systemctl costs a process.
     let mark = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
     let runs = server.stat(&mark)?.is_some();
     let failed = ledger.failure(&live.commit).is_some();
-    let down = matches!(&told, PollOutcome::Failed(report) if report.not_brought_back.is_some());
+    let down = matches!(&outcome, PollOutcome::Failed(report) if report.restore_error.is_some());
     if there && runs && !failed && !down && !poll.now {
-        return Ok(told);
+        return Ok(outcome);
     }
-    if there && runs && health::answers(poll).is_ok() {
+    if there && runs && health::check_once(poll).is_ok() {
         if failed {
             ledger
                 .failures
                 .retain(|failure| failure.commit != live.commit);
             ledger.store(server, &app.name)?;
         }
-        return Ok(told);
+        return Ok(outcome);
     }
-    if !poll.now && (rests(poll, &ledger, &live)? || there && left_alone(poll, &ledger, &unit)?) {
-        return Ok(told);
+    if !poll.now
+        && (is_backing_off(poll, &ledger, &live)? || there && left_alone(poll, &ledger, &unit)?)
+    {
+        return Ok(outcome);
     }
     let mut found = if !there {
         format!("{} was gone", dir.display())
     } else if runs {
-        format!("{unit} did not answer well")
+        format!("{unit} was unhealthy")
     } else {
         format!("{unit} had stopped")
     };
-    poll.say(&found);
+    poll.progress(&found);
     if there {
-        match switch::bring_back(poll, &live) {
+        match restore::restore(poll, &live) {
             Ok(()) => {
-                let straightened = Recovery {
+                let recovery = Recovery {
                     found,
                     live,
                     unhealthy: None,
                 };
-                return Ok(PollOutcome::Recovered(straightened, Box::new(told)));
+                return Ok(PollOutcome::Recovered(recovery, Box::new(outcome)));
             }
-            Err(error) => found = format!("{found}, and started anew it was {error:#}"),
+            Err(error) => found = format!("{found}, and after a restart: {error:#}"),
         }
     }
     let again =
         deploy_again(poll, ledger, &live.commit).map_err(|error| error.context(found.clone()))?;
     Ok(PollOutcome::Redeployed(
         found,
-        Box::new(told),
+        Box::new(outcome),
         Box::new(again),
     ))
 }
 
-/// Whether somebody stopped the service on purpose: took it out of the boot, masked it, or stopped it while the app is
-/// held.
+/// Whether somebody stopped the service on purpose: disabled or masked it, or stopped it while deployments are paused.
 fn left_alone(poll: &Poll<'_>, ledger: &Ledger, unit: &str) -> Result<bool> {
     let state = poll.server.unit(unit)?;
     let stopped = state.active == "inactive" && state.result == "success";

@@ -1,5 +1,5 @@
-//! Which migrations a deployment applied, by what `manage.py migrate` says of each: they stay when
-//! the release is taken back, and whoever reads the report has to know.
+//! The migrations that a deployment applied, from the output of `manage.py migrate`. They stay applied when the previous
+//! release is restored, so the report names them.
 
 /// Lines as Django prints them: `  Applying items.0002_colour... OK`, or `... FAKED` (django
 /// `core/management/commands/migrate.py`, `migration_progress_callback`).
@@ -12,8 +12,8 @@ pub(super) fn applied(log: &str) -> Vec<String> {
         .collect()
 }
 
-/// As a sentence; `None` if there are none.
-pub(super) fn told(migrations: &[String]) -> Option<String> {
+/// A remark for the report; `None` if there are none.
+pub(super) fn note(migrations: &[String]) -> Option<String> {
     (!migrations.is_empty()).then(|| format!("migrations stay applied: {}", migrations.join(", ")))
 }
 
@@ -26,9 +26,9 @@ mod tests {
         let log = "Operations to perform:\n  Apply all migrations: items\nRunning migrations:\n  Applying items.0001_initial... OK\n  Applying items.0002_x... FAKED\n  Applying items.0003_y...Traceback (most recent call last):\nApplying pressure... gently\n";
         assert_eq!(applied(log), ["items.0001_initial", "items.0002_x"]);
         assert_eq!(
-            told(&applied(log)).as_deref(),
+            note(&applied(log)).as_deref(),
             Some("migrations stay applied: items.0001_initial, items.0002_x")
         );
-        assert_eq!(told(&applied("No migrations to apply.\n")), None);
+        assert_eq!(note(&applied("No migrations to apply.\n")), None);
     }
 }

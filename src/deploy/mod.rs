@@ -1,10 +1,13 @@
-//! A poll: ask, fetch, deploy, check, take back.
+//! A poll: check the git host, fetch, build, verify, activate, check the health, restore if it fails.
 //!
-//! Each stage consumes what the one before returned, so none can be skipped. Nothing before the
-//! flip touches what is live; everything after it can be taken back. The ledger is written before
-//! the flip and after it, so a poll that was killed at any instant is followed by one that comes
-//! right: what was under way is begun anew, from the release that was last known to be good.
+//! Each stage consumes what the one before returned, so none can be skipped. Nothing before the activation touches what
+//! is live; everything after it can be undone. The ledger is written before the activation and after it, so a poll that
+//! was killed at any instant is followed by one that recovers: it starts from the release that was last known to be good.
+//!
+//! `restore` has what happens when a release is unhealthy, `recover` what follows a killed poll, `keep_live` what follows
+//! a site that went down by itself, `control` what people do: pause, resume, retry, redeploy, roll back.
 
+mod activate;
 mod build;
 pub mod control;
 mod dependencies;
@@ -16,9 +19,11 @@ mod migrations;
 mod prune;
 mod rebuild_state;
 mod recover;
+mod restore;
 mod service;
+mod session;
 mod space;
-mod switch;
+mod static_files;
 mod trial;
 mod writes;
 
@@ -30,22 +35,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::app::{AbsPath, App, Limits, Track};
+use crate::decide::{DeployPolicy, Signature, Tip};
 use crate::git::{self, Remote, RemoteError};
 use crate::host::{Clock, Locked, Server, end_leftovers};
 use crate::layout;
-use crate::state::ledger::{Deployment, Failure, Ledger, Outcome, Release, RemoteOutage, Tenths};
-use crate::state::refusal::Why;
+use crate::report::PollOutcome;
+use crate::signing::Trust;
+use crate::state::ledger::{Ledger, Release, RemoteOutage};
 use crate::state::{sha256, stamp};
 use crate::text::short;
 
-use crate::decide::{DeployPolicy, Signature, Tip};
-use crate::report::{FailureReport, PollOutcome, Recovery};
-use crate::signing::Trust;
+use session::{Attempt, StageError};
 
-/// How many polls in a row must go unanswered before it is told.
-const REPORT_AFTER: u32 = 3;
-
-/// What a poll needs of its surroundings.
+/// What a poll works with.
 pub struct Poll<'a> {
     /// The server.
     pub server: &'a Server,
@@ -53,56 +55,54 @@ pub struct Poll<'a> {
     pub app: &'a App,
     /// The time.
     pub clock: &'a Clock,
-    /// Whether commits that failed before are tried again without waiting, and nobody waits for the
-    /// deploy window.
+    /// `--now`: retry failed commits at once, and ignore the deploy window.
     pub now: bool,
     /// Whether cron started it.
     pub by_cron: bool,
-    /// The stages as they happen are told here.
-    pub tell: &'a dyn Fn(&str),
+    /// Called with each stage as it begins.
+    pub progress: &'a dyn Fn(&str),
 }
 
 /// Polls once.
 ///
 /// # Errors
-/// When the poll itself cannot be made: no lock, no readable ledger. What happens to a deployment
-/// is not an error but told.
+/// When the poll itself fails: no lock, no readable ledger. A failed deployment is an outcome, not an error.
 pub fn poll(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
         return Ok(PollOutcome::Busy);
     };
-    let Some(aside) = rebuild_state::rebuild(poll)? else {
-        return go_on(poll);
+    let Some(rebuilt) = rebuild_state::rebuild(poll)? else {
+        return run(poll);
     };
-    match go_on(poll) {
-        Ok(told) => Ok(PollOutcome::StateRebuilt(aside, Box::new(told))),
-        Err(error) => Err(error.context(aside)),
+    match run(poll) {
+        Ok(outcome) => Ok(PollOutcome::StateRebuilt(rebuilt, Box::new(outcome))),
+        Err(error) => Err(error.context(rebuilt)),
     }
 }
 
-/// Asks, deploys what is new, and puts right what is not as the ledger says.
-fn go_on(poll: &Poll<'_>) -> Result<PollOutcome> {
-    let told = ask(poll);
-    match told {
-        Ok(PollOutcome::Deployed { .. } | PollOutcome::Busy) => return told,
-        Ok(told @ PollOutcome::Failed(_)) => return keep_live::keep_live(poll, told),
+/// Deploys a new commit, and restores what differs from the ledger.
+fn run(poll: &Poll<'_>) -> Result<PollOutcome> {
+    let outcome = check(poll);
+    match outcome {
+        Ok(PollOutcome::Deployed { .. } | PollOutcome::Busy) => return outcome,
+        Ok(outcome @ PollOutcome::Failed(_)) => return keep_live::keep_live(poll, outcome),
         _ => {}
     }
-    // Also when the remote cannot be asked, or something here is in the way of a deployment.
+    // Also when the git host is unreachable, or something on this server prevents a deployment.
     match recover::recover(poll) {
-        Ok(Some(straightened)) => {
-            let told = PollOutcome::Recovered(straightened, Box::new(told?));
-            keep_live::keep_live(poll, told)
+        Ok(Some(recovery)) => {
+            let outcome = PollOutcome::Recovered(recovery, Box::new(outcome?));
+            keep_live::keep_live(poll, outcome)
         }
-        Ok(None) => keep_live::keep_live(poll, told?),
-        // What came first is more likely the cause.
-        Err(error) => told.and(Err(error)),
+        Ok(None) => keep_live::keep_live(poll, outcome?),
+        // The first error is more likely the cause.
+        Err(error) => outcome.and(Err(error)),
     }
 }
 
-/// Asks, and deploys what is new.
-fn ask(poll: &Poll<'_>) -> Result<PollOutcome> {
+/// Asks the git host for the newest commit, and deploys it unless the policy says otherwise.
+fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
     if poll.by_cron {
@@ -128,7 +128,7 @@ fn ask(poll: &Poll<'_>) -> Result<PollOutcome> {
                 .record_unreachable(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
         }
         Err(RemoteError::GaveWay) => return Ok(PollOutcome::Busy),
-        Err(error) => return poll.record_unreachable(&mut ledger, why_not_asked(app, &error)),
+        Err(error) => return poll.record_unreachable(&mut ledger, could_not_reach(app, &error)),
     };
     let now = || poll.clock.local().fixed_offset();
     let (commit, object) = (newest.commit.to_string(), newest.object.to_string());
@@ -137,32 +137,32 @@ fn ask(poll: &Poll<'_>) -> Result<PollOutcome> {
     } else {
         policy.killed = recover::count_killed_poll(poll, &mut ledger, &commit, &policy.conditions);
     }
-    let known = policy.cached_verdict(&ledger, &object, &commit);
-    if let Some(verdict) = policy.evaluate(&mut ledger, &known, &object, now()) {
+    let cached = policy.cached_verdict(&ledger, &object, &commit);
+    if let Some(verdict) = policy.evaluate(&mut ledger, &cached, &object, now()) {
         poll.record_reachable(&mut ledger)?;
         return Ok(PollOutcome::Skipped(verdict));
     }
     let started = poll.clock.elapsed();
-    poll.say(&match &app.track {
+    poll.progress(&match &app.track {
         Track::Commit(_) => format!("{} is not live yet", newest.name),
-        _ => format!("{} is new at {}", short(&commit), newest.name),
+        _ => format!("new commit {} on {}", short(&commit), newest.name),
     });
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    if let Some(verdict) = policy.knows_unfit(&ledger, &known, &object) {
+    if let Some(verdict) = policy.knows_unfit(&ledger, &cached, &object) {
         poll.record_reachable(&mut ledger)?;
         return Ok(PollOutcome::Skipped(verdict));
     }
     let code = match fetch::fetch(server, app, &newest, live) {
         Ok(code) => code,
-        Err(error) => return poll.not_fetched(&policy, &mut ledger, &known, &object, error),
+        Err(error) => return poll.record_unfetched(&policy, &mut ledger, &cached, &object, error),
     };
     let ended_outage = poll.record_reachable(&mut ledger)?;
-    // It may have moved since it was listed: what was fetched is what counts.
+    // The branch may have moved since it was listed: what was fetched counts.
     let fetched = code.commit().to_owned();
     let fetched = Tip {
         commit: &fetched,
         descends: code.descends(),
-        signature: trust.verify(|| code.vouched())?,
+        signature: trust.verify(|| code.signed_object())?,
     };
     if let Some(verdict) = policy.evaluate(&mut ledger, &fetched, &code.object().to_string(), now())
     {
@@ -170,13 +170,13 @@ fn ask(poll: &Poll<'_>) -> Result<PollOutcome> {
         return Ok(PollOutcome::Skipped(verdict));
     }
     if let Signature::Trusted(who) = &fetched.signature {
-        poll.say(&format!("{} is signed by {who}", short(code.commit())));
+        poll.progress(&format!("{} is signed by {who}", short(code.commit())));
     }
     let object = code.object().to_string();
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
     let code = match code.whole(server, app, &newest, live) {
         Ok(code) => code,
-        Err(error) => return poll.not_fetched(&policy, &mut ledger, &fetched, &object, error),
+        Err(error) => return poll.record_unfetched(&policy, &mut ledger, &fetched, &object, error),
     };
     if let Some(why) = space::no_room(poll, &code, ledger.live.as_ref())? {
         let verdict = policy.refuse(&mut ledger, &fetched, &object, why, now());
@@ -187,7 +187,53 @@ fn ask(poll: &Poll<'_>) -> Result<PollOutcome> {
     poll.deploy(code, ledger, policy.conditions, started, ended_outage)
 }
 
-/// What is to be known of a commit that is deployed though the live one is not its ancestor.
+impl Poll<'_> {
+    fn progress(&self, text: &str) {
+        (self.progress)(text);
+    }
+
+    /// The pipeline, from the fetched commit on.
+    fn deploy(
+        &self,
+        code: fetch::Code,
+        mut ledger: Ledger,
+        conditions: String,
+        started: f64,
+        ended_outage: Option<RemoteOutage>,
+    ) -> Result<PollOutcome> {
+        let live = ledger.live.clone();
+        let note = join(&[
+            rewritten(self.app, &code, live.as_ref()),
+            code.new_submodules(live.as_ref())?,
+        ]);
+        if let Some(note) = &note {
+            self.progress(note);
+        }
+        if let Some(killed) = &ledger.under_way {
+            end_leftovers(&self.app.releases().join(&killed.id));
+        }
+        let mut staged = build::stage(self, &code)?;
+        ledger.under_way = Some(staged.release().clone());
+        ledger.store(self.server, &self.app.name)?;
+        let result = staged
+            .build(self, &code, &ledger)
+            .and_then(|built| trial::verify(self, built))
+            .and_then(|verified| activate::activate(self, verified, live.as_ref()))
+            .and_then(|activated| activated.restart_and_check(self));
+        let attempt = Attempt {
+            took: self.clock.elapsed() - started,
+            at: stamp(self.clock.now()),
+            conditions,
+            note,
+        };
+        match result {
+            Ok(live) => self.record_live(ledger, live.into_release(), attempt, ended_outage),
+            Err(error) => self.record_failure(ledger, &staged, error, attempt),
+        }
+    }
+}
+
+/// A remark on a commit whose history does not contain the live commit.
 fn rewritten(app: &App, code: &fetch::Code, live: Option<&Release>) -> Option<String> {
     let live = live.filter(|_| code.descends() == Some(false))?;
     let live = short(&live.commit);
@@ -198,212 +244,13 @@ fn rewritten(app: &App, code: &fetch::Code, live: Option<&Release>) -> Option<St
     })
 }
 
-impl Poll<'_> {
-    fn say(&self, text: &str) {
-        (self.tell)(text);
-    }
-
-    /// The pipeline from the fetched commit on.
-    fn deploy(
-        &self,
-        code: fetch::Code,
-        mut ledger: Ledger,
-        conditions: String,
-        started: f64,
-        ended_outage: Option<RemoteOutage>,
-    ) -> Result<PollOutcome> {
-        let (server, app) = (self.server, self.app);
-        let notes = [
-            rewritten(app, &code, ledger.live.as_ref()),
-            code.new_submodules(ledger.live.as_ref())?,
-        ];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
-        let mut note = (!notes.is_empty()).then(|| notes.join("; "));
-        if let Some(note) = &note {
-            self.say(note);
-        }
-        if let Some(killed) = &ledger.under_way {
-            end_leftovers(&app.releases().join(&killed.id));
-        }
-        let mut staged = build::stage(self, &code)?;
-        ledger.under_way = Some(staged.release().clone());
-        ledger.store(server, &app.name)?;
-        let result = staged
-            .build(self, &code, &ledger)
-            .and_then(|built| trial::try_out(self, built))
-            .and_then(|tried| switch::flip(self, tried, ledger.live.as_ref()))
-            .and_then(|flipped| flipped.restart_and_ask(self));
-        let took = self.clock.elapsed() - started;
-        let now = stamp(self.clock.now());
-        let failed = match result {
-            Ok(healthy) => {
-                let from = ledger.live.clone();
-                let to = Release {
-                    since: now.clone(),
-                    ..healthy.into_release()
-                };
-                // It is live, whatever cannot be told of it.
-                let links = switch::unpublished(server, &app.releases().join(&to.id));
-                if let Some(links) = links.ok().flatten() {
-                    note = Some(note.map_or(links.clone(), |note| format!("{note}; {links}")));
-                }
-                ledger.now_live(to.clone());
-                let ended = deployment(&to, now, took, Outcome::Live);
-                ledger.remember(Deployment {
-                    note: note.clone(),
-                    ..ended
-                });
-                ledger.store(server, &app.name)?;
-                // What cannot be tidied now is tidied by the next deployment.
-                if let Err(error) = prune::prune(self, &mut ledger) {
-                    self.say(&format!("old releases could not be removed: {error:#}"));
-                }
-                return Ok(PollOutcome::Deployed {
-                    from,
-                    to,
-                    took,
-                    ended_outage,
-                    note,
-                });
-            }
-            Err(failed) => failed,
-        };
-        let unasked = ledger
-            .live
-            .as_ref()
-            .filter(|_| failed.not_brought_back.is_none());
-        let not_brought_back = match unasked {
-            Some(live) => switch::not_live(self, live),
-            None => failed.not_brought_back,
-        };
-        let release = staged.release().clone();
-        ledger.under_way = None;
-        ledger.failed(Failure {
-            commit: release.commit.clone(),
-            tries: 0,
-            last: now.clone(),
-            why: failed.why.clone(),
-            log: Some(staged.log().to_owned()),
-            conditions,
-        });
-        let ended = deployment(&release, now, took, Outcome::Failed(failed.why.clone()));
-        let migrations = staged.migrations(server);
-        let notes: Vec<String> = note.into_iter().chain(migrations.clone()).collect();
-        ledger.remember(Deployment {
-            note: (!notes.is_empty()).then(|| notes.join("; ")),
-            ..ended
-        });
-        // First of all: it may have filled the disk, and then the ledger could not be written.
-        if let Err(error) = prune::prune(self, &mut ledger) {
-            self.say(&format!("old releases could not be removed: {error:#}"));
-        }
-        ledger.store(server, &app.name)?;
-        let tries = ledger
-            .failure(&release.commit)
-            .map_or(1, |failure| failure.tries);
-        Ok(PollOutcome::Failed(Box::new(FailureReport {
-            log: staged.log().to_owned(),
-            release,
-            migrations,
-            why: failed.why,
-            last_lines: failed.last_lines,
-            live: ledger.live,
-            not_brought_back,
-            tries,
-            attempts: app.limits.attempts,
-        })))
-    }
-
-    /// What is told of a commit that could not be fetched, or is not to be.
-    fn not_fetched(
-        &self,
-        policy: &DeployPolicy,
-        ledger: &mut Ledger,
-        tip: &Tip<'_>,
-        object: &str,
-        error: fetch::FetchError,
-    ) -> Result<PollOutcome> {
-        let words = match error {
-            fetch::FetchError::Remote(why) => return self.record_unreachable(ledger, why),
-            fetch::FetchError::Here(error) => return Err(error),
-            fetch::FetchError::Unfit(words) => words,
-            fetch::FetchError::GaveWay => return Ok(PollOutcome::Busy),
-        };
-        let now = self.clock.local().fixed_offset();
-        let verdict = policy.refuse(ledger, tip, object, Why::Unfit { words }, now);
-        self.record_reachable(ledger)?;
-        Ok(PollOutcome::Skipped(verdict))
-    }
-
-    /// Notes that the remote could not be asked.
-    fn record_unreachable(&self, ledger: &mut Ledger, why: String) -> Result<PollOutcome> {
-        let now = stamp(self.clock.now());
-        let mut outage = ledger.outage.take().unwrap_or(RemoteOutage {
-            since: now,
-            polls: 0,
-            why: String::new(),
-            reported: false,
-        });
-        outage.polls += 1;
-        outage.why = why;
-        let report = outage.polls >= REPORT_AFTER && !outage.reported;
-        outage.reported |= report;
-        ledger.outage = Some(outage.clone());
-        ledger.store(self.server, &self.app.name)?;
-        Ok(PollOutcome::Unreachable { outage, report })
-    }
-
-    /// Notes that the remote answered; gives the outage that ended, if it had been told.
-    fn record_reachable(&self, ledger: &mut Ledger) -> Result<Option<RemoteOutage>> {
-        let outage = ledger.outage.take();
-        ledger.last_check = Some(stamp(self.clock.now()));
-        ledger.store(self.server, &self.app.name)?;
-        Ok(outage.filter(|outage| outage.reported))
-    }
+/// Remarks as one.
+fn join(notes: &[Option<String>]) -> Option<String> {
+    let notes: Vec<&str> = notes.iter().flatten().map(String::as_str).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// A failed stage after the release was staged.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    why: String,
-    last_lines: Vec<String>,
-    not_brought_back: Option<String>,
-}
-
-impl Failed {
-    fn new(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            last_lines: Vec::new(),
-            not_brought_back: None,
-        }
-    }
-}
-
-impl From<anyhow::Error> for Failed {
-    fn from(error: anyhow::Error) -> Self {
-        Self::new(format!("{error:#}"))
-    }
-}
-
-fn deployment(release: &Release, at: String, took: f64, outcome: Outcome) -> Deployment {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a duration of a deployment in tenths of a second"
-    )]
-    let took = Tenths((took.max(0.0) * 10.0).round() as u64);
-    Deployment {
-        commit: release.commit.clone(),
-        subject: release.subject.clone(),
-        at,
-        took,
-        outcome,
-        note: None,
-    }
-}
-
-/// The remote, to be asked a question.
+/// The app's repository, as questions about it need it.
 fn remote(app: &App) -> Remote {
     Remote {
         host: app.ssh_alias(),
@@ -418,11 +265,11 @@ fn remote(app: &App) -> Remote {
     }
 }
 
-fn why_not_asked(app: &App, error: &RemoteError) -> String {
-    format!("could not ask {}: {error}", app.repo.host())
+fn could_not_reach(app: &App, error: &RemoteError) -> String {
+    format!("could not reach {}: {error}", app.repo.host())
 }
 
-/// Stands for everything beside the commit that decides whether a deployment works.
+/// A digest of everything beside the commit that decides whether a deployment works: settings, environment, script.
 fn conditions(server: &Server, app: &App) -> Result<String> {
     let mut all = Vec::new();
     let files: [&Path; 3] = [

@@ -1,4 +1,4 @@
-//! Keeping the disk bounded: releases, virtual environments, logs, the mirror.
+//! Pruning: releases, virtual environments, logs and the mirror stay bounded.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use crate::state::ledger::{Ledger, Release};
 
 use super::{Poll, dependencies};
 
-/// Logs that are kept.
+/// How many logs are kept.
 const LOGS: usize = 50;
 
 /// Whether there are releases or virtual environments that no kept release needs.
@@ -34,18 +34,18 @@ pub(super) fn is_due(poll: &Poll<'_>, ledger: &Ledger) -> Result<bool> {
     Ok(false)
 }
 
-/// The releases from which the environments of these are served: without them they cannot be.
+/// Releases that the environments of kept releases import code from.
 fn imported(poll: &Poll<'_>, kept: &[Release]) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for release in kept.iter().filter(|release| !release.venv.is_empty()) {
         let venv = poll.app.venvs().join(&release.venv);
-        found.extend(dependencies::leads_into(poll.server, poll.app, &venv)?);
+        found.extend(dependencies::imports_from(poll.server, poll.app, &venv)?);
     }
     Ok(found)
 }
 
-/// Removes what no kept release needs. The live release and the one before are always kept,
-/// whatever the number says: deleting the code of a running gunicorn kills it at its next fork.
+/// Removes what no kept release needs. The live and the previous release are always kept: deleting the code of a
+/// running gunicorn kills it at its next fork.
 pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
     let excess = ledger.releases.len().saturating_sub(app.limits.keep);
@@ -66,12 +66,12 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .map(ToOwned::to_owned);
     let mut ids = imported(poll, &ledger.releases)?;
     ids.extend(ledger.releases.iter().map(|release| release.id.clone()));
-    // One that cannot be removed must not keep the others.
-    let mut tidied = Ok(());
+    // An error with one does not stop the others.
+    let mut result = Ok(());
     for name in server.list(&app.releases())? {
         let known = name.to_str().is_some_and(|name| ids.contains(name));
         if !known && Some(&name) != current.as_ref() {
-            tidied = tidied.and(server.remove_tree(&app.releases().join(&name)));
+            result = result.and(server.remove_tree(&app.releases().join(&name)));
         }
     }
     let venvs: BTreeSet<&str> = ledger
@@ -81,7 +81,7 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .collect();
     for name in server.list(&app.venvs())? {
         if !name.to_str().is_some_and(|name| venvs.contains(name)) {
-            tidied = tidied.and(server.remove_tree(&app.venvs().join(&name)));
+            result = result.and(server.remove_tree(&app.venvs().join(&name)));
         }
     }
     let logs = server.list(&layout::logs(&app.name))?;
@@ -97,11 +97,11 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .map_err(|error| anyhow::anyhow!(error.to_string()))?;
     match mirror.compact(&keep) {
         Ok(_) => {}
-        // What does not fit into memory, or is lost, is of the history: the next fetch brings it in one piece.
+        // An object of the history is lost or does not fit into memory: the next fetch brings a new mirror.
         Err(MirrorError::Beyond(_) | MirrorError::Damaged(_)) => {
             server.remove_tree(&layout::mirror(&app.name))?;
         }
         Err(error) => return Err(anyhow::anyhow!(error.to_string())),
     }
-    tidied
+    result
 }

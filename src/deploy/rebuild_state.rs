@@ -1,5 +1,5 @@
-//! State that cannot be used, or is gone: what is there is set aside and never thrown away, and what polls need is
-//! made anew from what the server shows: the releases, where `current` leads, the mirror.
+//! Damaged or missing state: it is moved aside, never deleted, and rebuilt from the server: the releases, `current`, the
+//! mirror.
 
 use std::path::{Path, PathBuf};
 
@@ -13,62 +13,62 @@ use crate::state::Damaged;
 use crate::state::ledger::{Ledger, Pause, Release};
 use crate::state::stamp;
 
-use super::build::{BEGUN, COMPLETE};
+use super::build::{COMPLETE, STAMP};
 use super::{Poll, fetch, remote};
 
-/// Sets aside what stands in the place of a link or of the ledger and is not that; gives what is to be told of it.
+/// Moves damaged state aside and rebuilds it; returns what was done, if anything was.
 pub(super) fn rebuild(poll: &Poll<'_>) -> Result<Option<String>> {
     let (server, app) = (poll.server, poll.app);
-    let mut said = Vec::new();
+    let mut done = Vec::new();
     for link in [app.current(), app.next()] {
         if server.stat(&link)?.is_some_and(|s| s.kind != Kind::Link) {
             let kept = move_away(poll, &link)?;
-            said.push(format!("{} was not a link{kept}", link.display()));
+            done.push(format!("{} was not a link{kept}", link.display()));
         }
     }
     let path = layout::ledger(&app.name);
     let stat = server.stat(&path)?;
     let was = match Ledger::load(server, &app.name) {
         Err(error) if error.is::<Damaged>() => {
-            // Its account wrote it, and this is its account: nothing is gained by a file of impossible size.
+            // A ledger of that size was never written by a poll.
             let small = stat.is_some_and(|s| s.kind == Kind::File && s.size < 1024 * 1024);
             let bytes = if small { server.read(&path)? } else { None };
             String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
         }
         Err(error) => return Err(error),
         Ok(_) if stat.is_some() || server.list(&app.releases())?.is_empty() => {
-            return Ok((!said.is_empty()).then(|| said.join("; ")));
+            return Ok((!done.is_empty()).then(|| done.join("; ")));
         }
-        // A release is never begun before it is in the ledger.
+        // The ledger names a release before its directory is created.
         Ok(_) => String::new(),
     };
-    let (ledger, known) = made_anew(poll, &was)?;
+    let (ledger, known) = rebuilt(poll, &was)?;
     let mut words = if stat.is_some() {
         format!("{} was damaged{}", path.display(), move_away(poll, &path)?)
     } else {
-        format!("{} was gone", path.display())
+        format!("{} was missing", path.display())
     };
-    words.push_str(", and was made anew from what is on this server");
+    words.push_str(", and was rebuilt from what is on this server");
     ledger.store(server, &app.name)?;
-    if let Some(hold) = &ledger.pause {
+    if let Some(pause) = &ledger.pause {
         words.push_str(&format!(
-            "; held ({}) until: pullpray resume {}",
-            hold.why, app.name
+            "; paused ({}) until: pullpray resume {}",
+            pause.why, app.name
         ));
     } else if !known {
         words.push_str(&format!(
-            "; if polls were held, that is not known any more: pullpray pause {}",
+            "; whether deployments were paused is unknown: pullpray pause {}",
             app.name
         ));
     }
-    said.push(words);
-    Ok(Some(said.join("; ")))
+    done.push(words);
+    Ok(Some(done.join("; ")))
 }
 
-/// Gives it another name beside its own; tells which.
+/// Renames it; returns the new name, as a part of a sentence.
 fn move_away(poll: &Poll<'_>, path: &Path) -> Result<String> {
     let mut kept = path.as_os_str().to_owned();
-    kept.push(format!(".damaged-{}", poll.clock.now().format(BEGUN)));
+    kept.push(format!(".damaged-{}", poll.clock.now().format(STAMP)));
     let mut free = PathBuf::from(&kept);
     for number in 2.. {
         if poll.server.stat(&free)?.is_none() {
@@ -80,12 +80,12 @@ fn move_away(poll: &Poll<'_>, path: &Path) -> Result<String> {
     Ok(format!(" and is kept as {}", free.display()))
 }
 
-/// The ledger by what is left of it and what the server shows; and whether it is known if polls were held.
-fn made_anew(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
+/// The ledger, from its readable parts and the server; and whether it is known if deployments were paused.
+fn rebuilt(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
     let (server, app) = (poll.server, poll.app);
     let (mut ledger, parsed) = Ledger::left_of(was);
-    let leads = server.stat(&app.current())?.is_some();
-    let current = if leads {
+    let exists = server.stat(&app.current())?.is_some();
+    let current = if exists {
         server.read_link(&app.current())?
     } else {
         ledger.live.take().map(|live| live.id.into())
@@ -97,13 +97,15 @@ fn made_anew(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
         .or(releases.len().checked_sub(1));
     ledger.live = live.map(|at| releases[at].clone());
     ledger.previous = live.and_then(|at| releases.get(at.checked_sub(1)?).cloned());
-    // Whoever went back wanted to leave what is newer.
+    // After a rollback the newer release must not return by itself.
     let newer = live.is_some_and(|at| at + 1 < releases.len());
     ledger.releases = releases;
     let why = match () {
         () if parsed || ledger.pause.is_some() => None,
-        () if was.contains("\"pause\": {") => Some("it was held before its ledger was damaged"),
-        () if newer => Some("a newer release than the live one is there, as after a rollback"),
+        () if was.contains("\"pause\": {") => {
+            Some("deployments were paused before the ledger was damaged")
+        }
+        () if newer => Some("a newer release than the live one exists, as after a rollback"),
         () => None,
     };
     ledger.pause = ledger.pause.take().or(why.map(|why| Pause {
@@ -114,15 +116,15 @@ fn made_anew(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
     Ok((ledger, parsed))
 }
 
-/// The releases on the disk, oldest first, that were built to the end. Their commits are looked up in the mirror;
-/// one that lost them is fetched anew.
+/// The complete releases on the disk, oldest first. Their commits are resolved in the mirror, which is fetched again if
+/// it lacks them.
 fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
     let (server, app) = (poll.server, poll.app);
     let mut found = Vec::new();
     for name in server.list(&app.releases())? {
         let Some(id) = name.to_str() else { continue };
         let mut parts = id.splitn(3, '-');
-        let time = NaiveDateTime::parse_from_str(parts.next().unwrap_or_default(), BEGUN);
+        let time = NaiveDateTime::parse_from_str(parts.next().unwrap_or_default(), STAMP);
         let (Ok(time), Some(digits)) = (time, parts.next()) else {
             continue;
         };
@@ -144,7 +146,7 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
         }
     }
     let path = layout::mirror(&app.name);
-    let looked_up = |releases: &mut Vec<Release>| {
+    let resolve = |releases: &mut Vec<Release>| {
         let mirror = Mirror::open_or_init(&path).ok();
         for release in releases.iter_mut() {
             let found = mirror.as_ref().and_then(|m| m.by_digits(&release.commit));
@@ -155,23 +157,23 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
         }
         releases.iter().all(|release| release.commit.len() == 40)
     };
-    if !looked_up(&mut found) {
+    if !resolve(&mut found) {
         let newest = git::newest(&remote(app), &app.track)
-            .map_err(|error| anyhow::anyhow!(super::why_not_asked(app, &error)))?;
+            .map_err(|error| anyhow::anyhow!(super::could_not_reach(app, &error)))?;
         if let Some(newest) = newest {
             fetch::fetch(server, app, &newest, None).map_err(|error| match error {
                 fetch::FetchError::Remote(why) | fetch::FetchError::Unfit(why) => {
                     anyhow::anyhow!(why)
                 }
                 fetch::FetchError::GaveWay => {
-                    anyhow::anyhow!("another command works on {}", app.name)
+                    anyhow::anyhow!("another command is working on {}", app.name)
                 }
                 fetch::FetchError::Here(error) => error,
             })?;
         }
-        looked_up(&mut found);
+        resolve(&mut found);
     }
-    // One that is in no history any more has no other name than these digits.
+    // A commit that is in no history any more keeps these digits as its name.
     for release in &mut found {
         release.commit = format!("{:0<40}", release.commit);
     }

@@ -1,6 +1,5 @@
-//! What a poll that was killed, or somebody's hand, left otherwise than the ledger says: `current`
-//! leads elsewhere, or a deployment was under way. A poll that deploys puts that right by itself;
-//! one that has nothing to deploy does it here.
+//! Recovery after a killed poll, or a change by hand: `current` does not point to the live release of the ledger, or a
+//! deployment was in progress. A deployment recovers from that by itself; a poll with nothing to deploy does it here.
 
 use anyhow::Result;
 
@@ -9,11 +8,11 @@ use crate::layout;
 use crate::state::ledger::{Failure, Ledger};
 use crate::state::stamp;
 
-use super::{Poll, prune, switch, trial};
+use super::{Poll, prune, restore, trial};
 use crate::report::Recovery;
 use crate::text::short;
 
-/// Leads back to the live release, and starts the service anew: what it runs may be another one.
+/// Restores the live release and restarts the service, which may run another one.
 pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
@@ -23,54 +22,52 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     if server.stat(&app.releases().join(&live.id))?.is_none() {
         return Ok(None);
     }
-    // What a rollback that was killed had beside the links, about to take their places.
+    // The staged links of a killed rollback.
     for link in [app.current(), app.next()] {
         server.remove_leftover(&link)?;
     }
-    let leads = server.read_link(&app.current())?;
-    let astray = match &leads {
+    let target = server.read_link(&app.current())?;
+    let drift = match &target {
         Some(right) if *right == layout::release_link(&live.id) => None,
-        None => Some(format!("{} was gone", app.current().display())),
+        None => Some(format!("{} was missing", app.current().display())),
         Some(other) => Some(format!(
-            "{} led to {}",
+            "{} pointed to {}",
             app.current().display(),
             other.display()
         )),
     };
-    let found = if let Some(astray) = &astray {
-        astray.clone()
+    let found = if let Some(drift) = &drift {
+        drift.clone()
     } else if let Some(killed) = &ledger.under_way {
         format!(
             "the poll that deployed {} was killed",
             short(&killed.commit)
         )
     } else {
-        // A rollback that was killed while it tried the other release: the link is there as long as
-        // a trial may be.
+        // A rollback that was killed during its trial: the link exists as long as the trial may run.
         if server.stat(&app.next())?.is_some() {
-            trial::end(poll)?;
+            trial::stop(poll)?;
         }
-        // One that was killed once it had succeeded left what it was about to remove.
+        // A poll that was killed after its success left what it was about to remove.
         if prune::is_due(poll, &ledger)? {
             prune::prune(poll, &mut ledger)?;
         }
         return Ok(None);
     };
-    poll.say(&found);
+    poll.progress(&found);
     if let Some(killed) = &ledger.under_way {
         let dir = app.releases().join(&killed.id);
         end_leftovers(&dir);
-        if leads.as_deref() != Some(&layout::release_link(&killed.id)) {
+        if target.as_deref() != Some(&layout::release_link(&killed.id)) {
             server.remove_tree(&dir)?;
         }
-        // It may have filled the disk; while the ledger cannot be written, each poll would find the same
-        // and restart the service for it.
-        if astray.is_none() {
+        // It may have filled the disk: while the ledger cannot be written, each poll would restart the service again.
+        if drift.is_none() {
             ledger.store(server, &app.name)?;
         }
     }
-    trial::end(poll)?;
-    let unhealthy = switch::bring_back(poll, &live).err();
+    trial::stop(poll)?;
+    let unhealthy = restore::restore(poll, &live).err();
     ledger.under_way = None;
     ledger.store(server, &app.name)?;
     prune::prune(poll, &mut ledger)?;
@@ -81,9 +78,9 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     }))
 }
 
-/// Counts a poll that was killed as one of the tries of the commit that it deployed; tells whether
-/// there was one. Nobody waits for the next try: most often the power went, or somebody rebooted. But
-/// a deploy script that kills its poll, or uses up the memory, is not run for ever.
+/// Counts a killed poll as an attempt of its commit; returns whether there was one. The next attempt is due at once:
+/// most often the power failed, or somebody rebooted. But a deploy script that kills its poll, or exhausts the memory,
+/// must not run for ever.
 pub(super) fn count_killed_poll(
     poll: &Poll<'_>,
     ledger: &mut Ledger,
@@ -91,7 +88,7 @@ pub(super) fn count_killed_poll(
     conditions: &str,
 ) -> bool {
     let under_way = ledger.under_way.as_ref().filter(|r| r.commit == commit);
-    // The first release is init's, and somebody sits before it.
+    // The first release belongs to init, where somebody is present.
     let (Some(killed), Some(_)) = (under_way, &ledger.live) else {
         return false;
     };

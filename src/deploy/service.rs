@@ -1,4 +1,4 @@
-//! The app's units, steered through sudo as the deploy user may, and what they wrote last.
+//! The app's units: restarted through sudo, as the drop-in permits, and their last lines in the journal.
 
 use anyhow::Result;
 
@@ -9,8 +9,8 @@ use crate::render::SudoCommand;
 
 use super::Poll;
 
-/// Restarts the service, with the arguments that the sudoers drop-in permits. After a crash loop
-/// both units refuse to start until their failure is forgotten: then socket first, then service.
+/// Restarts the service, with exactly the arguments that the sudoers drop-in permits. After a crash loop both units
+/// refuse to start until `reset-failed`; then the socket starts first, then the service.
 pub(super) fn restart(server: &Server, app: &App) -> Result<()> {
     let run = |command: SudoCommand| sudo(server, app, command);
     let listening = server.unit(&layout::socket_unit(&app.name))?.is_active();
@@ -25,20 +25,20 @@ pub(super) fn restart(server: &Server, app: &App) -> Result<()> {
     run(SudoCommand::RestartService)
 }
 
-/// Has systemd do one of the things that the sudoers drop-in permits.
+/// Runs one of the commands that the sudoers drop-in permits.
 pub(super) fn sudo(server: &Server, app: &App, command: SudoCommand) -> Result<()> {
     let arguments = command.arguments(app);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     server.sudo_systemctl(&app.systemctl, &arguments)
 }
 
-/// What a unit wrote last.
-pub(super) fn last_words(poll: &Poll<'_>, unit: &str) -> Vec<String> {
+/// The last lines that a unit wrote to the journal.
+pub(super) fn last_lines(poll: &Poll<'_>, unit: &str) -> Vec<String> {
     let log = poll.server.unit_log(unit, 10);
     if log.is_empty() {
-        // The journal is not every account's to read (journalctl(1)).
+        // Not every account may read the journal (journalctl(1)).
         return vec![format!(
-            "what the app said: sudo journalctl -u {unit} -n 200"
+            "the app's own output: sudo journalctl -u {unit} -n 200"
         )];
     }
     log.lines().map(str::to_owned).collect()

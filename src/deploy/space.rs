@@ -1,8 +1,8 @@
-//! Is there room for a release? Asked before anything of it is written: a disk that fills up half-way
-//! takes the database and everything else on it along.
+//! Disk space for a release, checked before anything of it is written: a disk that fills up half-way also stops the
+//! database and everything else on it.
 //!
-//! Too little is a refusal and not a failure: nothing was tried, and no try of the commit is used up,
-//! since room is made by people and not by time. It is told once, and asked again by each poll.
+//! Too little space is a refusal, not a failure: it uses no attempt, since people free space, not time. It is reported
+//! once and checked again by each poll.
 
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,9 @@ use super::Poll;
 use super::dependencies;
 use super::fetch::Code;
 
-/// What a file takes beyond its bytes, at most: a block that is begun.
+/// What a file takes beyond its bytes, at most: a partial block.
 const BLOCK: u64 = 4096;
-/// What nobody can know before it happens: collected static files, bytecode, a growing database.
+/// For what is unknown beforehand: collected static files, bytecode, a growing database.
 const MARGIN: Size = Size {
     files: 1000,
     bytes: 32 * 1024 * 1024,
@@ -30,7 +30,7 @@ const RECORDS: Size = Size {
     bytes: 8 * 1024 * 1024,
 };
 
-/// A directory, what is to be written there, and what there is.
+/// A directory, what a release will write there, and what is free.
 #[derive(Debug, Clone)]
 struct Place {
     dir: PathBuf,
@@ -40,8 +40,7 @@ struct Place {
     free_files: Option<u64>,
 }
 
-/// What a release needs: its tree, the environment if it needs another one, which is taken to be as
-/// large as the last, and a margin.
+/// What a release needs: its tree, a new environment if it needs one (estimated from the last), and a margin.
 fn needed(tree: Size, environment: Option<Size>) -> Size {
     let environment = environment.unwrap_or_default();
     let files = tree.files.saturating_add(environment.files);
@@ -53,7 +52,7 @@ fn needed(tree: Size, environment: Option<Size>) -> Size {
     }
 }
 
-/// The first place with too little of something.
+/// The first directory with too little of something.
 fn lacking(places: &[Place]) -> Option<Why> {
     let short = |place: &Place, what, needed, free| {
         let dir = place.dir.clone();
@@ -73,11 +72,11 @@ fn lacking(places: &[Place]) -> Option<Why> {
     })
 }
 
-/// Why there is no room for this commit, if there is none.
+/// Why there is not enough space for this commit, if there is not.
 pub(super) fn no_room(poll: &Poll<'_>, code: &Code, live: Option<&Release>) -> Result<Option<Why>> {
     let (server, app) = (poll.server, poll.app);
     for dir in [&app.project_dir, &app.static_dir] {
-        // The directory of static files may be the first release's to make.
+        // The first release may create the directory of static files.
         if server.stat_target(dir.as_path())?.is_some() && server.is_read_only(dir.as_path())? {
             let dir = dir.as_path().to_owned();
             return Ok(Some(Why::ReadOnly { dir }));
@@ -93,7 +92,7 @@ pub(super) fn no_room(poll: &Poll<'_>, code: &Code, live: Option<&Release>) -> R
             let before = live.commit.parse().ok().and_then(|oid| files(oid).ok());
             let venv = app.venvs().join(&live.venv);
             let changed = before != Some(files(oid).map_err(asked)?)
-                || !dependencies::leads_into(server, app, &venv)?.is_empty();
+                || !dependencies::imports_from(server, app, &venv)?.is_empty();
             changed.then(|| server.tree_size(&venv)).transpose()?
         }
         None => None,

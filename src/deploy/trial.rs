@@ -1,29 +1,26 @@
-//! The trial: a new release is started beside the live one and asked for its health before anybody
-//! is sent to it.
+//! The trial: a new release is started beside the live one and its health checked before any visitor reaches it.
 //!
-//! A unit of its own has the sandbox, the account and the environment of the app's service, and
-//! listens on a socket that only that account reaches. So an ill release is never served, and the
-//! live one never stops. What it cannot show is what only shows when a release is alone: two at once
-//! need memory for both, and the database is the same, migrated already.
+//! A unit of its own has the sandbox, account and environment of the app's service, and listens on a socket that only
+//! that account can connect to. So an unhealthy release is never served, and the live one never stops. The trial does
+//! not show what differs once a release is alone: two at once need memory for both, and share the database, which is
+//! migrated already.
 //!
-//! A unit that the administrator changed with drop-ins is another one than the trial; what that
-//! would say of the release is worth nothing, so it is left out then, and what follows the flip has
-//! to do: health, and the way back.
+//! If the administrator changed the service with drop-ins, the trial would be a different unit and prove nothing. It is
+//! skipped then, and the health check after activation decides.
 
 use anyhow::{Result, anyhow};
 
 use crate::app::Bind;
-use crate::host::Server;
 use crate::layout;
 use crate::render::SudoCommand;
 use crate::state::ledger::Release;
 
 use super::build::Built;
-use super::health::healthy;
-use super::service::{last_words, sudo};
-use super::{Failed, Poll};
+use super::health::wait_until_healthy;
+use super::service::{last_lines, sudo};
+use super::{Poll, StageError};
 
-/// A release that answered well before anybody was sent to it, as far as that could be tried.
+/// A release that was healthy in its trial, as far as one could be run.
 #[must_use]
 pub(super) struct Verified {
     release: Release,
@@ -35,22 +32,22 @@ impl Verified {
     }
 }
 
-/// Tries a release that was built.
-pub(super) fn try_out(poll: &Poll<'_>, built: Built) -> Result<Verified, Failed> {
-    match answers_well(poll, &built.release.id) {
+/// Runs the trial of a release that was built.
+pub(super) fn verify(poll: &Poll<'_>, built: Built) -> Result<Verified, StageError> {
+    match run(poll, &built.release.id) {
         Ok(()) => Ok(Verified {
             release: built.release,
         }),
-        Err(error) => Err(Failed {
-            why: format!("tried beside the live release, it is {error:#}"),
-            last_lines: last_words(poll, &layout::trial_unit(&poll.app.name)),
-            not_brought_back: None,
+        Err(error) => Err(StageError {
+            why: format!("health check failed before switching: {error:#}"),
+            last_lines: last_lines(poll, &layout::trial_unit(&poll.app.name)),
+            restore_error: None,
         }),
     }
 }
 
-/// Starts a release beside the live one, asks it, and ends it again.
-pub(super) fn answers_well(poll: &Poll<'_>, id: &str) -> Result<()> {
+/// Starts a release beside the live one, waits until it is healthy, and stops it.
+pub(super) fn run(poll: &Poll<'_>, id: &str) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
     let unit = layout::trial_unit(&app.name);
     let live = server
@@ -58,32 +55,26 @@ pub(super) fn answers_well(poll: &Poll<'_>, id: &str) -> Result<()> {
         .drop_ins
         .len();
     if live != server.unit(&unit)?.drop_ins.len() {
-        poll.say(
-            "not tried beside the live release: the service has drop-ins that the trial has not",
-        );
+        poll.progress("no trial: the service has drop-ins that the trial's unit lacks");
         return Ok(());
     }
-    poll.say(&format!("trying {id} beside the live release"));
+    poll.progress(&format!("trying {id} beside the live release"));
     server.switch_link(&app.next(), &layout::release_link(id))?;
     let socket: Bind = format!("unix:{}", layout::trial_socket(&app.name).display())
         .parse()
         .map_err(|error| anyhow!("{error}"))?;
-    let well =
-        sudo(server, app, SudoCommand::RestartTrial).and_then(|()| healthy(poll, &unit, &socket));
-    let ended = end(poll);
-    well.and(ended)
+    let healthy = sudo(server, app, SudoCommand::RestartTrial)
+        .and_then(|()| wait_until_healthy(poll, &unit, &socket));
+    let stopped = stop(poll);
+    healthy.and(stopped)
 }
 
-/// Ends a trial, also one that a killed poll left.
-pub(super) fn end(poll: &Poll<'_>) -> Result<()> {
+/// Stops a trial, also one that a killed poll left.
+pub(super) fn stop(poll: &Poll<'_>) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
-    if is_running(server, &layout::trial_unit(&app.name))? {
+    let state = server.unit(&layout::trial_unit(&app.name))?;
+    if !matches!(state.active.as_str(), "inactive" | "failed") {
         sudo(server, app, SudoCommand::StopTrial)?;
     }
     server.remove_file(&app.next())
-}
-
-fn is_running(server: &Server, unit: &str) -> Result<bool> {
-    let state = server.unit(unit)?;
-    Ok(!matches!(state.active.as_str(), "inactive" | "failed"))
 }

@@ -1,10 +1,9 @@
-//! Where the running app writes, by its own settings: what lies in the release is read-only in the
-//! sandbox, and gone with the next release. It is refused before the release goes live.
+//! Where the running app writes, by its own settings. The release is read-only in the sandbox and replaced by the next
+//! one, so an app that writes there is refused before it goes live.
 //!
-//! Django is asked, in one process that imports the WSGI module as gunicorn does. The answer comes
-//! in a file, since the project may print on standard output; that file was written by the account's
-//! code, so reading it is bounded and follows no link. Paths are compared once links are resolved: what a
-//! shared path links into the release lies in shared/.
+//! One process imports the WSGI module as gunicorn does and asks Django. The answer comes in a file, since the project
+//! may print on standard output; the account's code wrote that file, so reading it is bounded and follows no link. Paths
+//! are compared after links are resolved: a shared path lies in shared/.
 //!
 //! What is tolerated, and why:
 //! - an empty MEDIA_ROOT: Django's default; a project without uploads never writes there. One that is
@@ -24,10 +23,10 @@ use crate::app::SharedPath;
 use crate::host::ScriptRunner;
 
 use super::fetch::Code;
-use super::{Failed, Poll};
+use super::{Poll, StageError};
 
 const PROBE: &str = include_str!("writes.py");
-/// What is told of at most; more than this is no project's settings.
+/// No project has more settings than this.
 const MOST: usize = 100;
 
 /// The setting, the path it names, and whether that is a directory.
@@ -40,7 +39,7 @@ pub(super) fn refuse_lost(
     mut python: ScriptRunner,
     log: &mut File,
     code: &Code,
-) -> Result<(), Failed> {
+) -> Result<(), StageError> {
     let (server, app) = (poll.server, poll.app);
     let release = python.directory.clone();
     let answer = release.join(".pullpray-writes.json");
@@ -58,17 +57,17 @@ pub(super) fn refuse_lost(
         None => None,
     };
     let Some(found) = found.filter(|found| outcome.success && found.len() <= MOST) else {
-        return Err(Failed {
+        return Err(StageError {
             why: format!(
                 "Django could not be asked where the app writes: Python {}",
                 outcome.ended
             ),
             last_lines: outcome.last_lines,
-            not_brought_back: None,
+            restore_error: None,
         });
     };
     server.remove_file(&answer)?;
-    // Of a path that cannot be resolved, nothing lies in it.
+    // Nothing lies in a path that cannot be resolved.
     let release = std::fs::canonicalize(&release).unwrap_or(release);
     let lost: Vec<Written> = found
         .into_iter()
@@ -88,14 +87,14 @@ pub(super) fn refuse_lost(
         .map(|(path, _)| path)
         .collect();
     let (why, last_lines) = refusal(app.name.as_str(), &app.shared_paths, &lost, &tracked);
-    Err(Failed {
+    Err(StageError {
         why,
         last_lines,
-        not_brought_back: None,
+        restore_error: None,
     })
 }
 
-/// Why; and what cures it, line by line, with one command for all the paths and those that are shared already.
+/// The error, and its fix line by line: one command for all the paths and those that are shared already.
 fn refusal(
     app: &str,
     shared: &[SharedPath],
@@ -146,8 +145,8 @@ fn refusal(
     (why, cure)
 }
 
-/// What is to be shared: of a file its directory, because sqlite and log rotation make more beside it,
-/// unless that holds what git tracks, the code for one.
+/// The path to share: for a file its directory, because sqlite and log rotation create more beside it, unless git tracks
+/// files there.
 fn to_share(Written(_, path, directory): &Written, tracked: &[PathBuf]) -> Option<SharedPath> {
     let parent = path.parent().filter(|parent| {
         !directory && !parent.as_os_str().is_empty() && !holds_files(parent, tracked)
@@ -160,7 +159,7 @@ fn to_share(Written(_, path, directory): &Written, tracked: &[PathBuf]) -> Optio
     text.parse().ok()
 }
 
-/// Whether git tracks more there than what keeps an empty directory.
+/// Whether git tracks files there, except those that keep an empty directory.
 fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
     tracked.iter().any(|file| {
         file.starts_with(path)

@@ -63,7 +63,7 @@ pub struct FailureReport {
     /// The live release, if there is one.
     pub live: Option<Release>,
     /// Why the previous release could not be restored, if it could not.
-    pub not_brought_back: Option<String>,
+    pub restore_error: Option<String>,
     /// The number of this attempt, from 1.
     pub tries: u32,
     /// How many attempts a commit gets.
@@ -263,7 +263,7 @@ fn refused(app: &App, refusal: &Refusal) -> String {
 
 fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
     let name = &app.name;
-    let live = match (&report.live, &report.not_brought_back) {
+    let live = match (&report.live, &report.restore_error) {
         (Some(live), None) => format!("{} is still live", short(&live.commit)),
         (Some(live), Some(why)) => format!(
             "AND {} COULD NOT BE RESTORED: {}",
@@ -293,7 +293,7 @@ fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
         )
     };
     text.push_str(&format!("  next  {next}\n"));
-    let exit = match report.not_brought_back {
+    let exit = match report.restore_error {
         Some(_) => Exit::RestoreFailed,
         None => Exit::Failed,
     };

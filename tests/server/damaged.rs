@@ -47,7 +47,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
             .exits(1)?;
         // Nothing is new: the app goes on as it was.
         let heard = web.run("pullpray poll todo")?.ok()?;
-        heard.says("made anew from what is on this server")?;
+        heard.says("rebuilt from what is on this server")?;
         if !harm.starts_with("rm ") {
             heard.says("is kept as /var/lib/pullpray/todo/ledger.json.damaged-")?;
         }

@@ -103,9 +103,9 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
     )?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("tried beside the live release, it is not healthy")?
+        .says("health check failed before switching")?
         .says("is still live")?
-        .says("  | what the app said: sudo journalctl -u gunicorn.todo.trial.service -n 200")?;
+        .says("  | the app's own output: sudo journalctl -u gunicorn.todo.trial.service -n 200")?;
     web.run("journalctl -u gunicorn.todo.trial.service -n 200")?
         .ok()?
         .says("RuntimeError: only at the start")?;
@@ -125,7 +125,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
     web.run("pullpray poll todo")?
         .exits(1)?
         .says("  note  migrations stay applied: items.0002_more\n")?
-        .says("not healthy: GET / on /run/gunicorn.todo.trial/trial.sock (Host: localhost) → 500")?
+        .says("health check failed before switching: GET / on /run/gunicorn.todo.trial/trial.sock (Host: localhost) → 500")?
         .says("is still live")?;
     ensure!(web.page("/")?.shows("version one"));
     ensure!(
@@ -145,7 +145,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
     )?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("failed: not healthy")?
+        .says("failed: health check failed")?
         .says("is still live")?
         .says("sudo journalctl -u gunicorn.todo.service -n 200")?;
     ensure!(web.page("/")?.shows("version one"));

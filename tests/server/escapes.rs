@@ -37,7 +37,7 @@ fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
          git add -A . ':!sub*'; git commit -qm next; git push -q"
     ))?;
     let heard = web.run("pullpray poll todo --verbose")?.exits(1)?;
-    heard.says("made the database ^[[31m")?;
+    heard.says("created the database ^[[31m")?;
     is_text(&heard)?;
 
     let escapes = web.python_as("root", "escapes.py", &[])?;

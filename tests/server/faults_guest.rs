@@ -30,7 +30,7 @@ fn a_script_that_destroys_what_it_works_on_fails() -> Result<()> {
 
     script(&web, "rm -rf \"$PULLPRAY_RELEASE\"")?;
     repo.push("version two")?;
-    fails(&web, "version one", "the deploy script removed the release")?;
+    fails(&web, "version one", "the deploy script removed its own release")?;
     only_known_releases(&web)?;
     script(&web, "")?;
     deploys(&web, "version two")?;

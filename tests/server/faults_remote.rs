@@ -13,7 +13,7 @@ fn an_unreachable_host_is_reported_once_and_followed_again() -> Result<()> {
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
     web.cut_cable()?;
-    cannot_ask(&web, "version one", "could not ask githost: ssh failed")?
+    cannot_ask(&web, "version one", "could not reach githost: ssh failed")?
         .says("No route to host")?;
     // Polls from cron are silent until the outage has lasted; then one poll reports it.
     web.run("pullpray poll todo")?.exits(3)?.silent()?;
@@ -137,7 +137,7 @@ fn a_conversation_that_ends_in_the_middle_is_had_again() -> Result<()> {
         host.run("pkill -f '[/]usr/local/bin/half'; pkill -u git sshd; true")?
             .ok()?;
         let heard = asked.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
-        heard.says("could not ask githost: ")?;
+        heard.says("could not reach githost: ")?;
         Ok(())
     })?;
     ensure!(web.page("/")?.shows("version one"));
@@ -155,8 +155,8 @@ fn a_conversation_that_ends_in_the_middle_is_had_again() -> Result<()> {
         web.run(POLL)?.ok()?.says("another poll is at work")?;
         let first = first.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
         let other = other.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
-        first.says("could not ask githost: ")?;
-        other.says("could not ask githost: ")?;
+        first.says("could not reach githost: ")?;
+        other.says("could not reach githost: ")?;
         Ok(())
     })?;
     host.thaw()?;

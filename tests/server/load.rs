@@ -107,7 +107,7 @@ fn deploy_unhealthy(repo: &Repository, web: &WebServer, count: usize) -> Result<
         repo.commit(&format!("unhealthy {number}"), &[("todo/wsgi.py", code)])?;
         web.run("pullpray poll todo")?
             .exits(1)?
-            .says("tried beside the live release, it is not healthy")?;
+            .says("health check failed before switching")?;
     }
     repo.commit("healthy again", &[("todo/wsgi.py", wsgi)])?;
     web.run("pullpray poll todo")?.ok()?;

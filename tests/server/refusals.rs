@@ -98,7 +98,7 @@ fn a_host_that_does_not_answer_stops_init_before_any_change() -> Result<()> {
     host.stop_sshd()?;
     web.changes_nothing(&init)?
         .exits(1)?
-        .says("could not ask githost")?
+        .says("could not reach githost")?
         .says("Connection refused")?;
     Ok(())
 }

@@ -65,7 +65,7 @@ fn there_and_back(release: Release) -> Result<()> {
     web.run_as("nobody", REMOVE)?.exits(2)?.says("needs root")?;
     ensure!(web.page("/")?.shows("version one"), "not yet");
 
-    web.run(REMOVE)?.ok()?.says("todo is gone")?;
+    web.run(REMOVE)?.ok()?.says("todo is removed")?;
     same(&before, &everything(web)?, "one app, there and back")?;
     web.run(REMOVE)?.ok()?.says("nothing of todo")?;
     web.run("systemctl list-units --all --no-legend '*todo*'")?

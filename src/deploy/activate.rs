@@ -1,0 +1,84 @@
+//! Activation: `current` points to the new release, the service restarts on it, and its health is checked.
+
+use anyhow::{Context, Result};
+
+use crate::layout;
+use crate::state::ledger::Release;
+
+use super::build::STATIC;
+use super::health::wait_until_healthy;
+use super::restore::{self, ActivationResult};
+use super::service::{last_lines, restart};
+use super::static_files::publish;
+use super::trial::Verified;
+use super::{Poll, StageError};
+
+/// A release that `current` points to and whose health was not checked yet.
+#[must_use]
+pub(super) struct Activated {
+    release: Release,
+    previous: Option<Release>,
+}
+
+/// A release that is live and healthy.
+#[must_use]
+pub(super) struct Live {
+    release: Release,
+}
+
+impl Live {
+    pub(super) fn into_release(self) -> Release {
+        self.release
+    }
+}
+
+/// Points `current` to the verified release, in one rename.
+pub(super) fn activate(
+    poll: &Poll<'_>,
+    verified: Verified,
+    previous: Option<&Release>,
+) -> Result<Activated, StageError> {
+    let release = verified.into_release();
+    poll.progress(&format!("switching to {}", release.id));
+    point_current(poll, &release.id)?;
+    Ok(Activated {
+        release,
+        previous: previous.cloned(),
+    })
+}
+
+impl Activated {
+    /// Restarts the service and checks its health; restores the previous release if it is unhealthy.
+    pub(super) fn restart_and_check(self, poll: &Poll<'_>) -> Result<Live, StageError> {
+        match restore::serve_or_restore(poll, &self.release, self.previous.as_ref()) {
+            ActivationResult::Live => Ok(Live {
+                release: self.release,
+            }),
+            ActivationResult::Unhealthy { why, restore_error } => Err(StageError {
+                why,
+                last_lines: last_lines(poll, &layout::service_unit(&poll.app.name)),
+                restore_error,
+            }),
+        }
+    }
+}
+
+pub(super) fn point_current(poll: &Poll<'_>, id: &str) -> Result<()> {
+    let current = poll.app.current();
+    poll.server.switch_link(&current, &layout::release_link(id))
+}
+
+/// Publishes static files, restarts, and waits until the app is healthy or `health_timeout` is over.
+pub(super) fn serve(poll: &Poll<'_>, release: &Release) -> Result<()> {
+    let dir = poll.app.releases().join(&release.id);
+    publish(
+        poll.server,
+        &dir.join(STATIC),
+        poll.app.static_dir.as_path(),
+    )?;
+    poll.progress("restarting");
+    restart(poll.server, poll.app)?;
+    poll.progress("checking health");
+    wait_until_healthy(poll, &layout::service_unit(&poll.app.name), &poll.app.bind)
+        .context("health check failed")
+}

@@ -1,0 +1,73 @@
+//! What happens when a release is unhealthy: the previous one is restored. Also the way of a rollback, which switches to
+//! an earlier release just as a deployment switches to a new one.
+
+use anyhow::Result;
+
+use crate::state::ledger::Release;
+use crate::text::short;
+
+use super::activate::{point_current, serve};
+use super::health::check_once;
+use super::{Poll, trial};
+
+/// The result of switching to a release.
+pub(super) enum ActivationResult {
+    /// It is live and healthy.
+    Live,
+    /// It was unhealthy, and the previous release was restored.
+    Unhealthy {
+        why: String,
+        /// Why the previous release could not be restored, if it could not.
+        restore_error: Option<String>,
+    },
+}
+
+/// Points `current` to the release that is live by the ledger and restarts.
+pub(super) fn restore(poll: &Poll<'_>, release: &Release) -> Result<()> {
+    poll.progress(&format!("restoring {}", short(&release.commit)));
+    point_current(poll, &release.id)?;
+    serve(poll, release)
+}
+
+/// Restores the live release unless it answers; why it does not, if not even then.
+pub(super) fn ensure_live(poll: &Poll<'_>, live: &Release) -> Option<String> {
+    let unhealthy = check_once(poll).err()?;
+    poll.progress(&format!("the live release is unhealthy: {unhealthy:#}"));
+    restore(poll, live).err().map(|error| format!("{error:#}"))
+}
+
+/// Switches to an earlier release, tried beside the live one first.
+pub(super) fn switch_to(poll: &Poll<'_>, release: &Release, live: &Release) -> ActivationResult {
+    let switched = trial::run(poll, &release.id).and_then(|()| {
+        poll.progress(&format!("switching to {}", release.id));
+        point_current(poll, &release.id)
+    });
+    match switched {
+        Ok(()) => serve_or_restore(poll, release, Some(live)),
+        Err(error) => ActivationResult::Unhealthy {
+            why: format!("{error:#}"),
+            restore_error: ensure_live(poll, live),
+        },
+    }
+}
+
+/// Serves the release that `current` points to; restores the previous one if it is unhealthy.
+pub(super) fn serve_or_restore(
+    poll: &Poll<'_>,
+    release: &Release,
+    previous: Option<&Release>,
+) -> ActivationResult {
+    let why = match serve(poll, release) {
+        Ok(()) => return ActivationResult::Live,
+        Err(error) => format!("{error:#}"),
+    };
+    let restored = match previous {
+        Some(previous) => restore(poll, previous),
+        // Nothing was live: an unhealthy first release must not look live.
+        None => poll.server.remove_file(&poll.app.current()),
+    };
+    ActivationResult::Unhealthy {
+        why,
+        restore_error: restored.err().map(|error| format!("{error:#}")),
+    }
+}

@@ -29,7 +29,7 @@ fn changed(before: &[String], after: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn a_second_init_touches_nothing() -> Result<()> {
+fn a_second_init_changes_nothing() -> Result<()> {
     let lab = Lab::new("again")?;
     for release in [Release::Bookworm, Release::Trixie] {
         let todo = Todo::live(&lab, release)?;
@@ -88,7 +88,7 @@ fn another_schedule_changes_the_settings_and_the_cron_entry() -> Result<()> {
 }
 
 #[test]
-fn what_the_administrator_changed_stays_until_overwritten() -> Result<()> {
+fn local_changes_are_kept_until_overwritten() -> Result<()> {
     let lab = Lab::new("admin")?;
     let Todo {
         web, host: _host, ..
@@ -139,7 +139,7 @@ fn what_the_administrator_changed_stays_until_overwritten() -> Result<()> {
 }
 
 #[test]
-fn what_somebody_broke_is_made_whole_again() -> Result<()> {
+fn init_repairs_damage() -> Result<()> {
     let lab = Lab::new("fix")?;
     let Todo {
         web, host: _host, ..

@@ -13,7 +13,7 @@ fn settings(web: &WebServer, app: &str, from: &str, to: &str) -> Result<()> {
 }
 
 #[test]
-fn all_apps_are_polled_and_none_keeps_another() -> Result<()> {
+fn all_apps_are_polled_and_none_blocks_another() -> Result<()> {
     let lab = Lab::new("all")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     let notes = host.repository("acme/notes")?;

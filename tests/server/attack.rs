@@ -73,7 +73,7 @@ fn todo_with_an_attacker(lab: &Lab, release: Release) -> Result<Todo> {
     Ok(todo)
 }
 
-fn comes_back(web: &WebServer) -> Result<()> {
+fn agent_works_again(web: &WebServer) -> Result<()> {
     web.run(&format!(
         "systemctl reset-failed {AGENT}; systemctl restart {AGENT}"
     ))?
@@ -91,7 +91,7 @@ fn comes_back(web: &WebServer) -> Result<()> {
 
 /// Without this, the tests below could be passed by an attacker that is merely clumsy.
 #[test]
-fn the_obvious_unit_gives_the_key_away() -> Result<()> {
+fn a_naive_unit_leaks_the_key() -> Result<()> {
     let lab = Lab::new("naive")?;
     let Todo {
         web, host: _host, ..
@@ -120,12 +120,12 @@ fn the_obvious_unit_gives_the_key_away() -> Result<()> {
 }
 
 #[test]
-fn nobody_gets_between_root_and_the_agent() -> Result<()> {
-    nobody_gets_between(Release::Bookworm, SOME)
+fn attackers_cannot_intercept_the_key() -> Result<()> {
+    resists_attacks(Release::Bookworm, SOME)
 }
 
 /// In none of so many restarts for each way of attacking.
-pub fn nobody_gets_between(release: Release, restarts: u32) -> Result<()> {
+pub fn resists_attacks(release: Release, restarts: u32) -> Result<()> {
     let lab = Lab::new("attack")?;
     let Todo {
         web, host: _host, ..
@@ -143,7 +143,7 @@ pub fn nobody_gets_between(release: Release, restarts: u32) -> Result<()> {
             "{way}: {:.2000}",
             loot.0
         );
-        comes_back(&web)?;
+        agent_works_again(&web)?;
     }
     web.run("systemd-run --quiet --collect --unit=open --uid=gunicorn bash -c 'while :; do sleep 0.01; done'")?
         .ok()?;
@@ -157,5 +157,5 @@ pub fn nobody_gets_between(release: Release, restarts: u32) -> Result<()> {
         "trace: {:.2000}",
         loot.0
     );
-    comes_back(&web)
+    agent_works_again(&web)
 }

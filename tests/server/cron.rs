@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 
-use crate::faults::{all_is_quiet, deploys};
+use crate::faults::{deploys, poll_is_silent};
 use crate::lab::{Access, Lab, Release, Todo};
 
 #[test]
-fn an_account_that_was_there_is_never_made_while_its_directory_is_away() -> Result<()> {
+fn an_existing_account_is_never_recreated_while_its_directory_is_down() -> Result<()> {
     let lab = Lab::new("away")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;
@@ -37,13 +37,13 @@ fn an_account_that_was_there_is_never_made_while_its_directory_is_away() -> Resu
 
     web.run("cp -a /root/away/* /etc/")?.ok()?;
     deploys(web, "version two")?;
-    all_is_quiet(web)?;
+    poll_is_silent(web)?;
     web.run("pullpray doctor todo --offline --strict")?.ok()?;
     Ok(())
 }
 
 #[test]
-fn whether_cron_polls_is_seen_by_its_own_polls_alone() -> Result<()> {
+fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
     let lab = Lab::new("bycron")?;
     let Todo { repo, web, .. } = &Todo::live(&lab, Release::Bookworm)?;
     let doctor = "pullpray doctor todo --offline";
@@ -116,7 +116,7 @@ fn whether_cron_polls_is_seen_by_its_own_polls_alone() -> Result<()> {
 }
 
 #[test]
-fn a_later_sudo_rule_that_wants_a_password_is_found() -> Result<()> {
+fn a_later_sudo_rule_that_requires_a_password_is_found() -> Result<()> {
     let lab = Lab::new("password")?;
     let Todo { repo, web, .. } = &Todo::live(&lab, Release::Trixie)?;
     for rule in [
@@ -146,7 +146,7 @@ fn a_later_sudo_rule_that_wants_a_password_is_found() -> Result<()> {
 }
 
 #[test]
-fn an_account_that_is_known_only_after_cron_began_is_polled_for() -> Result<()> {
+fn an_account_that_appears_after_cron_started_is_polled_for() -> Result<()> {
     let lab = Lab::new("late")?;
     let Todo { repo, web, .. } = &Todo::live(&lab, Release::Bookworm)?;
     web.run("pullpray init todo --schedule '* * * * *' --yes")?

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::faults::{all_is_quiet, follow, push_and_deploy};
-use crate::lab::{Access, Heard, Lab, Release, TOUCHED, Todo, WebServer};
+use crate::faults::{follow, poll_is_silent, push_and_deploy};
+use crate::lab::{Access, Lab, Output, Release, TOUCHED, Todo, WebServer};
 
 const LEDGER: &str = "/var/lib/pullpray/todo/ledger.json";
 const CURRENT: &str = "/var/www/projects/todo/current";
@@ -17,7 +17,7 @@ fn ledger(web: &WebServer, jq: &str) -> Result<String> {
 }
 
 #[test]
-fn a_damaged_ledger_is_made_anew_from_what_is_on_the_server() -> Result<()> {
+fn a_damaged_ledger_is_rebuilt_from_the_server_s_state() -> Result<()> {
     damaged_ledgers(3)
 }
 
@@ -46,15 +46,15 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
         web.run("pullpray doctor todo --offline --only app.release")?
             .exits(1)?;
         // Nothing is new: the app goes on as it was.
-        let heard = web.run("pullpray poll todo")?.ok()?;
-        heard.says("rebuilt from what is on this server")?;
+        let output = web.run("pullpray poll todo")?.ok()?;
+        output.says("rebuilt from what is on this server")?;
         if !harm.starts_with("rm ") {
-            heard.says("is kept as /var/lib/pullpray/todo/ledger.json.damaged-")?;
+            output.says("is kept as /var/lib/pullpray/todo/ledger.json.damaged-")?;
         }
         ensure!(ledger(&web, "['live']['commit']")? == commit, "{harm}");
         ensure!(ledger(&web, "['live']['id']")? == since, "{harm}");
         ensure!(web.page("/")?.shows(&live), "{harm}");
-        all_is_quiet(&web).context(harm.clone())?;
+        poll_is_silent(&web).context(harm.clone())?;
         live = format!("version after {number}");
         push_and_deploy(&web, &repo, &live).context(harm.clone())?;
         web.run("pullpray doctor todo --offline --strict")?
@@ -85,7 +85,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
         web.run("pullpray poll todo")?
             .ok()?
             .says("pullpray resume todo")?;
-        all_is_quiet(&web)?;
+        poll_is_silent(&web)?;
         ensure!(web.page("/")?.body == page, "{harm}");
         web.run("pullpray resume todo && pullpray poll todo")?
             .ok()?;
@@ -119,7 +119,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
 }
 
 #[test]
-fn something_in_the_place_of_current_is_set_aside() -> Result<()> {
+fn a_file_in_place_of_current_is_set_aside() -> Result<()> {
     let lab = Lab::new("current")?;
     let Todo {
         host: _host,
@@ -128,8 +128,8 @@ fn something_in_the_place_of_current_is_set_aside() -> Result<()> {
     } = Todo::live(&lab, Release::Bookworm)?;
     let harm = format!("rm {CURRENT}; mkdir {CURRENT}; touch {CURRENT}/somebodys");
     web.run(&harm)?.ok()?;
-    let heard = web.run("pullpray poll todo")?.ok()?;
-    heard.says(&format!(
+    let output = web.run("pullpray poll todo")?.ok()?;
+    output.says(&format!(
         "{CURRENT} was not a link and is kept as {CURRENT}.damaged-"
     ))?;
     ensure!(web.page("/")?.shows("version one"));
@@ -145,21 +145,21 @@ fn something_in_the_place_of_current_is_set_aside() -> Result<()> {
     web.run("pullpray doctor todo --fix --yes --offline --strict")?
         .ok()?;
     push_and_deploy(&web, &repo, "version four")?;
-    all_is_quiet(&web)
+    poll_is_silent(&web)
 }
 
 /// What a command that fails says is to be done.
-fn remedy(heard: &Heard) -> Result<String> {
+fn remedy(output: &Output) -> Result<String> {
     let hint = |line: &str| {
         let (_, hint) = line.split_once("hint: ").or(line.split_once("fix: "))?;
         Some(hint.to_owned())
     };
-    let mut lines = heard.stderr.lines().chain(heard.stdout.lines());
-    lines.find_map(hint).with_context(|| heard.to_string())
+    let mut lines = output.stderr.lines().chain(output.stdout.lines());
+    lines.find_map(hint).with_context(|| output.to_string())
 }
 
 #[test]
-fn ssh_that_reads_no_drop_ins_is_found_before_anything_is_changed() -> Result<()> {
+fn ssh_without_drop_ins_is_detected_before_any_change() -> Result<()> {
     let lab = Lab::new("dropins")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let web = &todo.web;
@@ -170,25 +170,25 @@ fn ssh_that_reads_no_drop_ins_is_found_before_anything_is_changed() -> Result<()
         "rm -r /etc/ssh/ssh_config.d /etc/ssh/ssh_config",
     ] {
         web.run(harm)?.ok()?;
-        let heard = web.changes_nothing(&init)?.exits(1)?;
-        heard.says("ssh does not read /etc/ssh/ssh_config.d")?;
-        web.run(&remedy(&heard)?)?.ok()?;
+        let output = web.changes_nothing(&init)?.exits(1)?;
+        output.says("ssh does not read /etc/ssh/ssh_config.d")?;
+        web.run(&remedy(&output)?)?.ok()?;
         web.run(&format!("{init} --dry-run"))?.exits(1)?;
     }
     todo.make_live()?;
     web.run("rm -r /etc/ssh/ssh_config.d /etc/ssh/ssh_config")?
         .ok()?;
-    let heard = web
+    let output = web
         .run("pullpray doctor todo --offline --only ssh.alias")?
         .exits(1)?;
-    web.run(&remedy(&heard)?)?.ok()?;
+    web.run(&remedy(&output)?)?.ok()?;
     web.run("pullpray doctor todo --fix --yes --offline --strict")?
         .ok()?;
     push_and_deploy(web, &todo.repo, "version two")
 }
 
 #[test]
-fn a_lost_private_key_does_not_cost_the_one_that_the_agent_holds() -> Result<()> {
+fn a_lost_private_key_stays_usable_in_the_agent() -> Result<()> {
     let lab = Lab::new("lostkey")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     let key = "/etc/ssh-agent-service/deploy-keys/todo_ed25519";
@@ -202,9 +202,9 @@ fn a_lost_private_key_does_not_cost_the_one_that_the_agent_holds() -> Result<()>
             "doctor todo --fix --yes",
             "init todo --yes",
         ] {
-            let heard = web.run(&format!("pullpray {command}"))?.exits(1)?;
-            heard.says("is gone, and the agent holds the key as long as it runs")?;
-            heard.says("sudo pullpray key todo --rotate")?;
+            let output = web.run(&format!("pullpray {command}"))?.exits(1)?;
+            output.says("is gone, and the agent holds the key as long as it runs")?;
+            output.says("sudo pullpray key todo --rotate")?;
         }
         push_and_deploy(&web, &repo, &format!("version {number}, without its key"))?;
         web.run("pullpray key todo --rotate")?.exits(3)?;
@@ -235,16 +235,16 @@ fn a_lost_private_key_does_not_cost_the_one_that_the_agent_holds() -> Result<()>
 
     // An account that expired, as its company's tools do it.
     web.run("chage --expiredate 1 gunicorn")?.ok()?;
-    let heard = web
+    let output = web
         .run("pullpray doctor todo --offline --only sudo.rule")?
         .exits(1)?;
-    heard.says("sudo chage -E -1 gunicorn")?;
+    output.says("sudo chage -E -1 gunicorn")?;
     web.run("chage -E -1 gunicorn")?.ok()?;
     push_and_deploy(&web, &repo, "version after")
 }
 
 #[test]
-fn a_lost_settings_file_is_missed_and_put_back() -> Result<()> {
+fn a_lost_settings_file_is_detected_and_restored() -> Result<()> {
     let lab = Lab::new("settings")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let (web, settings) = (&todo.web, "/etc/pullpray/todo.toml");
@@ -262,10 +262,10 @@ fn a_lost_settings_file_is_missed_and_put_back() -> Result<()> {
         "poll --all",
         "rollback todo",
     ] {
-        let heard = web.run(&format!("pullpray {command}"))?;
-        ensure!(heard.status != 0, "{command}: {}", *heard);
-        heard.says("/etc/pullpray/todo.toml is gone, and todo is on this server")?;
-        heard.says("sudo pullpray init todo")?;
+        let output = web.run(&format!("pullpray {command}"))?;
+        ensure!(output.status != 0, "{command}: {}", *output);
+        output.says("/etc/pullpray/todo.toml is gone, and todo is on this server")?;
+        output.says("sudo pullpray init todo")?;
     }
     web.run_as("gunicorn", "pullpray poll todo")?
         .exits(2)?
@@ -283,7 +283,7 @@ fn a_lost_settings_file_is_missed_and_put_back() -> Result<()> {
 }
 
 #[test]
-fn a_damaged_receipt_is_made_anew_and_what_is_ours_is_removed_by_it() -> Result<()> {
+fn a_damaged_receipt_is_rebuilt_and_remove_uses_it() -> Result<()> {
     let lab = Lab::new("receipt")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let (web, receipt) = (&todo.web, "/var/lib/pullpray/receipts/todo.jsonl");
@@ -297,8 +297,8 @@ fn a_damaged_receipt_is_made_anew_and_what_is_ours_is_removed_by_it() -> Result<
     ];
     for (number, harm) in harms.iter().enumerate() {
         web.run(&format!("set -e; {harm}"))?.ok()?;
-        let heard = web.run("pullpray doctor todo --offline")?.exits(1)?;
-        heard
+        let output = web.run("pullpray doctor todo --offline")?.exits(1)?;
+        output
             .says("fail  app.receipt ")?
             .says("ok    app.healthy ")?;
         web.run("pullpray remove todo --yes")?

@@ -51,20 +51,23 @@ pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     )?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
     let uid = web.run("id -u gunicorn")?.ok()?.stdout;
-    let heard = reached(web, &["database", "peer", "https"])?;
+    let output = reached(web, &["database", "peer", "https"])?;
     ensure!(
-        heard[..2] == ["database: sqlite 1", &format!("peer: uid {}", uid.trim())],
-        "{heard:#?}"
+        output[..2] == ["database: sqlite 1", &format!("peer: uid {}", uid.trim())],
+        "{output:#?}"
     );
     // What the server's CAs did not sign is refused; what they signed is reached.
-    ensure!(heard[2].contains("CERTIFICATE_VERIFY_FAILED"), "{heard:#?}");
+    ensure!(
+        output[2].contains("CERTIFICATE_VERIFY_FAILED"),
+        "{output:#?}"
+    );
     web.write(
         "/usr/local/share/ca-certificates/tests.crt",
         &host.read("/root/ca.pem")?,
     )?;
     web.run("update-ca-certificates")?.ok()?;
-    let heard = reached(web, &["https"])?;
-    ensure!(heard == ["https: hello over TLS"], "{heard:#?}");
+    let output = reached(web, &["https"])?;
+    ensure!(output == ["https: hello over TLS"], "{output:#?}");
 
     // The account is the role, by peer authentication; it is no other one.
     web.run("runuser -u postgres -- createuser gunicorn && runuser -u postgres -- createdb --owner gunicorn todo")?
@@ -76,14 +79,14 @@ pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     )?;
     repo.push("version two")?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
-    let heard = reached(web, &["database", "role", "other_role"])?;
+    let output = reached(web, &["database", "role", "other_role"])?;
     ensure!(
-        heard[..2] == ["database: postgresql 1", "role: ('gunicorn', None)"],
-        "{heard:#?}"
+        output[..2] == ["database: postgresql 1", "role: ('gunicorn', None)"],
+        "{output:#?}"
     );
     ensure!(
-        heard[2].contains("Peer authentication failed for user \"postgres\""),
-        "{heard:#?}"
+        output[2].contains("Peer authentication failed for user \"postgres\""),
+        "{output:#?}"
     );
     web.run("pullpray doctor todo --offline")?.ok()?;
     ensure!(web.page("/")?.shows("version two"));

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Heard, Lab, Release, Repository, Todo, WebServer};
+use crate::lab::{Lab, Output, Release, Repository, Todo, WebServer};
 
 const SETTINGS: &str = include_str!("project/todo/settings.py");
 const VIEWS: &str = include_str!("project/items/views.py");
@@ -24,7 +24,7 @@ fn set(web: &WebServer, from: &str, to: &str) -> Result<()> {
 }
 
 /// A poll that fails while somebody asks for the page without pause: nobody sees anything of it.
-fn fails_unseen(web: &WebServer, version: &str) -> Result<Heard> {
+fn fails_without_visible_effect(web: &WebServer, version: &str) -> Result<Output> {
     let (poll, load) = web.under_load("/", || web.run("pullpray poll todo")?.exits(1))?;
     ensure!(load.failed.is_empty() && load.asked > 0, "{load:?}\n{poll}");
     ensure!(web.page("/")?.shows(version), "{version} stays");
@@ -48,13 +48,13 @@ fn deploys(web: &WebServer, repo: &Repository, version: &str) -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_built_never_becomes_live() -> Result<()> {
+fn a_failed_build_never_goes_live() -> Result<()> {
     let lab = Lab::new("build")?;
     let Todo { repo, web, .. } = live(&lab)?;
     deploys(&web, &repo, "version two")?;
 
     repo.commit("Break the settings", &[("todo/settings.py", "def (")])?;
-    fails_unseen(&web, "version two")?
+    fails_without_visible_effect(&web, "version two")?
         .says("\"Break the settings\" failed: the deploy script ended with")?
         .says("  | SyntaxError: invalid syntax")?;
     web.run("pullpray poll todo")?.ok()?.silent()?;
@@ -67,10 +67,10 @@ fn what_cannot_be_built_never_becomes_live() -> Result<()> {
             ("items/migrations/0002_bad.py", migration),
         ],
     )?;
-    fails_unseen(&web, "version two")?.says("  | ValueError: no such luck")?;
+    fails_without_visible_effect(&web, "version two")?.says("  | ValueError: no such luck")?;
 
     repo.run("git rm -q items/migrations/0002_bad.py && mkdir .venv && touch .venv/x && git add -f .venv && git commit -qm 'Track .venv' && git push -q")?;
-    fails_unseen(&web, "version two")?.says("the repository tracks .venv")?;
+    fails_without_visible_effect(&web, "version two")?.says("the repository tracks .venv")?;
 
     let in_the_tree = SETTINGS.replace("Path(os.environ[\"PULLPRAY_SHARED\"])", "BASE_DIR");
     repo.run("git rm -rq --cached .venv && rm -r .venv")?;
@@ -78,7 +78,7 @@ fn what_cannot_be_built_never_becomes_live() -> Result<()> {
         "Database in the tree",
         &[("todo/settings.py", &in_the_tree)],
     )?;
-    fails_unseen(&web, "version two")?
+    fails_without_visible_effect(&web, "version two")?
         .says("would write into the release")?
         .says("todo.sqlite3 (DATABASES[\"default\"])")?
         .says("pullpray init todo --shared-paths todo.sqlite3")?;
@@ -171,7 +171,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
 }
 
 #[test]
-fn what_outlives_releases_is_linked_and_old_releases_go() -> Result<()> {
+fn shared_paths_are_linked_and_old_releases_removed() -> Result<()> {
     let lab = Lab::new("shared")?;
     let Todo { repo, web, .. } = live(&lab)?;
     set(
@@ -181,7 +181,7 @@ fn what_outlives_releases_is_linked_and_old_releases_go() -> Result<()> {
     )?;
     set(&web, "keep = .*", "keep = 2")?;
     repo.push("version two")?;
-    fails_unseen(&web, "version one")?
+    fails_without_visible_effect(&web, "version one")?
         .says("/var/www/projects/todo/shared/data/list.txt is missing: the settings list data/list.txt under shared_paths")?;
     web.run_as(
         "gunicorn",
@@ -232,7 +232,8 @@ fn a_deploy_script_leaves_nothing_behind() -> Result<()> {
     web.run("printf 'sleep 4244 & sleep 4245\n' >/opt/git_pollers/todo/deploy.sh; sed -i '1i #!/bin/sh' /opt/git_pollers/todo/deploy.sh")?
         .ok()?;
     repo.push("version three")?;
-    fails_unseen(&web, "version two")?.says("did not end within 3 s and was stopped")?;
+    fails_without_visible_effect(&web, "version two")?
+        .says("did not end within 3 s and was stopped")?;
     web.run("pgrep -af 'sleep 424'")?.exits(1)?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 
+use crate::install_and_remove::{everything, same};
 use crate::lab::{Access, Lab, Release, Terminal, Todo, key};
-use crate::there_and_back::{everything, same};
 use crate::wizard::is_refused;
 
 /// What the server has before, beside the app todo.
@@ -187,7 +187,7 @@ const BAD: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_is_somebody_else_s_is_refused_by_flags_file_and_wizard() -> Result<()> {
+fn property_of_others_is_refused_by_flags_file_and_wizard() -> Result<()> {
     let lab = Lab::new("places")?;
     let Todo { host, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     web.run(SETTING)?.ok()?;
@@ -273,7 +273,7 @@ const BEFORE: &str = "set -e; useradd --system --no-create-home --home-dir /none
     mkdir -m 700 /srv/static/lost+found";
 
 #[test]
-fn directories_that_were_there_are_as_before_once_the_app_is_gone() -> Result<()> {
+fn existing_directories_are_restored_when_the_app_is_removed() -> Result<()> {
     let lab = Lab::new("adopted")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;
@@ -314,7 +314,7 @@ const RUNNING: &str = "setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1
     ssh-agent >/dev/null; setsid sh -c 'while :; do setsid sleep 60 & sleep 0.05; done' </dev/null >/dev/null 2>&1 &";
 
 #[test]
-fn whatever_the_account_left_remove_comes_to_its_end() -> Result<()> {
+fn remove_succeeds_whatever_the_account_left() -> Result<()> {
     let lab = Lab::new("litter")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;
@@ -340,7 +340,7 @@ fn whatever_the_account_left_remove_comes_to_its_end() -> Result<()> {
 }
 
 #[test]
-fn an_account_that_was_there_before_keeps_what_it_runs() -> Result<()> {
+fn an_existing_account_keeps_its_processes() -> Result<()> {
     let lab = Lab::new("keeps")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;

@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 
-use crate::faults::{all_is_quiet, deploys};
+use crate::faults::{deploys, poll_is_silent};
 use crate::lab::{Lab, Release, TOUCHED, Todo, WebServer};
 
 /// As cron's entry starts it.
 const BY_CRON: &str = "PULLPRAY_BY=cron pullpray poll todo";
 
 /// A disk of memory at /mnt/disk with what was in a directory, which is an empty mount point then.
-fn onto_a_disk(web: &WebServer, dir: &str) -> Result<()> {
+fn move_to_disk(web: &WebServer, dir: &str) -> Result<()> {
     web.run(&format!(
         "set -e; mkdir -p /mnt/disk; mount -t tmpfs -o mode=0755 tmpfs /mnt/disk; cp -a {dir}/. /mnt/disk/; \
          find {dir} -mindepth 1 -delete; {}",
@@ -57,7 +57,7 @@ fn all_refuse(web: &WebServer, todo: &Todo) -> Result<()> {
 }
 
 #[test]
-fn what_was_filled_once_is_never_made_anew_below_a_mount_point() -> Result<()> {
+fn directories_are_never_recreated_below_an_unmounted_disk() -> Result<()> {
     let lab = Lab::new("disks")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let Todo { repo, web, .. } = &todo;
@@ -69,9 +69,9 @@ fn what_was_filled_once_is_never_made_anew_below_a_mount_point() -> Result<()> {
     .into_iter()
     .enumerate()
     {
-        onto_a_disk(web, dir)?;
+        move_to_disk(web, dir)?;
         web.run("systemctl restart gunicorn.todo.service")?.ok()?;
-        all_is_quiet(web)?;
+        poll_is_silent(web)?;
         let version = format!("version on disk {number}");
         repo.push(&version)?;
 
@@ -94,7 +94,7 @@ fn what_was_filled_once_is_never_made_anew_below_a_mount_point() -> Result<()> {
             .says("todo: its data is there again\n")?
             .says(&format!("\"{version}\" live after"))?;
         ensure!(web.page("/")?.shows(&version));
-        all_is_quiet(web)?;
+        poll_is_silent(web)?;
         web.run("pullpray doctor todo --offline --strict")?.ok()?;
         web.run(&format!(
             "set -e; systemctl stop gunicorn.todo.service; umount -l {dir}; cp -a /mnt/disk/. {dir}/; umount /mnt/disk; \
@@ -128,5 +128,5 @@ fn who_wants_to_go_on_with_what_is_there_says_so() -> Result<()> {
     web.run("grep -q ^root: /etc/passwd && test -O /etc/passwd")?
         .ok()?;
     deploys(web, "version two")?;
-    all_is_quiet(web)
+    poll_is_silent(web)
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::lab::{Access, Lab, Release, Todo};
 
 /// Compared with the snapshot of this name, but for what differs from server to server.
-fn is_as_ever(name: &str, text: &str) {
+fn assert_matches_snapshot(name: &str, text: &str) {
     insta::with_settings!({
         prepend_module_to_snapshot => false,
         omit_expression => true,
@@ -32,16 +32,16 @@ fn is_as_ever(name: &str, text: &str) {
 }
 
 #[test]
-fn what_doctor_prints_is_what_it_always_printed() -> Result<()> {
+fn doctor_s_output_matches_the_snapshots() -> Result<()> {
     let lab = Lab::new("prints")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let web = &todo.web;
-    is_as_ever(
+    assert_matches_snapshot(
         "healthy",
         &web.run("pullpray doctor todo --strict")?.ok()?.stdout,
     );
-    is_as_ever("list", &web.run("pullpray doctor --list")?.ok()?.stdout);
-    is_as_ever(
+    assert_matches_snapshot("list", &web.run("pullpray doctor --list")?.ok()?.stdout);
+    assert_matches_snapshot(
         "as_the_deploy_user",
         &web.run_as("gunicorn", "pullpray doctor todo")?
             .exits(3)?
@@ -54,8 +54,8 @@ fn what_doctor_prints_is_what_it_always_printed() -> Result<()> {
          printf '[Service]\\nNice=5\\n' >/etc/systemd/system/gunicorn.todo.service.d/n.conf; systemctl daemon-reload",
     )?
     .ok()?;
-    is_as_ever("broken", &web.run("pullpray doctor todo")?.exits(1)?.stdout);
-    is_as_ever(
+    assert_matches_snapshot("broken", &web.run("pullpray doctor todo")?.exits(1)?.stdout);
+    assert_matches_snapshot(
         "broken_json",
         &web.run("pullpray doctor todo --json --offline --only schedule.cron --only gunicorn.service --only account.user")?
             .exits(1)?
@@ -63,12 +63,12 @@ fn what_doctor_prints_is_what_it_always_printed() -> Result<()> {
     );
     web.run("sed -i s/^User=.*/User=gunicorn/ /etc/systemd/system/gunicorn.todo.service; systemctl daemon-reload")?
         .ok()?;
-    is_as_ever(
+    assert_matches_snapshot(
         "fixed",
         &web.run("pullpray doctor todo --fix --yes")?.ok()?.stdout,
     );
     web.write("/etc/pullpray/notes.toml", "format = 1\nnonsense\n")?;
-    is_as_ever(
+    assert_matches_snapshot(
         "nonsense",
         &web.run("pullpray doctor notes todo --offline --only schedule.cron")?
             .exits(1)?

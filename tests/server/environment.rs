@@ -177,16 +177,16 @@ const SINCE_254: &[Case] = &[
 ];
 
 #[test]
-fn bookworm_s_service_and_deploy_script_see_the_same() -> Result<()> {
-    see_the_same(Release::Bookworm)
+fn bookworm_s_service_and_deploy_script_get_the_same_environment() -> Result<()> {
+    get_the_same_environment(Release::Bookworm)
 }
 
 #[test]
-fn trixie_s_service_and_deploy_script_see_the_same() -> Result<()> {
-    see_the_same(Release::Trixie)
+fn trixie_s_service_and_deploy_script_get_the_same_environment() -> Result<()> {
+    get_the_same_environment(Release::Trixie)
 }
 
-fn see_the_same(release: Release) -> Result<()> {
+fn get_the_same_environment(release: Release) -> Result<()> {
     let lab = Lab::new("env")?;
     let Todo {
         web,

@@ -99,7 +99,7 @@ fn follows(web: &WebServer, repo: &Repository, version: &str) -> Result<()> {
 }
 
 #[test]
-fn a_broken_environment_is_found_and_made_anew() -> Result<()> {
+fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
     let lab = Lab::new("broken")?;
     let Todo { repo, web, host } = Todo::live(&lab, Release::Bookworm)?;
     web.run("sed -i 's/^health_timeout = .*/health_timeout = 5/' /etc/pullpray/todo.toml")?

@@ -3,13 +3,13 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Heard, Lab, Release, Todo};
+use crate::lab::{Lab, Output, Release, Todo};
 
 /// Sets a title, colours, and changes the direction of reading; none of it is a slash.
 const NAME: &str = r"$'\e[31m\e]0;x\a\u009b2J\u202e\x7f\rname'";
 
-fn is_text(heard: &Heard) -> Result<()> {
-    for text in [&heard.stdout, &heard.stderr] {
+fn assert_escaped(output: &Output) -> Result<()> {
+    for text in [&output.stdout, &output.stderr] {
         let raw = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
         ensure!(!text.contains(raw), "{text:?}");
     }
@@ -17,7 +17,7 @@ fn is_text(heard: &Heard) -> Result<()> {
 }
 
 #[test]
-fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
+fn foreign_text_reaches_the_terminal_escaped() -> Result<()> {
     let lab = Lab::new("escapes")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
 
@@ -26,9 +26,9 @@ fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
         "export LC_ALL=C.UTF-8; git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub{NAME}; \
          git commit -qm {NAME}; git push -q"
     ))?;
-    let heard = web.run("pullpray poll todo --verbose")?.ok()?;
-    heard.says("submodules are not fetched; sub^[[31m")?;
-    is_text(&heard)?;
+    let output = web.run("pullpray poll todo --verbose")?.ok()?;
+    output.says("submodules are not fetched; sub^[[31m")?;
+    assert_escaped(&output)?;
     // A poll reports the name of a database that the build creates, and the build's output.
     repo.run(&format!(
         "export LC_ALL=C.UTF-8; printf %s {NAME} >title; \
@@ -36,9 +36,9 @@ fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
          'db = sqlite3.connect(title + \".db\")' 'db.execute(\"create table if not exists t (x)\")' >>todo/settings.py; \
          git add -A . ':!sub*'; git commit -qm next; git push -q"
     ))?;
-    let heard = web.run("pullpray poll todo --verbose")?.exits(1)?;
-    heard.says("created the database ^[[31m")?;
-    is_text(&heard)?;
+    let output = web.run("pullpray poll todo --verbose")?.exits(1)?;
+    output.says("created the database ^[[31m")?;
+    assert_escaped(&output)?;
 
     let escapes = web.python_as("root", "escapes.py", &[])?;
     ensure!(
@@ -57,7 +57,7 @@ fn nothing_that_others_wrote_moves_the_terminal() -> Result<()> {
 
 /// nginx reads more than the account does: a link in what it serves must not lend that out.
 #[test]
-fn a_link_among_the_static_files_serves_nobody_elses_file() -> Result<()> {
+fn links_among_static_files_expose_no_other_files() -> Result<()> {
     let lab = Lab::new("links")?;
     let Todo {
         host: _host,
@@ -72,8 +72,8 @@ fn a_link_among_the_static_files_serves_nobody_elses_file() -> Result<()> {
     )?
     .ok()?;
     repo.push("version two")?;
-    let heard = web.run("pullpray poll todo")?.ok()?;
-    heard
+    let output = web.run("pullpray poll todo")?.ok()?;
+    output
         .says("live after")?
         .says("links are not published: css/b.css, secret")?;
     ensure!(web.page("/")?.shows("version two"));

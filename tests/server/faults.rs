@@ -2,37 +2,37 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Access, GitHost, Heard, Lab, Release, Repository, Todo, WebServer};
+use crate::lab::{Access, GitHost, Lab, Output, Release, Repository, Todo, WebServer};
 
 pub const POLL: &str = "pullpray poll todo --verbose";
 pub const SCRIPT: &str = "/opt/git_pollers/todo/deploy.sh";
 
 /// A poll that could not ask: it says so, ends with 3, and visitors see what they saw.
-pub fn cannot_ask(web: &WebServer, version: &str, words: &str) -> Result<Heard> {
-    let heard = web.run(POLL)?.exits(3)?;
-    heard.says(words)?.says(", since ")?;
+pub fn cannot_reach(web: &WebServer, version: &str, words: &str) -> Result<Output> {
+    let output = web.run(POLL)?.exits(3)?;
+    output.says(words)?.says(", since ")?;
     ensure!(web.page("/")?.shows(version), "{version} stays");
-    Ok(heard)
+    Ok(output)
 }
 
 /// A poll whose deployment failed: it says why, ends with 1, and visitors see what they saw.
-pub fn fails(web: &WebServer, version: &str, words: &str) -> Result<Heard> {
-    let heard = web.run("pullpray poll todo")?.exits(1)?;
-    heard.says(words)?.says("is still live")?;
+pub fn fails(web: &WebServer, version: &str, words: &str) -> Result<Output> {
+    let output = web.run("pullpray poll todo")?.exits(1)?;
+    output.says(words)?.says("is still live")?;
     ensure!(web.page("/")?.shows(version), "{version} stays");
-    Ok(heard)
+    Ok(output)
 }
 
 /// A poll that deploys what was pushed before.
-pub fn deploys(web: &WebServer, version: &str) -> Result<Heard> {
-    let heard = web.run("pullpray poll todo")?.ok()?;
-    heard.says(&format!("\"{version}\" live after"))?;
+pub fn deploys(web: &WebServer, version: &str) -> Result<Output> {
+    let output = web.run("pullpray poll todo")?.ok()?;
+    output.says(&format!("\"{version}\" live after"))?;
     ensure!(web.page("/")?.shows(version));
-    Ok(heard)
+    Ok(output)
 }
 
 /// The poll after everything: nothing is left to be done, or to be put right.
-pub fn all_is_quiet(web: &WebServer) -> Result<()> {
+pub fn poll_is_silent(web: &WebServer) -> Result<()> {
     web.run("pullpray poll todo")?.ok()?.silent()?;
     Ok(())
 }

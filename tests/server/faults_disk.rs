@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 
-use crate::faults::{SCRIPT, all_is_quiet, deploys};
+use crate::faults::{SCRIPT, deploys, poll_is_silent};
 use crate::lab::{Lab, Release, Todo, WebServer};
 
 const PROJECT: &str = "/var/www/projects/todo";
 const STATE: &str = "/var/lib/pullpray";
 
 /// Puts a directory with all that is in it on a file system of its own, of memory.
-pub fn on_its_own(web: &WebServer, dir: &str, options: &str) -> Result<()> {
+pub fn move_to_own_filesystem(web: &WebServer, dir: &str, options: &str) -> Result<()> {
     web.run(&format!(
         "set -e; mkdir /mnt/new; mount -t tmpfs -o {options} tmpfs /mnt/new; cp -a {dir}/. /mnt/new/; \
          chown --reference={dir} /mnt/new; chmod --reference={dir} /mnt/new; \
@@ -35,14 +35,14 @@ fn traces(web: &WebServer) -> Result<String> {
 }
 
 /// A poll refuses a deployment that it could not finish: it reports this once and writes nothing.
-fn does_not_begin(web: &WebServer, words: &str) -> Result<()> {
+fn is_refused_for_space(web: &WebServer, words: &str) -> Result<()> {
     let before = traces(web)?;
     web.run("pullpray poll todo")?
         .exits(1)?
         .says("refused ")?
         .says(words)?
         .says("reported once; polling continues")?;
-    all_is_quiet(web)?;
+    poll_is_silent(web)?;
     web.run("pullpray status todo")?.ok()?.says(words)?;
     ensure!(traces(web)? == before, "{before}\n{}", traces(web)?);
     ensure!(web.page("/")?.shows("version one"));
@@ -50,22 +50,22 @@ fn does_not_begin(web: &WebServer, words: &str) -> Result<()> {
 }
 
 #[test]
-fn without_room_nothing_is_begun() -> Result<()> {
+fn a_deployment_without_disk_space_is_refused() -> Result<()> {
     let lab = Lab::new("room")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
-    on_its_own(&web, PROJECT, "size=300m")?;
-    on_its_own(&web, STATE, "size=300m")?;
+    move_to_own_filesystem(&web, PROJECT, "size=300m")?;
+    move_to_own_filesystem(&web, STATE, "size=300m")?;
     repo.push("version two")?;
 
     leave(&web, PROJECT, 20)?;
-    does_not_begin(&web, "MiB are needed at /var/www/projects/todo, and ")?;
+    is_refused_for_space(&web, "MiB are needed at /var/www/projects/todo, and ")?;
     web.run(&format!("rm {PROJECT}/filler"))?.ok()?;
 
     web.run(&format!(
         "mount -o remount,nr_inodes=$(($(df --output=iused {PROJECT} | tail -1) + 100)) {PROJECT}"
     ))?
     .ok()?;
-    does_not_begin(
+    is_refused_for_space(
         &web,
         "inodes (files) are needed at /var/www/projects/todo, and ",
     )?;
@@ -73,7 +73,7 @@ fn without_room_nothing_is_begun() -> Result<()> {
         .ok()?;
 
     leave(&web, STATE, 4)?;
-    does_not_begin(&web, "8 MiB are needed at /var/lib/pullpray/todo, and ")?;
+    is_refused_for_space(&web, "8 MiB are needed at /var/lib/pullpray/todo, and ")?;
     // Not even the ledger: each poll says so, and what is live goes on.
     web.run(&format!("cat /dev/zero >{STATE}/rest; true"))?
         .ok()?;
@@ -86,14 +86,14 @@ fn without_room_nothing_is_begun() -> Result<()> {
     }
     web.run(&format!("rm {STATE}/rest {STATE}/filler"))?.ok()?;
     deploys(&web, "version two")?;
-    all_is_quiet(&web)
+    poll_is_silent(&web)
 }
 
 #[test]
-fn what_is_needed_is_known_from_the_tree_and_the_last_environment() -> Result<()> {
+fn needed_space_is_estimated_from_the_tree_and_the_last_environment() -> Result<()> {
     let lab = Lab::new("needed")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
-    on_its_own(&web, PROJECT, "size=600m")?;
+    move_to_own_filesystem(&web, PROJECT, "size=600m")?;
     // The last environment is large; the next release needs it only if it needs another one.
     web.run_as(
         "gunicorn",
@@ -126,7 +126,7 @@ fn what_is_needed_is_known_from_the_tree_and_the_last_environment() -> Result<()
 }
 
 #[test]
-fn where_nothing_can_be_written_nothing_is_begun() -> Result<()> {
+fn a_deployment_to_a_read_only_mount_is_refused() -> Result<()> {
     let lab = Lab::new("readonly")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
@@ -139,7 +139,7 @@ fn where_nothing_can_be_written_nothing_is_begun() -> Result<()> {
 
     for dir in [PROJECT, "/www/static/todo"] {
         read_only(dir)?.ok()?;
-        does_not_begin(
+        is_refused_for_space(
             &web,
             &format!("the file system of {dir} is mounted read-only"),
         )?;
@@ -154,14 +154,14 @@ fn where_nothing_can_be_written_nothing_is_begun() -> Result<()> {
     }
     over(STATE)?.ok()?;
     deploys(&web, "version two")?;
-    all_is_quiet(&web)
+    poll_is_silent(&web)
 }
 
 #[test]
-fn a_ledger_that_cannot_be_written_in_the_end_leaves_what_was_live() -> Result<()> {
+fn an_unwritable_ledger_keeps_the_live_release() -> Result<()> {
     let lab = Lab::new("ledger")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
-    on_its_own(&web, STATE, "size=300m")?;
+    move_to_own_filesystem(&web, STATE, "size=300m")?;
     web.run(&format!(
         "cp {SCRIPT} /root/deploy.sh; echo 'cat /dev/zero >\"$HOME/junk\" || true' >>{SCRIPT}"
     ))?
@@ -188,7 +188,7 @@ fn a_ledger_that_cannot_be_written_in_the_end_leaves_what_was_live() -> Result<(
     ))?
     .ok()?;
     deploys(&web, "version two")?;
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
     web.run("pullpray doctor todo --strict --offline")?.ok()?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::faults::{SCRIPT, all_is_quiet, deploys, fails, push_and_deploy};
+use crate::faults::{SCRIPT, deploys, fails, poll_is_silent, push_and_deploy};
 use crate::lab::{Lab, Release, Todo, WebServer};
 
 /// The script as init made it, with more at its end.
@@ -15,7 +15,7 @@ fn script(web: &WebServer, more: &str) -> Result<()> {
 }
 
 /// Nothing is left in releases/ but what is live and what can be gone back to.
-fn only_known_releases(web: &WebServer) -> Result<()> {
+fn no_releases_are_left_over(web: &WebServer) -> Result<()> {
     web.run(
         "cd /var/www/projects/todo/releases && ls -d * | while read -r id; do grep -q \"\\\"id\\\": \\\"$id\\\"\" /var/lib/pullpray/todo/ledger.json || { echo \"$id is left over\"; exit 1; }; done",
     )?
@@ -24,14 +24,18 @@ fn only_known_releases(web: &WebServer) -> Result<()> {
 }
 
 #[test]
-fn a_script_that_destroys_what_it_works_on_fails() -> Result<()> {
+fn a_script_that_removes_its_release_fails() -> Result<()> {
     let lab = Lab::new("destroy")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
 
     script(&web, "rm -rf \"$PULLPRAY_RELEASE\"")?;
     repo.push("version two")?;
-    fails(&web, "version one", "the deploy script removed its own release")?;
-    only_known_releases(&web)?;
+    fails(
+        &web,
+        "version one",
+        "the deploy script removed its own release",
+    )?;
+    no_releases_are_left_over(&web)?;
     script(&web, "")?;
     deploys(&web, "version two")?;
 
@@ -42,7 +46,7 @@ fn a_script_that_destroys_what_it_works_on_fails() -> Result<()> {
     )?;
     repo.push("version three")?;
     fails(&web, "version two", "the deploy script ended with 3")?;
-    only_known_releases(&web)?;
+    no_releases_are_left_over(&web)?;
     script(
         &web,
         "mkdir -p shut/below && echo x >shut/below/x && chmod 0 shut/below && chmod 0500 shut",
@@ -54,13 +58,13 @@ fn a_script_that_destroys_what_it_works_on_fails() -> Result<()> {
         .says("\"version three\" live after")?;
     for version in ["version four", "version five"] {
         repo.push(version)?;
-        let heard = web
+        let output = web
             .run_as("gunicorn", "pullpray poll todo --verbose")?
             .ok()?;
-        ensure!(!heard.stdout.contains("could not be removed"), "{heard}");
+        ensure!(!output.stdout.contains("could not be removed"), "{output}");
         ensure!(web.page("/")?.shows(version));
     }
-    only_known_releases(&web)?;
+    no_releases_are_left_over(&web)?;
     ensure!(
         web.run("ls /var/www/projects/todo/releases | wc -l")?
             .ok()?
@@ -68,11 +72,11 @@ fn a_script_that_destroys_what_it_works_on_fails() -> Result<()> {
             == "2\n",
         "the live one and the one before"
     );
-    all_is_quiet(&web)
+    poll_is_silent(&web)
 }
 
 #[test]
-fn a_script_that_kills_the_poll_is_not_run_for_ever() -> Result<()> {
+fn a_script_that_kills_the_poll_is_not_retried_forever() -> Result<()> {
     let lab = Lab::new("parent")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     let more = "echo x >>/tmp/tries; setsid sleep 4251 & kill -9 $PPID; sleep 4252";
@@ -92,7 +96,7 @@ fn a_script_that_kills_the_poll_is_not_run_for_ever() -> Result<()> {
         .says("\"First version\"")?
         .says("giving up after 3 attempts; will try again on a new commit or a settings change")?;
     web.run("pgrep -af 'sleep 425[12]'")?.exits(1)?;
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
     ensure!(web.read("/tmp/tries")? == "x\nx\nx\n");
     ensure!(web.page("/")?.shows("version one"));
     web.run("pullpray status todo")?
@@ -100,12 +104,12 @@ fn a_script_that_kills_the_poll_is_not_run_for_ever() -> Result<()> {
         .says("the poll that deployed it was killed")?;
     script(&web, "")?;
     deploys(&web, "version two")?;
-    only_known_releases(&web)?;
-    all_is_quiet(&web)
+    no_releases_are_left_over(&web)?;
+    poll_is_silent(&web)
 }
 
 #[test]
-fn a_script_that_fills_the_disk_leaves_it_as_it_was() -> Result<()> {
+fn a_script_that_fills_the_disk_leaves_nothing_behind() -> Result<()> {
     let lab = Lab::new("fills")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     push_and_deploy(&web, &repo, "version two")?;
@@ -118,7 +122,7 @@ fn a_script_that_fills_the_disk_leaves_it_as_it_was() -> Result<()> {
     repo.push("version three")?;
     fails(&web, "version two", "No space left on device")?;
     ensure!(free()? + 50_000 > before, "{} {before}", free()?);
-    only_known_releases(&web)?;
+    no_releases_are_left_over(&web)?;
     web.run("pullpray status todo")?
         .ok()?
         .says("the deploy script ended with 1")?;
@@ -129,5 +133,5 @@ fn a_script_that_fills_the_disk_leaves_it_as_it_was() -> Result<()> {
     ensure!(free()? + 100_000 > before, "{} {before}", free()?);
     script(&web, "")?;
     push_and_deploy(&web, &repo, "version four")?;
-    all_is_quiet(&web)
+    poll_is_silent(&web)
 }

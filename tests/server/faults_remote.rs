@@ -4,7 +4,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow, ensure};
 
-use crate::faults::{POLL, all_is_quiet, cannot_ask, deploys, one_more, push_and_deploy};
+use crate::faults::{POLL, cannot_reach, deploys, one_more, poll_is_silent, push_and_deploy};
 use crate::lab::{Access, Lab, Release, Todo};
 
 #[test]
@@ -13,7 +13,7 @@ fn an_unreachable_host_is_reported_once_and_followed_again() -> Result<()> {
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
     web.cut_cable()?;
-    cannot_ask(&web, "version one", "could not reach githost: ssh failed")?
+    cannot_reach(&web, "version one", "could not reach githost: ssh failed")?
         .says("No route to host")?;
     // Polls from cron are silent until the outage has lasted; then one poll reports it.
     web.run("pullpray poll todo")?.exits(3)?.silent()?;
@@ -30,14 +30,14 @@ fn an_unreachable_host_is_reported_once_and_followed_again() -> Result<()> {
 
     repo.push("version three")?;
     host.stop_sshd()?;
-    cannot_ask(&web, "version two", "Connection refused")?;
+    cannot_reach(&web, "version two", "Connection refused")?;
     host.start_sshd()?;
     deploys(&web, "version three")?;
 
     // The key is no longer the host's to know.
     repo.push("version four")?;
     host.forget_keys()?;
-    cannot_ask(&web, "version three", "Permission denied (publickey)")?
+    cannot_reach(&web, "version three", "Permission denied (publickey)")?
         .says("hint: ")?
         .says("pullpray key todo")?;
     host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
@@ -49,7 +49,7 @@ fn an_unreachable_host_is_reported_once_and_followed_again() -> Result<()> {
     host.change_host_key()?;
     let new = host.fingerprint()?;
     ensure!(old != new);
-    cannot_ask(&web, "version four", "Host key verification failed")?
+    cannot_reach(&web, "version four", "Host key verification failed")?
         .says("pullpray doctor todo")?;
     web.run("pullpray doctor todo")?.exits(1)?.says(&new)?;
     web.run(&format!("pullpray init todo --yes --host-key {new}"))?
@@ -67,18 +67,18 @@ fn a_repository_is_emptied_renamed_and_rewritten() -> Result<()> {
     push_and_deploy(&web, &repo, "version two")?;
 
     repo.run("git push -q origin main:trunk && git -C /home/git/acme/todo.git symbolic-ref HEAD refs/heads/trunk && git push -q origin :main")?;
-    cannot_ask(
+    cannot_reach(
         &web,
         "version two",
         "git@githost:acme/todo.git has no branch main",
     )?;
     repo.run("git push -q origin main && git -C /home/git/acme/todo.git symbolic-ref HEAD refs/heads/main && git push -q origin :trunk")?;
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
 
     // Made anew and empty, then filled with a history that has nothing in common with the old one.
     host.run("cd /home/git/acme && mv todo.git kept.git && su git -c 'git init -q --bare /home/git/acme/todo.git'")?
         .ok()?;
-    cannot_ask(
+    cannot_reach(
         &web,
         "version two",
         "git@githost:acme/todo.git has no branch main",
@@ -89,7 +89,7 @@ fn a_repository_is_emptied_renamed_and_rewritten() -> Result<()> {
     // Gone, which hosts also say to a key that may not see it.
     host.run("mv /home/git/acme/todo.git /home/git/acme/gone.git")?
         .ok()?;
-    cannot_ask(
+    cannot_reach(
         &web,
         "version three",
         "does not appear to be a git repository",
@@ -106,7 +106,7 @@ fn a_repository_is_emptied_renamed_and_rewritten() -> Result<()> {
     web.run("pullpray poll todo")?
         .exits(1)?
         .says("allow_rewind = true")?;
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
     ensure!(web.page("/")?.shows("version five"));
     Ok(())
 }
@@ -115,7 +115,7 @@ fn a_repository_is_emptied_renamed_and_rewritten() -> Result<()> {
 const HALF: &str = "#!/bin/sh\n\"$@\" | { head -c 100000; touch /tmp/half; until [ -e /tmp/go ]; do sleep 0.1; done; cat; }\n";
 
 #[test]
-fn a_conversation_that_ends_in_the_middle_is_had_again() -> Result<()> {
+fn an_interrupted_fetch_is_retried() -> Result<()> {
     let lab = Lab::new("middle")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let second = one_more(&lab, &todo)?;
@@ -136,8 +136,8 @@ fn a_conversation_that_ends_in_the_middle_is_had_again() -> Result<()> {
         host.run(half)?.ok()?;
         host.run("pkill -f '[/]usr/local/bin/half'; pkill -u git sshd; true")?
             .ok()?;
-        let heard = asked.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
-        heard.says("could not reach githost: ")?;
+        let output = asked.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
+        output.says("could not reach githost: ")?;
         Ok(())
     })?;
     ensure!(web.page("/")?.shows("version one"));
@@ -165,7 +165,7 @@ fn a_conversation_that_ends_in_the_middle_is_had_again() -> Result<()> {
     for web in [web, &second] {
         ensure!(web.page("/")?.shows("version one"));
         deploys(web, "version two")?;
-        all_is_quiet(web)?;
+        poll_is_silent(web)?;
         web.run(
             "ls -A /var/lib/pullpray/todo/mirror.git/objects/pack | grep -v '^pack-'; pgrep -x ssh",
         )?

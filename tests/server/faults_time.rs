@@ -3,15 +3,15 @@
 use anyhow::{Result, anyhow, ensure};
 use std::thread;
 
-use crate::faults::{POLL, SCRIPT, all_is_quiet, deploys, push_and_deploy};
-use crate::lab::{Heard, Lab, Release, Todo, WebServer};
+use crate::faults::{POLL, SCRIPT, deploys, poll_is_silent, push_and_deploy};
+use crate::lab::{Lab, Output, Release, Todo, WebServer};
 
 /// Waits until the deploy script has begun, and lets go of it afterwards.
 const GATE: &str = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
 const BEGUN: &str = "for n in $(seq 600); do [ -e /tmp/begun ] && exit; sleep 0.1; done; exit 9";
 
 #[test]
-fn polls_that_meet_do_not_disturb_each_other() -> Result<()> {
+fn concurrent_polls_do_not_interfere() -> Result<()> {
     let lab = Lab::new("meet")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
@@ -38,7 +38,7 @@ fn polls_that_meet_do_not_disturb_each_other() -> Result<()> {
         let first = scope.spawn(|| web.run("pullpray poll todo"));
         web.run(BEGUN)?.ok()?;
         for _ in 0..2 {
-            all_is_quiet(&web)?;
+            poll_is_silent(&web)?;
         }
         web.run(POLL)?.ok()?.says("another poll is at work")?;
         web.run("pullpray rollback todo")?
@@ -68,35 +68,35 @@ fn polls_that_meet_do_not_disturb_each_other() -> Result<()> {
         web.read("/tmp/polls")?
     );
     ensure!(web.page("/")?.shows("version two"));
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
     web.run("pullpray resume todo")?.ok()?;
     deploys(&web, "version three")?;
     Ok(())
 }
 
 /// A command to which the time of day is another one; how much time passes is the same.
-fn at(web: &WebServer, offset: &str, command: &str) -> Result<crate::lab::Output> {
+fn at(web: &WebServer, offset: &str, command: &str) -> Result<crate::lab::Unchecked> {
     // As cron does it: root would have it done by a child, in an environment without this clock.
     web.run(&format!(
         "runuser -u gunicorn -- env LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME={offset} {command}"
     ))
 }
 
-fn polls_at(web: &WebServer, offset: &str, version: &str) -> Result<Heard> {
-    let heard = at(web, offset, "pullpray poll todo")?.ok()?;
-    heard.says(&format!("\"{version}\" live after"))?;
+fn polls_at(web: &WebServer, offset: &str, version: &str) -> Result<Output> {
+    let output = at(web, offset, "pullpray poll todo")?.ok()?;
+    output.says(&format!("\"{version}\" live after"))?;
     ensure!(web.page("/")?.shows(version));
-    Ok(heard)
+    Ok(output)
 }
 
 #[test]
-fn a_clock_that_jumps_holds_nothing_up() -> Result<()> {
+fn clock_jumps_do_not_block_polls() -> Result<()> {
     let lab = Lab::new("clock")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
     polls_at(&web, "+1d", "version two")?;
     // Back again: what was written down then is still to come.
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
     push_and_deploy(&web, &repo, "version three")?;
     repo.push("version four")?;
     polls_at(&web, "-1d", "version four")?;
@@ -124,7 +124,7 @@ fn a_clock_that_jumps_holds_nothing_up() -> Result<()> {
     web.run("pullpray poll todo")?
         .exits(1)?
         .says("try 3 of 3 in 20 minutes")?;
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
     // A day later that is long over; then it is given up, at any time, until somebody says otherwise.
     at(&web, "+1d", "pullpray poll todo")?
         .exits(1)?

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 
-use crate::faults::{all_is_quiet, deploys, fails, push_and_deploy};
+use crate::faults::{deploys, fails, poll_is_silent, push_and_deploy};
 use crate::lab::{Lab, Release, Todo};
 
 #[test]
-fn names_links_and_sizes_arrive_as_they_are() -> Result<()> {
+fn odd_names_links_and_sizes_are_deployed_unchanged() -> Result<()> {
     let lab = Lab::new("names")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     let long = "x".repeat(255);
@@ -45,7 +45,7 @@ fn names_links_and_sizes_arrive_as_they_are() -> Result<()> {
     push_and_deploy(&web, &repo, "version two")?;
     push_and_deploy(&web, &repo, "version three")?;
     web.run("pullpray doctor todo --strict --offline")?.ok()?;
-    all_is_quiet(&web)
+    poll_is_silent(&web)
 }
 
 /// Makes a commit whose tree has one more entry, of a kind that `git add` would refuse, and pushes it.
@@ -76,7 +76,7 @@ fn a_planted_git_directory_is_refused_and_submodules_are_reported() -> Result<()
             .silent()?;
     }
     repo.run("git push -q --force origin HEAD:main")?;
-    all_is_quiet(&web)?;
+    poll_is_silent(&web)?;
 
     repo.run("git update-index --add --cacheinfo 160000,1234567890123456789012345678901234567890,vendor/lib && printf '[submodule \"lib\"]\\n\\tpath = vendor/lib\\n\\turl = https://example.com/lib.git\\n' >.gitmodules && git add .gitmodules && git commit -qm 'Add a submodule' && git push -q")?;
     web.run("pullpray poll todo")?
@@ -92,7 +92,7 @@ fn a_planted_git_directory_is_refused_and_submodules_are_reported() -> Result<()
     ensure!(web.page("/")?.shows("version one"));
     // Reported when a commit adds them, and not with each later commit.
     repo.push("version two")?;
-    let heard = deploys(&web, "version two")?;
-    ensure!(!heard.stdout.contains("submodules"), "{heard}");
+    let output = deploys(&web, "version two")?;
+    ensure!(!output.stdout.contains("submodules"), "{output}");
     Ok(())
 }

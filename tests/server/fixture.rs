@@ -109,7 +109,7 @@ fn the_project_is_served_by_debians_own_packages() -> Result<()> {
 }
 
 #[test]
-fn accidents_happen_and_are_over() -> Result<()> {
+fn faults_can_be_injected_and_cleared() -> Result<()> {
     let lab = Lab::new("harm")?;
     let (host, web) = lab.git_host_and_web_server(Release::Bookworm)?;
     let knock = "timeout 2 bash -c 'head -c 4 </dev/tcp/githost/22' || echo ended with $?";
@@ -163,7 +163,7 @@ fn a_power_cut_loses_what_was_not_synced() -> Result<()> {
 }
 
 #[test]
-fn cron_can_be_hurried_and_a_terminal_driven() -> Result<()> {
+fn cron_can_be_accelerated_and_a_terminal_driven() -> Result<()> {
     let lab = Lab::new("tty")?;
     for release in [Release::Bookworm, Release::Trixie] {
         let web = lab.web_server(release)?;

@@ -4,17 +4,17 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::faults::{all_is_quiet, push_and_deploy};
-use crate::faults_disk::on_its_own;
-use crate::lab::{GitHost, Heard, Lab, Release, Todo, WebServer};
+use crate::faults::{poll_is_silent, push_and_deploy};
+use crate::faults_disk::move_to_own_filesystem;
+use crate::lab::{GitHost, Lab, Output, Release, Todo, WebServer};
 
 /// A poll may have so much memory.
 const MIB: u64 = 200;
 
 /// One poll; how much memory the largest of its processes had, in MiB. So that a poll without bounds does not take this
 /// machine along, it has bounds of its own.
-fn measured(web: &WebServer, exit: i32) -> Result<(Heard, u64)> {
-    let heard = web
+fn measured(web: &WebServer, exit: i32) -> Result<(Output, u64)> {
+    let output = web
         .run(
             "ulimit -v 4000000; python3 -c 'import resource, subprocess, sys
 ended = subprocess.call([\"pullpray\", \"poll\", \"todo\"])
@@ -22,9 +22,9 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, file=sys.s
 sys.exit(ended)'",
         )?
         .exits(exit)?;
-    let last = heard.stderr.lines().last().context("no number")?;
-    let memory = last.trim().parse().with_context(|| format!("{heard}"))?;
-    Ok((heard, memory))
+    let last = output.stderr.lines().last().context("no number")?;
+    let memory = last.trim().parse().with_context(|| format!("{output}"))?;
+    Ok((output, memory))
 }
 
 /// From now on, the host answers in another way; an empty one: as it did.
@@ -79,8 +79,8 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     for (n, kinds) in groups.into_iter().enumerate() {
         for (kind, words) in kinds {
             answers(&host, kind)?;
-            let (heard, memory) = measured(&web, 1)?;
-            heard.says(words)?.says("reported once")?;
+            let (output, memory) = measured(&web, 1)?;
+            output.says(words)?.says("reported once")?;
             ensure!(memory < MIB, "{kind}: {memory} MiB");
             web.run("pullpray poll todo")?.ok()?.silent()?;
             web.run("pullpray status todo")?.ok()?.says(words)?;
@@ -90,13 +90,13 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
         }
         answers(&host, "")?;
         push_and_deploy(&web, &repo, &format!("version {n} after"))?;
-        all_is_quiet(&web)?;
+        poll_is_silent(&web)?;
     }
 
     // References without end are no answer.
     answers(&host, "refs")?;
-    let (heard, memory) = measured(&web, 3)?;
-    ensure!(heard.stdout.is_empty() && memory < MIB, "{memory} MiB");
+    let (output, memory) = measured(&web, 3)?;
+    ensure!(output.stdout.is_empty() && memory < MIB, "{memory} MiB");
     web.run("pullpray poll todo --verbose")?
         .exits(3)?
         .says("the answer is longer than")?;
@@ -109,13 +109,13 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     )?;
     set(&web, "signed_by", "\"/etc/pullpray/todo.signers\"")?;
     answers(&host, "deep")?;
-    let (heard, _) = measured(&web, 1)?;
-    heard.says("the commit is not signed")?;
+    let (output, _) = measured(&web, 1)?;
+    output.says("the commit is not signed")?;
     Ok(())
 }
 
 #[test]
-fn what_names_dependencies_is_read_without_following_links() -> Result<()> {
+fn dependency_files_are_read_without_following_links() -> Result<()> {
     let lab = Lab::new("devices")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     for (n, link) in [
@@ -134,20 +134,20 @@ fn what_names_dependencies_is_read_without_following_links() -> Result<()> {
         repo.run(&format!(
             "{others} ln -sf /dev/zero {link}; git add -A; git commit -qm 'Link {link}'; git push -q"
         ))?;
-        let (heard, memory) = measured(&web, 1)?;
-        heard
+        let (output, memory) = measured(&web, 1)?;
+        output
             .says(&format!("/{link} is a link, which is not followed"))?
             .says("is still live")?;
         ensure!(memory < MIB, "{link}: {memory} MiB");
         repo.run("git revert --no-edit HEAD")?;
         push_and_deploy(&web, &repo, &format!("version {n} after"))?;
-        all_is_quiet(&web)?;
+        poll_is_silent(&web)?;
     }
     Ok(())
 }
 
 #[test]
-fn an_operator_does_not_wait_for_a_host_that_drips() -> Result<()> {
+fn an_operator_does_not_wait_for_a_slow_host() -> Result<()> {
     let lab = Lab::new("drips")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     hostile(&host)?;
@@ -176,11 +176,11 @@ fn an_operator_does_not_wait_for_a_host_that_drips() -> Result<()> {
 }
 
 #[test]
-fn an_endless_pack_leaves_half_of_the_disk() -> Result<()> {
+fn an_endless_pack_fills_at_most_half_of_the_disk() -> Result<()> {
     let lab = Lab::new("halves")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     hostile(&host)?;
-    on_its_own(&web, "/var/lib/pullpray", "size=100m")?;
+    move_to_own_filesystem(&web, "/var/lib/pullpray", "size=100m")?;
     answers(&host, "endless")?;
     web.run("pullpray poll todo --verbose")?
         .exits(3)?
@@ -188,5 +188,5 @@ fn an_endless_pack_leaves_half_of_the_disk() -> Result<()> {
     web.run("pullpray poll todo")?.exits(3)?.silent()?;
     answers(&host, "")?;
     push_and_deploy(&web, &repo, "version two")?;
-    all_is_quiet(&web)
+    poll_is_silent(&web)
 }

@@ -97,7 +97,7 @@ impl Scene {
             .with_context(|| said.stdout.clone())
     }
 
-    fn nothing_is_left(&self) -> Result<()> {
+    fn no_leftovers(&self) -> Result<()> {
         self.0.web.script("junk", &["todo"])?.ok()?.silent()?;
         Ok(())
     }
@@ -148,7 +148,7 @@ pub fn deployments(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTree
         scene
             .poll()
             .and_then(|()| scene.shows(&[&new]))
-            .and_then(|_| scene.nothing_is_left())
+            .and_then(|_| scene.no_leftovers())
             .with_context(|| format!("after the poll killed at {number}, {instant:?}"))?;
         old = new;
     }
@@ -183,7 +183,7 @@ pub fn failing_deployments(
         );
         scene
             .shows(&[old])
-            .and_then(|_| scene.nothing_is_left())
+            .and_then(|_| scene.no_leftovers())
             .with_context(|| format!("after the poll killed at {number}, {instant:?}"))?;
     }
     Ok(killed)
@@ -220,7 +220,7 @@ pub fn rollbacks(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSe
             .with_context(|| format!("killed at {number}, {instant:?}"))?;
         live = scene
             .poll()
-            .and_then(|()| scene.nothing_is_left())
+            .and_then(|()| scene.no_leftovers())
             .and_then(|()| scene.shows(&versions))
             .with_context(|| format!("after the rollback killed at {number}, {instant:?}"))?;
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use crate::lab::{Access, Lab, Release, Todo, differences};
 
 #[test]
-fn an_init_that_was_killed_again_and_again_comes_right() -> Result<()> {
+fn init_recovers_from_repeated_kills() -> Result<()> {
     init_killed(1.6, 6)
 }
 

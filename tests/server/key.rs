@@ -80,7 +80,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
 }
 
 #[test]
-fn a_person_adds_the_next_key_while_it_waits() -> Result<()> {
+fn a_user_adds_the_next_key_while_rotate_waits() -> Result<()> {
     let lab = Lab::new("next")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     let mut person = web.terminal(&format!("{ROTATE}; echo ended with $?"))?;
@@ -100,7 +100,7 @@ fn a_person_adds_the_next_key_while_it_waits() -> Result<()> {
 
 /// What a power cut leaves after each of the renames that make a rotation.
 #[test]
-fn interrupted_anywhere_one_of_the_two_works() -> Result<()> {
+fn one_of_the_two_keys_works_after_any_interruption() -> Result<()> {
     let lab = Lab::new("halves")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     quick(&web)?;

@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::install_and_remove::{REMOVE, everything, same};
 use crate::lab::{Access, Disk, Lab, Release, TOUCHED, Todo, WebServer};
-use crate::there_and_back::{REMOVE, everything, same};
 
 /// Kills a command once the receipt has this many lines: a change is announced then and not made,
 /// or half made. What was printed is in /root/said; 137 if it was killed in time.
@@ -26,7 +26,7 @@ fn killed_at_line(web: &WebServer, command: &str, line: usize) -> Result<i32> {
 const UNTIL_IT_WORKS: &str = "for n in $(seq 60); do pullpray init todo --yes >/root/said 2>&1 && exit; sleep 1; done; cat /root/said; exit 9";
 
 #[test]
-fn killed_in_some_steps_the_next_run_of_either_comes_right() -> Result<()> {
+fn init_and_remove_recover_from_kills_in_some_steps() -> Result<()> {
     killed_every(9, 4)
 }
 
@@ -74,7 +74,7 @@ pub fn killed_every(lines: usize, enough: u8) -> Result<()> {
 }
 
 #[test]
-fn a_remove_that_was_killed_again_and_again_comes_right() -> Result<()> {
+fn remove_recovers_from_repeated_kills() -> Result<()> {
     remove_killed(1.25, 5)
 }
 
@@ -151,7 +151,7 @@ fn receipt(web: &WebServer) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn the_power_goes_in_the_middle_of_init() -> Result<()> {
+fn init_recovers_from_power_cuts() -> Result<()> {
     init_without_power(&[7, 24, 40])
 }
 

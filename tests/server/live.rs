@@ -73,7 +73,7 @@ fn goes_live_and_follows_pushes(release: Release) -> Result<()> {
 }
 
 #[test]
-fn a_poll_with_nothing_new_asks_one_question_and_says_nothing() -> Result<()> {
+fn a_poll_with_nothing_new_makes_one_request_and_is_silent() -> Result<()> {
     let lab = Lab::new("idle")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
 
@@ -111,7 +111,7 @@ fn a_poll_with_nothing_new_asks_one_question_and_says_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_host_that_speaks_only_the_old_protocol_is_followed_too() -> Result<()> {
+fn a_host_without_protocol_v2_is_followed() -> Result<()> {
     let lab = Lab::new("old")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Trixie)?;
     host.without_protocol_v2()?;
@@ -128,7 +128,7 @@ fn a_host_that_speaks_only_the_old_protocol_is_followed_too() -> Result<()> {
 }
 
 #[test]
-fn an_app_on_a_unix_socket_is_served_and_outlives_a_reboot() -> Result<()> {
+fn an_app_on_a_unix_socket_is_served_and_survives_a_reboot() -> Result<()> {
     let lab = Lab::new("unix")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     let socket = "/run/todo-app/gunicorn.sock";

@@ -115,12 +115,12 @@ fn deploy_unhealthy(repo: &Repository, web: &WebServer, count: usize) -> Result<
 }
 
 #[test]
-fn no_request_fails_while_releases_come_with_sync_workers() -> Result<()> {
+fn no_request_fails_during_deployments_with_sync_workers() -> Result<()> {
     under_load("", 2, 2)
 }
 
 #[test]
-fn no_request_fails_while_releases_come_with_threads() -> Result<()> {
+fn no_request_fails_during_deployments_with_threads() -> Result<()> {
     under_load(THREADS, 2, 0)
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::faults::{all_is_quiet, push_and_deploy};
+use crate::faults::{poll_is_silent, push_and_deploy};
 use crate::lab::{Lab, Release, Todo, key};
 
 #[test]
@@ -25,7 +25,7 @@ fn an_inferred_name_never_changes_an_app() -> Result<()> {
     web.changes_nothing(&host.init(repo, "--workers 3")?)?
         .exits(2)?
         .says("sudo pullpray init todo --workers 3\n")?;
-    all_is_quiet(web)?;
+    poll_is_silent(web)?;
     ensure!(web.page("/")?.shows("version one"));
 
     // The same again goes on, as a run does that was waiting for its key.

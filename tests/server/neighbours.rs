@@ -66,7 +66,7 @@ fn ground(web: &WebServer) -> Result<Vec<String>> {
 }
 
 #[test]
-fn neither_app_has_anything_of_the_other() -> Result<()> {
+fn apps_cannot_access_each_other() -> Result<()> {
     let lab = Lab::new("beside")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     second_app(&todo)?;
@@ -137,7 +137,7 @@ const HOSTILE: &str = "Host *\n    StrictHostKeyChecking no\n    UserKnownHostsF
     PubkeyAuthentication no\n";
 
 #[test]
-fn what_other_ssh_files_say_decides_nothing() -> Result<()> {
+fn other_ssh_config_files_have_no_effect() -> Result<()> {
     let lab = Lab::new("sshfiles")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     second_app(&todo)?;
@@ -169,7 +169,7 @@ fn what_other_ssh_files_say_decides_nothing() -> Result<()> {
 
 /// A database that is late after a reboot, while visitors come: the app cannot start for twenty seconds.
 #[test]
-fn an_app_that_cannot_start_for_a_while_comes_back_by_itself() -> Result<()> {
+fn an_app_that_cannot_start_for_a_while_recovers_by_itself() -> Result<()> {
     let lab = Lab::new("late")?;
     let Todo {
         repo,

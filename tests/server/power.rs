@@ -81,7 +81,7 @@ pub fn cuts(moments: impl IntoIterator<Item = When>) -> Result<Vec<Cut>> {
 }
 
 #[test]
-fn the_power_goes_before_and_after_the_switch() -> Result<()> {
+fn polls_recover_from_power_cuts_before_and_after_the_switch() -> Result<()> {
     let cuts = cuts([When::Seconds(0.3), When::Switched])?;
     ensure!(cuts == [Cut::Before, Cut::After], "{cuts:?}");
     Ok(())

@@ -39,7 +39,7 @@ def page(request):
 "#;
 
 #[test]
-fn others_read_what_the_web_server_serves_and_no_more() -> Result<()> {
+fn others_can_read_only_what_the_web_server_serves() -> Result<()> {
     let lab = Lab::new("readers")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let Todo { repo, web, .. } = &todo;
@@ -123,7 +123,7 @@ fn others_read_what_the_web_server_serves_and_no_more() -> Result<()> {
 /// The interpreter that the settings name is the account's to change: doctor says so, and root starts it not even
 /// to ask for its version.
 #[test]
-fn root_starts_no_interpreter_that_others_can_change() -> Result<()> {
+fn root_runs_no_interpreter_that_others_can_change() -> Result<()> {
     let lab = Lab::new("python")?;
     let Todo {
         repo,
@@ -162,7 +162,7 @@ fn root_starts_no_interpreter_that_others_can_change() -> Result<()> {
 
 /// A wrapper of root's may start what others can change: what the settings name is started as the account alone.
 #[test]
-fn the_interpreter_is_started_as_the_account_alone() -> Result<()> {
+fn the_interpreter_runs_only_as_the_account() -> Result<()> {
     let lab = Lab::new("wrapper")?;
     let Todo {
         repo,

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::lab::{Access, Lab, Release, Todo};
 
 #[test]
-fn a_key_that_may_write_is_refused_until_it_may_not() -> Result<()> {
+fn a_key_with_write_access_is_refused() -> Result<()> {
     let lab = Lab::new("write")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     let init = host.init(&repo, "--app todo")?;
@@ -79,7 +79,7 @@ fn an_address_that_is_not_a_repository_over_ssh_is_refused() -> Result<()> {
 }
 
 #[test]
-fn a_host_that_does_not_answer_stops_init_before_any_change() -> Result<()> {
+fn an_unreachable_host_stops_init_before_any_change() -> Result<()> {
     let lab = Lab::new("silent")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     let init = host.init(&repo, "--app todo")?;
@@ -104,7 +104,7 @@ fn a_host_that_does_not_answer_stops_init_before_any_change() -> Result<()> {
 }
 
 #[test]
-fn a_host_key_is_never_taken_on_trust() -> Result<()> {
+fn a_host_key_is_never_trusted_blindly() -> Result<()> {
     let lab = Lab::new("hostkey")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     let right = host.fingerprint()?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Access, Heard, Lab, Release, Todo, WebServer};
+use crate::lab::{Access, Lab, Output, Release, Todo, WebServer};
 
 const VIEWS: &str = include_str!("project/items/views.py");
 const WHEELS: &str = "/srv/wheels";
@@ -22,7 +22,7 @@ fn without_wheels<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Resul
     done
 }
 
-fn poll(web: &WebServer, status: i32) -> Result<Heard> {
+fn poll(web: &WebServer, status: i32) -> Result<Output> {
     web.run_for(300, "pullpray poll todo")?.exits(status)
 }
 

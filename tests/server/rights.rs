@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Access, Heard, Lab, Release, Todo, WebServer};
+use crate::lab::{Access, Lab, Output, Release, Todo, WebServer};
 
 /// In a sandbox that hides the agent and has no user namespace.
 const LEAVE: &str = "systemd-run --quiet --wait --uid=gunicorn -p InaccessiblePaths=/run/ssh-agent.todo \
@@ -10,12 +10,12 @@ const LEAVE: &str = "systemd-run --quiet --wait --uid=gunicorn -p InaccessiblePa
     test -S /proc/$(systemctl show -P MainPID outside)/root/run/ssh-agent.todo/agent.sock";
 const SOCKET: &str = "/run/ssh-agent.todo/agent.sock";
 
-fn as_deploy_user(web: &WebServer, command: &str, status: i32) -> Result<Heard> {
+fn as_deploy_user(web: &WebServer, command: &str, status: i32) -> Result<Output> {
     web.run_as("gunicorn", command)?.exits(status)
 }
 
 #[test]
-fn the_deploy_user_uses_the_key_and_never_reads_it() -> Result<()> {
+fn the_deploy_user_can_use_but_not_read_the_key() -> Result<()> {
     let lab = Lab::new("key")?;
     for release in [Release::Bookworm, Release::Trixie] {
         let Todo {
@@ -60,7 +60,7 @@ fn the_deploy_user_uses_the_key_and_never_reads_it() -> Result<()> {
 }
 
 #[test]
-fn the_account_restarts_exactly_the_apps_own_units() -> Result<()> {
+fn the_account_can_restart_only_the_apps_own_units() -> Result<()> {
     let lab = Lab::new("sudo")?;
     for release in [Release::Bookworm, Release::Trixie] {
         let Todo {
@@ -108,7 +108,7 @@ fn the_account_restarts_exactly_the_apps_own_units() -> Result<()> {
 }
 
 #[test]
-fn the_programs_that_read_our_files_find_nothing_wrong_with_them() -> Result<()> {
+fn systemd_sudo_and_ssh_accept_the_generated_files() -> Result<()> {
     let lab = Lab::new("valid")?;
     for release in [Release::Bookworm, Release::Trixie] {
         let Todo {
@@ -165,7 +165,7 @@ fn the_programs_that_read_our_files_find_nothing_wrong_with_them() -> Result<()>
 }
 
 #[test]
-fn the_running_app_writes_in_shared_and_nowhere_else() -> Result<()> {
+fn the_running_app_writes_only_to_shared() -> Result<()> {
     let lab = Lab::new("sandbox")?;
     for release in [Release::Bookworm, Release::Trixie] {
         let Todo { repo, web, .. } = Todo::live(&lab, release)?;
@@ -207,7 +207,7 @@ fn the_running_app_writes_in_shared_and_nowhere_else() -> Result<()> {
 }
 
 #[test]
-fn an_operator_edits_shared_files_and_has_no_more_of_sudo_than_before() -> Result<()> {
+fn an_operator_edits_shared_files_without_more_sudo_rights() -> Result<()> {
     let lab = Lab::new("ann")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     web.run("useradd --create-home ann && useradd --create-home bob")?

@@ -83,15 +83,15 @@ fn word<'a>(check: &'a Value, field: &str) -> &'a str {
 }
 
 fn doctor(web: &WebServer, more: &str) -> Result<Report> {
-    let heard = web.run(&format!("pullpray doctor todo --json {more}"))?;
-    let report = Report::parse(&heard.stdout).with_context(|| format!("{}", *heard))?;
+    let output = web.run(&format!("pullpray doctor todo --json {more}"))?;
+    let report = Report::parse(&output.stdout).with_context(|| format!("{}", *output))?;
     let found = report.found();
     let status = match () {
         () if found.iter().any(|id| !id.contains(':')) => 1,
         () if found.iter().any(|id| id.starts_with("error:")) => 3,
         () => 0,
     };
-    ensure!(heard.status == status, "{found:?} and {}", heard.status);
+    ensure!(output.status == status, "{found:?} and {}", output.status);
     Ok(report)
 }
 
@@ -150,9 +150,9 @@ fn check_sabotage(web: &WebServer, whole: &[String], sabotage: &Sabotage) -> Res
             web.run("pullpray doctor todo --offline --strict")?.ok()?;
         }
         Then::Says(words, undo) => {
-            let heard = web.run(fix)?;
-            ensure!(heard.status != 0, "{}", *heard);
-            heard.says(words)?;
+            let output = web.run(fix)?;
+            ensure!(output.status != 0, "{}", *output);
+            output.says(words)?;
             web.run(&format!("set -e; {undo}"))?.ok()?;
             // What undoing alone does not bring back.
             web.run(fix)?.ok()?;
@@ -211,7 +211,7 @@ fn finds(web: &WebServer, id: &str, words: &str) -> Result<()> {
 }
 
 #[test]
-fn what_only_the_git_host_knows_is_found_too() -> Result<()> {
+fn problems_at_the_git_host_are_found() -> Result<()> {
     let lab = Lab::new("asked")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     let key = web.deploy_key("todo")?;
@@ -256,7 +256,7 @@ fn what_only_the_git_host_knows_is_found_too() -> Result<()> {
 }
 
 #[test]
-fn doctor_says_only_what_it_may_see_and_keeps_what_is_the_administrators() -> Result<()> {
+fn doctor_works_unprivileged_and_keeps_local_changes() -> Result<()> {
     let lab = Lab::new("sees")?;
     let Todo {
         host: _host, web, ..
@@ -266,18 +266,18 @@ fn doctor_says_only_what_it_may_see_and_keeps_what_is_the_administrators() -> Re
         "error:sudo.rule failed to read /etc/sudoers.d/pullpray-todo",
     ];
     for (user, finds) in [("gunicorn", &hidden[..])] {
-        let heard = web.run_as(user, "pullpray doctor todo --json")?.exits(3)?;
-        let report = Report::parse(&heard.stdout)?;
+        let output = web.run_as(user, "pullpray doctor todo --json")?.exits(3)?;
+        let report = Report::parse(&output.stdout)?;
         let ids: BTreeSet<String> = finds
             .iter()
             .filter_map(|line| line.split(' ').next().map(str::to_owned))
             .collect();
-        ensure!(report.found() == ids, "{user}: {heard}");
+        ensure!(report.found() == ids, "{user}: {output}");
         for line in finds {
-            heard.says(line.split_once(' ').context("words")?.1)?;
+            output.says(line.split_once(' ').context("words")?.1)?;
         }
     }
-    let heard = web
+    let output = web
         .run_as("nobody", "pullpray doctor todo --offline")?
         .exits(3)?;
     for id in [
@@ -287,7 +287,7 @@ fn doctor_says_only_what_it_may_see_and_keeps_what_is_the_administrators() -> Re
         "app.release",
         "poll.recent",
     ] {
-        heard.says(&format!("error {id} "))?;
+        output.says(&format!("error {id} "))?;
     }
     web.run_as("gunicorn", "pullpray doctor todo --fix --yes")?
         .exits(2)?

@@ -63,6 +63,6 @@ pub fn soak(rounds: u64, polls: u32) -> Result<()> {
 }
 
 #[test]
-fn eight_rounds_leave_nothing_but_what_is_kept() -> Result<()> {
+fn eight_rounds_leave_nothing_behind() -> Result<()> {
     soak(8, 4)
 }

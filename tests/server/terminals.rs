@@ -9,7 +9,7 @@ use crate::faults::SCRIPT;
 use crate::lab::{Access, Lab, Release, Terminal, Todo, WebServer, key};
 
 /// Starts `terminals` beside; what it notes goes to the file that is given back.
-fn beside(web: &WebServer, way: &str, user: &str) -> Result<String> {
+fn start_beside(web: &WebServer, way: &str, user: &str) -> Result<String> {
     let record = format!("/tmp/terminals-{way}");
     web.run(&format!(
         "rm -f {record}; systemd-run --quiet --collect --unit=terminals-{way} --uid={user} \
@@ -68,7 +68,7 @@ fn daily_work(todo: &Todo, shell: &str) -> Result<()> {
 }
 
 #[test]
-fn the_account_never_gets_at_root_s_terminal() -> Result<()> {
+fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     let lab = Lab::new("tiocsti")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let web = &todo.web;
@@ -77,7 +77,7 @@ fn the_account_never_gets_at_root_s_terminal() -> Result<()> {
     web.run(&format!("sed -i '2i sleep 1' {SCRIPT}"))?.ok()?;
 
     // The naive way, so that the attack is known to work.
-    let thief = beside(web, "steal", "gunicorn")?;
+    let thief = start_beside(web, "steal", "gunicorn")?;
     let mut person = web.terminal("bash --norc --noprofile -i")?;
     person.sees("# ")?;
     types(
@@ -93,7 +93,7 @@ fn the_account_never_gets_at_root_s_terminal() -> Result<()> {
         web.read(&thief)?
     );
 
-    let watcher = beside(web, "watch", "root")?;
+    let watcher = start_beside(web, "watch", "root")?;
     for shell in ["bash --norc --noprofile -i", "sudo -i"] {
         daily_work(&todo, shell)?;
         ensure!(!owned(web)?, "{shell}: root typed what it did not want");

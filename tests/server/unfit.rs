@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use crate::lab::{Lab, Release, Todo};
 
 #[test]
-fn a_server_that_lacks_something_is_told_what_to_install() -> Result<()> {
+fn missing_requirements_are_listed_with_the_install_command() -> Result<()> {
     let lab = Lab::new("bare")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     let init = host.init(&repo, "--app todo")?;
@@ -49,7 +49,7 @@ fn a_server_that_lacks_something_is_told_what_to_install() -> Result<()> {
 }
 
 #[test]
-fn answers_that_are_missing_or_make_no_sense_are_named_all_at_once() -> Result<()> {
+fn all_invalid_answers_are_reported_at_once() -> Result<()> {
     let lab = Lab::new("answers")?;
     let web = lab.web_server(Release::Bookworm)?;
     web.changes_nothing("pullpray init")?
@@ -59,7 +59,7 @@ fn answers_that_are_missing_or_make_no_sense_are_named_all_at_once() -> Result<(
         .exits(2)?
         .says("--repo")?;
     let several = "pullpray init --yes --repo git@github.com:acme/todo.git --bind nowhere --workers 0 --branch 'a b' --schedule often --health-path x";
-    let heard = web.changes_nothing(several)?.exits(2)?;
+    let output = web.changes_nothing(several)?.exits(2)?;
     for flag in [
         "--bind",
         "--workers",
@@ -67,7 +67,7 @@ fn answers_that_are_missing_or_make_no_sense_are_named_all_at_once() -> Result<(
         "--schedule",
         "--health-path",
     ] {
-        heard.says(flag)?;
+        output.says(flag)?;
     }
 
     for (file, says) in [
@@ -99,7 +99,7 @@ fn answers_that_are_missing_or_make_no_sense_are_named_all_at_once() -> Result<(
 }
 
 #[test]
-fn flags_variables_and_a_file_say_the_same() -> Result<()> {
+fn flags_variables_and_a_file_are_equivalent() -> Result<()> {
     let lab = Lab::new("same")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     let (url, key) = (repo.url(), host.fingerprint()?);

@@ -14,7 +14,7 @@ const WHEELS: &str = "/srv/wheels";
 const KEEP: &str = "import sqlite3; sqlite3.connect('/var/www/projects/todo/shared/todo.sqlite3').execute('create table kept (x)')";
 
 #[test]
-fn the_distribution_is_upgraded_under_a_live_app() -> Result<()> {
+fn a_live_app_survives_an_upgrade_of_the_distribution() -> Result<()> {
     let lab = Lab::new("upgrade")?;
     let Todo {
         repo,

@@ -16,7 +16,7 @@ pub fn is_refused(person: &mut Terminal, question: &str, answer: &str, why: &str
 }
 
 #[test]
-fn the_wizard_makes_the_server_that_flags_make() -> Result<()> {
+fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     let lab = Lab::new("wizard")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;
@@ -167,7 +167,7 @@ fn a_narrow_terminal_breaks_nothing() -> Result<()> {
 }
 
 #[test]
-fn ctrl_c_while_waiting_says_how_to_go_on() -> Result<()> {
+fn ctrl_c_while_waiting_prints_how_to_continue() -> Result<()> {
     let lab = Lab::new("ctrlc")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
     web.run(&host.init(&repo, "--app todo --schedule '0 0 1 1 *'")?)?
@@ -196,7 +196,7 @@ fn ctrl_c_while_waiting_says_how_to_go_on() -> Result<()> {
 }
 
 #[test]
-fn files_that_somebody_changed_are_shown_and_replaced_only_if_wanted() -> Result<()> {
+fn modified_files_are_shown_and_replaced_only_on_request() -> Result<()> {
     let lab = Lab::new("theirs")?;
     let Todo {
         host: _host, web, ..

@@ -31,7 +31,7 @@ const OTHERS: [(&str, &str, &str); 4] = [
 ];
 
 #[test]
-fn what_would_be_lost_with_the_release_is_refused_and_kept_once_shared() -> Result<()> {
+fn writes_into_the_release_are_refused_until_shared() -> Result<()> {
     let lab = Lab::new("writes")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     let live = "readlink /var/www/projects/todo/current; systemctl show -P InvocationID gunicorn.todo.service; find /var/www/projects/todo/shared /var/www/projects/todo/static -type f -printf '%p %s\\n' 2>&1";

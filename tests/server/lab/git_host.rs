@@ -56,7 +56,7 @@ impl GitHost {
     /// `name` is `acme/todo`: a bare repository whose branch main holds tests/server/project.
     pub fn repository(&self, name: &str) -> Result<Repository> {
         if name != READY {
-            self.made_repository(name)?;
+            self.create_repository(name)?;
         }
         Ok(Repository {
             server: Arc::clone(&self.server),
@@ -64,7 +64,7 @@ impl GitHost {
         })
     }
 
-    pub(super) fn made_repository(&self, name: &str) -> Result<()> {
+    pub(super) fn create_repository(&self, name: &str) -> Result<()> {
         let work = format!("/home/git/work/{name}");
         self.copy(&format!("{TESTS}/project"), &work)?;
         self.run("chown -R git:git /home/git/work")?.ok()?;

@@ -17,7 +17,7 @@ use super::web_server::PULLPRAY;
 /// Whoever comes meanwhile, from another process too, waits.
 pub fn layer(kind: &str, make: impl FnOnce(&str) -> Result<()>) -> Result<String> {
     let images = home().join("img");
-    let name = format!("{kind}-{}", made_from()?);
+    let name = format!("{kind}-{}", inputs_digest()?);
     fs::create_dir_all(&images)?;
     let lock = File::create(images.join(format!(".{kind}.lock")))?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusive)
@@ -29,7 +29,7 @@ pub fn layer(kind: &str, make: impl FnOnce(&str) -> Result<()>) -> Result<String
 }
 
 /// What every layer is made from, as 16 digits: the program, and what the fixture puts on servers.
-fn made_from() -> Result<&'static str> {
+fn inputs_digest() -> Result<&'static str> {
     static DIGITS: OnceLock<String> = OnceLock::new();
     if let Some(digits) = DIGITS.get() {
         return Ok(digits);

@@ -34,7 +34,7 @@ pub use made::differences;
 pub use server::{Disk, Server};
 pub use terminal::{Terminal, key};
 pub use todo::{Todo, make_live};
-pub use tool::{Heard, Output};
+pub use tool::{Output, Unchecked};
 pub use web_server::{Page, TOUCHED, WebServer};
 
 const GIT_HOST_IP: &str = "10.77.0.1";
@@ -105,7 +105,7 @@ impl Lab {
         let image = layer::layer("githost", |name| {
             let server = self.boot("githost", GIT_HOST_IP, "bookworm", Disk::Memory)?;
             let host = GitHost::on(server).context("failed to make a git host")?;
-            host.made_repository(READY)?;
+            host.create_repository(READY)?;
             host.save(name)
         })?;
         let server = self.boot("githost", GIT_HOST_IP, &image, Disk::Memory)?;

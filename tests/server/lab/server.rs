@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::tool::{Input, Output, TOOL, fresh_server};
+use super::tool::{Input, TOOL, Unchecked, fresh_server};
 use super::{Lan, Terminal};
 
 /// For whatever a test runs inside; a `run` that may take longer says so: `run_for`.
@@ -78,15 +78,15 @@ impl Server {
     }
 
     /// A command line for bash, as root, without a terminal.
-    pub fn run(&self, command: &str) -> Result<Output> {
+    pub fn run(&self, command: &str) -> Result<Unchecked> {
         self.run_for(SECONDS, command)
     }
 
-    pub fn run_for(&self, seconds: u64, command: &str) -> Result<Output> {
+    pub fn run_for(&self, seconds: u64, command: &str) -> Result<Unchecked> {
         self.ask(&[], command, Input::Nothing, seconds)
     }
 
-    pub fn run_as(&self, user: &str, command: &str) -> Result<Output> {
+    pub fn run_as(&self, user: &str, command: &str) -> Result<Unchecked> {
         self.ask(&["-u", user], command, Input::Nothing, SECONDS)
     }
 
@@ -96,7 +96,7 @@ impl Server {
         command: &str,
         input: Input<'_>,
         seconds: u64,
-    ) -> Result<Output> {
+    ) -> Result<Unchecked> {
         let mut args = vec!["exec", self.id.as_str()];
         args.extend(options);
         args.extend(["--", "bash", "-c", command]);
@@ -106,21 +106,21 @@ impl Server {
     }
 
     /// A script of tests/server/inside, as root.
-    pub fn script(&self, name: &str, args: &[&str]) -> Result<Output> {
+    pub fn script(&self, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_by(&["bash", "-s", "--"], &[], name, args)
     }
 
-    pub fn script_as(&self, user: &str, name: &str, args: &[&str]) -> Result<Output> {
+    pub fn script_as(&self, user: &str, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_by(&["bash", "-s", "--"], &["-u", user], name, args)
     }
 
     /// A script of tests/server/inside that is in Python.
-    pub fn python_as(&self, user: &str, name: &str, args: &[&str]) -> Result<Output> {
+    pub fn python_as(&self, user: &str, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_by(&["python3", "-"], &["-u", user], name, args)
     }
 
     /// One that takes its time.
-    pub fn python_for(&self, seconds: u64, name: &str, args: &[&str]) -> Result<Output> {
+    pub fn python_for(&self, seconds: u64, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_for(seconds, &["python3", "-"], &[], name, args)
     }
 
@@ -130,7 +130,7 @@ impl Server {
         options: &[&str],
         name: &str,
         args: &[&str],
-    ) -> Result<Output> {
+    ) -> Result<Unchecked> {
         self.script_for(SECONDS, reader, options, name, args)
     }
 
@@ -141,7 +141,7 @@ impl Server {
         options: &[&str],
         name: &str,
         args: &[&str],
-    ) -> Result<Output> {
+    ) -> Result<Unchecked> {
         let all = [&["exec", self.id.as_str()], options, &["--"], reader, args].concat();
         let out = fresh_server(&all, Input::Script(name), seconds)?;
         Ok(out.called(format!("{}: {name} {}", self.hostname, args.join(" "))))

@@ -25,23 +25,23 @@ const TOOL_FAILED: i32 = 125;
 /// A command that ended, of which nothing was expected yet. Its fields can be read.
 #[derive(Debug)]
 #[must_use = "say what is expected of the command: .ok()?, .exits(3)?"]
-pub struct Output(Heard);
+pub struct Unchecked(Output);
 
 /// What a command wrote and how it ended.
 #[derive(Debug)]
-pub struct Heard {
+pub struct Output {
     pub asked: String,
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Output {
-    pub fn ok(self) -> Result<Heard> {
+impl Unchecked {
+    pub fn ok(self) -> Result<Output> {
         self.exits(0)
     }
 
-    pub fn exits(self, status: i32) -> Result<Heard> {
+    pub fn exits(self, status: i32) -> Result<Output> {
         ensure!(self.status == status, "{status} was expected\n{}", self.0);
         Ok(self.0)
     }
@@ -53,15 +53,15 @@ impl Output {
     }
 }
 
-impl Deref for Output {
-    type Target = Heard;
+impl Deref for Unchecked {
+    type Target = Output;
 
-    fn deref(&self) -> &Heard {
+    fn deref(&self) -> &Output {
         &self.0
     }
 }
 
-impl Heard {
+impl Output {
     /// On stdout or stderr.
     pub fn says(&self, text: &str) -> Result<&Self> {
         ensure!(
@@ -81,7 +81,7 @@ impl Heard {
     }
 }
 
-impl fmt::Display for Heard {
+impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "`{}` ended with {}", self.asked, self.status)?;
         for (stream, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
@@ -124,8 +124,12 @@ impl Input<'_> {
 }
 
 /// Runs `fresh-server ARGS` for at most `seconds`. The error is fresh-server's own failure, or no
-/// answer in time (a frozen server); a command inside that fails is an `Output` like any other.
-pub fn fresh_server<S: AsRef<str>>(args: &[S], input: Input<'_>, seconds: u64) -> Result<Output> {
+/// answer in time (a frozen server); a command inside that fails is an `Unchecked` like any other.
+pub fn fresh_server<S: AsRef<str>>(
+    args: &[S],
+    input: Input<'_>,
+    seconds: u64,
+) -> Result<Unchecked> {
     let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
     let out = Command::new("timeout")
         .args(["--kill-after=5", &seconds.to_string(), TOOL])
@@ -133,7 +137,7 @@ pub fn fresh_server<S: AsRef<str>>(args: &[S], input: Input<'_>, seconds: u64) -
         .stdin(input.open()?)
         .output()
         .context("failed to run fresh-server")?;
-    let heard = Heard {
+    let output = Output {
         asked: args.join(" "),
         status: out
             .status
@@ -142,9 +146,9 @@ pub fn fresh_server<S: AsRef<str>>(args: &[S], input: Input<'_>, seconds: u64) -
         stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
     };
-    match heard.status {
-        TOO_LONG => bail!("took longer than {seconds} s\n{heard}"),
-        TOOL_FAILED => bail!("fresh-server failed\n{heard}"),
-        _ => Ok(Output(heard)),
+    match output.status {
+        TOO_LONG => bail!("took longer than {seconds} s\n{output}"),
+        TOOL_FAILED => bail!("fresh-server failed\n{output}"),
+        _ => Ok(Unchecked(output)),
     }
 }

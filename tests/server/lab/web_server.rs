@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Output, Server};
+use super::{Server, Unchecked};
 
 /// Every place in which init leaves something.
 pub const TOUCHED: &[&str] = &[
@@ -59,7 +59,7 @@ impl WebServer {
     }
 
     /// A command after which everything is as it was before it, except for times.
-    pub fn changes_nothing(&self, command: &str) -> Result<Output> {
+    pub fn changes_nothing(&self, command: &str) -> Result<Unchecked> {
         let before = self.listing(TOUCHED)?;
         let out = self.run(command)?;
         let after = self.listing(TOUCHED)?;

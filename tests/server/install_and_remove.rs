@@ -52,7 +52,7 @@ fn live(todo: &Todo) -> Result<()> {
     Ok(())
 }
 
-fn there_and_back(release: Release) -> Result<()> {
+fn install_and_remove(release: Release) -> Result<()> {
     let lab = Lab::new("back")?;
     let todo = Todo::before_init(&lab, release)?;
     let web = &todo.web;
@@ -89,17 +89,17 @@ fn there_and_back(release: Release) -> Result<()> {
 }
 
 #[test]
-fn bookworm_is_as_before_once_the_app_is_gone() -> Result<()> {
-    there_and_back(Release::Bookworm)
+fn bookworm_is_restored_when_the_app_is_removed() -> Result<()> {
+    install_and_remove(Release::Bookworm)
 }
 
 #[test]
-fn trixie_is_as_before_once_the_app_is_gone() -> Result<()> {
-    there_and_back(Release::Trixie)
+fn trixie_is_restored_when_the_app_is_removed() -> Result<()> {
+    install_and_remove(Release::Trixie)
 }
 
 #[test]
-fn of_two_apps_the_other_lives_on_and_what_was_there_stays() -> Result<()> {
+fn removing_an_app_keeps_the_other_app_and_existing_files() -> Result<()> {
     let lab = Lab::new("other")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, web, .. } = &todo;
@@ -170,7 +170,7 @@ const REPLACE: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn links_that_the_deploy_user_plants_are_never_followed() -> Result<()> {
+fn links_planted_by_the_deploy_user_are_never_followed() -> Result<()> {
     let lab = Lab::new("planted")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let Todo { repo, web, .. } = &todo;

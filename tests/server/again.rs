@@ -1,11 +1,11 @@
-//! init a second time: what is so already is left alone, to the inode and the second; what an
-//! administrator changed is theirs.
+//! A second init: it leaves finished steps untouched, to the inode and the second, and keeps an
+//! administrator's changes.
 
 use anyhow::{Result, ensure};
 
 use crate::lab::{Lab, Release, TOUCHED, Todo, WebServer};
 
-/// Every path with inode and times, so that even writing the same once more shows.
+/// Every path with inode and times, to detect even a rewrite of the same content.
 fn traces(web: &WebServer) -> Result<Vec<String>> {
     let find = format!(
         "find {} -printf '%p %i %T@ %C@\\n' | sort",
@@ -15,7 +15,7 @@ fn traces(web: &WebServer) -> Result<Vec<String>> {
     Ok(out.stdout.lines().map(str::to_owned).collect())
 }
 
-/// Paths that are not as they were.
+/// Paths that differ between two listings.
 fn changed(before: &[String], after: &[String]) -> Vec<String> {
     let mut paths: Vec<String> = after
         .iter()
@@ -34,10 +34,10 @@ fn a_second_init_changes_nothing() -> Result<()> {
     for release in [Release::Bookworm, Release::Trixie] {
         let todo = Todo::live(&lab, release)?;
         let Todo { web, .. } = &todo;
-        // What the app opens to write, and no more: it gets its inode on this server's own disk.
+        // The app opens its database for writing, which copies it to the overlay with a new inode.
         web.page("/")?;
         let before = traces(web)?;
-        ensure!(before.len() > 500, "{} paths are looked at", before.len());
+        ensure!(before.len() > 500, "only {} paths", before.len());
         let started = "systemctl show -P ActiveEnterTimestampMonotonic gunicorn.todo.service gunicorn.todo.socket ssh-agent.todo.service cron";
         let since = web.run(started)?.ok()?.stdout;
         for init in [
@@ -98,7 +98,7 @@ fn local_changes_are_kept_until_overwritten() -> Result<()> {
         "/etc/systemd/system/gunicorn.todo.service",
     );
     let (script, environment) = ("/opt/git_pollers/todo/deploy.sh", "/etc/pullpray/todo.env");
-    let theirs = [script, environment];
+    let editable = [script, environment];
     for path in [cron, unit, script, environment] {
         web.run(&format!("echo '# by ann' >>{path}"))?.ok()?;
     }
@@ -111,10 +111,10 @@ fn local_changes_are_kept_until_overwritten() -> Result<()> {
     }
     ensure!(
         !kept.stdout.contains(script) && !kept.stdout.contains(environment),
-        "what is theirs anyway is no news: {kept}"
+        "files that belong to the administrator are not reported: {kept}"
     );
     ensure!(changed(&edited, &web.listing(TOUCHED)?).is_empty());
-    // A change elsewhere does not carry the edited file away either.
+    // Changing another setting does not overwrite the edited file either.
     web.run("pullpray init todo --yes --workers 4")?.ok()?;
     ensure!(web.read(unit)?.ends_with("# by ann\n"));
 
@@ -127,7 +127,7 @@ fn local_changes_are_kept_until_overwritten() -> Result<()> {
         ))?
         .ok()?;
     }
-    for path in theirs {
+    for path in editable {
         ensure!(web.read(path)?.ends_with("# by ann\n"), "{path}");
     }
     ensure!(web.read(unit)?.contains("--workers 4"));

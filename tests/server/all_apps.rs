@@ -1,4 +1,4 @@
-//! `pullpray poll --all`: every app of a server, each as its own account, none in another's way.
+//! `pullpray poll --all` polls every app of a server as its own account; no app blocks another.
 
 use anyhow::{Result, ensure};
 
@@ -27,7 +27,7 @@ fn all_apps_are_polled_and_none_blocks_another() -> Result<()> {
     web.run("echo ALLOWED_HOSTS=localhost,notes.example >>/etc/pullpray/notes.env")?
         .ok()?;
 
-    // What is new of each, in one run, by each one's own account; then nothing, in silence.
+    // One run deploys both apps, each as its own account; the next run is silent.
     host.forget_requests()?;
     repo.push("todo two")?;
     notes.push("notes two")?;
@@ -61,7 +61,7 @@ fn all_apps_are_polled_and_none_blocks_another() -> Result<()> {
         .exits(1)?
         .says("\"Break the notes\" failed")?;
 
-    // Settings that cannot be used are worse than a host that does not answer.
+    // Invalid settings have a worse exit code than an unreachable host.
     settings(&web, "notes", "workers = .*", "workers = \"many\"")?;
     repo.push("todo four")?;
     web.run("pullpray poll --all")?

@@ -1,17 +1,17 @@
-//! The one moment when the private key leaves root: the agent is started, and somebody who is the
-//! deploy user wants to be in its place.
+//! Attacks on the one moment when root hands out the private key: while the agent starts, a process of the
+//! deploy user tries to take its place.
 
 use anyhow::{Result, ensure};
 
 use crate::lab::{Lab, Release, Todo, WebServer};
 
 const AGENT: &str = "ssh-agent.todo";
-/// Enough for the naive unit to lose its key for certain.
+/// Enough for the naive unit to leak its key reliably.
 const RESTARTS: u32 = 20;
-/// Of ours each costs the agent's whole patience, with an attacker that spins all the while.
+/// Fewer for pullpray's unit: each restart lasts until the agent's timeout, with a busy attacker.
 const SOME: u32 = 3;
 
-/// The unit that anybody would write first.
+/// The obvious unit, which is vulnerable.
 const NAIVE: &str = "[Service]
 Type=forking
 User=gunicorn
@@ -21,16 +21,16 @@ ExecStart=/usr/bin/ssh-agent -a /run/naive/agent.sock
 ExecStartPost=+/usr/bin/ssh-add /etc/ssh-agent-service/deploy-keys/todo_ed25519
 ";
 
-/// What an attacker got hold of, by kind.
+/// What an attacker captured, one `KIND DATA` per line.
 struct Loot(String);
 
 impl Loot {
     fn count(&self, kind: &str) -> usize {
-        let begins = format!("{kind} ");
-        self.0.lines().filter(|l| l.starts_with(&begins)).count()
+        let prefix = format!("{kind} ");
+        self.0.lines().filter(|l| l.starts_with(&prefix)).count()
     }
 
-    fn holds(&self, secret: &str) -> bool {
+    fn contains(&self, secret: &str) -> bool {
         self.0.contains(secret)
     }
 }
@@ -45,7 +45,7 @@ fn secret(web: &WebServer) -> Result<String> {
     Ok(secret)
 }
 
-/// Restarts a unit again and again while the deploy user attacks it.
+/// Restarts a unit repeatedly while the deploy user attacks it.
 fn attacked(web: &WebServer, way: &str, unit: &str, restarts: u32) -> Result<Loot> {
     let attacker = format!("attacker-{way}-{unit}");
     let record = format!("/tmp/{attacker}");
@@ -89,7 +89,7 @@ fn agent_works_again(web: &WebServer) -> Result<()> {
     Ok(())
 }
 
-/// Without this, the tests below could be passed by an attacker that is merely clumsy.
+/// Proves that the attacks work; otherwise the tests below would pass with an attack that never works.
 #[test]
 fn a_naive_unit_leaks_the_key() -> Result<()> {
     let lab = Lab::new("naive")?;
@@ -104,14 +104,14 @@ fn a_naive_unit_leaks_the_key() -> Result<()> {
     for way in ["socket", "symlink"] {
         let loot = attacked(&web, way, "naive", RESTARTS)?;
         ensure!(
-            loot.count("key") > 0 && loot.holds(&secret),
+            loot.count("key") > 0 && loot.contains(&secret),
             "{way}: the attacker is too slow to prove anything: {:.2000}",
             loot.0
         );
     }
 
-    // The tracer: an agent that systemd starts with no_new_privs is not setgid and is open until it
-    // closes itself; a plain process of the account is open all the time.
+    // Tracing: an agent that systemd starts with no_new_privs is not setgid and can be traced until it
+    // forbids it; an ordinary process of the account can always be traced.
     web.run("systemd-run --quiet --collect --unit=open --uid=gunicorn bash -c 'while :; do sleep 0.01; done'")?
         .ok()?;
     let loot = attacked(&web, "trace", "naive", RESTARTS)?;
@@ -124,7 +124,7 @@ fn attackers_cannot_intercept_the_key() -> Result<()> {
     resists_attacks(Release::Bookworm, SOME)
 }
 
-/// In none of so many restarts for each way of attacking.
+/// Restarts the agent under each attack; none of them captures the key.
 pub fn resists_attacks(release: Release, restarts: u32) -> Result<()> {
     let lab = Lab::new("attack")?;
     let Todo {
@@ -139,7 +139,7 @@ pub fn resists_attacks(release: Release, restarts: u32) -> Result<()> {
             loot.0
         );
         ensure!(
-            loot.count("key") == 0 && !loot.holds(&secret),
+            loot.count("key") == 0 && !loot.contains(&secret),
             "{way}: {:.2000}",
             loot.0
         );
@@ -153,7 +153,7 @@ pub fn resists_attacks(release: Release, restarts: u32) -> Result<()> {
         "trace: the attack did not take place"
     );
     ensure!(
-        !loot.holds(&secret) && loot.count("memory") == 0,
+        !loot.contains(&secret) && loot.count("memory") == 0,
         "trace: {:.2000}",
         loot.0
     );

@@ -1,4 +1,4 @@
-//! What keeps cron from starting polls, though a poll by hand works.
+//! Problems that stop cron from starting polls although a poll by hand works.
 
 use anyhow::{Result, ensure};
 
@@ -17,7 +17,7 @@ fn an_existing_account_is_never_recreated_while_its_directory_is_down() -> Resul
     web.run(&init)?.ok()?;
     repo.push("version two")?;
 
-    // As a server is without its directory service: the number is there, and no name for it.
+    // Simulates an outage of the directory service: files have a uid without a name.
     web.run("mkdir /root/away; cp -a /etc/passwd /etc/group /etc/shadow /etc/gshadow /root/away/; sed -i /^runner:/d /etc/passwd /etc/group /etc/shadow /etc/gshadow; ! id runner")?
         .ok()?;
     let owners = "find /var/www /www /var/lib/pullpray /etc -uid 0 -o -printf '%p %U:%G\\n' | sort";
@@ -54,7 +54,7 @@ fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
         .ok()?
         .says("That cron can do it is seen at its first poll: pullpray status todo")?;
 
-    // What each of these shuts out, a poll by hand does not see.
+    // Each of these stops polls by cron only.
     for (harm, finds, cure) in [
         (
             "chage -M 90 -d \"$(date -d '-100 days' +%F)\" gunicorn",
@@ -82,10 +82,10 @@ fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
             web.run(doctor)?.exits(1)?.says(words)?;
         }
         web.fast_cron(20)?;
-        // cron tried more than once, and no poll came of it.
+        // Waits until cron has tried more than once; no poll started.
         web.run("journalctl -q --rotate --vacuum-time=1s; for n in $(seq 300); do [ $(journalctl -q -t CRON -o cat --no-pager | wc -l) -gt 2 ] && break; sleep 0.1; done; test $n -lt 300")?.ok()?;
         web.run("grep '\"last_by_cron\": null' /var/lib/pullpray/todo/ledger.json && (pullpray poll todo || true)")?.ok()?;
-        // An hour later.
+        // Pretends that an hour has passed.
         web.run("touch -d '-1 hour' /etc/cron.d/pullpray-todo /run/crond.pid")?
             .ok()?;
         web.run(doctor)?
@@ -151,7 +151,7 @@ fn an_account_that_appears_after_cron_started_is_polled_for() -> Result<()> {
     let Todo { repo, web, .. } = &Todo::live(&lab, Release::Bookworm)?;
     web.run("pullpray init todo --schedule '* * * * *' --yes")?
         .ok()?;
-    // As at a boot without the directory service, which comes later.
+    // Simulates a boot during which the directory service comes up late.
     let late = |then: &str| -> Result<()> {
         web.run("cp -a /etc/passwd /root/passwd; sed -i /^gunicorn:/d /etc/passwd; systemctl stop ssh-agent.todo; journalctl -q --rotate --vacuum-time=1s")?
             .ok()?;
@@ -176,7 +176,7 @@ fn an_account_that_appears_after_cron_started_is_polled_for() -> Result<()> {
     web.wait_for_page("/", "version two", 60)?;
     web.run("pullpray doctor todo --offline --strict")?.ok()?;
 
-    // Nobody has to come: the agent waits for the account, and has cron read its entry.
+    // Recovers without help: the agent waits for the account, then makes cron read its entry again.
     late("true")?;
     repo.push("version three")?;
     web.wait_for_page("/", "version three", 60)?;

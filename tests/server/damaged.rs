@@ -1,5 +1,5 @@
-//! State that is damaged or lost: it is set aside and made anew from what the server shows, or what brings it back
-//! is said. After each cure the next commit goes live.
+//! Damaged or lost state: pullpray sets it aside and rebuilds it from the server's state, or prints how to restore
+//! it. After each repair the next commit goes live.
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,7 +9,7 @@ use crate::lab::{Access, Lab, Output, Release, TOUCHED, Todo, WebServer};
 const LEDGER: &str = "/var/lib/pullpray/todo/ledger.json";
 const CURRENT: &str = "/var/www/projects/todo/current";
 
-/// A field of the ledger.
+/// A field of the ledger, as a Python expression on its JSON.
 fn ledger(web: &WebServer, jq: &str) -> Result<String> {
     let python = format!("import json; print(json.load(open('{LEDGER}')){jq})");
     let out = web.run(&format!("python3 -c \"{python}\""))?.ok()?;
@@ -21,7 +21,7 @@ fn a_damaged_ledger_is_rebuilt_from_the_server_s_state() -> Result<()> {
     damaged_ledgers(3)
 }
 
-/// Some of the ways of damaging it, or with 1 all of them.
+/// Damages the ledger in every nth way; 1 means all of them.
 pub fn damaged_ledgers(every: usize) -> Result<()> {
     let lab = Lab::new("ledger")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
@@ -45,7 +45,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
         web.run(&format!("set -e; {harm}"))?.ok()?;
         web.run("pullpray doctor todo --offline --only app.release")?
             .exits(1)?;
-        // Nothing is new: the app goes on as it was.
+        // Without a new commit the app continues unchanged.
         let output = web.run("pullpray poll todo")?.ok()?;
         output.says("rebuilt from what is on this server")?;
         if !harm.starts_with("rm ") {
@@ -76,7 +76,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
     web.run("pullpray rollback todo && pullpray resume todo && pullpray poll todo")?
         .ok()?;
 
-    // What somebody wanted to leave is not deployed again because nobody remembers.
+    // A release that somebody rolled back is not deployed again because its record is lost.
     for harm in ["head -c -60", "echo nonsense; true"] {
         web.run("pullpray rollback todo")?.ok()?;
         let page = web.page("/")?.body;
@@ -91,7 +91,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
             .ok()?;
         ensure!(web.page("/")?.shows(&live), "{harm}");
     }
-    // One field that is wrong takes the others with it: what happened is still known.
+    // One invalid field makes the ledger unusable; the history is still recovered.
     web.run(&format!("sed -i 's/\"last_check\": \"/&x/' {LEDGER}"))?
         .ok()?;
     let before = ledger(&web, "['history']")?;
@@ -101,7 +101,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
     web.run("pullpray doctor todo --fix --yes --offline --strict --only app.release")?
         .ok()?;
     ensure!(ledger(&web, "['history']")? == before);
-    // A newer pullpray's is not damaged.
+    // A ledger written by a newer pullpray is not damaged.
     web.run(&format!(
         "sed -i 's/\"format\": 1/\"format\": 99/' {LEDGER}"
     ))?
@@ -137,7 +137,7 @@ fn a_file_in_place_of_current_is_set_aside() -> Result<()> {
         .ok()?;
     push_and_deploy(&web, &repo, "version two")?;
 
-    // Also when something is new at that moment, and by doctor.
+    // The same with a new commit, and with doctor --fix.
     web.run(&format!("{harm}; rm -r {CURRENT}.damaged-*"))?
         .ok()?;
     push_and_deploy(&web, &repo, "version three")?;
@@ -148,7 +148,7 @@ fn a_file_in_place_of_current_is_set_aside() -> Result<()> {
     poll_is_silent(&web)
 }
 
-/// What a command that fails says is to be done.
+/// The command that the output suggests as a hint or fix.
 fn remedy(output: &Output) -> Result<String> {
     let hint = |line: &str| {
         let (_, hint) = line.split_once("hint: ").or(line.split_once("fix: "))?;
@@ -224,7 +224,7 @@ fn a_lost_private_key_stays_usable_in_the_agent() -> Result<()> {
         web.run("pullpray doctor todo --strict")?.ok()?;
         push_and_deploy(&web, &repo, &format!("version {number}, with another"))?;
     }
-    // The agent is gone too: then there is nothing to keep.
+    // If the agent is gone too, the key is lost and a new one is generated.
     web.run(&format!(
         "rm {key}; systemctl stop ssh-agent.todo; pullpray doctor todo --fix --yes"
     ))?
@@ -233,7 +233,7 @@ fn a_lost_private_key_stays_usable_in_the_agent() -> Result<()> {
     web.run("pullpray doctor todo --fix --yes --strict")?.ok()?;
     push_and_deploy(&web, &repo, "version last")?;
 
-    // An account that expired, as its company's tools do it.
+    // An expired account.
     web.run("chage --expiredate 1 gunicorn")?.ok()?;
     let output = web
         .run("pullpray doctor todo --offline --only sudo.rule")?
@@ -307,7 +307,7 @@ fn a_damaged_receipt_is_rebuilt_and_remove_uses_it() -> Result<()> {
         web.run("pullpray doctor todo --fix --yes --offline --strict")?
             .ok()
             .context(harm.clone())?;
-        // What was only cut is still there, and goes on.
+        // A truncated receipt stays in use; it is not set aside.
         let kept = web.run(&format!("ls {receipt}.damaged-*"))?;
         let expected = [1, 1, 2, 2].get(number);
         ensure!(
@@ -318,7 +318,7 @@ fn a_damaged_receipt_is_rebuilt_and_remove_uses_it() -> Result<()> {
         push_and_deploy(web, &todo.repo, &format!("version after {number}"))?;
     }
     web.run("pullpray remove todo --yes --purge")?.ok()?;
-    // What cannot be known to be ours stays: the group, and the directories that hold those of all apps.
+    // remove keeps what pullpray cannot prove to be its own: the group, and the directories shared by all apps.
     let left: Vec<String> = web
         .listing(TOUCHED)?
         .into_iter()

@@ -1,5 +1,5 @@
-//! What an ordinary Django project needs works inside of the sandbox: sqlite, PostgreSQL over its socket with peer
-//! authentication, a socket that a group may use, HTTPS to elsewhere.
+//! An ordinary Django project works inside the sandbox: sqlite, PostgreSQL over its socket with peer
+//! authentication, a socket open to a group, outgoing HTTPS.
 
 use anyhow::{Result, ensure};
 
@@ -7,7 +7,7 @@ use crate::lab::{Lab, Release, Todo, WebServer};
 
 const POSTGRESQL: &str =
     "\nDATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'todo'}}\n";
-/// A CA of its own, and what it says of githost.
+/// Creates a CA and a certificate for githost.
 const CERTIFICATES: &str = "cd /root && openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=CA of the tests' \
     -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem && \
     openssl req -newkey rsa:2048 -nodes -subj /CN=githost -keyout server.key -out server.csr && \
@@ -25,7 +25,7 @@ fn databases_sockets_and_https_work_in_the_sandbox() -> Result<()> {
     work_in_the_sandbox(Release::Bookworm)
 }
 
-/// Each of them, on a server of its own.
+/// Tests all of them on one server.
 pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     let lab = Lab::new("reach")?;
     let (host, web) = lab.git_host_and_web_server_with(release, "+postgresql+python3-psycopg2")?;
@@ -34,7 +34,7 @@ pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     let todo = Todo { host, repo, web };
     todo.make_live()?;
     let Todo { host, repo, web } = &todo;
-    // A service's group, as it is with redis: membership counts in the sandbox, too.
+    // A service's group, as with redis: membership works in the sandbox, too.
     web.run("groupadd --system cache && usermod --append --groups cache gunicorn")?
         .ok()?;
     web.write("/usr/local/lib/cache.py", include_str!("inside/cache.py"))?;
@@ -56,7 +56,7 @@ pub fn work_in_the_sandbox(release: Release) -> Result<()> {
         output[..2] == ["database: sqlite 1", &format!("peer: uid {}", uid.trim())],
         "{output:#?}"
     );
-    // What the server's CAs did not sign is refused; what they signed is reached.
+    // A certificate of an unknown CA is refused; after adding the CA, it is accepted.
     ensure!(
         output[2].contains("CERTIFICATE_VERIFY_FAILED"),
         "{output:#?}"
@@ -69,7 +69,7 @@ pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     let output = reached(web, &["https"])?;
     ensure!(output == ["https: hello over TLS"], "{output:#?}");
 
-    // The account is the role, by peer authentication; it is no other one.
+    // Peer authentication maps the account to its role, and to no other.
     web.run("runuser -u postgres -- createuser gunicorn && runuser -u postgres -- createdb --owner gunicorn todo")?
         .ok()?;
     let settings = include_str!("project/todo/settings.py");

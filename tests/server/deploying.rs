@@ -1,4 +1,4 @@
-//! Deployments that go well while visitors come, and deployments that fail: what was live stays.
+//! Successful deployments under load, and failed deployments that keep the live release.
 
 use anyhow::{Result, ensure};
 
@@ -23,7 +23,7 @@ fn set(web: &WebServer, from: &str, to: &str) -> Result<()> {
     Ok(())
 }
 
-/// A poll that fails while somebody asks for the page without pause: nobody sees anything of it.
+/// A poll fails while visitors request the page without pause; no request fails.
 fn fails_without_visible_effect(web: &WebServer, version: &str) -> Result<Output> {
     let (poll, load) = web.under_load("/", || web.run("pullpray poll todo")?.exits(1))?;
     ensure!(load.failed.is_empty() && load.asked > 0, "{load:?}\n{poll}");
@@ -150,7 +150,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
         .says("sudo journalctl -u gunicorn.todo.service -n 200")?;
     ensure!(web.page("/")?.shows("version one"));
     ensure!(web.run(started)?.ok()?.stdout != since);
-    repo.commit("Well again", &[("todo/wsgi.py", WSGI)])?;
+    repo.commit("Healthy again", &[("todo/wsgi.py", WSGI)])?;
 
     let strict = SETTINGS.replace("\"localhost,127.0.0.1,todo.example\"", "\"todo.example\"");
     repo.commit(
@@ -161,7 +161,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
         .exits(1)?
         .says("→ 400; is localhost one of the project's ALLOWED_HOSTS? health_host in the settings says who is asked")?;
     ensure!(web.page("/")?.shows("version one"));
-    // The remedy that it names is one: a change of settings is a new try.
+    // The suggested fix works: a change of settings allows another attempt.
     set(&web, "health_host = .*", "health_host = \"todo.example\"")?;
     web.run("pullpray poll todo")?
         .ok()?
@@ -227,7 +227,7 @@ fn a_deploy_script_leaves_nothing_behind() -> Result<()> {
     ensure!(size < 5_000_000 && size > 1_000_000, "{log}");
     log.says("the end")?;
 
-    // One that never ends is ended, with all that it started.
+    // A script that never ends is stopped, with every process that it started.
     set(&web, "deploy_timeout = .*", "deploy_timeout = 3")?;
     web.run("printf 'sleep 4244 & sleep 4245\n' >/opt/git_pollers/todo/deploy.sh; sed -i '1i #!/bin/sh' /opt/git_pollers/todo/deploy.sh")?
         .ok()?;

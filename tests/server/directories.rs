@@ -1,4 +1,4 @@
-//! What init may take for an app, and what becomes of what it took: accounts, groups, directories, paths.
+//! Accounts, groups, directories and paths that init accepts or refuses for an app, and what remove does with them.
 
 use anyhow::{Result, ensure};
 
@@ -6,7 +6,7 @@ use crate::install_and_remove::{everything, same};
 use crate::lab::{Access, Lab, Release, Terminal, Todo, key};
 use crate::wizard::is_refused;
 
-/// What the server has before, beside the app todo.
+/// Accounts and directories on the server before the tests, besides the app todo.
 const SETTING: &str = "set -e; useradd --create-home ann; useradd --create-home bob; usermod -aG adm bob; \
     useradd --system --home-dir /var/lib/postgresql --create-home --shell /bin/bash postgres; \
     useradd --non-unique --uid 0 --no-create-home toor; \
@@ -17,9 +17,9 @@ const SETTING: &str = "set -e; useradd --create-home ann; useradd --create-home 
     ln -s /etc /srv/link; ln -s /nowhere /srv/dangling; ln -s /srv/mine /srv/mine-too; \
     install -o ann /usr/bin/python3 /srv/python3";
 
-/// Options of init, and what is said of them.
+/// Invalid options of init, and a part of the error message.
 const BAD: &[(&str, &str)] = &[
-    // Directories of the system, what is below them, and what they are below.
+    // System directories, their children and their parents.
     ("--project-dir /", "--project-dir"),
     ("--project-dir /etc", "/etc is a system directory"),
     ("--project-dir /etc/", "/etc is a system directory"),
@@ -66,7 +66,7 @@ const BAD: &[(&str, &str)] = &[
     ("--static-dir /usr/share/nginx/html", "is below /usr"),
     ("--static-dir /var/www/html", "/var/www/html is not empty"),
     ("--static-dir /www/static", "is there for many"),
-    // Another app's.
+    // Directories of another app.
     (
         "--project-dir /var/www/projects/todo",
         "of the app todo lie one in the other",
@@ -87,7 +87,7 @@ const BAD: &[(&str, &str)] = &[
         "--static-dir /var/www/projects/todo/current",
         "/var/www/projects/todo/current is",
     ),
-    // One in the other.
+    // Nested directories.
     (
         "--project-dir /srv/notes --static-dir /srv/notes",
         "lie one in the other",
@@ -100,7 +100,7 @@ const BAD: &[(&str, &str)] = &[
         "--project-dir /srv/notes/code --static-dir /srv/notes",
         "lie one in the other",
     ),
-    // Not empty, somebody's, links, files.
+    // Non-empty directories, other users' directories, links, files.
     (
         "--project-dir /srv/site",
         "/srv/site is not empty, and not the app's: it holds index.html",
@@ -267,7 +267,7 @@ fn wizard(mut person: Terminal, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// What an administrator made before: an empty directory, one that is the top of a file system, an account.
+/// Created by an administrator before init: an empty directory, the root of a file system, an account.
 const BEFORE: &str = "set -e; useradd --system --no-create-home --home-dir /nonexistent runner; \
     mkdir -p /srv/todo /srv/static; chmod 0751 /srv/todo; chown ann:games /srv/static; chmod 2750 /srv/static; \
     mkdir -m 700 /srv/static/lost+found";
@@ -293,15 +293,15 @@ fn existing_directories_are_restored_when_the_app_is_removed() -> Result<()> {
     repo.push("version two")?;
     web.run("pullpray poll todo")?.ok()?;
     ensure!(web.page("/")?.shows("version two"));
-    // Init may be asked again, for what is not empty any more: it is the app's now.
+    // init may run again although the directories are no longer empty: they belong to the app now.
     web.run(&init)?.ok()?;
     web.run("pullpray remove todo --yes --purge")?
         .ok()?
         .says("stays, and is ann:games 2750 again")?;
-    same(&before, &everything(web)?, "directories that were there")
+    same(&before, &everything(web)?, "existing directories")
 }
 
-/// What the account leaves for who removes it: things in each other's place, and shut.
+/// What the account leaves behind for remove: files in place of directories and vice versa, without permissions.
 const LITTER: &str = "cd /var/www/projects/todo; mv current was; mkdir -p current/a next/b; touch current/a/x; \
     rm -rf releases venvs; echo x >releases; ln -s /etc venvs; mkfifo pipe; mkdir -m 0 shut; ln -s /etc/passwd link; \
     mv shared own; ln -s /etc shared; \
@@ -309,7 +309,7 @@ const LITTER: &str = "cd /var/www/projects/todo; mv current was; mkdir -p curren
     cd /var/lib/pullpray/todo; rm -rf log mirror.git ledger.json; ln -s /etc log; echo x >mirror.git; mkdir ledger.json; \
     touch ledger.json/x; chmod 0 ledger.json; ln -s /root more; \
     echo '* * * * * touch /tmp/by-cron' | crontab -";
-/// What it leaves running: one that heeds no signal, one that is not its own by /proc, one that starts others.
+/// Processes that it leaves running: one ignores signals, one is not dumpable, one keeps starting others.
 const RUNNING: &str = "setsid sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' </dev/null >/dev/null 2>&1 & \
     ssh-agent >/dev/null; setsid sh -c 'while :; do setsid sleep 60 & sleep 0.05; done' </dev/null >/dev/null 2>&1 &";
 
@@ -336,7 +336,7 @@ fn remove_succeeds_whatever_the_account_left() -> Result<()> {
         .says("todo is gone")?;
     web.run(&format!("{running} {uid}"))?.exits(1)?;
     web.run("ls /var/lib/systemd/linger/gunicorn")?.exits(2)?;
-    same(&before, &everything(web)?, "what the account left")
+    same(&before, &everything(web)?, "leftovers of the account")
 }
 
 #[test]

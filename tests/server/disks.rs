@@ -1,14 +1,14 @@
-//! A disk that is not mounted after a reboot: what was filled once is never made anew in its place.
+//! A disk that is not mounted after a reboot: pullpray never recreates its directories on the mount point.
 
 use anyhow::{Result, ensure};
 
 use crate::faults::{deploys, poll_is_silent};
 use crate::lab::{Lab, Release, TOUCHED, Todo, WebServer};
 
-/// As cron's entry starts it.
+/// A poll, started like the cron entry does.
 const BY_CRON: &str = "PULLPRAY_BY=cron pullpray poll todo";
 
-/// A disk of memory at /mnt/disk with what was in a directory, which is an empty mount point then.
+/// Moves the content of a directory to a tmpfs at /mnt/disk, and leaves an empty mount point.
 fn move_to_disk(web: &WebServer, dir: &str) -> Result<()> {
     web.run(&format!(
         "set -e; mkdir -p /mnt/disk; mount -t tmpfs -o mode=0755 tmpfs /mnt/disk; cp -a {dir}/. /mnt/disk/; \
@@ -23,7 +23,7 @@ fn mounted(dir: &str) -> String {
     format!("mount --bind /mnt/disk {dir}")
 }
 
-/// With the disk away: each verb that would change something refuses, and nothing is changed.
+/// With the disk unmounted, each verb that would change something refuses and changes nothing.
 fn all_refuse(web: &WebServer, todo: &Todo) -> Result<()> {
     let before = web.listing(TOUCHED)?;
     web.run("pullpray poll todo")?

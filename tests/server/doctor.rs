@@ -1,10 +1,10 @@
-//! What doctor prints, in full, and what a dry run does.
+//! doctor's complete output, and init --dry-run.
 
 use anyhow::{Result, ensure};
 
 use crate::lab::{Access, Lab, Release, Todo};
 
-/// Compared with the snapshot of this name, but for what differs from server to server.
+/// Compares a text with the snapshot of this name, without values that differ from server to server.
 fn assert_matches_snapshot(name: &str, text: &str) {
     insta::with_settings!({
         prepend_module_to_snapshot => false,
@@ -22,7 +22,7 @@ fn assert_matches_snapshot(name: &str, text: &str) {
             (r"(gid|uid) \d+", "$1 (number)"),
             (r"\d+ entries", "(many) entries"),
             (r"systemd \d+, Python [0-9.]+", "systemd (version), Python (version)"),
-            // Whether the machine below keeps its clock right is not the server's doing.
+            // Clock synchronisation depends on the machine that runs the server.
             (r"(\(time\)), (as this machine keeps it|synchronised)", "$1, kept"),
             ("\"version\": \"[0-9.]+\"", "\"version\": \"(version)\""),
         ],
@@ -84,8 +84,8 @@ fn a_dry_run_shows_everything_and_changes_nothing() -> Result<()> {
     let web = &todo.web;
     let init = todo.init("--schedule '0 0 1 1 *'")?;
     let dry = format!("{init} --dry-run");
-    // From nothing: every file, every account, every unit; as root, and without root what can be
-    // known without.
+    // On a fresh server: every file, every account, every unit; as root, and without root what an
+    // unprivileged user can find out.
     let fresh = web.changes_nothing(&dry)?.exits(1)?;
     for part in [
         "user   gunicorn",
@@ -117,13 +117,13 @@ fn a_dry_run_shows_everything_and_changes_nothing() -> Result<()> {
         .allow_key(&todo.repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     web.run(&init)?.ok()?;
     web.changes_nothing(&dry)?.ok()?.says("nothing to change")?;
-    // Without root the key and sudo's files cannot be seen: neither 0 nor 1.
+    // Without root the key and sudo's files are unreadable: exit code 3, neither 0 nor 1.
     web.run_as("nobody", &dry)?
         .exits(3)?
         .says("key.deploy: failed to read")?
         .says("sudo pullpray init --dry-run")?;
 
-    // From a server that drifted, and with an answer changed.
+    // On a server that drifted, and with a changed setting.
     web.run(
         "set -e; rm /etc/cron.d/pullpray-todo; chmod 600 /etc/ssh/ssh_config.d/pullpray-todo.conf",
     )?

@@ -1,4 +1,4 @@
-//! The deploy script sees of the environment file what the service sees of it: systemd is asked.
+//! The deploy script gets the same environment from the environment file as the service gets from systemd.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Lab, Release, Todo, WebServer};
 
-/// A file, and what systemd makes of it; nothing where it refuses the file.
+/// A file and the variables that systemd reads from it; `None` if systemd refuses the file.
 type Case = (
     &'static [u8],
     Option<&'static [(&'static str, &'static str)]>,
@@ -67,7 +67,7 @@ const CASES: &[Case] = &[
         Some(&[("A", "1"), ("B", "2"), ("C", "")]),
     ),
     (b"A=1\rB=2\r", Some(&[("A", "1"), ("B", "2")])),
-    // Names that are none, and lines that are no assignments.
+    // Invalid names, and lines that are no assignments.
     (b"export A=1\nB=2\n", Some(&[("B", "2")])),
     (
         b"1A=1\nA-B=2\nA.B=3\nA B=4\n=5\n==6\nC=7\n",
@@ -131,7 +131,7 @@ const CASES: &[Case] = &[
     (b"A=\"ends in\\", Some(&[("A", "ends in")])),
     (b"A=\"$HOME ${B} 'c'\"\n", Some(&[("A", "$HOME ${B} 'c'")])),
     (b"A=\"x\"'y'z\"w\"\n", Some(&[("A", "xyz\"w\"")])),
-    // Quotes that do not begin the value are characters.
+    // Quotes inside a value are ordinary characters.
     (
         b"A=it's\nB=say \"hi\"\n",
         Some(&[("A", "it's"), ("B", "say \"hi\"")]),
@@ -163,7 +163,7 @@ const CASES: &[Case] = &[
     (b"A=1\nB=\0\n", None),
 ];
 
-/// What systemd 252, Debian 12's, reads otherwise than 254 and later do.
+/// Cases that systemd 252 (Debian 12) reads differently from 254 and later.
 const BEFORE_254: &[Case] = &[
     (b"# C:\\\nA=1\nB=2\n", Some(&[("B", "2")])),
     (b";\\\n\nA=1\n", Some(&[("A", "1")])),
@@ -236,7 +236,7 @@ fn get_the_same_environment(release: Release) -> Result<()> {
 
 type Seen = Option<BTreeMap<String, String>>;
 
-/// What a unit and what the deploy script sees of these cases.
+/// For each case, the environment of a unit and of the deploy script.
 fn seen(web: &WebServer, cases: &[usize]) -> Result<Vec<[Seen; 2]>> {
     let mut words = vec!["todo".to_owned()];
     words.extend(cases.iter().map(|number| format!("/run/cases/{number}")));

@@ -1,4 +1,4 @@
-//! Virtual environments that are not what their names say: they lead into a release, or are broken.
+//! Virtual environments that point into a release, or are broken.
 
 use anyhow::{Result, ensure};
 
@@ -8,7 +8,7 @@ const VIEWS: &str = include_str!("project/items/views.py");
 const WHEELS: &str = "/srv/wheels";
 const SETUP: &str = "from setuptools import setup\nsetup(name='greeting', version='1', package_dir={'': 'src'}, packages=['greeting'])\n";
 
-/// todo live with a requirements.txt, which is installed from wheels alone; at `install` it installs itself.
+/// todo live with a requirements.txt, installed from local wheels; the line `install` installs the project itself.
 fn live_with_requirements(lab: &Lab, install: &str) -> Result<Todo> {
     let todo = Todo::live(lab, Release::Bookworm)?;
     let (repo, web) = (&todo.repo, &todo.web);
@@ -33,7 +33,7 @@ fn live_with_requirements(lab: &Lab, install: &str) -> Result<Todo> {
     Ok(todo)
 }
 
-/// A commit that changes only code goes live, and the page shows it.
+/// Deploys a commit that changes only code, and checks that the page shows it.
 fn shows_each(web: &WebServer, repo: &Repository, number: usize) -> Result<()> {
     let text = format!("greeting {number}");
     let code = format!("TEXT = '{text}'\n");
@@ -46,7 +46,7 @@ fn shows_each(web: &WebServer, repo: &Repository, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// An editable install over so many commits.
+/// Deploys this many commits with an editable install.
 pub fn editable_over(commits: usize) -> Result<()> {
     let lab = Lab::new("edit")?;
     let Todo {
@@ -64,12 +64,12 @@ pub fn editable_over(commits: usize) -> Result<()> {
     web.run("systemctl restart gunicorn.todo.service")?.ok()?;
     ensure!(web.page("/")?.shows(&format!("with greeting {commits}")));
 
-    // Not editable: a copy of the code, which is as old.
+    // A non-editable install copies the code, which could become outdated too.
     repo.commit("copied", &[("requirements.txt", "Django\ngunicorn\n.\n")])?;
     web.run_for(300, "pullpray poll todo")?.ok()?;
     shows_each(&web, &repo, commits + 1)?;
 
-    // Back is back to that one's code.
+    // A rollback restores the code of that release.
     web.run_for(300, "pullpray rollback todo")?
         .ok()?
         .says("is live again")?;
@@ -87,7 +87,7 @@ const BREAK: &str = "rm -rf /var/www/projects/todo/venvs/*/bin";
 const DOWN: &str = "systemctl restart gunicorn.todo.service; for n in $(seq 100); do \
     curl -sf -m 1 -o /dev/null -H 'Host: localhost' http://127.0.0.1:8000/ || exit 0; sleep 0.1; done; exit 9";
 
-/// The site is there, and follows.
+/// The site works and follows the branch.
 fn follows(web: &WebServer, repo: &Repository, version: &str) -> Result<()> {
     web.wait_for_page("/", "version", 5)?;
     repo.push(version)?;
@@ -104,14 +104,14 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
     let Todo { repo, web, host } = Todo::live(&lab, Release::Bookworm)?;
     web.run("sed -i 's/^health_timeout = .*/health_timeout = 5/' /etc/pullpray/todo.toml")?
         .ok()?;
-    // While all is well it costs no process to see that the service runs.
+    // A poll checks a running service without starting a process.
     web.run("strace -f -e trace=execve -o /root/trace pullpray poll todo")?
         .ok()?
         .silent()?;
     web.run("grep -E 'systemctl|python' /root/trace")?
         .exits(1)?;
 
-    // The service is down, and cannot come up again by itself.
+    // The service is down and cannot start again by itself.
     web.run(&format!("{BREAK}; {DOWN}"))?.ok()?;
     web.run("pullpray doctor todo --offline")?
         .exits(1)?
@@ -122,7 +122,7 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
         .says("live after")?;
     follows(&web, &repo, "version two")?;
 
-    // Each of these brings it back, whoever sees it first.
+    // Each of these commands restores it.
     for (number, cure) in [
         "pullpray doctor todo --fix --yes --offline",
         "pullpray init todo --yes",
@@ -136,7 +136,7 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
         web.run(cure)?.ok()?;
         follows(&web, &repo, &format!("version by {number}"))?;
     }
-    // It runs on until its next start: what comes next does not rely on it, and neither does what was before.
+    // The service runs until its next start; neither the next deployment nor a rollback relies on the environment.
     web.run(BREAK)?.ok()?;
     repo.push("version three")?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
@@ -148,7 +148,7 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
     web.run("pullpray resume todo")?.ok()?;
     follows(&web, &repo, "version four")?;
 
-    // Stopped is started, in use or not; but not what somebody stopped while the app is held.
+    // A poll starts a stopped service, but not while deployments are paused.
     web.run("systemctl stop gunicorn.todo.service gunicorn.todo.socket")?
         .ok()?;
     web.run(
@@ -177,7 +177,7 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
         .says("live after")?;
     follows(&web, &repo, "version six")?;
 
-    // The live release is lost while what is new rests: none of the git host is needed, and nothing waits.
+    // The live release is lost while the newest commit waits after a failure: it is redeployed at once, without the git host.
     repo.commit("Break", &[("todo/settings.py", "def (")])?;
     web.run("pullpray poll todo")?
         .exits(1)?

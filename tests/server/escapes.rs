@@ -1,11 +1,11 @@
-//! What others wrote comes to root's terminal as text: names in the repository, and whatever the account writes
+//! Text written by others reaches root's terminal escaped: names in the repository, and whatever the account writes
 //! into its ledger.
 
 use anyhow::{Result, ensure};
 
 use crate::lab::{Lab, Output, Release, Todo};
 
-/// Sets a title, colours, and changes the direction of reading; none of it is a slash.
+/// A file name that sets the title and colours and reverses the text direction; it contains no slash.
 const NAME: &str = r"$'\e[31m\e]0;x\a\u009b2J\u202e\x7f\rname'";
 
 fn assert_escaped(output: &Output) -> Result<()> {
@@ -43,7 +43,7 @@ fn foreign_text_reaches_the_terminal_escaped() -> Result<()> {
     let escapes = web.python_as("root", "escapes.py", &[])?;
     ensure!(
         escapes.status == 0,
-        "came out raw\n{escapes}",
+        "printed unescaped\n{escapes}",
         escapes = *escapes
     );
 
@@ -55,7 +55,7 @@ fn foreign_text_reaches_the_terminal_escaped() -> Result<()> {
     Ok(())
 }
 
-/// nginx reads more than the account does: a link in what it serves must not lend that out.
+/// nginx can read more than the account: links among static files must not expose that.
 #[test]
 fn links_among_static_files_expose_no_other_files() -> Result<()> {
     let lab = Lab::new("links")?;
@@ -84,7 +84,7 @@ fn links_among_static_files_expose_no_other_files() -> Result<()> {
         .ok()?
         .says("links are not published")?;
 
-    // The account needs no poll for it: this one is nginx's to refuse.
+    // The account can create links without a poll; nginx must refuse those.
     web.run_as("gunicorn", "cd /www/static/todo && ln -s /var/www/secret planted && ln -s css/a.css own && ln -s /var/www dir")?
         .ok()?;
     ensure!(web.page("/static/own")?.shows("body"));
@@ -92,7 +92,7 @@ fn links_among_static_files_expose_no_other_files() -> Result<()> {
         let page = web.page(&format!("/static/{path}"))?;
         ensure!(page.status == 403, "{path}: {page:?}");
     }
-    // What leads to the directory is the administrator's, links and all.
+    // Links above the directory belong to the administrator and are followed.
     web.run("mv /www /www.disk && ln -s /www.disk /www")?.ok()?;
     ensure!(web.page("/static/css/a.css")?.shows("body"));
     repo.push("version three")?;

@@ -78,7 +78,7 @@ fn directories_are_never_recreated_below_an_unmounted_disk() -> Result<()> {
         web.run(&format!("umount -l {dir}"))?.ok()?;
         all_refuse(web, &todo)?;
         if dir != "/var/lib/pullpray" {
-            // Nor does the app itself begin with an empty directory, however often somebody asks for it.
+            // The app does not start with an empty directory either, however often it is requested.
             web.run("systemctl restart gunicorn.todo.service")?
                 .exits(1)?;
             web.run("curl -s -m 3 http://127.0.0.1:8000/")?.exits(28)?;
@@ -106,7 +106,7 @@ fn directories_are_never_recreated_below_an_unmounted_disk() -> Result<()> {
 }
 
 #[test]
-fn who_wants_to_go_on_with_what_is_there_says_so() -> Result<()> {
+fn continuing_without_the_data_takes_an_explicit_command() -> Result<()> {
     let lab = Lab::new("anew")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let Todo { repo, web, .. } = &todo;
@@ -117,7 +117,7 @@ fn who_wants_to_go_on_with_what_is_there_says_so() -> Result<()> {
         "rm /etc/pullpray/todo.data && sudo pullpray doctor todo --fix --only project.directories";
     let hint = &format!("sudo {anew}");
     web.run("pullpray poll todo")?.exits(1)?.says(hint)?;
-    // In the place of the mark, a trap for root.
+    // A link in place of the marker must not lead root to overwrite another file.
     web.run_as(
         "gunicorn",
         "ln -s /etc/passwd /var/www/projects/todo/shared/.pullpray",

@@ -1,4 +1,4 @@
-//! What the tests of faults have in common.
+//! Helpers for tests of faults.
 
 use anyhow::{Result, ensure};
 
@@ -7,7 +7,7 @@ use crate::lab::{Access, GitHost, Lab, Output, Release, Repository, Todo, WebSer
 pub const POLL: &str = "pullpray poll todo --verbose";
 pub const SCRIPT: &str = "/opt/git_pollers/todo/deploy.sh";
 
-/// A poll that could not ask: it says so, ends with 3, and visitors see what they saw.
+/// Polls while the git host is unreachable: reports `words`, exits with 3, and the page stays at `version`.
 pub fn cannot_reach(web: &WebServer, version: &str, words: &str) -> Result<Output> {
     let output = web.run(POLL)?.exits(3)?;
     output.says(words)?.says(", since ")?;
@@ -15,7 +15,7 @@ pub fn cannot_reach(web: &WebServer, version: &str, words: &str) -> Result<Outpu
     Ok(output)
 }
 
-/// A poll whose deployment failed: it says why, ends with 1, and visitors see what they saw.
+/// Polls a commit that fails to deploy: reports `words`, exits with 1, and the page stays at `version`.
 pub fn fails(web: &WebServer, version: &str, words: &str) -> Result<Output> {
     let output = web.run("pullpray poll todo")?.exits(1)?;
     output.says(words)?.says("is still live")?;
@@ -23,7 +23,7 @@ pub fn fails(web: &WebServer, version: &str, words: &str) -> Result<Output> {
     Ok(output)
 }
 
-/// A poll that deploys what was pushed before.
+/// Polls and expects a deployment of the pushed version.
 pub fn deploys(web: &WebServer, version: &str) -> Result<Output> {
     let output = web.run("pullpray poll todo")?.ok()?;
     output.says(&format!("\"{version}\" live after"))?;
@@ -31,7 +31,7 @@ pub fn deploys(web: &WebServer, version: &str) -> Result<Output> {
     Ok(output)
 }
 
-/// The poll after everything: nothing is left to be done, or to be put right.
+/// Polls and expects nothing to deploy, recover or report.
 pub fn poll_is_silent(web: &WebServer) -> Result<()> {
     web.run("pullpray poll todo")?.ok()?.silent()?;
     Ok(())
@@ -42,7 +42,7 @@ pub fn push_and_deploy(web: &WebServer, repo: &Repository, version: &str) -> Res
     deploys(web, version).map(drop)
 }
 
-/// A second server that follows the same repository.
+/// Sets up a second server that follows the same repository.
 pub fn one_more(lab: &Lab, todo: &Todo) -> Result<WebServer> {
     let web = lab.web_server(Release::Bookworm)?;
     web.nginx_site("todo", "127.0.0.1:8000")?;
@@ -55,7 +55,7 @@ pub fn one_more(lab: &Lab, todo: &Todo) -> Result<WebServer> {
     Ok(web)
 }
 
-/// init, with the key made known in between.
+/// Runs init, adds the deploy key, and runs init again.
 pub fn follow(host: &GitHost, repo: &Repository, web: &WebServer, init: &str) -> Result<()> {
     web.run(init)?.exits(3)?;
     host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;

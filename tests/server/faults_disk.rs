@@ -1,4 +1,4 @@
-//! Disks that are full, out of inodes, or read-only.
+//! Full disks, disks without free inodes, and read-only disks.
 
 use anyhow::{Result, ensure};
 
@@ -8,7 +8,7 @@ use crate::lab::{Lab, Release, Todo, WebServer};
 const PROJECT: &str = "/var/www/projects/todo";
 const STATE: &str = "/var/lib/pullpray";
 
-/// Puts a directory with all that is in it on a file system of its own, of memory.
+/// Moves a directory and its content to a tmpfs of its own, mounted with `options`.
 pub fn move_to_own_filesystem(web: &WebServer, dir: &str, options: &str) -> Result<()> {
     web.run(&format!(
         "set -e; mkdir /mnt/new; mount -t tmpfs -o {options} tmpfs /mnt/new; cp -a {dir}/. /mnt/new/; \
@@ -19,7 +19,7 @@ pub fn move_to_own_filesystem(web: &WebServer, dir: &str, options: &str) -> Resu
     Ok(())
 }
 
-/// Leaves so many MiB on the file system of a directory.
+/// Fills the file system of a directory except for `mib` MiB.
 fn leave(web: &WebServer, dir: &str, mib: u64) -> Result<()> {
     web.run(&format!(
         "free=$(df --output=avail -k {dir} | tail -1); fallocate -l $((free - {mib} * 1024))K {dir}/filler"
@@ -28,7 +28,7 @@ fn leave(web: &WebServer, dir: &str, mib: u64) -> Result<()> {
     Ok(())
 }
 
-/// Everything that a deployment would have left.
+/// Lists where a deployment leaves files.
 fn traces(web: &WebServer) -> Result<String> {
     let list = format!("ls {PROJECT}/releases {PROJECT}/venvs {STATE}/todo/log");
     Ok(web.run(&list)?.ok()?.stdout)
@@ -74,7 +74,7 @@ fn a_deployment_without_disk_space_is_refused() -> Result<()> {
 
     leave(&web, STATE, 4)?;
     is_refused_for_space(&web, "8 MiB are needed at /var/lib/pullpray/todo, and ")?;
-    // Not even the ledger: each poll says so, and what is live goes on.
+    // The ledger cannot be written either: each poll reports it, and the live release keeps running.
     web.run(&format!("cat /dev/zero >{STATE}/rest; true"))?
         .ok()?;
     for _ in 0..2 {
@@ -94,7 +94,7 @@ fn needed_space_is_estimated_from_the_tree_and_the_last_environment() -> Result<
     let lab = Lab::new("needed")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     move_to_own_filesystem(&web, PROJECT, "size=600m")?;
-    // The last environment is large; the next release needs it only if it needs another one.
+    // The last environment is large; the next release needs that space only if it needs a new environment.
     web.run_as(
         "gunicorn",
         &format!("head -c 200M /dev/zero >$(readlink -f {PROJECT}/current/.venv)/large"),

@@ -1,11 +1,11 @@
-//! Deploy scripts that do what none should.
+//! Misbehaving deploy scripts.
 
 use anyhow::{Result, ensure};
 
 use crate::faults::{SCRIPT, deploys, fails, poll_is_silent, push_and_deploy};
 use crate::lab::{Lab, Release, Todo, WebServer};
 
-/// The script as init made it, with more at its end.
+/// Installs init's deploy script with more lines at its end.
 fn script(web: &WebServer, more: &str) -> Result<()> {
     web.run(&format!(
         "[ -e /root/deploy.sh ] || cp {SCRIPT} /root/deploy.sh; cat /root/deploy.sh - >{SCRIPT} <<'MORE'\n{more}\nMORE"
@@ -14,7 +14,7 @@ fn script(web: &WebServer, more: &str) -> Result<()> {
     Ok(())
 }
 
-/// Nothing is left in releases/ but what is live and what can be gone back to.
+/// releases/ contains only releases of the ledger.
 fn no_releases_are_left_over(web: &WebServer) -> Result<()> {
     web.run(
         "cd /var/www/projects/todo/releases && ls -d * | while read -r id; do grep -q \"\\\"id\\\": \\\"$id\\\"\" /var/lib/pullpray/todo/ledger.json || { echo \"$id is left over\"; exit 1; }; done",
@@ -39,7 +39,7 @@ fn a_script_that_removes_its_release_fails() -> Result<()> {
     script(&web, "")?;
     deploys(&web, "version two")?;
 
-    // What nobody but root could look into is removed all the same, from releases and environments.
+    // Directories without permissions are removed too, from releases and environments.
     script(
         &web,
         "mkdir -p shut/below/further && echo x >shut/below/x && chmod 0 shut/below/further shut/below shut; exit 3",
@@ -70,7 +70,7 @@ fn a_script_that_removes_its_release_fails() -> Result<()> {
             .ok()?
             .stdout
             == "2\n",
-        "the live one and the one before"
+        "the live and the previous release"
     );
     poll_is_silent(&web)
 }
@@ -82,7 +82,7 @@ fn a_script_that_kills_the_poll_is_not_retried_forever() -> Result<()> {
     let more = "echo x >>/tmp/tries; setsid sleep 4251 & kill -9 $PPID; sleep 4252";
     script(&web, more)?;
     repo.push("version two")?;
-    // A poll that was killed may have been killed by anything: the next one tries again at once.
+    // A poll can be killed for any reason, so the next one retries at once.
     for _ in 0..3 {
         web.run("pullpray poll todo; s=$?; echo ended with $s")?
             .ok()?
@@ -127,7 +127,7 @@ fn a_script_that_fills_the_disk_leaves_nothing_behind() -> Result<()> {
         .ok()?
         .says("the deploy script ended with 1")?;
 
-    // A gigabyte of words is no gigabyte of log.
+    // A gigabyte of output does not make a gigabyte of log.
     script(&web, "yes flood | head -c 1000000000; echo the end")?;
     deploys(&web, "version three")?;
     ensure!(free()? + 100_000 > before, "{} {before}", free()?);

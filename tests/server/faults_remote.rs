@@ -1,4 +1,4 @@
-//! Faults on the way to the git host, and at the host.
+//! Faults of the connection to the git host, and of the host.
 
 use std::thread;
 
@@ -34,7 +34,7 @@ fn an_unreachable_host_is_reported_once_and_followed_again() -> Result<()> {
     host.start_sshd()?;
     deploys(&web, "version three")?;
 
-    // The key is no longer the host's to know.
+    // The host no longer accepts the key.
     repo.push("version four")?;
     host.forget_keys()?;
     cannot_reach(&web, "version three", "Permission denied (publickey)")?
@@ -43,7 +43,7 @@ fn an_unreachable_host_is_reported_once_and_followed_again() -> Result<()> {
     host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     deploys(&web, "version four")?;
 
-    // Another host key: nothing is asked, and only a person can say that it is well.
+    // A changed host key: polls make no request until a person accepts the new key.
     repo.push("version five")?;
     let old = host.fingerprint()?;
     host.change_host_key()?;
@@ -75,7 +75,7 @@ fn a_repository_is_emptied_renamed_and_rewritten() -> Result<()> {
     repo.run("git push -q origin main && git -C /home/git/acme/todo.git symbolic-ref HEAD refs/heads/main && git push -q origin :trunk")?;
     poll_is_silent(&web)?;
 
-    // Made anew and empty, then filled with a history that has nothing in common with the old one.
+    // Recreated empty, then filled with an unrelated history.
     host.run("cd /home/git/acme && mv todo.git kept.git && su git -c 'git init -q --bare /home/git/acme/todo.git'")?
         .ok()?;
     cannot_reach(
@@ -86,7 +86,7 @@ fn a_repository_is_emptied_renamed_and_rewritten() -> Result<()> {
     repo.run("git checkout -q --orphan fresh && echo 'version three' >VERSION && git add -A && git commit -qm 'version three' && git branch -M fresh main && git push -q -u origin main")?;
     deploys(&web, "version three")?.says("history was rewritten: ")?;
 
-    // Gone, which hosts also say to a key that may not see it.
+    // Removed; git hosts report the same to a key without access.
     host.run("mv /home/git/acme/todo.git /home/git/acme/gone.git")?
         .ok()?;
     cannot_reach(
@@ -111,7 +111,7 @@ fn a_repository_is_emptied_renamed_and_rewritten() -> Result<()> {
     Ok(())
 }
 
-/// The host sends half a pack and waits until /tmp/go is there.
+/// The host sends half a pack and waits for /tmp/go.
 const HALF: &str = "#!/bin/sh\n\"$@\" | { head -c 100000; touch /tmp/half; until [ -e /tmp/go ]; do sleep 0.1; done; cat; }\n";
 
 #[test]
@@ -129,21 +129,21 @@ fn an_interrupted_fetch_is_retried() -> Result<()> {
         .ok()?;
     let half = "for n in $(seq 300); do [ -e /tmp/half ] && break; sleep 0.1; done; rm /tmp/half";
 
-    // The host's end is killed in the middle: known at once.
+    // The host's process is killed in the middle: the poll notices at once.
     let poll = |web: &crate::lab::WebServer| web.run(POLL);
     thread::scope(|scope| -> Result<()> {
-        let asked = scope.spawn(|| poll(web));
+        let first = scope.spawn(|| poll(web));
         host.run(half)?.ok()?;
         host.run("pkill -f '[/]usr/local/bin/half'; pkill -u git sshd; true")?
             .ok()?;
-        let output = asked.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
+        let output = first.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
         output.says("could not reach githost: ")?;
         Ok(())
     })?;
     ensure!(web.page("/")?.shows("version one"));
 
-    // Nobody says anything any more: to the first the cable is out in the middle of a fetch, and the
-    // host is frozen when the second begins to ask.
+    // The connection goes silent: the first server's cable is cut in the middle of a fetch, and the
+    // host is frozen when the second server starts its poll.
     thread::scope(|scope| -> Result<()> {
         let first = scope.spawn(|| poll(web));
         host.run(half)?.ok()?;
@@ -151,7 +151,7 @@ fn an_interrupted_fetch_is_retried() -> Result<()> {
         host.freeze()?;
         let other = scope.spawn(|| poll(&second));
         ensure!(web.page("/")?.shows("version one"));
-        // A poll in the meantime leaves the one at work alone.
+        // Another poll in the meantime leaves the running one alone.
         web.run(POLL)?.ok()?.says("another poll is at work")?;
         let first = first.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
         let other = other.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;

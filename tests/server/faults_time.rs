@@ -1,4 +1,4 @@
-//! Polls that meet, and clocks that jump.
+//! Concurrent polls, and clocks that jump.
 
 use anyhow::{Result, anyhow, ensure};
 use std::thread;
@@ -6,7 +6,7 @@ use std::thread;
 use crate::faults::{POLL, SCRIPT, deploys, poll_is_silent, push_and_deploy};
 use crate::lab::{Lab, Output, Release, Todo, WebServer};
 
-/// Waits until the deploy script has begun, and lets go of it afterwards.
+/// Makes the deploy script wait for /tmp/go.
 const GATE: &str = "touch /tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done";
 const BEGUN: &str = "for n in $(seq 600); do [ -e /tmp/begun ] && exit; sleep 0.1; done; exit 9";
 
@@ -15,7 +15,7 @@ fn concurrent_polls_do_not_interfere() -> Result<()> {
     let lab = Lab::new("meet")?;
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
-    // At the same instant: one of them deploys, the other leaves without a word.
+    // Started at the same time: one of them deploys, the other exits silently.
     let both = web
         .run("pullpray poll todo >/tmp/1 2>&1 & one=$!; pullpray poll todo >/tmp/2 2>&1 & two=$!; wait $one && wait $two && cat /tmp/1 /tmp/2")?
         .ok()?;
@@ -31,7 +31,7 @@ fn concurrent_polls_do_not_interfere() -> Result<()> {
             == "2\n"
     );
 
-    // While a deployment goes on, and for as long as it takes.
+    // During a deployment, for as long as it takes.
     web.run(&format!("echo '{GATE}' >>{SCRIPT}"))?.ok()?;
     repo.push("version three")?;
     thread::scope(|scope| -> Result<()> {
@@ -56,7 +56,7 @@ fn concurrent_polls_do_not_interfere() -> Result<()> {
     })?;
     ensure!(web.page("/")?.shows("version three"));
 
-    // Polls without pause while somebody goes back: none of them undoes it.
+    // Continuous polls during a rollback: none of them undoes it.
     web.run("(until [ -e /tmp/back ]; do pullpray poll todo || echo failed; done) >/tmp/polls 2>&1 & \
              for n in $(seq 50); do pullpray rollback todo >/tmp/said 2>&1 && break; grep -q 'is at work' /tmp/said || break; sleep 0.1; done; \
              touch /tmp/back; wait; cat /tmp/said")?
@@ -74,9 +74,9 @@ fn concurrent_polls_do_not_interfere() -> Result<()> {
     Ok(())
 }
 
-/// A command to which the time of day is another one; how much time passes is the same.
+/// Runs a command with a shifted wall clock; the monotonic clock is unchanged.
 fn at(web: &WebServer, offset: &str, command: &str) -> Result<crate::lab::Unchecked> {
-    // As cron does it: root would have it done by a child, in an environment without this clock.
+    // As the account, like cron: root's polls run in a child without this environment.
     web.run(&format!(
         "runuser -u gunicorn -- env LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME={offset} {command}"
     ))
@@ -95,7 +95,7 @@ fn clock_jumps_do_not_block_polls() -> Result<()> {
     let Todo { repo, web, .. } = Todo::live(&lab, Release::Bookworm)?;
     repo.push("version two")?;
     polls_at(&web, "+1d", "version two")?;
-    // Back again: what was written down then is still to come.
+    // Back to the real time: the recorded times are in the future.
     poll_is_silent(&web)?;
     push_and_deploy(&web, &repo, "version three")?;
     repo.push("version four")?;
@@ -103,12 +103,12 @@ fn clock_jumps_do_not_block_polls() -> Result<()> {
     web.run("pullpray rollback todo")?.ok()?;
     ensure!(
         web.page("/")?.shows("version three"),
-        "the one before, whatever their times"
+        "the previous release, whatever their times"
     );
     web.run("pullpray resume todo")?.ok()?;
     deploys(&web, "version four")?;
 
-    // A failure of tomorrow is not waited for.
+    // A failure recorded in the future does not delay retries.
     web.run(&format!("cp {SCRIPT} /root/deploy.sh"))?.ok()?;
     repo.commit("Break it", &[("todo/settings.py", "def (")])?;
     at(&web, "+1d", "pullpray poll todo")?
@@ -125,7 +125,7 @@ fn clock_jumps_do_not_block_polls() -> Result<()> {
         .exits(1)?
         .says("try 3 of 3 in 20 minutes")?;
     poll_is_silent(&web)?;
-    // A day later that is long over; then it is given up, at any time, until somebody says otherwise.
+    // A day later the pause is long over; then polls give up, at any time, until somebody intervenes.
     at(&web, "+1d", "pullpray poll todo")?
         .exits(1)?
         .says("giving up after 3 attempts")?;

@@ -1,4 +1,4 @@
-//! Repositories with things in them that are no ordinary files.
+//! Repositories with unusual content.
 
 use anyhow::{Result, ensure};
 
@@ -37,7 +37,7 @@ fn odd_names_links_and_sizes_are_deployed_unchanged() -> Result<()> {
         .ok()?
         .says("root 644")?;
 
-    // What was a file becomes a directory, and a link what was a directory.
+    // A file becomes a directory, and a directory becomes a link.
     repo.run("git rm -q large && mkdir large && touch large/x && git rm -rq odd && ln -s /etc odd && git add -A && git commit -qm 'Turn round' && git push -q")?;
     web.run("pullpray poll todo")?
         .ok()?
@@ -48,7 +48,7 @@ fn odd_names_links_and_sizes_are_deployed_unchanged() -> Result<()> {
     poll_is_silent(&web)
 }
 
-/// Makes a commit whose tree has one more entry, of a kind that `git add` would refuse, and pushes it.
+/// Shell commands that push a commit with one more tree entry, of a kind that `git add` refuses.
 fn with_entry(name: &str, mode: &str, object: &str) -> String {
     format!(
         "blob=$(printf '[core]\\n\\tfsmonitor = touch /tmp/owned\\n' | git hash-object -w --stdin); \

@@ -1,4 +1,4 @@
-//! The fixture itself, without pullpray: what the other tests take for granted.
+//! Tests of the fixture itself, without pullpray.
 
 use anyhow::{Result, ensure};
 
@@ -85,7 +85,7 @@ fn the_project_is_served_by_debians_own_packages() -> Result<()> {
             "/srv/todo",
         )?;
         web.nginx_site("todo", "127.0.0.1:8000")?;
-        ensure!(web.page("/")?.status == 502, "nobody serves yet");
+        ensure!(web.page("/")?.status == 502, "no app is running yet");
 
         let environment = "PULLPRAY_SHARED=/srv STATIC_ROOT=/www/static/todo";
         web.run(&format!("cd /srv/todo && {environment} python3 manage.py migrate && {environment} python3 manage.py collectstatic --no-input"))?.ok()?;
@@ -101,8 +101,8 @@ fn the_project_is_served_by_debians_own_packages() -> Result<()> {
         ensure!(web.page_of("unknown.example", "/")?.status == 400);
         let (_, load) = web.under_load("/", || web.run("systemctl restart todo; for n in $(seq 100); do curl -sf http://127.0.0.1:8000/healthz && exit; sleep 0.1; done; exit 9")?.ok())?;
         ensure!(
-            load.asked > 3 && !load.failed.is_empty(),
-            "a restart that binds anew is seen: {load:?}"
+            load.requests > 3 && !load.failed.is_empty(),
+            "visitors notice a restart that rebinds the port: {load:?}"
         );
     }
     Ok(())
@@ -126,7 +126,7 @@ fn faults_can_be_injected_and_cleared() -> Result<()> {
     let before = web.listing(&["/etc", "/root", "/nowhere"])?;
     ensure!(
         before == web.listing(&["/etc", "/root", "/nowhere"])?,
-        "listing twice is listing once"
+        "two listings are equal"
     );
     ensure!(
         before

@@ -8,11 +8,11 @@ use crate::faults::{poll_is_silent, push_and_deploy};
 use crate::faults_disk::move_to_own_filesystem;
 use crate::lab::{GitHost, Lab, Output, Release, Todo, WebServer};
 
-/// A poll may have so much memory.
+/// Limit for a poll's memory.
 const MIB: u64 = 200;
 
-/// One poll; how much memory the largest of its processes had, in MiB. So that a poll without bounds does not take this
-/// machine along, it has bounds of its own.
+/// Runs a poll; returns the peak memory of its largest process in MiB. A ulimit protects this machine from a poll
+/// without limits.
 fn measured(web: &WebServer, exit: i32) -> Result<(Output, u64)> {
     let output = web
         .run(
@@ -27,7 +27,7 @@ sys.exit(ended)'",
     Ok((output, memory))
 }
 
-/// From now on, the host answers in another way; an empty one: as it did.
+/// Makes the host misbehave in this way from now on; with an empty `kind`, normally.
 fn answers(host: &GitHost, kind: &str) -> Result<()> {
     host.run(&format!("printf '%s' '{kind}' >/tmp/hostile"))?
         .ok()?;
@@ -43,7 +43,7 @@ fn hostile(host: &GitHost) -> Result<()> {
     Ok(())
 }
 
-/// A setting of the app, said last.
+/// Sets a setting of the app.
 fn set(web: &WebServer, key: &str, value: &str) -> Result<()> {
     web.run(&format!(
         "sed -i '/^{key} = /d' /etc/pullpray/todo.toml && echo '{key} = {value}' >>/etc/pullpray/todo.toml"
@@ -93,7 +93,7 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
         poll_is_silent(&web)?;
     }
 
-    // References without end are no answer.
+    // An endless list of references is not an answer.
     answers(&host, "refs")?;
     let (output, memory) = measured(&web, 3)?;
     ensure!(output.stdout.is_empty() && memory < MIB, "{memory} MiB");
@@ -101,7 +101,7 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
         .exits(3)?
         .says("the answer is longer than")?;
 
-    // Who has to sign is asked before anything else of it is looked at.
+    // Signatures are verified before anything else in the commit is read.
     let key = "AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
     web.write(
         "/etc/pullpray/todo.signers",
@@ -152,7 +152,7 @@ fn an_operator_does_not_wait_for_a_slow_host() -> Result<()> {
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     hostile(&host)?;
     push_and_deploy(&web, &repo, "version two")?;
-    // One drips while it is asked, the other while it is fetched from.
+    // One host is slow to list references, the other to send the pack.
     for (kind, operator, shows) in [
         ("drip", "pullpray pause todo", "version two"),
         ("stall", "pullpray rollback todo", "version one"),

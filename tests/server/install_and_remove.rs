@@ -1,4 +1,4 @@
-//! What init brings, remove takes away: nothing more, and nothing less.
+//! remove removes exactly what init created.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use anyhow::{Result, ensure};
 
 use crate::lab::{Access, Lab, Release, Todo, WebServer};
 
-/// Every file of the server by kind, owner, mode and size, but for what systemd, logs and caches
-/// write by themselves and the backups that the account databases' own tools keep; accounts; units.
+/// Lists every file with kind, owner, mode and size, except files of systemd, logs, caches and backups of the
+/// account databases; and all accounts and units.
 const EVERYTHING: &str = "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
     -o -path /root -o -path /var/log -o -path /var/cache -o -path /var/tmp -o -path /var/lib/systemd \
     -o -path /var/lib/nginx -o -path /etc/machine-id -o -path '/etc/*-' -o -path /etc/.pwd.lock \
     -o -name __pycache__ \\) -prune -o -type f -printf '%p %m %U:%G %s\\n' -o -printf '%p %y %m %U:%G %l\\n' \
     | sort; getent passwd; getent group; getent gshadow; systemctl list-unit-files --no-legend | sort";
-/// Where content is compared, too.
+/// Directories whose content is compared, too.
 const READ: &[&str] = &["/etc", "/opt", "/usr/local", "/var/www", "/var/spool"];
 
 pub fn everything(web: &WebServer) -> Result<Vec<String>> {
@@ -66,13 +66,13 @@ fn install_and_remove(release: Release) -> Result<()> {
     ensure!(web.page("/")?.shows("version one"), "not yet");
 
     web.run(REMOVE)?.ok()?.says("todo is removed")?;
-    same(&before, &everything(web)?, "one app, there and back")?;
+    same(&before, &everything(web)?, "one app, installed and removed")?;
     web.run(REMOVE)?.ok()?.says("nothing of todo")?;
     web.run("systemctl list-units --all --no-legend '*todo*'")?
         .ok()?
         .silent()?;
 
-    // Again on the same server, and away without the data.
+    // Install again on the same server, and remove it without the data.
     live(&todo)?;
     web.run("echo 'kept' >/var/www/projects/todo/shared/data; chown gunicorn:gunicorn /var/www/projects/todo/shared/data; echo '# by ann' >>/opt/git_pollers/todo/deploy.sh")?
         .ok()?;
@@ -103,7 +103,7 @@ fn removing_an_app_keeps_the_other_app_and_existing_files() -> Result<()> {
     let lab = Lab::new("other")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
     let Todo { host, web, .. } = &todo;
-    // What an administrator had before: none of it is pullpray's to take.
+    // Created by an administrator before init; pullpray must not remove it.
     web.run(
         "set -e; groupadd --gid 4242 --system gunicorn; mkdir -p /www/static /etc/ssh-agent-service; \
          echo 'other.example ssh-ed25519 AAAA' >/etc/ssh-agent-service/known_hosts; \
@@ -151,14 +151,18 @@ fn removing_an_app_keeps_the_other_app_and_existing_files() -> Result<()> {
     web.run("pullpray remove notes --yes --purge")?.ok()?;
     web.run("rm /etc/nginx/sites-enabled/notes")?.ok()?;
     ensure!(!with_site.is_empty());
-    same(&before, &everything(web)?, "two apps, there and back")
+    same(
+        &before,
+        &everything(web)?,
+        "two apps, installed and removed",
+    )
 }
 
-/// Where the deploy user may write, it puts links that lead to what is root's.
+/// The deploy user plants links to root's files wherever it can write.
 const PLANT: &str = "cd /var/www/projects/todo; ln -s /etc releases/x; ln -s /etc/shadow shared/x; ln -s /etc venvs/x; \
     ln -s /etc /www/static/todo/x; ln -s /etc/shadow /var/lib/pullpray/todo/log/x; ln -s /etc /var/lib/pullpray/todo/x";
 
-/// Each alone: a directory of its own gives way to a link.
+/// Directories and files that the deploy user replaces with a link, one at a time.
 const REPLACE: &[(&str, &str)] = &[
     ("/var/www/projects/todo/releases", "/etc"),
     ("/var/www/projects/todo/shared", "/etc"),
@@ -175,8 +179,8 @@ fn links_planted_by_the_deploy_user_are_never_followed() -> Result<()> {
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let Todo { repo, web, .. } = &todo;
     let places = ["/etc", "/usr/local", "/opt"];
-    let whole = web.listing(&places)?;
-    let untouched = |what: &str| same(&whole, &web.listing(&places)?, what);
+    let before = web.listing(&places)?;
+    let untouched = |what: &str| same(&before, &web.listing(&places)?, what);
     web.run_as("gunicorn", PLANT)?.ok()?;
     for command in ["doctor todo --fix --yes", "init todo --yes", "poll todo"] {
         drop(web.run(&format!("pullpray {command}"))?);
@@ -190,9 +194,9 @@ fn links_planted_by_the_deploy_user_are_never_followed() -> Result<()> {
         .ok()?;
         repo.push(&format!("version for {number}"))?;
         for command in ["doctor todo --fix --yes", "init todo --yes", "poll todo"] {
-            // Whatever they say: they end, and root's files are as they were.
+            // Whatever they print, they end, and root's files are unchanged.
             drop(web.run(&format!("timeout 90 pullpray {command}"))?);
-            untouched(&format!("{path} leads to {target}: {command}"))?;
+            untouched(&format!("{path} points to {target}: {command}"))?;
         }
         web.run_as(
             "gunicorn",
@@ -224,7 +228,7 @@ fn links_planted_by_the_deploy_user_are_never_followed() -> Result<()> {
             .collect()
     };
     drop(web.run(REMOVE)?);
-    same(&etc(whole), &etc(web.listing(&places)?), "remove")?;
+    same(&etc(before), &etc(web.listing(&places)?), "remove")?;
     web.run("getent shadow root && id www-data")?.ok()?;
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! A poll stopped at every instant: killed as it enters each system call that changes something.
+//! Polls killed at every instant: as they enter each system call that changes something.
 //!
-//! After each kill the site is whole, with the old version or the new one; the next poll, which
-//! nobody helps, ends at the new one, and nothing is left lying about. Here at some instants, spread over
-//! the whole; tests/long takes every one, on several servers, for most of an instant is waiting.
+//! After each kill the site serves the old version or the new one completely; the next poll ends at the new one
+//! without help and leaves nothing behind. Here the tests kill at some instants; tests/long kills at every one,
+//! on several servers, since most of the time is spent waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::lab::{Lab, Release, Todo};
 use crate::power::quick;
 
-/// An application that starts in no time. Its page is whole if both its files are of one version.
+/// An application that starts quickly. Its page is complete if both its files have the same version.
 const WSGI: &str = "from pathlib import Path\n\
     HERE = Path(__file__).resolve().parent\n\
     WORDS = (HERE / 'first').read_text() + ' and ' + (HERE.parent / 'second').read_text()\n\
@@ -27,7 +27,7 @@ const UNHEALTHY: &str =
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(String, usize);
 
-/// A server on which polls are killed, with as many releases as are kept: each deployment also prunes one.
+/// A server on which polls are killed, with as many releases as it keeps: each deployment also prunes one.
 pub struct Scene(Todo);
 
 impl Scene {
@@ -57,7 +57,7 @@ impl Scene {
         Ok(())
     }
 
-    /// The instants of a command, in their order.
+    /// The instants of a command, in order.
     fn instants(&self, command: &str) -> Result<Vec<Instant>> {
         let words: Vec<&str> = ["all", "0"].into_iter().chain(command.split(' ')).collect();
         let said = self.0.web.script("stopped", &words)?.ok()?;
@@ -73,7 +73,7 @@ impl Scene {
             .collect())
     }
 
-    /// Runs a command and kills it there; `false` if it ended before that.
+    /// Runs a command and kills it at this instant; `false` if it ended before.
     fn killed_at(&self, instant: &Instant, command: &str) -> Result<bool> {
         let number = instant.1.to_string();
         let words: Vec<&str> = [instant.0.as_str(), number.as_str()]
@@ -83,7 +83,7 @@ impl Scene {
         Ok(self.0.web.script("stopped", &words)?.status == 137)
     }
 
-    /// Which of the versions the site shows, whole.
+    /// The version that the site shows; an error if the page is incomplete.
     fn shows<'a>(&self, versions: &[&'a str]) -> Result<&'a str> {
         let pages: Vec<String> = versions.iter().map(|v| format!("{v} and {v}")).collect();
         let words: Vec<&str> = ["todo"]
@@ -103,14 +103,14 @@ impl Scene {
     }
 }
 
-/// What somebody does at which a poll is killed: the scene, the instants of which it takes its part, and those
-/// at which it was killed.
+/// A job that kills commands: takes a scene and a filter of the instants to kill at, and returns the instants of
+/// successful kills.
 pub type Work = fn(&Scene, &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>>;
 
-/// Gives each of so many servers its part of every instant at the same time; at how many it was killed.
+/// Runs a job on several servers in parallel, each with its share of the instants; returns the number of kills.
 pub fn shared_among(servers: usize, name: &str, work: Work) -> Result<usize> {
     thread::scope(|scope| {
-        let begun: Vec<_> = (0..servers)
+        let threads: Vec<_> = (0..servers)
             .map(|part| {
                 scope.spawn(move || {
                     let scene = Scene::new(&Lab::new(name)?)?;
@@ -119,7 +119,7 @@ pub fn shared_among(servers: usize, name: &str, work: Work) -> Result<usize> {
             })
             .collect();
         let mut killed = BTreeSet::new();
-        for part in begun {
+        for part in threads {
             killed.extend(
                 part.join()
                     .map_err(|_| anyhow!("a server's thread panicked"))??,
@@ -129,14 +129,18 @@ pub fn shared_among(servers: usize, name: &str, work: Work) -> Result<usize> {
     })
 }
 
-/// A deployment that is killed is followed by one that succeeds.
-pub fn deployments(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>> {
+/// Kills deployments; the next poll deploys successfully.
+pub fn deployments(scene: &Scene, selects: &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>> {
     scene.push("version counted", "")?;
     let all = scene.instants("pullpray poll todo")?;
     ensure!(all.len() > 100, "{all:?}");
     let mut old = "version counted".to_owned();
     let mut killed = BTreeSet::new();
-    for (number, instant) in all.iter().enumerate().filter(|(number, _)| takes(*number)) {
+    for (number, instant) in all
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| selects(*number))
+    {
         let new = format!("version at {number}.");
         scene.push(&new, "")?;
         if scene.killed_at(instant, "pullpray poll todo")? {
@@ -159,7 +163,7 @@ pub fn deployments(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTree
 /// deployment. The live release stays live.
 pub fn failing_deployments(
     scene: &Scene,
-    takes: &dyn Fn(usize) -> bool,
+    selects: &dyn Fn(usize) -> bool,
 ) -> Result<BTreeSet<Instant>> {
     scene.push("before the unhealthy ones", "")?;
     scene.poll()?;
@@ -168,7 +172,7 @@ pub fn failing_deployments(
     let all = scene.instants("pullpray poll todo")?;
     let mut killed = BTreeSet::new();
     let own = all.iter().skip(all.len() / 2).enumerate();
-    for (number, instant) in own.filter(|(number, _)| takes(*number)) {
+    for (number, instant) in own.filter(|(number, _)| selects(*number)) {
         scene.push(&format!("unhealthy at {number}."), UNHEALTHY)?;
         if scene.killed_at(instant, "pullpray poll todo")? {
             killed.insert(instant.clone());
@@ -189,8 +193,8 @@ pub fn failing_deployments(
     Ok(killed)
 }
 
-/// A rollback that is killed ends at one of the two.
-pub fn rollbacks(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>> {
+/// Kills rollbacks; the next poll ends at one of the two releases.
+pub fn rollbacks(scene: &Scene, selects: &dyn Fn(usize) -> bool) -> Result<BTreeSet<Instant>> {
     let versions = ["third", "fourth"];
     for version in versions {
         scene.push(version, "")?;
@@ -203,7 +207,7 @@ pub fn rollbacks(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSe
         .ok()?;
     let ids: Vec<&str> = listed.stdout.lines().collect();
     ensure!(ids.len() == 2, "{ids:?}");
-    // To whichever is not live.
+    // Rolls back to the release that is not live.
     let back = |shown: &str| {
         let other = ids[usize::from(shown == versions[0])];
         format!("pullpray rollback todo {other}")
@@ -211,7 +215,11 @@ pub fn rollbacks(scene: &Scene, takes: &dyn Fn(usize) -> bool) -> Result<BTreeSe
     let all = scene.instants(&back(versions[1]))?;
     let mut live = scene.shows(&versions[..1])?;
     let mut killed = BTreeSet::new();
-    for (number, instant) in all.iter().enumerate().filter(|(number, _)| takes(*number)) {
+    for (number, instant) in all
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| selects(*number))
+    {
         if scene.killed_at(instant, &back(live))? {
             killed.insert(instant.clone());
         }

@@ -1,5 +1,5 @@
-//! init killed again and again, at ever later moments, and run until it is done: nothing is lost,
-//! nothing is left over, nothing is made twice.
+//! init killed repeatedly, each time later, and run until it is done: nothing is lost,
+//! left over, or created twice.
 
 use anyhow::{Result, ensure};
 
@@ -10,7 +10,7 @@ fn init_recovers_from_repeated_kills() -> Result<()> {
     init_killed(1.6, 6)
 }
 
-/// Each time with so many times as long before it is killed; fewer kills than `enough` prove nothing.
+/// Multiplies the time before each kill by `longer`; fewer kills than `enough` prove nothing.
 pub fn init_killed(longer: f64, enough: usize) -> Result<()> {
     let lab = Lab::new("killed")?;
     let todo = Todo::before_init(&lab, Release::Bookworm)?;
@@ -58,6 +58,9 @@ pub fn init_killed(longer: f64, enough: usize) -> Result<()> {
     host.allow_key(repo, &other.deploy_key("todo")?, Access::ReadOnly)?;
     other.run(&init)?.ok()?;
     let differs = differences(&other.made()?, &web.made()?);
-    ensure!(differs.is_empty(), "whole -, killed +: {differs:#?}");
+    ensure!(
+        differs.is_empty(),
+        "uninterrupted -, killed +: {differs:#?}"
+    );
     Ok(())
 }

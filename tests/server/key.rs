@@ -1,4 +1,4 @@
-//! The deploy key, shown and rotated; wherever that is interrupted, one of the two keys works.
+//! Showing and rotating the deploy key; after an interruption anywhere, one of the two keys works.
 
 use anyhow::{Result, ensure};
 
@@ -8,13 +8,13 @@ use crate::power::quick;
 const KEYS: &str = "/etc/ssh-agent-service/deploy-keys/todo_ed25519";
 const ROTATE: &str = "pullpray key todo --rotate";
 
-/// The git host knows this key and no other.
+/// Makes the git host accept this key and no other.
 fn only(host: &GitHost, repo: &Repository, key: &str) -> Result<()> {
     host.forget_keys()?;
     host.allow_key(repo, key, Access::ReadOnly)
 }
 
-/// A push goes live, now and once the agent was started anew, as after a boot.
+/// A push goes live, and polls work after a restart of the agent, as after a boot.
 fn works(repo: &Repository, web: &WebServer, version: &str) -> Result<()> {
     repo.push(version)?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
@@ -43,7 +43,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
         .says("there is no app nothing")?;
     web.run("pullpray key todo --wait 5s")?.exits(2)?;
 
-    // The old key opens the repository and must not be taken for the next one.
+    // The old key has access and must not be mistaken for the next one.
     web.run(ROTATE)?
         .exits(3)?
         .says("not granted yet; githost says: ")?
@@ -98,7 +98,7 @@ fn a_user_adds_the_next_key_while_rotate_waits() -> Result<()> {
     Ok(())
 }
 
-/// What a power cut leaves after each of the renames that make a rotation.
+/// Simulates power cuts after each rename of a rotation.
 #[test]
 fn one_of_the_two_keys_works_after_any_interruption() -> Result<()> {
     let lab = Lab::new("halves")?;

@@ -1,5 +1,5 @@
-//! init and remove killed, or without power, in the middle of every step: the next run of either
-//! comes right, and the receipt knows at least what exists.
+//! Kills and power cuts during every step of init and remove: the next run of either succeeds, and
+//! the receipt records everything that exists.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::install_and_remove::{REMOVE, everything, same};
 use crate::lab::{Access, Disk, Lab, Release, TOUCHED, Todo, WebServer};
 
-/// Kills a command once the receipt has this many lines: a change is announced then and not made,
-/// or half made. What was printed is in /root/said; 137 if it was killed in time.
+/// Kills a command once the receipt has this many lines: a change is recorded then, but not made or half made.
+/// Saves the output in /root/said; returns 137 if the command was killed in time.
 fn killed_at_line(web: &WebServer, command: &str, line: usize) -> Result<i32> {
     let receipt = "/var/lib/pullpray/receipts/todo.jsonl";
     Ok(web
@@ -22,7 +22,7 @@ fn killed_at_line(web: &WebServer, command: &str, line: usize) -> Result<i32> {
         .status)
 }
 
-/// What may go on for a while after the program alone was killed: its poll.
+/// Retries init, since a poll may still run after init was killed.
 const UNTIL_IT_WORKS: &str = "for n in $(seq 60); do pullpray init todo --yes >/root/said 2>&1 && exit; sleep 1; done; cat /root/said; exit 9";
 
 #[test]
@@ -37,7 +37,7 @@ pub fn killed_every(lines: usize, enough: u8) -> Result<()> {
     let Todo { host, repo, web } = &todo;
     let before = everything(web)?;
     let init = todo.init("--schedule '0 0 1 1 *'")?;
-    // Each round ends one step later; the key is allowed once there is one.
+    // Each round kills one step later; the git host gets the key as soon as it exists.
     for (killed, line) in (0..).zip((1..).step_by(lines)) {
         let mut status = killed_at_line(web, &init, line)?;
         if status == 3 {
@@ -50,7 +50,7 @@ pub fn killed_every(lines: usize, enough: u8) -> Result<()> {
             break;
         }
         ensure!(status == 137, "{line}: {}", web.read("/root/said")?);
-        // Every other one goes on instead, and is killed once more on its way back.
+        // Every other round completes init first, and kills the remove.
         if line % 2 == 0 {
             if web.run(&init)?.status == 3 {
                 host.forget_keys()?;
@@ -78,7 +78,7 @@ fn remove_recovers_from_repeated_kills() -> Result<()> {
     remove_killed(1.25, 5)
 }
 
-/// Each time with so many times as long before it is killed.
+/// Multiplies the time before each kill of remove by `longer`.
 pub fn remove_killed(longer: f64, enough: usize) -> Result<()> {
     let lab = Lab::new("away")?;
     let todo = Todo::before_init(&lab, Release::Trixie)?;
@@ -88,7 +88,7 @@ pub fn remove_killed(longer: f64, enough: usize) -> Result<()> {
     web.run(&init)?.exits(3)?;
     host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     web.run(&init)?.ok()?;
-    // So little at a time that it gets one or two changes further before it dies.
+    // Each run gets only one or two changes further.
     let mut kills = 0;
     let mut after = 0.02;
     while web
@@ -102,10 +102,10 @@ pub fn remove_killed(longer: f64, enough: usize) -> Result<()> {
     }
     ensure!(kills >= enough, "{kills} kills are too few");
     web.run(REMOVE)?.ok()?.says("nothing of todo")?;
-    same(&before, &everything(web)?, "killed again and again")
+    same(&before, &everything(web)?, "killed repeatedly")
 }
 
-/// Whether the receipt's lines account for a path that was not there before.
+/// Whether the receipt records a new path.
 fn is_known(entries: &[Value], path: &str) -> bool {
     let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
     path.starts_with("/var/lib/pullpray/receipts")
@@ -113,12 +113,12 @@ fn is_known(entries: &[Value], path: &str) -> bool {
         || entries.iter().any(|entry| {
             let at = text(entry, "path");
             match text(entry, "kind").as_str() {
-                // What is written beside a file before it takes its place counts with it.
+                // Includes the temporary file that replaces it.
                 "file" | "directory" | "line" => {
                     let (dir, name) = at.rsplit_once('/').unwrap_or_default();
                     at == path || path == format!("{dir}/.{name}.pullpray-new")
                 }
-                // Links that make a unit start at boot, and their directory.
+                // Includes the links that start a unit at boot, and their directory.
                 "unit" => path.ends_with(&text(entry, "name")) || path.ends_with(".wants"),
                 "group" | "user" | "member" => {
                     path.starts_with("/etc/") && !path.trim_start_matches("/etc/").contains('/')
@@ -155,7 +155,7 @@ fn init_recovers_from_power_cuts() -> Result<()> {
     init_without_power(&[7, 24, 40])
 }
 
-/// Cut off once the receipt has this many lines.
+/// Cuts the power once the receipt has this many lines.
 pub fn init_without_power(lines: &[usize]) -> Result<()> {
     let lab = Lab::new("dark")?;
     let host = lab.git_host()?;
@@ -184,7 +184,7 @@ pub fn init_without_power(lines: &[usize]) -> Result<()> {
             let path = new.split(' ').next().unwrap_or_default();
             ensure!(
                 listed.contains(&new) || is_known(&known, path),
-                "after cut {cuts}, at line {line}, {path} is there and the receipt does not know it: {known:#?}"
+                "after cut {cuts}, at line {line}, {path} exists and is not in the receipt: {known:#?}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! From a bare server to an application that follows its repository, as visitors see it.
+//! From a fresh server to an application that follows its repository, as visitors see it.
 
 use anyhow::{Result, ensure};
 
@@ -27,7 +27,7 @@ fn goes_live_and_follows_pushes(release: Release) -> Result<()> {
         .says("pullpray init todo")?;
     ensure!(
         web.run("ls /etc/cron.d/pullpray-todo")?.status == 2,
-        "nothing polls before there is something to poll"
+        "no polls before the repository is accessible"
     );
     host.allow_key(&repo, &key, Access::ReadOnly)?;
     web.run("pullpray init todo --yes")?
@@ -36,14 +36,14 @@ fn goes_live_and_follows_pushes(release: Release) -> Result<()> {
     ensure!(web.page("/")?.shows("version one"));
     ensure!(
         web.page("/static/items/todo.css")?.shows("line-through"),
-        "its own static files"
+        "static files of the app"
     );
 
     web.fast_cron(20)?;
     repo.push("version two")?;
     web.wait_for_page("/", "version two", 60)?;
 
-    // A second app beside it: another repository, everything else by default.
+    // A second app with another repository, and defaults otherwise.
     let notes = host.repository("acme/notes")?;
     let init = host.init(&notes, "--app notes --schedule 1")?;
     web.run(&init)?.exits(3)?;
@@ -53,7 +53,10 @@ fn goes_live_and_follows_pushes(release: Release) -> Result<()> {
     web.run(&init)?.ok()?.says("notes is live at")?;
     web.nginx_site("notes", "127.0.0.1:8001")?;
     ensure!(web.page_of("notes.example", "/")?.shows("version one"));
-    ensure!(web.page("/")?.shows("version two"), "the first goes on");
+    ensure!(
+        web.page("/")?.shows("version two"),
+        "the first app is unaffected"
+    );
     for (app, account) in [("todo", "gunicorn"), ("notes", "gunicorn-notes")] {
         web.run(&format!(
             "ps -o user:20= -p $(systemctl show -P MainPID gunicorn.{app}.service)"
@@ -91,12 +94,9 @@ fn a_poll_with_nothing_new_makes_one_request_and_is_silent() -> Result<()> {
     web.run("pullpray poll notes")?
         .exits(2)?
         .says("there is no app notes on this server (there are: todo)")?;
-    ensure!(
-        host.requests()?.len() == 2,
-        "refused before anything is asked"
-    );
+    ensure!(host.requests()?.len() == 2, "refused before any request");
 
-    // The account and root deploy alike, and neither leaves files that the other cannot replace.
+    // Both the account and root can deploy, and neither leaves files that the other cannot replace.
     for (who, version) in [("gunicorn", "version two"), ("root", "version three")] {
         repo.push(version)?;
         web.run_as(who, "pullpray poll todo")?

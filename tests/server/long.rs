@@ -1,7 +1,7 @@
-//! What repeats and measures, for tests/long. None of it is tested here alone: each has one in tests/run that
-//! does the same a few times.
+//! Repetitions and measurements for tests/long. Each has a counterpart in tests/run that does the same a few
+//! times.
 //!
-//! | here | in tests/run |
+//! | here | module in tests/run |
 //! |---|---|
 //! | every instant of a deployment, a failing one, a rollback | `instants` |
 //! | power cuts in deployments | `power` |
@@ -54,7 +54,7 @@ fn an_editable_install_over_ten_commits() -> Result<()> {
     environments::editable_over(10)
 }
 
-/// In a deployment of about three seconds, among them five that are known to have come after the switch.
+/// In a deployment of about three seconds; five of the cuts are known to come after the switch.
 #[test]
 #[ignore = "for tests/long"]
 fn twenty_five_power_cuts() -> Result<()> {

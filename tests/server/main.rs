@@ -1,8 +1,8 @@
-//! pullpray on booted servers. Needs root; `tests/run` brings what else it needs.
+//! Tests of pullpray on booted servers. They need root; `tests/run` installs everything else.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "the fixture is not the program: it starts and writes what it likes"
+    reason = "the rules of .clippy.toml are for the program, not for its tests"
 )]
 
 mod again;
@@ -34,7 +34,7 @@ mod killed;
 #[expect(
     dead_code,
     unused_imports,
-    reason = "the fixture offers more than the tests take at any time"
+    reason = "the fixture offers more than the tests currently use"
 )]
 mod lab;
 mod live;

@@ -1,5 +1,5 @@
-//! An app that nobody named: its name follows from the repository, and then it is a new one or the same
-//! one again, never a change of one that is there.
+//! init without an app's name derives it from the repository: that creates a new app or repeats an unchanged init,
+//! and never changes an existing app.
 
 use anyhow::{Result, ensure};
 
@@ -28,11 +28,11 @@ fn an_inferred_name_never_changes_an_app() -> Result<()> {
     poll_is_silent(web)?;
     ensure!(web.page("/")?.shows("version one"));
 
-    // The same again goes on, as a run does that was waiting for its key.
+    // The same init again continues, like one that waited for its key.
     web.changes_nothing(&host.init(repo, "--branch main --workers 2")?)?
         .ok()?
         .says("nothing to change")?;
-    // The wizard takes Enter for the same name no more than a flag.
+    // Accepting the derived name in the wizard does not change the app either.
     let mut person = web.terminal(&format!(
         "NO_COLOR=1 pullpray init --host-key {}",
         host.fingerprint()?
@@ -45,7 +45,7 @@ fn an_inferred_name_never_changes_an_app() -> Result<()> {
     person.ends()?;
     push_and_deploy(web, repo, "version two")?;
 
-    // Who names it means it.
+    // With an explicit name, init changes the app.
     web.run("pullpray init todo --branch staging --yes")?.ok()?;
     web.run("pullpray poll todo")?.ok()?;
     ensure!(web.page("/")?.shows("staging"));

@@ -1,10 +1,10 @@
-//! Two apps of one server, by default answers: neither has anything of the other.
+//! Two apps on one server with default settings: neither can access the other.
 
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Access, Lab, Release, Todo, WebServer};
 
-/// What notes may not do to todo, as its account and from inside its sandbox.
+/// Commands that must fail for notes, both as its account and inside its sandbox.
 const ATTEMPTS: &[&str] = &[
     "cat /etc/pullpray/todo.env",
     "echo x >>/etc/pullpray/todo.toml",
@@ -33,7 +33,7 @@ const ATTEMPTS: &[&str] = &[
     "cat /var/www/projects/todo/shared/todo.sqlite3",
     "ls /var/www/projects/todo/shared",
 ];
-/// Of these todo's own account can do each, so that the attempts are known to be worth something.
+/// Indices of the attempts that succeed for todo's own account, to prove that the commands work.
 const OWN: &[usize] = &[0, 4, 5, 6, 9, 10, 11, 12, 15, 23, 24, 25];
 
 fn second_app(todo: &Todo) -> Result<()> {
@@ -55,7 +55,7 @@ fn second_app(todo: &Todo) -> Result<()> {
     web.nginx_site("notes", "127.0.0.1:8001")
 }
 
-fn ground(web: &WebServer) -> Result<Vec<String>> {
+fn todo_s_files(web: &WebServer) -> Result<Vec<String>> {
     web.listing(&[
         "/etc/pullpray",
         "/etc/cron.d",
@@ -80,7 +80,7 @@ fn apps_cannot_access_each_other() -> Result<()> {
     web.run("systemctl show -P MainPID gunicorn.todo.service >/var/www/projects/notes/shared/pid")?
         .ok()?;
     web.write(attempts, &(ATTEMPTS.join("\n") + "\n"))?;
-    let before = ground(web)?;
+    let before = todo_s_files(web)?;
 
     let mut worked = Vec::new();
     for attempt in ATTEMPTS {
@@ -103,7 +103,7 @@ fn apps_cannot_access_each_other() -> Result<()> {
         }
     }
     ensure!(worked.is_empty(), "{worked:#?}");
-    ensure!(before == ground(web)?, "todo is as it was");
+    ensure!(before == todo_s_files(web)?, "todo is unchanged");
 
     for attempt in OWN.iter().filter_map(|number| ATTEMPTS.get(*number)) {
         web.run_as("gunicorn", attempt)?
@@ -119,7 +119,7 @@ fn apps_cannot_access_each_other() -> Result<()> {
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
     ensure!(web.page("/")?.shows("version two"));
 
-    // Somebody makes one the other's member: doctor sees it, and says how to end it.
+    // doctor reports an account that is a member of the other app's group, and how to remove it.
     web.run("gpasswd --add gunicorn-notes gunicorn")?.ok()?;
     web.run("pullpray doctor todo --offline")?
         .exits(1)?
@@ -130,7 +130,7 @@ fn apps_cannot_access_each_other() -> Result<()> {
     Ok(())
 }
 
-/// What an administrator may have in a file of ssh's that sorts before ours.
+/// An administrator's ssh configuration in a file that sorts before ours.
 const HOSTILE: &str = "Host *\n    StrictHostKeyChecking no\n    UserKnownHostsFile /dev/null\n    ControlMaster auto\n    \
     ControlPath /tmp/%r@%h\n    ControlPersist 60\n    RemoteCommand echo no\n    PermitLocalCommand yes\n    \
     LocalCommand touch /tmp/local\n    SessionType none\n    StdinNull yes\n    ForkAfterAuthentication yes\n    \
@@ -151,7 +151,7 @@ fn other_ssh_config_files_have_no_effect() -> Result<()> {
         .ok()?
         .says("up to date")?;
 
-    // Each has its own pin: what becomes of one app's says nothing of the other.
+    // Each app has its own pinned host key, independent of the other app.
     web.run("rm /etc/ssh-agent-service/notes.known_hosts")?
         .ok()?;
     repo.push("version three")?;
@@ -162,12 +162,12 @@ fn other_ssh_config_files_have_no_effect() -> Result<()> {
     web.run("pullpray poll todo")?.exits(3)?;
     ensure!(
         web.page("/")?.shows("version three"),
-        "from a host that shows another key nothing goes live"
+        "nothing is deployed from a host with a different key"
     );
     Ok(())
 }
 
-/// A database that is late after a reboot, while visitors come: the app cannot start for twenty seconds.
+/// The app cannot start for twenty seconds after a reboot while visitors request it, as with a late database.
 #[test]
 fn an_app_that_cannot_start_for_a_while_recovers_by_itself() -> Result<()> {
     let lab = Lab::new("late")?;

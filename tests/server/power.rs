@@ -1,14 +1,14 @@
-//! A poll without power at any moment: the site comes back whole, with the old version or the new one,
-//! and the next poll, which nobody helps, ends at the new one and leaves nothing lying about.
+//! Power cuts during polls: after a reboot the site serves the old version or the new one completely,
+//! and the next poll ends at the new one without help and leaves nothing behind.
 
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Disk, Lab, Release, Todo, WebServer};
 
-/// A deploy script that is quick: what is killed here is the poll.
+/// A fast deploy script, for tests that kill the poll.
 const QUICK: &str = "#!/bin/sh\nset -e\n[ \"$PULLPRAY_VENV_STATE\" = ready ] || python3 -m venv --system-site-packages --without-pip \"$PULLPRAY_VENV\"\nmkdir -p .static/items\ncp items/static/items/todo.css .static/items/\n";
 
-/// One worker, and a deploy script that does little: what is looked at is the poll.
+/// Configures one worker and a fast deploy script, for tests of the poll itself.
 pub fn quick(web: &WebServer) -> Result<()> {
     web.run("pullpray init todo --workers 1 --yes && systemctl restart gunicorn.todo.service")?
         .ok()?;
@@ -18,14 +18,14 @@ pub fn quick(web: &WebServer) -> Result<()> {
     Ok(())
 }
 
-/// Whether the link had been switched when the power went.
+/// Whether the poll had switched the link when the power was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cut {
     Before,
     After,
 }
 
-/// When to cut: so many seconds after the poll began, or as soon as the link is switched.
+/// When to cut the power: some seconds after the poll started, or as soon as it switches the link.
 #[derive(Debug, Clone, Copy)]
 pub enum When {
     Seconds(f64),
@@ -33,8 +33,8 @@ pub enum When {
 }
 
 impl When {
-    /// What waits for it, in a shell whose `$poll` deploys.
-    fn waits(self) -> String {
+    /// A shell command that waits for this moment; `$poll` is the process that deploys.
+    fn wait_command(self) -> String {
         match self {
             Self::Seconds(after) => format!("sleep {after:.2}"),
             Self::Switched => "while [ $(readlink /var/www/projects/todo/current) = $live ] && kill -0 $poll; do :; done".to_owned(),
@@ -42,7 +42,7 @@ impl When {
     }
 }
 
-/// A deployment on ext4 for each of these moments, each cut off then; which of them had switched.
+/// Cuts the power of a deployment on ext4 at each of these moments; returns which of them had switched.
 pub fn cuts(moments: impl IntoIterator<Item = When>) -> Result<Vec<Cut>> {
     let lab = Lab::new("cuts")?;
     let todo = Todo::live_on(&lab, Release::Bookworm, Disk::Ext4("2g"))?;
@@ -54,12 +54,12 @@ pub fn cuts(moments: impl IntoIterator<Item = When>) -> Result<Vec<Cut>> {
     for (number, moment) in moments.into_iter().enumerate() {
         let new = format!("version of cut {number}.");
         repo.push(&new)?;
-        // The poll is stopped before it is asked how far it was: it gets no further until the power goes.
+        // Stops the poll before reading the link, so that it gets no further until the power cut.
         let link = web
             .run(&format!(
                 "cd /var/www/projects/todo; live=$(readlink current); setpriv --reuid gunicorn --regid $(id -g gunicorn) --init-groups pullpray poll todo >/dev/null 2>&1 & poll=$!; \
                  {}; kill -STOP $poll; [ $(readlink current) = $live ] && echo old || echo new",
-                moment.waits()
+                moment.wait_command()
             ))?
             .ok()?;
         cuts.push(match link.stdout.trim() {

@@ -1,10 +1,10 @@
-//! What accounts that are neither the app's nor an operator's can read: what the web server serves, and no more.
+//! Other accounts can read only what the web server serves.
 
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Lab, Release, Todo};
 
-/// What nobody else may read, of what an app is made of. Its own account can.
+/// Commands that only the app's own account may run successfully.
 const CLOSED: &[&str] = &[
     "cat /var/www/projects/todo/current/manage.py",
     "cat /var/www/projects/todo/shared/todo.sqlite3",
@@ -18,7 +18,7 @@ const CLOSED: &[&str] = &[
     "cat /var/lib/pullpray/todo/log/*",
 ];
 
-/// A project that keeps what it writes to itself, and takes uploads.
+/// A project with restrictive file modes that accepts uploads.
 const SETTINGS: &str =
     "\nFILE_UPLOAD_PERMISSIONS = 0o600\nFILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700\n";
 const UPLOADS: &str = "\nMEDIA_ROOT = BASE_DIR / 'media'\n";
@@ -67,7 +67,7 @@ fn others_can_read_only_what_the_web_server_serves() -> Result<()> {
         .ok()?
         .silent()?;
 
-    // Uploads: what the README says, as it says it.
+    // Uploads: follows the README's instructions.
     repo.commit(
         "Take uploads",
         &[
@@ -120,8 +120,8 @@ fn others_can_read_only_what_the_web_server_serves() -> Result<()> {
     Ok(())
 }
 
-/// The interpreter that the settings name is the account's to change: doctor says so, and root starts it not even
-/// to ask for its version.
+/// The account can change the interpreter in the settings: doctor reports it, and root never runs it, not even
+/// for its version.
 #[test]
 fn root_runs_no_interpreter_that_others_can_change() -> Result<()> {
     let lab = Lab::new("python")?;
@@ -160,7 +160,7 @@ fn root_runs_no_interpreter_that_others_can_change() -> Result<()> {
     Ok(())
 }
 
-/// A wrapper of root's may start what others can change: what the settings name is started as the account alone.
+/// A wrapper owned by root could start a program that others can change, so only the account runs the interpreter.
 #[test]
 fn the_interpreter_runs_only_as_the_account() -> Result<()> {
     let lab = Lab::new("wrapper")?;
@@ -190,7 +190,7 @@ fn the_interpreter_runs_only_as_the_account() -> Result<()> {
     ensure!(by == uid, "started by {by}");
     ensure!(web.page("/")?.shows("version two"));
 
-    // Where root looks for programs first nobody else writes.
+    // Directories in root's PATH must not be writable by others.
     web.run("chmod 2777 /usr/local/sbin")?.ok()?;
     web.run("pullpray doctor todo --offline")?
         .exits(1)?

@@ -1,4 +1,4 @@
-//! What init refuses about the git host, and that it refuses before it changes anything.
+//! Problems with the git host that init refuses, before it changes anything.
 
 use anyhow::{Result, ensure};
 
@@ -20,7 +20,7 @@ fn a_key_with_write_access_is_refused() -> Result<()> {
         .says("sudo pullpray init todo  # once the key was taken out at githost and added again without write access")?;
     web.run("cat /etc/cron.d/pullpray-todo /etc/sudoers.d/pullpray-todo")?
         .exits(1)?;
-    ensure!(web.page("/")?.status == 502, "nothing of it is live");
+    ensure!(web.page("/")?.status == 502, "nothing is live");
     ensure!(repo.run("git ls-remote origin")?.lines().count() == 2);
 
     host.forget_keys()?;
@@ -60,13 +60,13 @@ fn an_address_that_is_not_a_repository_over_ssh_is_refused() -> Result<()> {
         );
     }
 
-    // The key opens another repository: the host says that this one does not exist.
+    // The key has access to another repository: the host reports that this one does not exist.
     let other = host.repository("acme/other")?;
     let init = host.init(&repo, "--app todo")?;
     web.run(&init)?.exits(3)?.says("Permission denied")?;
     host.allow_key(&other, &web.deploy_key("todo")?, Access::ReadOnly)?;
     web.run(&init)?.exits(3)?.says("Repository not found")?;
-    // A branch that is not there is no question of access.
+    // A missing branch is not an access problem.
     host.forget_keys()?;
     host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     web.run(&format!("{init} --branch trunk"))?

@@ -1,4 +1,4 @@
-//! A project with a requirements.txt: an environment of its own, made once for each change of that file.
+//! A project with a requirements.txt gets its own environment, built once for each change of that file.
 
 use anyhow::{Result, ensure};
 
@@ -7,14 +7,14 @@ use crate::lab::{Access, Lab, Output, Release, Todo, WebServer};
 const VIEWS: &str = include_str!("project/items/views.py");
 const WHEELS: &str = "/srv/wheels";
 
-/// The environments that are there: name, and the inode and time of the file that begins each.
+/// The existing environments: pyvenv.cfg with its inode and change time.
 fn environments(web: &WebServer) -> Result<Vec<String>> {
     let out =
         web.run("cd /var/www/projects/todo/venvs && stat -c '%n %i %Z' */pyvenv.cfg | sort")?;
     Ok(out.ok()?.stdout.lines().map(str::to_owned).collect())
 }
 
-/// While `work` goes on no wheel can be had: whoever runs pip fails.
+/// Hides all wheels during `work`, so that any run of pip fails.
 fn without_wheels<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Result<T> {
     web.run(&format!("mv {WHEELS} {WHEELS}.away"))?.ok()?;
     let done = work();
@@ -56,7 +56,7 @@ fn builds_an_environment_for_each_change(release: Release) -> Result<()> {
         ],
     )?;
 
-    // The first deployment makes it, from wheels alone: of the server's own packages it sees none.
+    // The first deployment builds it from wheels; it does not see the server's own packages.
     let init = todo.init("--schedule '0 0 1 1 *'")?;
     web.run(&init)?.exits(3)?;
     todo.host
@@ -75,13 +75,13 @@ fn builds_an_environment_for_each_change(release: Release) -> Result<()> {
     web.run("cd /var/www/projects/todo && grep -qx 'include-system-site-packages = false' current/.venv/pyvenv.cfg && current/.venv/bin/python -c 'import django, gunicorn; print(django.__file__, gunicorn.__file__)' | grep -c /usr/lib")?
         .exits(1)?;
 
-    // Nothing required has changed: it is used as it is.
+    // Unchanged requirements: the environment is reused.
     repo.push("version two")?;
     without_wheels(web, || poll(web, 0))?.says("\"version two\" live after")?;
     ensure!(web.page("/")?.shows("version two with greeting one"));
     ensure!(environments(web)? == first, "the same one");
 
-    // Something has: another one is made, and the one before stays as long as a release uses it.
+    // Changed requirements: a new environment; the old one stays as long as a release uses it.
     web.run("sed -i 's/^keep = .*/keep = 2/' /etc/pullpray/todo.toml && grep -qx 'keep = 2' /etc/pullpray/todo.toml")?
         .ok()?;
     repo.commit("Greet anew", &[("requirements.txt", &requirements("2.0"))])?;
@@ -97,7 +97,7 @@ fn builds_an_environment_for_each_change(release: Release) -> Result<()> {
         "{second:?}"
     );
 
-    // What cannot be had ends the deployment, in pip's own words; what is live stays.
+    // A missing package fails the deployment with pip's message; the live release stays.
     repo.commit(
         "Require too much",
         &[("requirements.txt", "Django\ngunicorn\nno-such-package==1\n")],
@@ -108,20 +108,23 @@ fn builds_an_environment_for_each_change(release: Release) -> Result<()> {
         .says("is still live")?;
     ensure!(web.page("/")?.shows("version three with greeting two"));
 
-    // Back to what was required before: what was made for it is still there, and nothing else is.
+    // Back to the previous requirements: their environment still exists, and the incomplete one is removed.
     repo.commit(
         "Require less",
         &[("requirements.txt", &requirements("2.0"))],
     )?;
     without_wheels(web, || poll(web, 0))?.says("\"Require less\" live after")?;
     ensure!(web.page("/")?.shows("version three with greeting two"));
-    ensure!(environments(web)? == second, "the half one is gone");
+    ensure!(
+        environments(web)? == second,
+        "the incomplete environment was removed"
+    );
     ensure!(
         web.run("ls /var/www/projects/todo/venvs | wc -l")?
             .ok()?
             .stdout
             == "1\n",
-        "the half one is gone"
+        "the incomplete environment was removed"
     );
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Who may do what on a server that pullpray made: the deploy user, the running app, an operator.
+//! Permissions of the deploy user, the running app and an operator.
 
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Access, Lab, Output, Release, Todo, WebServer};
 
-/// In a sandbox that hides the agent and has no user namespace.
+/// Reaches the agent from a sandbox that hides it but has no user namespace.
 const LEAVE: &str = "systemd-run --quiet --wait --uid=gunicorn -p InaccessiblePaths=/run/ssh-agent.todo \
     -p ProtectProc=invisible -p NoNewPrivileges=yes \
     test -S /proc/$(systemctl show -P MainPID outside)/root/run/ssh-agent.todo/agent.sock";
@@ -51,7 +51,7 @@ fn the_deploy_user_can_use_but_not_read_the_key() -> Result<()> {
             traced(&other)?
         );
         let held = as_deploy_user(&web, &format!("SSH_AUTH_SOCK={SOCKET} ssh-add -L"), 0)?;
-        ensure!(held.stdout == key, "the public half and no more: {held}");
+        ensure!(held.stdout == key, "only the public half: {held}");
         as_deploy_user(&web, "ssh -T githost-repo-todo", 1)?.says("Hi acme/todo!")?;
         web.run_as("nobody", &format!("SSH_AUTH_SOCK={SOCKET} ssh-add -L"))?
             .exits(2)?;
@@ -114,7 +114,7 @@ fn systemd_sudo_and_ssh_accept_the_generated_files() -> Result<()> {
         let Todo {
             web, host: _host, ..
         } = Todo::live(&lab, release)?;
-        // The trial's link is there only while a release is tried.
+        // The trial's link exists only during a trial.
         web.run("cd /var/www/projects/todo && ln -s current next && trap 'rm next' EXIT; systemd-analyze verify --recursive-errors=no /etc/systemd/system/gunicorn.todo.service /etc/systemd/system/gunicorn.todo.trial.service /etc/systemd/system/gunicorn.todo.socket /etc/systemd/system/ssh-agent.todo.service")?
             .ok()?
             .silent()?;
@@ -170,14 +170,16 @@ fn the_running_app_writes_only_to_shared() -> Result<()> {
     for release in [Release::Bookworm, Release::Trixie] {
         let Todo { repo, web, .. } = Todo::live(&lab, release)?;
         repo.commit(
-            "Tell what the app can do",
+            "Print what the app can do",
             &[("items/views.py", include_str!("inside/probe.py"))],
         )?;
         web.run("pullpray poll todo")?.ok()?;
-        // Outside of the sandbox, as a poll is; from a sandbox without PrivateUsers its root can be entered.
+        // A process outside the sandbox, like a poll; a sandbox without PrivateUsers can enter its root.
         web.run("systemd-run --quiet --uid=gunicorn --unit=outside sleep 300; [ -S /run/dbus/system_bus_socket ]")?
             .ok()?;
-        web.run(LEAVE)?.ok().context("the way out works")?;
+        web.run(LEAVE)?
+            .ok()
+            .context("the escape works without PrivateUsers")?;
         let answer = web.page("/?probe=1")?;
         let can: Vec<&str> = answer
             .body

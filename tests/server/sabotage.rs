@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::lab::{Access, Lab, Release, TOUCHED, Todo, WebServer};
 use crate::sabotages::{ACCOUNTS_AND_FILES, KEYS_AND_SSH, TREE_AND_SETTINGS, UNITS};
 
-/// One thing that is broken.
+/// One way to break the server.
 pub struct Sabotage {
-    /// What somebody does, as root.
+    /// Shell commands that root runs.
     pub harm: &'static str,
-    /// The checks that fail, and no others; `warn:` and `error:` before those that only do that.
+    /// Exactly the checks that fail; with a prefix `warn:` or `error:` for other results.
     pub finds: &'static str,
     pub then: Then,
 }
@@ -20,15 +20,15 @@ pub struct Sabotage {
 pub enum Then {
     /// `doctor --fix --yes` fixes it.
     Fixed,
-    /// The same, once the git host may be asked.
+    /// The same, but only without `--offline`.
     FixedOnline,
     /// doctor prints this, and the command that it suggests fixes it.
     Remedy(&'static str),
-    /// doctor says this, and leaves the rest to somebody who undoes it.
+    /// doctor prints this message; the second command undoes the damage.
     Says(&'static str, &'static str),
 }
 
-/// What `doctor --json` printed, proven to be of the form that its schema describes.
+/// Output of `doctor --json`, validated against its schema.
 struct Report(Value);
 
 impl Report {
@@ -47,7 +47,7 @@ impl Report {
         self.0["checks"].as_array().into_iter().flatten()
     }
 
-    /// What is not as it should be, as a table says it.
+    /// The checks that are not ok, in the notation of [`Sabotage::finds`].
     fn found(&self) -> BTreeSet<String> {
         self.checks()
             .filter_map(|check| match (word(check, "status"), word(check, "id")) {
@@ -58,7 +58,7 @@ impl Report {
             .collect()
     }
 
-    /// What is said of it.
+    /// Their messages.
     fn words(&self) -> String {
         let bad = |check: &&Value| !matches!(word(check, "status"), "ok" | "skip");
         let say = |check| format!("{}: {}", word(check, "id"), word(check, "message"));
@@ -74,7 +74,7 @@ impl Report {
         self.checks()
             .find(|check| word(check, "message").contains(words))
             .and_then(|check| check["remediation"][0].as_str())
-            .with_context(|| format!("nothing says {words:?} and what to do: {:#}", self.0))
+            .with_context(|| format!("no check prints {words:?} with a command: {:#}", self.0))
     }
 }
 
@@ -95,8 +95,8 @@ fn doctor(web: &WebServer, more: &str) -> Result<Report> {
     Ok(report)
 }
 
-/// Files as they were, but for what pullpray and the accounts' tools write down of their work.
-fn same_files(web: &WebServer, whole: &[String]) -> Result<()> {
+/// Files are unchanged, except logs, records and the account databases.
+fn same_files(web: &WebServer, before: &[String]) -> Result<()> {
     const WORK: [&str; 7] = [
         "/var/lib/pullpray/receipts",
         "/var/lib/pullpray/todo/log/",
@@ -112,15 +112,15 @@ fn same_files(web: &WebServer, whole: &[String]) -> Result<()> {
     let now = web.listing(TOUCHED)?;
     let differs: Vec<_> = now
         .iter()
-        .filter(|line| !whole.contains(line))
-        .chain(whole.iter().filter(|line| !now.contains(line)))
+        .filter(|line| !before.contains(line))
+        .chain(before.iter().filter(|line| !now.contains(line)))
         .filter(remembered)
         .collect();
     ensure!(differs.is_empty(), "files are not as before: {differs:#?}");
     Ok(())
 }
 
-fn check_sabotage(web: &WebServer, whole: &[String], sabotage: &Sabotage) -> Result<()> {
+fn check_sabotage(web: &WebServer, before: &[String], sabotage: &Sabotage) -> Result<()> {
     web.run(&format!("set -e; {}", sabotage.harm))?.ok()?;
     let report = doctor(web, "--offline")?;
     let expected: BTreeSet<String> = sabotage
@@ -154,11 +154,11 @@ fn check_sabotage(web: &WebServer, whole: &[String], sabotage: &Sabotage) -> Res
             ensure!(output.status != 0, "{}", *output);
             output.says(words)?;
             web.run(&format!("set -e; {undo}"))?.ok()?;
-            // What undoing alone does not bring back.
+            // Fixes what undoing the damage does not restore.
             web.run(fix)?.ok()?;
         }
     }
-    same_files(web, whole)
+    same_files(web, before)
 }
 
 fn check_table(name: &str, sabotages: &[Sabotage]) -> Result<()> {
@@ -166,9 +166,9 @@ fn check_table(name: &str, sabotages: &[Sabotage]) -> Result<()> {
     let Todo {
         host: _host, web, ..
     } = Todo::live(&lab, Release::Bookworm)?;
-    let whole = web.listing(TOUCHED)?;
+    let before = web.listing(TOUCHED)?;
     for sabotage in sabotages {
-        check_sabotage(&web, &whole, sabotage).with_context(|| sabotage.harm)?;
+        check_sabotage(&web, &before, sabotage).with_context(|| sabotage.harm)?;
     }
     let report = doctor(&web, "")?;
     ensure!(report.found().is_empty(), "{:#?}", report.found());
@@ -196,7 +196,7 @@ fn a_broken_tree_and_settings_are_found_and_fixed() -> Result<()> {
     check_table("tree", TREE_AND_SETTINGS)
 }
 
-/// One check alone.
+/// Runs one check and expects it to fail with these words.
 fn finds(web: &WebServer, id: &str, words: &str) -> Result<()> {
     let report = doctor(web, &format!("--only {}", id.trim_start_matches("error:")))?;
     ensure!(report.found() == [id.to_owned()].into(), "{:#}", report.0);
@@ -296,7 +296,7 @@ fn doctor_works_unprivileged_and_keeps_local_changes() -> Result<()> {
         .exits(2)?
         .says("there is no check nonsense")?;
 
-    // Looking changes nothing, not even once everything was looked at.
+    // Checking changes nothing.
     web.changes_nothing("pullpray doctor todo --strict")?.ok()?;
 
     let (cron, script) = (
@@ -314,9 +314,12 @@ fn doctor_works_unprivileged_and_keeps_local_changes() -> Result<()> {
     web.run("pullpray doctor todo --fix --yes --overwrite --strict")?
         .ok()?;
     ensure!(!web.read(cron)?.contains("by ann"));
-    ensure!(web.read(script)?.contains("by ann"), "theirs for good");
+    ensure!(
+        web.read(script)?.contains("by ann"),
+        "the deploy script is never overwritten"
+    );
 
-    // Sick, and of another opinion than the file: the app's own words.
+    // An unhealthy app and a wrong setting: doctor reports the app's answer.
     web.run("sed -i 's/^health_host.*/health_host = \"evil.example\"/' /etc/pullpray/todo.toml")?
         .ok()?;
     finds(&web, "app.healthy", "ALLOWED_HOSTS")?;

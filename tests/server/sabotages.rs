@@ -1,4 +1,4 @@
-//! What can be broken on a server, and what doctor has to find then.
+//! Tables of damage to a server, and the checks that must find it.
 
 use crate::sabotage::Sabotage;
 use crate::sabotage::Then::{self, Fixed, FixedOnline, Remedy, Says};
@@ -41,7 +41,7 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     row("chmod 750 /usr/local/bin", "server.program", Remedy("/usr/local/bin has mode 0750, so gunicorn cannot reach")),
     row("chgrp gunicorn /usr/local/bin/pullpray; chmod 705 /usr/local/bin/pullpray", "server.program",
         Says("gunicorn cannot execute /usr/local/bin/pullpray: ", "chgrp root /usr/local/bin/pullpray; chmod 755 /usr/local/bin/pullpray")),
-    // The account goes with its membership; what runs for it has to be made again, too.
+    // Deleting the account also deletes its membership; doctor must restart its services, too.
     row("usermod -g nogroup gunicorn", "account.membership", Fixed),
     row("systemctl stop gunicorn.todo.socket gunicorn.todo.service ssh-agent.todo; userdel gunicorn",
         "account.user agent.key project.directories gunicorn.running", Fixed),

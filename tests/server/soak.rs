@@ -1,11 +1,11 @@
-//! Polls without pause and a push now and then: nothing grows but what is kept.
+//! Many polls with an occasional push: only what is kept on purpose grows.
 
 use anyhow::{Result, ensure};
 
 use crate::lab::{Lab, Release, Todo, WebServer};
 use crate::power::quick;
 
-/// How many files the state has, the KiB of state and of the app's tree, and the account's processes.
+/// Number of state files, KiB of state, KiB of the app's tree, and number of the account's processes.
 fn sizes(web: &WebServer) -> Result<[u64; 4]> {
     let said = web
         .run(
@@ -21,7 +21,7 @@ fn sizes(web: &WebServer) -> Result<[u64; 4]> {
     Ok(sizes.as_slice().try_into()?)
 }
 
-/// `rounds` pushes, each followed by `polls` polls; the first of which deploys it.
+/// `rounds` pushes, each followed by `polls` polls, the first of which deploys.
 pub fn soak(rounds: u64, polls: u32) -> Result<()> {
     let lab = Lab::new("soak")?;
     let Todo {
@@ -45,13 +45,13 @@ pub fn soak(rounds: u64, polls: u32) -> Result<()> {
     }
     let last = sizes(&web)?;
     let kept = rounds - settled;
-    // Logs of the last fifty deployments are kept, one a round, and packs until they are put together.
+    // Keeps logs of the last fifty deployments, one per round, and packs until they are merged.
     ensure!(last[0] <= first[0] + kept + 20, "files: {first:?} {last:?}");
     ensure!(
         last[1] <= first[1] + 60 * kept,
         "KiB of state: {first:?} {last:?}"
     );
-    // Five releases are kept, of some 60 KiB each.
+    // Keeps five releases of about 60 KiB each.
     ensure!(
         last[2] <= first[2] + 500,
         "KiB of releases: {first:?} {last:?}"

@@ -1,5 +1,5 @@
-//! What runs as the app's account, started by root from a terminal, has nothing of that terminal: with it,
-//! the account types into root's shell.
+//! Processes of the app's account that root starts from a terminal have no access to that terminal: otherwise
+//! the account could type into root's shell.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::faults::SCRIPT;
 use crate::lab::{Access, Lab, Release, Terminal, Todo, WebServer, key};
 
-/// Starts `terminals` beside; what it notes goes to the file that is given back.
+/// Starts `terminals` in the background; returns the file to which it writes.
 fn start_beside(web: &WebServer, way: &str, user: &str) -> Result<String> {
     let record = format!("/tmp/terminals-{way}");
     web.run(&format!(
@@ -20,13 +20,13 @@ fn start_beside(web: &WebServer, way: &str, user: &str) -> Result<String> {
     Ok(record)
 }
 
-/// Root at a shell; each command, until its last word is seen.
+/// Types a command in root's shell and waits until it ends.
 fn types(person: &mut Terminal, command: &str) -> Result<()> {
     person.types(&format!("{command}; echo done $((6 * 7))"))?;
     person.sees("done 42").map(drop)
 }
 
-/// How many processes the thief made type.
+/// Number of processes that the attacker made type.
 fn typed(web: &WebServer, thief: &str) -> Result<usize> {
     let record = web.read(thief)?;
     Ok(record.lines().filter(|line| line.contains("typed")).count())
@@ -36,8 +36,7 @@ fn owned(web: &WebServer) -> Result<bool> {
     Ok(web.run("rm /root/owned")?.status == 0)
 }
 
-/// What root does from a shell, as itself and after `sudo -i`. Each poll has something to deploy, and takes long
-/// enough to be attacked.
+/// Root's usual commands in a shell. Each poll has a commit to deploy, and takes long enough to be attacked.
 fn daily_work(todo: &Todo, shell: &str) -> Result<()> {
     let Todo { host, repo, web } = todo;
     let mut person = web.terminal(shell)?;
@@ -76,7 +75,7 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     web.copy(script, "/usr/local/lib/terminals")?;
     web.run(&format!("sed -i '2i sleep 1' {SCRIPT}"))?.ok()?;
 
-    // The naive way, so that the attack is known to work.
+    // Attacks a naive command first, to prove that the attack works.
     let thief = start_beside(web, "steal", "gunicorn")?;
     let mut person = web.terminal("bash --norc --noprofile -i")?;
     person.sees("# ")?;
@@ -86,7 +85,7 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     )?;
     person.types("exit")?;
     drop(person.ends()?);
-    let naive = typed(web, &thief)?; // setpriv too, if the thief is quick
+    let naive = typed(web, &thief)?; // includes setpriv, if the attacker is fast
     ensure!(
         naive > 0 && owned(web)?,
         "the attack does not work here: {}",
@@ -96,7 +95,10 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     let watcher = start_beside(web, "watch", "root")?;
     for shell in ["bash --norc --noprofile -i", "sudo -i"] {
         daily_work(&todo, shell)?;
-        ensure!(!owned(web)?, "{shell}: root typed what it did not want");
+        ensure!(
+            !owned(web)?,
+            "{shell}: root's shell received the attacker's input"
+        );
     }
     let mut person = web.terminal("bash --norc --noprofile -i")?;
     person.sees("# ")?;
@@ -105,7 +107,7 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     drop(person.ends()?);
     ensure!(!owned(web)?);
 
-    // "exe" is pullpray itself, which root starts again as the account from /proc/self/exe.
+    // "exe" is pullpray itself, which root re-executes as the account from /proc/self/exe.
     let seen = web.read(&watcher)?;
     for command in ["exe", "ssh", "deploy.sh", "sudo", "systemctl"] {
         let line = format!(" {command} tty=0 fds=0");
@@ -120,6 +122,6 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     ensure!(typed == 0, "{typed} processes were attacked");
     web.run("systemctl is-active terminals-steal terminals-watch")?
         .ok()
-        .context("they were there all the while")?;
+        .context("attacker and watcher kept running")?;
     Ok(())
 }

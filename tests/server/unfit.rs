@@ -1,5 +1,5 @@
-//! Servers on which it cannot work, and answers that make no sense: said at once, in one error,
-//! before anything is changed.
+//! Unsuitable servers and invalid answers: init reports all problems in one error before it changes
+//! anything.
 
 use anyhow::{Result, ensure};
 
@@ -125,14 +125,14 @@ fn flags_variables_and_a_file_are_equivalent() -> Result<()> {
     let write = |each: &dyn Fn(&str, &str) -> String| -> String {
         answers
             .iter()
-            .map(|(name, said)| each(name, said))
+            .map(|(name, value)| each(name, value))
             .collect()
     };
-    let flags = write(&|name, said| format!(" --{} '{said}'", name.replace('_', "-")));
-    let variables = write(&|name, said| format!("PULLPRAY_{}='{said}' ", name.to_uppercase()));
+    let flags = write(&|name, value| format!(" --{} '{value}'", name.replace('_', "-")));
+    let variables = write(&|name, value| format!("PULLPRAY_{}='{value}' ", name.to_uppercase()));
     web.write(
         "/root/answers",
-        &write(&|name, said| format!("{name} = \"{said}\"\n")),
+        &write(&|name, value| format!("{name} = \"{value}\"\n")),
     )?;
 
     let mut settings = Vec::new();
@@ -147,14 +147,14 @@ fn flags_variables_and_a_file_are_equivalent() -> Result<()> {
     }
     ensure!(settings[0] == settings[1], "variables: {settings:#?}");
     ensure!(settings[0] == settings[2], "file: {settings:#?}");
-    for (_, said) in answers
+    for (_, value) in answers
         .iter()
         .filter(|(name, _)| !["app", "shared_paths"].contains(name))
     {
-        ensure!(settings[0].contains(said), "{said}: {}", settings[0]);
+        ensure!(settings[0].contains(value), "{value}: {}", settings[0]);
     }
 
-    // The flag counts, then the variable, then the file.
+    // Precedence: flag, variable, file.
     web.run("PULLPRAY_WORKERS=5 PULLPRAY_BRANCH=trunk pullpray init --yes --answers /root/answers --workers 7")?
         .exits(3)?;
     let mixed = web.read("/etc/pullpray/todo.toml")?;

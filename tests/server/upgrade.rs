@@ -1,16 +1,16 @@
-//! The distribution's upgrade under a live app: what Debian 12 left, under Debian 13, where the interpreter that the
-//! app's environment leads to is gone.
+//! An upgrade of the distribution under a live app: Debian 12's files on Debian 13, where the interpreter of the
+//! app's environment no longer exists.
 
 use anyhow::{Result, ensure};
 
 use crate::lab::{Lab, Release, Todo};
 
-/// What an upgrade leaves as it is.
+/// Paths that an upgrade does not change.
 const KEPT: &str = "etc/pullpray etc/cron.d etc/sudoers.d etc/ssh/ssh_config.d etc/ssh-agent-service \
     $(cd / && find etc/systemd/system -name '*todo*') opt/git_pollers var/www/projects www/static var/lib/pullpray";
 
 const WHEELS: &str = "/srv/wheels";
-/// Data that must still be there.
+/// Creates data that must survive the upgrade.
 const KEEP: &str = "import sqlite3; sqlite3.connect('/var/www/projects/todo/shared/todo.sqlite3').execute('create table kept (x)')";
 
 #[test]
@@ -32,7 +32,7 @@ fn a_live_app_survives_an_upgrade_of_the_distribution() -> Result<()> {
         .says("live after")?;
     web.run_as("gunicorn", &format!("python3 -c \"{KEEP}\""))?
         .ok()?;
-    // What is below lib/python3.11 nobody looks for any more.
+    // Python 3.13 does not read site-packages below lib/python3.11.
     let packed = web
         .run(&format!(
             "tar -C / -cz --exclude site-packages {KEPT} | base64"
@@ -45,7 +45,7 @@ fn a_live_app_survives_an_upgrade_of_the_distribution() -> Result<()> {
     web.nginx_site("todo", "127.0.0.1:8000")?;
     web.script("wheels", &[WHEELS])?.ok()?;
     web.write("/root/packed", &packed)?;
-    // Here its numbers are free no more, having never been taken; tar goes by the names.
+    // Uids and gids may differ on this server; tar maps owners by name.
     web.run(
         "groupadd --system gunicorn && useradd --system --gid gunicorn --no-create-home --shell /usr/sbin/nologin gunicorn \
          && base64 -d /root/packed | tar -C / -xzp",

@@ -6,11 +6,11 @@ use anyhow::{Result, ensure};
 
 use crate::lab::{Access, Lab, Release, Terminal, Todo, differences, key};
 
-/// Answers, is refused, and answers again.
+/// Gives an invalid answer, reads the reason, and clears the input.
 pub fn is_refused(person: &mut Terminal, question: &str, answer: &str, why: &str) -> Result<()> {
     person.answers(question, answer)?;
     person.reads(why)?;
-    // Only once it is asked again: in between the terminal takes Ctrl-U for itself.
+    // Waits for the repeated question: before that, the terminal itself would handle Ctrl-U.
     person.sees(answer)?;
     person.presses(key::CTRL_U)
 }
@@ -95,7 +95,7 @@ fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     person.reads("todo is live at")?;
     let (status, seen) = person.ends()?;
     ensure!(status == 0, "{seen}");
-    ensure!(seen.contains(key.trim()), "whole, on one line: {seen}");
+    ensure!(seen.contains(key.trim()), "complete, on one line: {seen}");
     ensure!(web.page("/")?.shows("version one"));
 
     let other = lab.web_server(Release::Bookworm)?;
@@ -182,11 +182,11 @@ fn ctrl_c_while_waiting_prints_how_to_continue() -> Result<()> {
     ensure!(seen.contains("ended with 130"), "{seen}");
     ensure!(
         seen.contains(" echo ") && seen.contains(" icanon "),
-        "the terminal is as it was: {seen}"
+        "the terminal is restored: {seen}"
     );
     ensure!(
         seen.rfind("\x1b[?25h") >= seen.rfind("\x1b[?25l"),
-        "the cursor shows: {seen:?}"
+        "the cursor is visible: {seen:?}"
     );
 
     host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;

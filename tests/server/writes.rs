@@ -1,4 +1,4 @@
-//! What the running app would write into its release is refused, and kept once it is shared.
+//! A release into which the app would write is refused until the path is shared; then the files are kept.
 
 use anyhow::{Result, ensure};
 

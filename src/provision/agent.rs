@@ -1,4 +1,4 @@
-//! The agent: running, started at boot, and holding exactly the deploy key.
+//! The agent: enabled, running, and loaded with the deploy key.
 
 use anyhow::Result;
 
@@ -11,7 +11,7 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
-/// Whether the agent can be asked and holds the deploy key; an agent that is not there does not.
+/// Whether the agent runs and has the deploy key loaded.
 pub(super) fn has_deploy_key(context: &CheckContext<'_>, app: &App) -> Result<bool> {
     let Some((_, wanted)) = public_key(context.view, &app.name)? else {
         return Ok(false);
@@ -21,7 +21,7 @@ pub(super) fn has_deploy_key(context: &CheckContext<'_>, app: &App) -> Result<bo
         .any(|key| key.fingerprint == wanted))
 }
 
-/// The keys that the agent holds; none if it does not run.
+/// The keys loaded in the agent; empty if it does not run.
 pub(super) fn loaded_keys(context: &CheckContext<'_>, app: &App) -> Result<Vec<AgentKey>> {
     let socket = layout::agent_socket(&app.name);
     if context.view.stat(&socket)?.is_none()
@@ -40,7 +40,7 @@ impl Step for AgentRuns<'_> {
         StepId::AgentKey
     }
     fn title(&self) -> String {
-        "agent holds the key".to_owned()
+        "deploy key in agent".to_owned()
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
@@ -71,14 +71,17 @@ impl Step for AgentRuns<'_> {
         let Some((_, wanted)) = public_key(context.view, &self.0.name)? else {
             return Ok(Finding::Blocked(
                 StepId::KeyDeploy,
-                "is given the key".to_owned(),
+                "gets the key loaded".to_owned(),
             ));
         };
         let socket = layout::agent_socket(&self.0.name);
-        // Whoever removed it, a restart makes it again.
+        // A restart creates it again.
         if context.view.stat(&socket)?.is_none() {
             return Ok(Finding::Differs(
-                format!("{unit} runs, and its socket {} is gone", socket.display()),
+                format!(
+                    "{unit} runs, but its socket {} does not exist",
+                    socket.display()
+                ),
                 None,
             ));
         }
@@ -88,10 +91,10 @@ impl Step for AgentRuns<'_> {
         }
         Ok(Finding::Differs(
             if keys.is_empty() {
-                "the agent holds no key".to_owned()
+                "the agent has no key loaded".to_owned()
             } else {
                 format!(
-                    "the agent holds {} other keys and not the deploy key",
+                    "the agent has {} other keys loaded, but not the deploy key",
                     keys.len()
                 )
             },

@@ -1,4 +1,4 @@
-//! Who could change what root reads, and what drifted: facts that doctor looks at.
+//! Audits that only doctor runs: unit overrides, ownership drift, and files through which users could become root.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ impl Step for DropIns<'_> {
         StepId::UnitsDropIns
     }
     fn title(&self) -> String {
-        "units as they were written".to_owned()
+        "unit overrides".to_owned()
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
@@ -44,17 +44,17 @@ impl Step for DropIns<'_> {
             }
         }
         Ok(match changed {
-            None => Finding::Ok("no drop-in changes them".to_owned()),
+            None => Finding::Ok("no unit overrides".to_owned()),
             Some(unit) => Finding::Warning(
-                format!("{} changes what the units do", found.join(", ")),
+                format!("{} overrides unit settings", found.join(", ")),
                 format!(
-                    "systemctl cat {unit}  # it is the administrator's, and stays; to drop it: sudo systemctl revert {unit}"
+                    "systemctl cat {unit}  # left as is; to remove it: sudo systemctl revert {unit}"
                 ),
             ),
         })
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("drop-ins are the administrator's"))
+        Err(anyhow!("unit overrides are left to the administrator"))
     }
 }
 
@@ -75,7 +75,7 @@ impl Step for Ownership<'_> {
         StepId::ProjectOwnership
     }
     fn title(&self) -> String {
-        "owner and setgid in the tree".to_owned()
+        "ownership and setgid".to_owned()
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
@@ -91,7 +91,7 @@ impl Step for Ownership<'_> {
         ) else {
             return Ok(Finding::Blocked(
                 StepId::AccountUser,
-                "the account is missing".to_owned(),
+                "the account does not exist".to_owned(),
             ));
         };
         let mut all = Drift::default();
@@ -100,12 +100,12 @@ impl Step for Ownership<'_> {
         }
         Ok(match all.first.first() {
             None => Finding::Ok(format!(
-                "{} entries are {}:{}",
+                "{} entries owned by {}:{}",
                 all.seen, app.user, app.group
             )),
             Some(_) => Finding::Differs(
                 format!(
-                    "{} of {} entries have another owner or group, or lost their setgid bit, first: {}",
+                    "{} of {} entries have a wrong owner or group, or no setgid bit, such as: {}",
                     all.count,
                     all.seen,
                     all.first.join(", ")
@@ -119,10 +119,10 @@ impl Step for Ownership<'_> {
         let server = changes.server();
         let user = server
             .user(app.user.as_str())
-            .ok_or_else(|| anyhow!("there is no user {}", app.user))?;
+            .ok_or_else(|| anyhow!("user {} does not exist", app.user))?;
         let group = server
             .group(app.group.as_str())
-            .ok_or_else(|| anyhow!("there is no group {}", app.group))?;
+            .ok_or_else(|| anyhow!("group {} does not exist", app.group))?;
         for tree in self.trees() {
             server.own_tree(&tree, user.uid, group.gid)?;
         }
@@ -135,24 +135,23 @@ impl Step for PrivilegeEscalation<'_> {
         StepId::AuditRoot
     }
     fn title(&self) -> String {
-        "no way to root or to the key".to_owned()
+        "privilege-escalation paths".to_owned()
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "audit",
-            what: "what root reads and starts".to_owned(),
+            what: "files that root reads or runs".to_owned(),
         }
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let name = &app.name;
         let key = layout::private_key(name);
-        // Each with the command that mends it.
-        let mut ways: Vec<(String, String)> = Vec::new();
-        let mut looked = 0;
+        // Each with the command that fixes it.
+        let mut findings: Vec<(String, String)> = Vec::new();
+        let mut checked = 0;
         for (path, why) in layout::read_by_root(app) {
-            // Nothing is read from what is not there, nor from /dev/null, where a masked unit leads:
-            // that one others may write to, and must.
+            // Skip missing files, and /dev/null, to which a masked unit links: everybody may write to that.
             if context
                 .view
                 .stat_target(&path)?
@@ -160,28 +159,28 @@ impl Step for PrivilegeEscalation<'_> {
             {
                 continue;
             }
-            looked += 1;
-            // The environment file alone belongs to the app's group, to read it.
+            checked += 1;
+            // Group ownership is not checked: the app's group reads the environment file.
             if let Some(part) = context.view.first_changeable(&path)? {
-                ways.push((
+                findings.push((
                     format!(
-                        "{} can be changed by others than root: {} ({why})",
+                        "{} can be modified by users other than root: {} ({why})",
                         part.display(),
                         path.display()
                     ),
-                    mend(&part, "go-w"),
+                    fix_command(&part, "go-w"),
                 ));
             }
         }
         if let Some(stat) = context.view.stat(&key)?
             && (stat.uid != 0 || stat.mode & 0o077 != 0)
         {
-            ways.push((
+            findings.push((
                 format!(
-                    "{} can be read by others than root: it is the private deploy key",
+                    "{}, the private deploy key, can be read by users other than root",
                     key.display()
                 ),
-                mend(&key, "go="),
+                fix_command(&key, "go="),
             ));
         }
         for unit in [
@@ -196,29 +195,27 @@ impl Step for PrivilegeEscalation<'_> {
                 } else {
                     &state.user
                 };
-                ways.push((
+                findings.push((
                     format!("{unit} runs as {is}, not as {}", app.user),
-                    format!("systemctl cat {unit}  # where it is said"),
+                    format!("systemctl cat {unit}  # shows the file that sets User="),
                 ));
             }
         }
-        let Some((_, remedy)) = ways.first().cloned() else {
+        let Some((_, remedy)) = findings.first().cloned() else {
             return Ok(Finding::Ok(format!(
-                "{looked} files and the ways to them are root's alone to change"
+                "only root can modify the {checked} files or their parent directories"
             )));
         };
-        let all: Vec<String> = ways.into_iter().map(|(way, _)| way).collect();
+        let all: Vec<String> = findings.into_iter().map(|(finding, _)| finding).collect();
         Ok(Finding::ManualFix(all.join("; "), remedy))
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!(
-            "who may change what is the administrator's decision"
-        ))
+        Err(anyhow!("permissions are left to the administrator"))
     }
 }
 
-/// An ACL shows in the group's bits, which are its mask, and goes with them.
-fn mend(path: &Path, mode: &str) -> String {
+/// Command that restores owner and mode. With an ACL, the group bits are its mask, so chmod limits it too.
+fn fix_command(path: &Path, mode: &str) -> String {
     format!(
         "sudo chown root {0} && sudo chmod {mode} {0}",
         path.display()

@@ -1,10 +1,9 @@
-//! Every directory of an app, with owner, group and mode.
+//! The directories of an app, with owner, group and mode.
 //!
-//! setgid passes the group on to what is made inside; under umask 022 even `mkdir(02775)` gives
-//! 2755, so modes are set and never inherited. The project's code and data are closed to others
-//! at its own directory; what the web server reads lies elsewhere, or is opened by an ACL.
-//! Directories that lead to the app's own are only made where they are missing, and stay as they
-//! are where they are not.
+//! setgid passes the group on to new entries; under umask 022 even `mkdir(02775)` gives 2755, so modes are
+//! set explicitly. The project directory closes code and data to other users; the web server reads static
+//! files from a separate directory, or through an ACL. Parent directories are created if missing and
+//! otherwise left as they are.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +19,7 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct Directories<'a>(pub(super) &'a App);
 
-/// Whose a directory is.
+/// Owner of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Root,
@@ -31,8 +30,8 @@ struct Spec {
     path: PathBuf,
     owner: Owner,
     mode: u32,
-    /// Only made where it is missing: it is not ours alone.
-    way: bool,
+    /// A parent: created if missing, never modified.
+    parent: bool,
 }
 
 impl Directories<'_> {
@@ -40,20 +39,20 @@ impl Directories<'_> {
         let app = self.0;
         let mut specs: Vec<Spec> = Vec::new();
         let mut add = |path: PathBuf, owner: Owner, mode: u32| {
-            let mut way: Vec<PathBuf> = path
+            let mut parents: Vec<PathBuf> = path
                 .ancestors()
                 .skip(1)
                 .filter(|p| *p != Path::new("/"))
                 .map(Path::to_owned)
                 .collect();
-            way.reverse();
-            for part in way {
+            parents.reverse();
+            for part in parents {
                 if !specs.iter().any(|spec: &Spec| spec.path == part) {
                     specs.push(Spec {
                         path: part,
                         owner: Owner::Root,
                         mode: 0o755,
-                        way: true,
+                        parent: true,
                     });
                 }
             }
@@ -62,7 +61,7 @@ impl Directories<'_> {
                 path,
                 owner,
                 mode,
-                way: false,
+                parent: false,
             });
         };
         add(layout::SETTINGS_DIR.into(), Owner::Root, 0o755);
@@ -77,7 +76,7 @@ impl Directories<'_> {
         add(app.releases(), Owner::App, 0o2770);
         add(app.shared(), Owner::App, 0o2770);
         add(app.venvs(), Owner::App, 0o2770);
-        // The web server's way: everybody may read what it serves, and nothing else.
+        // World-readable for the web server, unlike the project directory.
         add(
             app.static_dir.as_path().to_owned(),
             Owner::App,
@@ -97,7 +96,7 @@ impl Directories<'_> {
                     path: part.to_owned(),
                     owner: Owner::Root,
                     mode: 0o755,
-                    way: true,
+                    parent: true,
                 });
             }
         }
@@ -142,18 +141,18 @@ impl Step for Directories<'_> {
                 absent.push(spec.path.display().to_string());
                 continue;
             };
-            let kind = if spec.way {
+            let kind = if spec.parent {
                 context.view.stat_target(&spec.path)?.map(|s| s.kind)
             } else {
                 Some(stat.kind)
             };
             if kind != Some(Kind::Directory) {
                 return Ok(Finding::ManualFix(
-                    format!("{} is there and is not a directory", spec.path.display()),
+                    format!("{} exists and is not a directory", spec.path.display()),
                     format!("sudo mv -T {0} {0}.was", spec.path.display()),
                 ));
             }
-            if spec.way {
+            if spec.parent {
                 continue;
             }
             let owner = match spec.owner {
@@ -187,7 +186,7 @@ impl Step for Directories<'_> {
             )));
         }
         Ok(Finding::Absent(format!(
-            "2770 {}:{}, {} in all",
+            "2770 {}:{}, {} in total",
             self.0.user,
             self.0.group,
             absent.len()
@@ -197,16 +196,16 @@ impl Step for Directories<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let ids = self.ids(changes.server()).ok_or_else(|| {
             anyhow!(
-                "the account {} or the group {} is missing",
+                "the user {} or the group {} does not exist",
                 self.0.user,
                 self.0.group
             )
         })?;
-        // From here on the app may write in them: mirror, ledger, logs, releases. RawAnswer before the
-        // last of them is made: a run that was killed here finds them all, and would say nothing.
+        // From here on the app can write to them. Recorded before the last one is created: if this run is
+        // killed, the next one finds them all and would not record it.
         changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())?;
         for spec in self.specs() {
-            if spec.way && changes.server().stat(&spec.path)?.is_some() {
+            if spec.parent && changes.server().stat(&spec.path)?.is_some() {
                 continue;
             }
             let owner = match spec.owner {

@@ -1,8 +1,8 @@
-//! Which accounts, groups, directories and paths can be an app's: one judgement for flags, variables, files,
+//! Which accounts, groups, directories and paths an app may use: one set of rules for flags, variables, files,
 //! the wizard and doctor.
 //!
-//! init gives what it is told to the app's account. Whatever somebody else reads, owns or trusts would with
-//! that be the app's, and through `/etc` or `/usr` the whole server.
+//! init makes the app's account the owner of what it is given. Anything that others own, read or trust would
+//! then belong to the app, and through `/etc` or `/usr` the whole server.
 
 mod paths;
 
@@ -15,25 +15,25 @@ use crate::host::{Account, GroupEntry, View};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 
-/// Groups whose members may do more than the app's account is to: read what only root reads, write to disks,
-/// become root. Debian's, and what common packages bring.
+/// Groups whose members have privileges that an app must not have: read root's files, write to disks, become
+/// root. Debian's groups, and those of common packages.
 const PRIVILEGED: &str = "root adm admin sudo wheel staff shadow disk kmem tty docker lxd incus incus-admin libvirt kvm \
     podman systemd-journal systemd-network ssl-cert _ssh ssh crontab operator backup netdev input \
     video nogroup nobody";
 
-/// Numbers below are the system's (login.defs(5), `UID_MIN`), below 100 Debian's own (Policy 9.2.2).
-const PEOPLE: u32 = 1000;
-const DEBIANS: u32 = 100;
-/// nobody and nogroup.
+/// Ids below 1000 are for system accounts (login.defs(5), `UID_MIN`), below 100 allocated by Debian (Policy 9.2.2).
+const FIRST_LOGIN_ID: u32 = 1000;
+const FIRST_DYNAMIC_ID: u32 = 100;
+/// Id of nobody and nogroup.
 const NOBODY: u32 = 65534;
 
-/// An answer by its name, as it was given or would be.
+/// Looks up an answer by its name.
 pub type RawAnswer<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Why an answer cannot be the app's, and the command that gives one that can; `None` if it can be.
+/// Why the app cannot use an answer, and a command with one that it can use; `None` if it can.
 ///
 /// # Errors
-/// When the server cannot be looked at.
+/// When the server's state cannot be read.
 pub fn ineligible(
     view: &View,
     said: RawAnswer<'_>,
@@ -45,7 +45,7 @@ pub fn ineligible(
         return Ok(None);
     };
     let settings = view.read_text(&layout::settings(&app)).ok().flatten();
-    let judge = Judge {
+    let rules = Rules {
         receipt: Receipt::load(view, &app).unwrap_or_else(|_| Receipt::unreadable(&app)),
         saved: settings.and_then(|text| Settings::parse(&text).ok()),
         user: given("user").unwrap_or_default(),
@@ -53,22 +53,22 @@ pub fn ineligible(
         view,
         app,
     };
-    let app = &judge.app;
+    let app = &rules.app;
     let (why, instead) = match name {
-        "user" => (judge.user(&text)?, format!("gunicorn-{app}")),
-        "group" => (judge.group(&text)?, judge.user.clone()),
-        "operator" => (judge.operator(&text)?, "''".to_owned()),
+        "user" => (rules.user(&text)?, format!("gunicorn-{app}")),
+        "group" => (rules.group(&text)?, rules.user.clone()),
+        "operator" => (rules.operator(&text)?, "''".to_owned()),
         "project_dir" => (
-            judge.directory(name, Path::new(&text))?,
+            rules.directory(name, Path::new(&text))?,
             format!("/var/www/projects/{app}"),
         ),
         "static_dir" => (
-            judge.directory(name, Path::new(&text))?,
+            rules.directory(name, Path::new(&text))?,
             format!("/www/static/{app}"),
         ),
-        "bind" => (judge.socket(&text)?, format!("/run/{app}.sock")),
+        "bind" => (rules.socket(&text)?, format!("/run/{app}.sock")),
         "python" => (
-            judge.python(Path::new(&text))?,
+            rules.python(Path::new(&text))?,
             "/usr/bin/python3".to_owned(),
         ),
         _ => (None, String::new()),
@@ -77,7 +77,7 @@ pub fn ineligible(
     Ok(why.map(|why| (why, format!("sudo pullpray init {app} --{flag} {instead}"))))
 }
 
-/// The answers that an app was made from.
+/// The answers that produce an app.
 pub(super) fn answers_of(app: &App) -> impl Fn(&str) -> Option<String> {
     |name| {
         Some(match name {
@@ -94,7 +94,7 @@ pub(super) fn answers_of(app: &App) -> impl Fn(&str) -> Option<String> {
     }
 }
 
-struct Judge<'a> {
+struct Rules<'a> {
     view: &'a View,
     app: AppName,
     receipt: Receipt,
@@ -103,14 +103,14 @@ struct Judge<'a> {
     project: Option<PathBuf>,
 }
 
-impl Judge<'_> {
-    /// Whether the app has it already: what it has is not judged anew by what is in it.
-    fn has(&self, name: &str, text: &str) -> bool {
+impl Rules<'_> {
+    /// Whether the saved settings have this value: its content is not checked again.
+    fn is_saved(&self, name: &str, text: &str) -> bool {
         let saved = self.saved.as_ref();
         saved.is_some_and(|saved| saved.answers.get(name) == Some(text))
     }
 
-    fn made(&self, change: &Change) -> bool {
+    fn is_recorded(&self, change: &Change) -> bool {
         let mut entries = self.receipt.entries().iter();
         entries.any(|entry| entry.change == *change)
     }
@@ -119,7 +119,7 @@ impl Judge<'_> {
         for other in self.view.facts(None)?.others {
             if other.name != self.app && other.user.as_str() == name {
                 return Ok(Some(format!(
-                    "{} runs as {name}: each could read and change what is the other's",
+                    "{} runs as {name}: each app could read and modify the other's files",
                     other.name
                 )));
             }
@@ -128,44 +128,44 @@ impl Judge<'_> {
             return Ok(None);
         };
         if user.uid == 0 {
-            return Ok(Some(format!(
-                "the user {name} is root under another name (uid 0)"
-            )));
+            return Ok(Some(format!("the user {name} is an alias of root (uid 0)")));
         }
         let created = Change::User {
             name: name.to_owned(),
             before: Before::Created,
         };
-        let ours = self.has("user", name) || self.made(&created);
-        if user.uid == NOBODY || (user.uid < PEOPLE && !ours && self.is_somebody(&user)?) {
+        let ours = self.is_saved("user", name) || self.is_recorded(&created);
+        if user.uid == NOBODY
+            || (user.uid < FIRST_LOGIN_ID && !ours && self.is_package_account(&user)?)
+        {
             return Ok(Some(format!(
-                "the user {name} is the system's (uid {}), and not this app's",
+                "the user {name} is a system account (uid {}) that pullpray did not create",
                 user.uid
             )));
         }
         let groups = PRIVILEGED
             .split(' ')
             .filter_map(|group| self.view.group(group));
-        // A package's account may have nogroup for its own: with it nobody may do more.
-        let mut more =
+        // nogroup, the primary group of some packages' accounts, grants nothing.
+        let mut privileged =
             groups.filter(|group| group.gid != NOBODY && self.view.is_member(&user, group));
-        if let Some(group) = more.next() {
+        if let Some(group) = privileged.next() {
             return Ok(Some(format!(
-                "the user {name} is a member of {}, and may do more than an app is to",
+                "the user {name} is a member of {}, a privileged group",
                 group.name
             )));
         }
         Ok(None)
     }
 
-    /// Whether a system account is that of a package: one that an administrator made for the app has no
-    /// process yet, and no home among those of daemons.
-    fn is_somebody(&self, user: &Account) -> Result<bool> {
+    /// Whether a system account belongs to a package: one that an administrator created for the app has no
+    /// process yet, and no existing home outside the directories for apps.
+    fn is_package_account(&self, user: &Account) -> Result<bool> {
         let for_apps = ["/home", "/opt", "/srv", "/var/www"];
         let home = !for_apps.iter().any(|dir| user.home.starts_with(dir))
             && user.name != self.app.as_str()
             && self.view.stat(&user.home)?.is_some();
-        Ok(user.uid < DEBIANS
+        Ok(user.uid < FIRST_DYNAMIC_ID
             || user.name.starts_with('_')
             || user.name.starts_with("systemd-")
             || home
@@ -176,7 +176,7 @@ impl Judge<'_> {
         for other in self.view.facts(None)?.others {
             if other.name != self.app && other.group.as_str() == name {
                 return Ok(Some(format!(
-                    "{} has the group {name} too, and runs as {}: each could read and change what is the other's",
+                    "{}, which runs as {}, also uses the group {name}: each app could read and modify the other's files",
                     other.name, other.user
                 )));
             }
@@ -186,32 +186,31 @@ impl Judge<'_> {
         if PRIVILEGED.split(' ').any(|group| group == name) || gid == Some(0) || gid == Some(NOBODY)
         {
             let gid = gid.map_or_else(String::new, |gid| format!(" (gid {gid})"));
-            return Ok(Some(format!(
-                "the group {name} may do more than an app is to{gid}"
-            )));
+            return Ok(Some(format!("the group {name} is privileged{gid}")));
         }
-        Ok(group.and_then(|group| self.is_somebodys(&group)))
+        Ok(group.and_then(|group| self.foreign_group(&group)))
     }
 
-    fn is_somebodys(&self, group: &GroupEntry) -> Option<String> {
+    fn foreign_group(&self, group: &GroupEntry) -> Option<String> {
         let name = &group.name;
         let person = self.view.user(name);
         let private = person.is_some_and(|person| person.gid == group.gid);
         if private && *name != self.user {
             return Some(format!(
-                "the group {name} is that of the user {name}, whose files the app could then read and change"
+                "the group {name} is the private group of the user {name}, whose files the app could read and modify"
             ));
         }
         let created = Change::Group {
             name: name.clone(),
             before: Before::Created,
         };
-        // A group that came with the account, and has nobody else in it, is as good as ours.
-        let alone = group.members.iter().all(|member| *member == self.user);
-        let ours = self.made(&created) || (private && alone) || !self.receipt.is_readable();
-        (group.gid < PEOPLE && !ours).then(|| {
+        // The private group of the app's account, without other members, is safe.
+        let unshared = group.members.iter().all(|member| *member == self.user);
+        let ours =
+            self.is_recorded(&created) || (private && unshared) || !self.receipt.is_readable();
+        (group.gid < FIRST_LOGIN_ID && !ours).then(|| {
             format!(
-                "the group {name} is the system's (gid {}), and not this app's",
+                "the group {name} is a system group (gid {}) that pullpray did not create",
                 group.gid
             )
         })
@@ -221,18 +220,16 @@ impl Judge<'_> {
         for other in self.view.facts(None)?.others {
             if other.name != self.app && other.user.as_str() == name {
                 return Ok(Some(format!(
-                    "{name} runs {}, which could then read and change what is this app's",
+                    "{name} runs {}, which could then read and modify this app's files",
                     other.name
                 )));
             }
         }
         let user = self.view.user(name);
-        let systems = user.filter(|u| (1..DEBIANS).contains(&u.uid) || u.uid == NOBODY);
-        Ok(systems.map(|user| {
-            format!(
-                "{name} is a system account (uid {}) and nobody's login",
-                user.uid
-            )
-        }))
+        let system = user.filter(|u| (1..FIRST_DYNAMIC_ID).contains(&u.uid) || u.uid == NOBODY);
+        Ok(
+            system
+                .map(|user| format!("{name} is a system account (uid {}), not a login", user.uid)),
+        )
     }
 }

@@ -1,5 +1,5 @@
-//! A file as a step: the same for sudoers, cron, the ssh alias and units. Content from a template,
-//! owner and mode, a check before it is in place, questions to the program that reads it.
+//! The step for a file, shared by sudoers, cron, the ssh alias and units: content from a template, owner
+//! and mode, validation before it is in place, and verification with the program that reads it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,37 +11,37 @@ use crate::state::sha256;
 
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
-/// What is asked of the program that reads the file, once it is in place: `None` if all is well,
-/// else what is wrong and what to do.
+/// Verifies a file in place with the program that reads it: `None` if it is accepted, otherwise what is
+/// wrong and a command.
 pub(super) type Verify<'a> = Box<dyn Fn(&View) -> Result<Option<(String, String)>> + 'a>;
-/// Why the program that reads it passes it over as it is, though it would take it if it were written again.
+/// Why the program that reads the file ignores it until it is rewritten; `None` if it does not.
 pub(super) type Ignored<'a> = Box<dyn Fn(&View) -> Result<Option<String>> + 'a>;
-/// What is asked of a candidate before it is in place; an error keeps it out.
+/// Validates new content; on error the file is not written.
 pub(super) type Before<'a> = Box<dyn Fn(&Server, &[u8]) -> Result<()> + 'a>;
-/// What is done once it is in place; an error takes it out again.
+/// Runs after the write; on error the write is reverted.
 pub(super) type After<'a> = Box<dyn Fn(&Server) -> Result<()> + 'a>;
 
-/// Whose file is compared how.
+/// How the content of a file is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// It must be what the template gives, unless the administrator changed it.
+    /// Must equal the rendered template, unless the administrator modified it.
     Ours,
-    /// It is written once and the administrator's from then on.
+    /// Written once; belongs to the administrator from then on.
     WrittenOnce,
 }
 
-/// A file with root as its owner.
+/// A file owned by root.
 pub(super) struct FileStep<'a> {
     pub(super) id: StepId,
     pub(super) title: &'static str,
     pub(super) path: PathBuf,
-    /// The text, or the step that has to come first.
+    /// The rendered text, or the step that blocks it and why.
     pub(super) content: Result<String, (StepId, String)>,
     pub(super) kind: Content,
     pub(super) mode: u32,
-    /// The group by name; root's if there is none.
+    /// Name of the group; `None`: root.
     pub(super) group: Option<&'a str>,
-    /// What has to be there before it is made, asked as long as it is not.
+    /// Precondition, checked while the file is missing.
     pub(super) needs: Option<Verify<'a>>,
     pub(super) before: Option<Before<'a>>,
     pub(super) after: Option<After<'a>>,
@@ -95,7 +95,7 @@ impl Step for FileStep<'_> {
         };
         let path = self.path.display();
         if stat.kind != Kind::File {
-            // What `systemctl mask` makes in the place of a unit (systemctl(1)).
+            // `systemctl mask` replaces a unit with this link (systemctl(1)).
             let masked = stat.kind == Kind::Link
                 && context.view.read_link(&self.path)?.as_deref() == Some(Path::new("/dev/null"));
             return Ok(if masked {
@@ -106,7 +106,7 @@ impl Step for FileStep<'_> {
                 )
             } else {
                 Finding::ManualFix(
-                    format!("{path} is there and is not a file"),
+                    format!("{path} exists and is not a file"),
                     format!("sudo mv -T {path} {path}.was"),
                 )
             });
@@ -114,7 +114,10 @@ impl Step for FileStep<'_> {
         let Some(gid) = self.gid(context.view) else {
             return Ok(Finding::Blocked(
                 StepId::AccountGroup,
-                format!("its group {} is made first", self.group.unwrap_or("root")),
+                format!(
+                    "its group {} does not exist yet",
+                    self.group.unwrap_or("root")
+                ),
             ));
         };
         if (stat.uid, stat.gid, stat.mode) != (0, gid, self.mode) {
@@ -129,14 +132,14 @@ impl Step for FileStep<'_> {
                 None,
             ));
         }
-        // cron ignores a file with a second name (cron(8)); it would also be changed from elsewhere.
+        // cron ignores a file with more than one hard link (cron(8)); the other name would also allow changes.
         if stat.links > 1 {
             return Ok(Finding::Differs(
-                format!("has {} names (hard links)", stat.links),
+                format!("has {} hard links", stat.links),
                 None,
             ));
         }
-        let mut kept = None;
+        let mut modified = None;
         if self.kind == Content::Ours {
             let bytes = context.view.read(&self.path)?.unwrap_or_default();
             if bytes != wanted.as_bytes() {
@@ -144,12 +147,9 @@ impl Step for FileStep<'_> {
                 let diff = unified(&path.to_string(), &is, wanted);
                 let ours = context.receipt.wrote(&self.path, &sha256(&bytes));
                 if ours || context.overwrite {
-                    return Ok(Finding::Differs(
-                        "its content is another".to_owned(),
-                        Some(diff),
-                    ));
+                    return Ok(Finding::Differs("content differs".to_owned(), Some(diff)));
                 }
-                kept = Some(diff);
+                modified = Some(diff);
             }
         }
         if let Some(ignored) = &self.ignored
@@ -162,10 +162,8 @@ impl Step for FileStep<'_> {
         {
             return Ok(Finding::ManualFix(why, hint));
         }
-        Ok(match kept {
-            Some(diff) => {
-                Finding::LocallyModified("changed by somebody, and kept so".to_owned(), diff)
-            }
+        Ok(match modified {
+            Some(diff) => Finding::LocallyModified("modified locally, left as is".to_owned(), diff),
             None => Finding::Ok(self.owner()),
         })
     }
@@ -190,12 +188,12 @@ impl Step for FileStep<'_> {
         let text = self
             .content
             .as_ref()
-            .map_err(|(step, why)| anyhow!("waits for {step}: {why}"))?;
+            .map_err(|(step, why)| anyhow!("blocked by {step}: {why}"))?;
         let server = changes.server();
         let gid = self
             .gid(server)
-            .ok_or_else(|| anyhow!("there is no group {}", self.group.unwrap_or("root")))?;
-        // Content that is the administrator's stays; only owner and mode are mended.
+            .ok_or_else(|| anyhow!("group {} does not exist", self.group.unwrap_or("root")))?;
+        // The administrator's content stays; only owner and mode are set.
         let old = server.read(&self.path)?;
         let theirs = old.as_ref().is_some_and(|old| {
             let context = changes.context();
@@ -223,7 +221,7 @@ impl Step for FileStep<'_> {
         let Err(error) = after(changes.server()) else {
             return Ok(());
         };
-        // What the whole cannot bear is taken out at once.
+        // Revert at once: the configuration as a whole was rejected.
         match old {
             Some(old) => changes
                 .server()
@@ -231,11 +229,11 @@ impl Step for FileStep<'_> {
             None => changes.server().remove_file(&self.path)?,
         }
         drop(after(changes.server()));
-        Err(error.context(format!("{} was taken out again", self.path.display())))
+        Err(error.context(format!("reverted {}", self.path.display())))
     }
 }
 
-/// A unified diff from what is to what should be.
+/// Unified diff from the current to the desired text.
 pub(super) fn unified(path: &str, is: &str, should: &str) -> String {
     TextDiff::from_lines(is, should)
         .unified_diff()

@@ -1,4 +1,4 @@
-//! The files of an app, each with what is asked of the program that reads it.
+//! The files of an app, each with its verification by the program that reads it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ fn rendered(text: Result<String>) -> Result<String, (StepId, String)> {
     text.map_err(|error| {
         (
             StepId::ServerProgram,
-            format!("the template is broken: {error:#}"),
+            format!("failed to render the template: {error:#}"),
         )
     })
 }
@@ -46,7 +46,7 @@ fn file<'a>(
 
 pub(super) fn ssh_alias(app: &App) -> FileStep<'_> {
     FileStep {
-        needs: Some(Box::new(no_drop_ins)),
+        needs: Some(Box::new(missing_include)),
         verify: Some(Box::new(|view| verify_alias(view, app))),
         ..file(
             StepId::SshAlias,
@@ -57,8 +57,8 @@ pub(super) fn ssh_alias(app: &App) -> FileStep<'_> {
     }
 }
 
-/// What ssh makes of the alias, all its files considered: an Include after a Host that does not
-/// match is silently scoped to it, so reading our own file would prove nothing.
+/// Verifies the effective options with `ssh -G`: an Include after a Host block that does not match is silently
+/// ignored, so reading the file itself would prove nothing.
 fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
     let options = view.ssh_effective(&app.ssh_alias(), None)?;
     let wanted = [
@@ -81,16 +81,16 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
             .map(|values| values.join(" "))
             .unwrap_or_default();
         if is != value {
-            if let Some(unread) = no_drop_ins(view)? {
-                return Ok(Some(unread));
+            if let Some(problem) = missing_include(view)? {
+                return Ok(Some(problem));
             }
             return Ok(Some((
                 format!(
-                    "ssh uses {name} = {is:?} for {}, not {value:?}: another file of the ssh configuration comes first",
+                    "ssh uses {name} = {is:?} for {}, not {value:?}: another ssh configuration file takes precedence",
                     app.ssh_alias()
                 ),
                 format!(
-                    "ssh -vG {} 2>&1 | grep -i 'applying\\|reading'  # the Include in /etc/ssh/ssh_config must stand before any Host",
+                    "ssh -vG {} 2>&1 | grep -i 'applying\\|reading'  # the Include in /etc/ssh/ssh_config must come before any Host",
                     app.ssh_alias()
                 ),
             )));
@@ -99,9 +99,8 @@ fn verify_alias(view: &View, app: &App) -> Result<Option<(String, String)>> {
     Ok(None)
 }
 
-/// Whether ssh's own file includes the directory of drop-ins, before the first of its blocks; else why not, and what
-/// to do.
-fn no_drop_ins(view: &View) -> Result<Option<(String, String)>> {
+/// `None` if ssh_config includes the directory of drop-ins before its first block; otherwise why not, and a command.
+fn missing_include(view: &View) -> Result<Option<(String, String)>> {
     let (dir, file) = (layout::SSH_CONFIG_DIR, Path::new("/etc/ssh/ssh_config"));
     let text = view.read_text(file)?.unwrap_or_default();
     let words = |line: &str| line.trim().replace('=', " ").to_ascii_lowercase();
@@ -121,7 +120,7 @@ fn no_drop_ins(view: &View) -> Result<Option<(String, String)>> {
     };
     Ok(Some((
         format!(
-            "ssh does not read {dir}: it must be there, and the Include in {} must stand before any Host",
+            "ssh does not read {dir}: the directory must exist, and {} must include it before any Host",
             file.display()
         ),
         format!("sudo install -d -m 0755 {dir}{include}"),
@@ -174,7 +173,7 @@ fn needs_wsgi<'a>(app: &App, mut step: FileStep<'a>) -> FileStep<'a> {
     if app.wsgi.is_none() {
         step.content = Err((
             StepId::RepoAccess,
-            "0644 root; its WSGI module is looked up in the repository".to_owned(),
+            "0644 root; the WSGI module is read from the repository".to_owned(),
         ));
     }
     step
@@ -189,11 +188,11 @@ fn unit<'a>(id: StepId, title: &'static str, name: &str, text: Result<String>) -
             Ok(match state.load.as_str() {
                 "loaded" if !state.needs_reload => None,
                 "loaded" => Some((
-                    format!("systemd has not read {unit} again since it changed"),
+                    format!("{unit} changed on disk and systemd has not reloaded it"),
                     "sudo systemctl daemon-reload".to_owned(),
                 )),
                 other => Some((
-                    format!("systemd says of {unit}: {other}"),
+                    format!("systemd reports {unit} as {other}"),
                     format!("systemctl status {unit}"),
                 )),
             })
@@ -206,22 +205,24 @@ pub(super) fn sudoers(app: &App) -> FileStep<'_> {
     FileStep {
         mode: 0o440,
         before: Some(Box::new(|server, bytes| {
-            // visudo looks at owner and mode too, so the candidate gets them, in a place where
-            // sudo does not look.
+            // visudo checks owner and mode too, so the candidate gets them, in a directory that sudo
+            // does not read.
             let candidate = Path::new(layout::SUDOERS_CANDIDATE);
             server.write(candidate, bytes, 0o440, Some((0, 0)))?;
             let complaints = server.sudoers_complaints(Some(candidate));
             server.remove_file(candidate)?;
             match complaints? {
                 text if text.is_empty() => Ok(()),
-                text => Err(anyhow!("visudo refuses the new file: {text}")),
+                text => Err(anyhow!("visudo rejects the new file: {text}")),
             }
         })),
-        // Duplicate aliases and the like only show in context.
+        // Errors such as duplicate aliases only show in the whole configuration.
         after: Some(Box::new(|server| {
             match server.sudoers_complaints(None)? {
                 text if text.is_empty() => Ok(()),
-                text => Err(anyhow!("sudo's configuration as a whole is broken: {text}")),
+                text => Err(anyhow!(
+                    "the sudo configuration as a whole is invalid: {text}"
+                )),
             }
         })),
         verify: Some(Box::new(|view| verify_sudo(view, app))),
@@ -234,7 +235,7 @@ pub(super) fn sudoers(app: &App) -> FileStep<'_> {
     }
 }
 
-/// sudo itself is asked, as the deploy user: whether the rule works, whatever the files say.
+/// Verifies the rule by running sudo as the deploy user, whatever the files say.
 fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
     if view.user(app.user.as_str()).is_none() {
         return Ok(None);
@@ -253,7 +254,7 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
                     words.join(" ")
                 ),
                 format!(
-                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {0}  # it must include /etc/sudoers.d; an account that expired: sudo chage -E -1 {0}",
+                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {0}  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {0}",
                     app.user
                 ),
             )));
@@ -266,11 +267,11 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
         if let Some(rule) = sudo_list::wants_password(rules, &words) {
             return Ok(Some((
                 format!(
-                    "sudo asks {} for a password before \"{words}\": a rule that comes after pullpray's counts ({rule})",
+                    "sudo asks {} for a password before \"{words}\": a later rule overrides pullpray's ({rule})",
                     app.user
                 ),
                 format!(
-                    "sudo grep -rnE '{}|%|ALL' /etc/sudoers /etc/sudoers.d  # that rule must not be for {0}, say NOPASSWD:, or come before {}",
+                    "sudo grep -rnE '{}|%|ALL' /etc/sudoers /etc/sudoers.d  # that rule must not apply to {0}, must set NOPASSWD:, or must come before {}",
                     app.user,
                     app.sudoers().display()
                 ),
@@ -311,16 +312,15 @@ pub(super) fn cron(app: &App) -> FileStep<'_> {
     FileStep {
         ignored: Some(Box::new(|view| {
             let complaint = view.cron_complaint(&app.cron())?;
-            Ok(complaint.map(|why| {
-                format!("cron passes it over until it is written again; when it read it: {why}")
-            }))
+            Ok(complaint
+                .map(|why| format!("cron ignores it until it is rewritten; cron logged: {why}")))
         })),
         verify: Some(Box::new(|view| {
             Ok(if view.cron_runs()? {
                 None
             } else {
                 Some((
-                    "cron does not run, or not after the next boot, so nothing polls".to_owned(),
+                    "cron is not running or not enabled at boot, so nothing polls".to_owned(),
                     "sudo systemctl enable --now cron".to_owned(),
                 ))
             })
@@ -334,8 +334,8 @@ pub(super) fn cron(app: &App) -> FileStep<'_> {
     }
 }
 
-/// The settings file: it holds as long as it says the same app, however it is laid out, so that
-/// the administrator's comments and order stay.
+/// The settings file. It is satisfied if it parses to the same app, so that the administrator's comments and
+/// order stay.
 pub(super) struct SettingsFile<'a>(pub(super) &'a App);
 
 impl Step for SettingsFile<'_> {
@@ -359,7 +359,7 @@ impl Step for SettingsFile<'_> {
         };
         if stat.kind != Kind::File {
             return Ok(Finding::ManualFix(
-                format!("{} is there and is not a file", path.display()),
+                format!("{} exists and is not a file", path.display()),
                 format!("sudo mv -T {0} {0}.was", path.display()),
             ));
         }
@@ -376,7 +376,7 @@ impl Step for SettingsFile<'_> {
             ));
         }
         let text = context.view.read_text(&path)?.unwrap_or_default();
-        if self.says_the_same(&text) {
+        if self.parses_to_same_app(&text) {
             return Ok(Finding::Ok("0644 root".to_owned()));
         }
         let diff = super::file::unified(
@@ -385,7 +385,7 @@ impl Step for SettingsFile<'_> {
             &render::settings(self.0)?,
         );
         Ok(Finding::Differs(
-            "says something else than was answered".to_owned(),
+            "differs from your answers".to_owned(),
             Some(diff),
         ))
     }
@@ -401,27 +401,27 @@ impl Step for SettingsFile<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let path = layout::settings(&self.0.name);
         let old = changes.server().read_text(&path)?.unwrap_or_default();
-        let text = if self.says_the_same(&old) {
+        let text = if self.parses_to_same_app(&old) {
             old
         } else {
             render::settings(self.0)?
         };
-        if !self.says_the_same(&text) {
-            bail!("the settings file that was rendered does not say what was answered");
+        if !self.parses_to_same_app(&text) {
+            bail!("the rendered settings file differs from the answers");
         }
         changes.file(&path, text.as_bytes(), 0o644, (0, 0))?;
-        // Nothing else says all of it.
+        // The copy restores a damaged settings file.
         let copy = layout::settings_copy(&self.0.name);
         (changes.server()).write(&copy, text.as_bytes(), 0o600, Some((0, 0)))
     }
 }
 
 impl SettingsFile<'_> {
-    fn says_the_same(&self, text: &str) -> bool {
+    fn parses_to_same_app(&self, text: &str) -> bool {
         let Ok(settings) = Settings::parse(text) else {
             return false;
         };
-        // What a file leaves out is worked out anew; here only what it says counts.
+        // Ignore detected values: only what the file sets is compared.
         let facts = Facts {
             program: self.0.program.clone(),
             systemctl: self.0.systemctl.clone(),

@@ -1,7 +1,7 @@
-//! The git host's key, pinned in a file of pullpray's own.
+//! The git host's key, pinned in the app's own known_hosts file.
 //!
-//! Nothing is trusted on first use without its fingerprint having been given or shown, and a key
-//! that has changed is never replaced unasked: the fingerprint in the settings decides.
+//! A key is pinned only if its fingerprint was given or confirmed, and a changed key is never accepted
+//! automatically: the fingerprint in the settings decides.
 
 use anyhow::{Result, bail};
 
@@ -15,21 +15,21 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
 impl PinnedHostKey<'_> {
-    /// The key that the host shows, if it is the one that the settings expect.
-    pub(super) fn shown(&self, context: &CheckContext<'_>) -> Result<HostKey> {
+    /// The key that the host presents, if it has the fingerprint in the settings.
+    pub(super) fn presented(&self, context: &CheckContext<'_>) -> Result<HostKey> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
         let keys = context.view.scan_host_keys(repo.host(), repo.port())?;
         if let Some(key) = keys.iter().find(|key| key.fingerprint == wanted) {
             return Ok(key.clone());
         }
-        let shown: Vec<String> = keys
+        let presented: Vec<String> = keys
             .iter()
             .map(|key| format!("{} ({})", key.fingerprint, key.algorithm()))
             .collect();
         bail!(
-            "{} shows another host key than expected: expected {wanted}, shown {}. Either the fingerprint was mistyped, the host has a new key, or somebody stands in between. Once you know that the new one is right: pullpray init {} --host-key {}",
+            "{} presents an unexpected host key: expected {wanted}, got {}. The fingerprint was mistyped, the host has a new key, or somebody intercepts the connection. Once you have verified the new key: pullpray init {} --host-key {}",
             repo.host(),
-            shown.join(", "),
+            presented.join(", "),
             self.0.name,
             keys.first().map_or("SHA256:…", |key| &key.fingerprint),
         )
@@ -86,28 +86,28 @@ impl Step for PinnedHostKey<'_> {
                 ),
             ));
         }
-        // Asked now, so that a wrong fingerprint or an unreachable host stops before any change.
-        let shown = self.shown(context)?;
+        // Scan now, so that a wrong fingerprint or an unreachable host stops init before any change.
+        let presented = self.presented(context)?;
         Ok(match pinned.first() {
             Some(other) => Finding::Differs(
                 format!("{} is pinned, the settings say {wanted}", other.fingerprint),
                 None,
             ),
             None => Finding::Absent(format!(
-                "one line added: {} {}",
-                shown.algorithm(),
-                shown.fingerprint
+                "adds one line: {} {}",
+                presented.algorithm(),
+                presented.fingerprint
             )),
         })
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let path = layout::known_hosts(&self.0.name);
-        let key = self.shown(&changes.context())?;
+        let key = self.presented(&changes.context())?;
         let line = render::known_hosts_line(self.0, &key.key);
         let name = self.0.repo.known_hosts_name();
         let old = changes.server().read_text(&path)?.unwrap_or_default();
-        // The lines of this host that pin another key go; everything else stays as it is.
+        // Drop lines that pin another key of this host; keep everything else.
         let mut text: String = old
             .lines()
             .filter(|line| changes.server().pinned_host_keys(line, &name).is_empty())

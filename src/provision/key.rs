@@ -1,4 +1,4 @@
-//! The deploy key: made once, root's alone, never overwritten.
+//! The deploy key: generated once, readable by root only, never overwritten.
 
 use anyhow::Result;
 use ssh_key::{Algorithm, HashAlg, PrivateKey};
@@ -10,40 +10,40 @@ use crate::layout;
 use crate::render;
 
 use super::agent;
-use super::key_pair::{make, public_key};
+use super::key_pair::{ensure, public_key};
 use super::rotation::{self, Rotation, rotation};
 use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 
 pub(super) struct DeployKey<'a>(pub(super) &'a App);
 
 impl DeployKey<'_> {
-    /// The deploy key as the agent holds it: the one of the public half, or what bears the app's title.
-    fn held(&self, context: &CheckContext<'_>) -> Result<Option<AgentKey>> {
+    /// The deploy key loaded in the agent: the one that matches the public key file, or has the app's key title.
+    fn loaded(&self, context: &CheckContext<'_>) -> Result<Option<AgentKey>> {
         let public = public_key(context.view, &self.0.name).ok().flatten();
         let title = render::key_title(self.0, "");
-        let mut held = agent::loaded_keys(context, self.0)?.into_iter();
-        Ok(held.find(|key| match &public {
+        let mut keys = agent::loaded_keys(context, self.0)?.into_iter();
+        Ok(keys.find(|key| match &public {
             Some((_, its)) => key.fingerprint == *its,
             None => key.comment.starts_with(&title),
         }))
     }
 
-    /// With its file gone, the key is in the agent alone. Another one would be unknown to the git host, and the agent
-    /// would be started anew with it. ssh finds it there by its public half, which the agent shows.
-    fn left_with_the_agent(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
+    /// Finding for a key whose file is gone but which the agent still has loaded. A new key would restart the agent and
+    /// be unknown to the git host. ssh can still select the loaded one by its public half.
+    fn only_in_agent(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
         let name = &self.0.name;
         Ok(
-            match (self.held(context)?, public_key(context.view, name)) {
+            match (self.loaded(context)?, public_key(context.view, name)) {
                 (None, _) => None,
                 (Some(_), Ok(Some(_))) => Some(Finding::ManualFix(
                     format!(
-                        "{} is gone, and the agent holds the key as long as it runs: polls go on until then, and nobody gets it out of there",
+                        "{} does not exist: only the agent still has the key, which cannot be exported. Polls work until the agent stops",
                         layout::private_key(name).display()
                     ),
                     format!("sudo pullpray key {name} --rotate"),
                 )),
                 (Some(_), _) => Some(Finding::Differs(
-                    "is in the agent alone, and its public half is missing".to_owned(),
+                    "is only in the agent, and its public half is missing".to_owned(),
                     None,
                 )),
             },
@@ -68,11 +68,11 @@ impl Step for DeployKey<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let path = layout::private_key(&self.0.name);
         let Some(stat) = context.view.stat(&path)? else {
-            if let Some(finding) = self.left_with_the_agent(context)? {
+            if let Some(finding) = self.only_in_agent(context)? {
                 return Ok(finding);
             }
             return Ok(Finding::Absent(
-                "ed25519, 0600 root; its public half goes to the git host".to_owned(),
+                "ed25519, 0600 root; add its public half on the git host".to_owned(),
             ));
         };
         if (stat.uid, stat.gid, stat.mode) != (0, 0, 0o600) {
@@ -92,12 +92,9 @@ impl Step for DeployKey<'_> {
             Ok(key) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => key,
             _ => {
                 return Ok(Finding::ManualFix(
+                    format!("{} is not an unencrypted ed25519 key", path.display()),
                     format!(
-                        "{} is not an ed25519 key without a passphrase",
-                        path.display()
-                    ),
-                    format!(
-                        "it is never overwritten; if nothing needs it: sudo mv {0} {0}.old",
+                        "sudo mv {0} {0}.old  # if nothing needs it; pullpray never overwrites it",
                         path.display()
                     ),
                 ));
@@ -108,7 +105,7 @@ impl Step for DeployKey<'_> {
             Ok(Some((_, theirs))) if theirs == fingerprint => {}
             _ => {
                 return Ok(Finding::Differs(
-                    "its public half is missing or another key's".to_owned(),
+                    "its public half is missing or does not match".to_owned(),
                     None,
                 ));
             }
@@ -128,15 +125,15 @@ impl Step for DeployKey<'_> {
         Ok(match rotation(context.view, name)? {
             Rotation::None => Finding::Ok(format!("ed25519 {fingerprint}")),
             Rotation::Begun => Finding::Warning(
-                format!("ed25519 {fingerprint}, and the next key waits to take its place"),
+                format!("ed25519 {fingerprint}; a rotation to the next key has begun"),
                 format!(
-                    "sudo pullpray key {name} --rotate  # or, to keep the old one: sudo rm {} {}",
+                    "sudo pullpray key {name} --rotate  # to cancel and keep the old key: sudo rm {} {}",
                     layout::next_private_key(name).display(),
                     layout::next_public_key(name).display()
                 ),
             ),
             Rotation::Switched => Finding::Differs(
-                "was rotated, and what is left over of that is not cleared away".to_owned(),
+                "was rotated, and leftover files need cleaning up".to_owned(),
                 None,
             ),
         })
@@ -145,12 +142,12 @@ impl Step for DeployKey<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let name = &self.0.name;
         if changes.server().stat(&layout::private_key(name))?.is_none()
-            && let Some(key) = self.held(&changes.context())?
+            && let Some(key) = self.loaded(&changes.context())?
         {
             let line = format!("{} pullpray {name}\n", key.public);
             return changes.file(&layout::public_key(name), line.as_bytes(), 0o644, (0, 0));
         }
-        make(
+        ensure(
             changes,
             self.0,
             &layout::private_key(name),

@@ -1,4 +1,4 @@
-//! The first release: the step that runs the very poll that cron will run.
+//! The first release: runs the same poll that cron will run.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Step for FirstRelease<'_> {
         if self.0.wsgi.is_none() {
             return Ok(Finding::Blocked(
                 StepId::RepoAccess,
-                "built, switched to, and asked for its health".to_owned(),
+                "built, activated and health-checked".to_owned(),
             ));
         }
         let ledger = match Ledger::load(context.view, &self.0.name) {
@@ -44,27 +44,27 @@ impl Step for FirstRelease<'_> {
         };
         let Some(live) = ledger.live else {
             return Ok(Finding::Absent(
-                "built, switched to, and asked for its health".to_owned(),
+                "built, activated and health-checked".to_owned(),
             ));
         };
         let current = self.0.current();
         let path = current.display();
-        if let Some(why) = self.lost(context.view, &live)? {
+        if let Some(why) = self.unusable(context.view, &live)? {
             return Ok(Finding::Differs(why, None));
         }
-        let leads = match context.view.stat(&current)?.map(|stat| stat.kind) {
+        let target = match context.view.stat(&current)?.map(|stat| stat.kind) {
             None => None,
             Some(Kind::Link) => context.view.read_link(&current)?,
             Some(_) => {
                 return Ok(Finding::Differs(
-                    format!("{path} is there and is not a link"),
+                    format!("{path} exists and is not a link"),
                     None,
                 ));
             }
         };
-        if leads.as_deref() != Some(&layout::release_link(&live.id)) {
+        if target.as_deref() != Some(&layout::release_link(&live.id)) {
             return Ok(Finding::Differs(
-                format!("{path} does not lead to the live release {}", live.id),
+                format!("{path} does not point to the live release {}", live.id),
                 None,
             ));
         }
@@ -76,7 +76,7 @@ impl Step for FirstRelease<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        // A poll that is at work, cron's or that of a run that was killed, may make it for us.
+        // A running poll, cron's or one left by a killed run, may deploy it meanwhile.
         let patience = Duration::from_secs(self.0.limits.deploy_timeout + 900);
         drop(
             changes
@@ -86,38 +86,38 @@ impl Step for FirstRelease<'_> {
         if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
             return Ok(());
         }
-        // Without a ledger it may be live all the same.
+        // A release may be live even without a ledger.
         let server = changes.server();
         let first = Ledger::load(server, &self.0.name).is_ok_and(|ledger| ledger.live.is_none())
             && (server.stat(&layout::ledger(&self.0.name))?.is_some()
                 || server.list(&self.0.releases())?.is_empty());
         let live = Ledger::load(server, &self.0.name).ok();
         let live = live.and_then(|ledger| ledger.live);
-        let lost = match &live {
-            Some(live) => self.lost(server, live)?.is_some(),
+        let redeploy = match &live {
+            Some(live) => self.unusable(server, live)?.is_some(),
             None => false,
         };
-        let verb: &[&str] = match (lost, first) {
+        let verb: &[&str] = match (redeploy, first) {
             (true, _) => &["redeploy"],
             (_, true) => &["poll", "--now"],
             _ => &["poll"],
         };
         let (name, script) = (&self.0.name, self.0.limits.deploy_timeout);
-        let said = server.run_verb(&self.0.program, verb, name.as_str(), script)?;
-        // Its exit code says how the poll ended; a `current` led back to the live release counts
-        // even if the git host could not be asked.
+        let output = server.run_verb(&self.0.program, verb, name.as_str(), script)?;
+        // Not the exit code but the check decides: a poll that restores `current` succeeds even if it
+        // could not reach the git host.
         if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
             return Ok(());
         }
-        let (verb, words) = (verb.join(" "), said.stdout + &said.stderr);
-        if said.code == Some(0) {
+        let (verb, words) = (verb.join(" "), output.stdout + &output.stderr);
+        if output.code == Some(0) {
             bail!(
-                "pullpray {verb} {name} ended without a release: it is held, or another poll began just now\n{words}hint: pullpray status {name}"
+                "pullpray {verb} {name} ended without a release: deployments are paused, or another poll has just started\n{words}hint: pullpray status {name}"
             );
         }
         if first {
-            // An ill first release would be started again and again, and a socket without a
-            // release ends in trigger-limit-hit. The next run starts them.
+            // systemd would restart an unhealthy first release forever, and a socket without a release
+            // ends in trigger-limit-hit. The next run starts both.
             for unit in [
                 layout::service_unit(&self.0.name),
                 layout::socket_unit(&self.0.name),
@@ -125,14 +125,14 @@ impl Step for FirstRelease<'_> {
                 changes.server().disable_now(&unit)?;
             }
         }
-        bail!("pullpray {verb} {name} {}\n{words}", said.ended);
+        bail!("pullpray {verb} {name} {}\n{words}", output.ended);
     }
 }
 
 impl FirstRelease<'_> {
-    /// Why the live release has to be deployed again: it is gone, or its environment does not serve it. The latter is
-    /// tried as the app's account, by whoever can.
-    fn lost(&self, view: &View, live: &Release) -> Result<Option<String>> {
+    /// Why the live release has to be deployed again: its directory is gone, or its virtual environment is broken. The
+    /// latter is tested as the app's account, if the caller is root or that account.
+    fn unusable(&self, view: &View, live: &Release) -> Result<Option<String>> {
         let app = self.0;
         let dir = app.releases().join(&live.id);
         if view.stat(&dir)?.is_none() {
@@ -144,8 +144,8 @@ impl FirstRelease<'_> {
             return Ok(None);
         }
         let why = import_check::broken(view, app, &dir, &app.venvs().join(&live.venv))?;
-        // Whose files they are is told, and mended, by the checks of directories and owners.
+        // The steps for directories and ownership report and fix permissions.
         let why = why.filter(|why| !why.contains("PermissionError"));
-        Ok(why.map(|why| format!("the live release cannot be served from its environment: {why}")))
+        Ok(why.map(|why| format!("the live release cannot run in its virtual environment: {why}")))
     }
 }

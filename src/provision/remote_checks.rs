@@ -1,4 +1,4 @@
-//! What the git host shows: facts that doctor asks it for beside the steps.
+//! Checks of the git host that only doctor runs: its host key, and what the deploy key opens.
 
 use anyhow::{Result, anyhow};
 
@@ -17,7 +17,7 @@ impl Step for PresentedHostKey<'_> {
         StepId::SshHostKeyShown
     }
     fn title(&self) -> String {
-        format!("{} shows its pinned key", self.0.repo.host())
+        format!("host key presented by {}", self.0.repo.host())
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
@@ -39,34 +39,36 @@ impl Step for PresentedHostKey<'_> {
             .map_or_else(String::new, |key| key.fingerprint.clone());
         Ok(Finding::ManualFix(
             format!(
-                "{} shows {shown} where {wanted} is pinned: its key was changed, or somebody stands in between",
+                "{} presents {shown}, but {wanted} is pinned: its key has changed, or somebody intercepts the connection",
                 repo.host()
             ),
             format!(
-                "sudo pullpray init {} --host-key {shown}  # once you know that this key is right",
+                "sudo pullpray init {} --host-key {shown}  # once you have verified this key",
                 self.0.name
             ),
         ))
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("a changed host key is never accepted unasked"))
+        Err(anyhow!(
+            "a changed host key is never accepted automatically"
+        ))
     }
 }
 
-/// Whom the host takes the key for, by its greeting.
+/// What the host's greeting says the key belongs to.
 #[derive(Debug, PartialEq, Eq)]
-enum Greeted {
-    /// A repository: it is a deploy key.
+enum Greeting {
+    /// A repository: a deploy key.
     Repository(String),
-    /// An account, with all that this may read.
+    /// An account: the key opens all that the account can read.
     Account(String),
-    /// It does not say.
-    Nobody,
+    /// The greeting does not say.
+    Unknown,
 }
 
-/// GitHub (and what imitates it) greets a deploy key as `Hi owner/repository!` and a person's as
-/// `Hi name!`; GitLab greets a person as `Welcome to GitLab, @name!` (both measured).
-fn greeted(words: &str) -> Greeted {
+/// Parses a greeting. GitHub (and compatible hosts) greets a deploy key with `Hi owner/repository!` and an
+/// account's key with `Hi name!`; GitLab greets an account with `Welcome to GitLab, @name!` (both measured).
+fn parse_greeting(words: &str) -> Greeting {
     for line in words.lines() {
         if let Some((name, _)) = line
             .trim()
@@ -75,9 +77,9 @@ fn greeted(words: &str) -> Greeted {
         {
             let name = name.trim().to_owned();
             return if name.contains('/') {
-                Greeted::Repository(name)
+                Greeting::Repository(name)
             } else {
-                Greeted::Account(name)
+                Greeting::Account(name)
             };
         }
         if let Some((name, _)) = line
@@ -85,14 +87,13 @@ fn greeted(words: &str) -> Greeted {
             .strip_prefix("Welcome to GitLab, @")
             .and_then(|rest| rest.split_once('!'))
         {
-            return Greeted::Account(name.to_owned());
+            return Greeting::Account(name.to_owned());
         }
     }
-    Greeted::Nobody
+    Greeting::Unknown
 }
 
-/// Repositories of other apps of this server on the same host: what a key that opens too much
-/// would open, and what can be tried without guessing names.
+/// Repositories of this server's other apps on the same host: the ones to try without guessing names.
 fn neighbours(view: &View, app: &App) -> Result<Vec<(AppName, RepoUrl)>> {
     let mut found = Vec::new();
     for name in view.apps()? {
@@ -130,12 +131,12 @@ impl Step for OnlyThisRepository<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let waits = || Finding::Blocked(StepId::RepoAccess, "asked with the deploy key".to_owned());
+        let blocked = || Finding::Blocked(StepId::RepoAccess, "needs the deploy key".to_owned());
         let Some(remote) = repo::remote(context.view, app)? else {
-            return Ok(waits());
+            return Ok(blocked());
         };
         if !super::agent::has_deploy_key(context, app)? {
-            return Ok(waits());
+            return Ok(blocked());
         }
         let mut refused = Vec::new();
         for (other, repo) in neighbours(context.view, app)? {
@@ -147,14 +148,14 @@ impl Step for OnlyThisRepository<'_> {
                 Ok(_) => {
                     return Ok(Finding::Warning(
                         format!(
-                            "it opens {} too, the repository of {other}: unless everybody may read that, this is not a deploy key of {} alone",
+                            "it also opens {}, the repository of {other}: unless that is public, the key is not limited to {}",
                             repo.slug(),
                             app.repo.slug()
                         ),
                         format!("sudo pullpray key {} --rotate", app.name),
                     ));
                 }
-                Err(error) if error.kind() == git::RemoteErrorKind::HostKey => return Ok(waits()),
+                Err(error) if error.kind() == git::RemoteErrorKind::HostKey => return Ok(blocked()),
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -163,7 +164,7 @@ impl Step for OnlyThisRepository<'_> {
                 {
                     refused.push(repo.slug().to_owned());
                 }
-                Err(error) => return Err(anyhow!("could not ask {}: {error}", repo.host())),
+                Err(error) => return Err(anyhow!("could not reach {}: {error}", repo.host())),
             }
         }
         let identity = context.view.identity(app.user.as_str())?;
@@ -171,27 +172,27 @@ impl Step for OnlyThisRepository<'_> {
             context
                 .view
                 .ssh_greeting(&app.ssh_alias(), &remote.options, Some(&identity))?;
-        Ok(match greeted(&greeting) {
-            Greeted::Account(name) => Finding::ManualFix(
+        Ok(match parse_greeting(&greeting) {
+            Greeting::Account(name) => Finding::ManualFix(
                 format!(
-                    "{} takes the key for {name}, so it opens all that {name} may read: it belongs to the repository, as a deploy key",
+                    "{} identifies the key as {name}'s, so it opens all that {name} can read: add it to the repository as a deploy key instead",
                     app.repo.host()
                 ),
                 format!("sudo pullpray key {} --rotate", app.name),
             ),
-            Greeted::Repository(name) => {
-                Finding::Ok(format!("{} takes it for {name}", app.repo.host()))
+            Greeting::Repository(name) => {
+                Finding::Ok(format!("{} identifies it as {name}", app.repo.host()))
             }
-            Greeted::Nobody if refused.is_empty() => Finding::Unknown(format!(
-                "{} does not say whose key it is, and no other app here has a repository to try",
+            Greeting::Unknown if refused.is_empty() => Finding::Unknown(format!(
+                "{} does not say whose key it is, and no other app on this server has a repository to try",
                 app.repo.host()
             )),
-            Greeted::Nobody => Finding::Ok(format!("it is refused at {}", refused.join(", "))),
+            Greeting::Unknown => Finding::Ok(format!("refused by {}", refused.join(", "))),
         })
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
         Err(anyhow!(
-            "only {} can say what a key opens",
+            "what a key opens can only be changed on {}",
             self.0.repo.host()
         ))
     }
@@ -202,18 +203,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn greetings_are_understood() {
+    fn parses_greetings() {
         let hi = |name: &str| format!("motd\nHi {name}! You've successfully authenticated, but");
         assert_eq!(
-            greeted(&hi("acme/todo")),
-            Greeted::Repository("acme/todo".to_owned())
+            parse_greeting(&hi("acme/todo")),
+            Greeting::Repository("acme/todo".to_owned())
         );
-        assert_eq!(greeted(&hi("ada")), Greeted::Account("ada".to_owned()));
         assert_eq!(
-            greeted("Welcome to GitLab, @ada!"),
-            Greeted::Account("ada".to_owned())
+            parse_greeting(&hi("ada")),
+            Greeting::Account("ada".to_owned())
         );
-        assert_eq!(greeted("Welcome to GitLab, Anonymous!"), Greeted::Nobody);
-        assert_eq!(greeted("Permission denied"), Greeted::Nobody);
+        assert_eq!(
+            parse_greeting("Welcome to GitLab, @ada!"),
+            Greeting::Account("ada".to_owned())
+        );
+        assert_eq!(
+            parse_greeting("Welcome to GitLab, Anonymous!"),
+            Greeting::Unknown
+        );
+        assert_eq!(parse_greeting("Permission denied"), Greeting::Unknown);
     }
 }

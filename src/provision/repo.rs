@@ -1,4 +1,4 @@
-//! The repository: it can be read with the deploy key, and not written.
+//! The repository: the deploy key can read it and cannot write to it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
 pub(super) struct Access<'a>(pub(super) &'a App);
 pub(super) struct ReadOnly<'a>(pub(super) &'a App);
 
-/// The repository as the app's own account reaches it; `None` while a part of the way is missing.
+/// The remote as the app's account reaches it; `None` while the account or the ssh alias is missing.
 pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
     if view.user(app.user.as_str()).is_none() || view.stat(&app.ssh_config())?.is_none() {
         return Ok(None);
@@ -33,8 +33,8 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
     }))
 }
 
-fn could_not_ask(app: &App, error: &RemoteError) -> anyhow::Error {
-    anyhow!("could not ask {}: {error}", app.repo.host())
+fn unreachable(app: &App, error: &RemoteError) -> anyhow::Error {
+    anyhow!("could not reach {}: {error}", app.repo.host())
 }
 
 impl Step for Access<'_> {
@@ -59,13 +59,16 @@ impl Step for Access<'_> {
         let Some(remote) = remote(context.view, app)? else {
             return Ok(Finding::Blocked(
                 StepId::SshAlias,
-                format!("read with the deploy key once {} has it", app.repo.host()),
+                format!(
+                    "read with the deploy key once it is added on {}",
+                    app.repo.host()
+                ),
             ));
         };
         if !super::agent::has_deploy_key(context, app)? {
             return Ok(Finding::Blocked(
                 StepId::AgentKey,
-                "asked with the key that the agent holds".to_owned(),
+                "read with the key in the agent".to_owned(),
             ));
         }
         match git::reads(&remote, &app.track) {
@@ -78,18 +81,21 @@ impl Step for Access<'_> {
                 RemoteErrorKind::Permission | RemoteErrorKind::NoRepository => {
                     Ok(Finding::AwaitsAccess(error.to_string()))
                 }
-                // RawAnswer with both fingerprints, in the place of ssh's banner; unless the host shows
-                // what the settings expect, and only the pinned key is another or none.
-                RemoteErrorKind::HostKey => PinnedHostKey(app).shown(context).map(|_| {
-                    Finding::Blocked(StepId::SshHostKey, "asked once that is pinned".to_owned())
+                // An error with both fingerprints instead of ssh's banner, unless the host presents the key in
+                // the settings and only the pinned one differs or is missing.
+                RemoteErrorKind::HostKey => PinnedHostKey(app).presented(context).map(|_| {
+                    Finding::Blocked(StepId::SshHostKey, "read once it is pinned".to_owned())
                 }),
-                _ => Err(could_not_ask(app, &error)),
+                _ => Err(unreachable(app, &error)),
             },
         }
     }
 
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("only {} can give access", self.0.repo.host()))
+        Err(anyhow!(
+            "access can only be granted on {}",
+            self.0.repo.host()
+        ))
     }
 }
 
@@ -103,7 +109,7 @@ impl Step for ReadOnly<'_> {
     fn plan_item(&self) -> PlanItem {
         PlanItem {
             kind: "access",
-            what: "writing is refused".to_owned(),
+            what: "push is refused".to_owned(),
         }
     }
 
@@ -112,25 +118,25 @@ impl Step for ReadOnly<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let waits = || Finding::Blocked(StepId::RepoAccess, "proven by asking to write".to_owned());
+        let blocked = || Finding::Blocked(StepId::RepoAccess, "verified by a test push".to_owned());
         let Some(remote) = remote(context.view, app)? else {
-            return Ok(waits());
+            return Ok(blocked());
         };
         if !super::agent::has_deploy_key(context, app)? {
-            return Ok(waits());
+            return Ok(blocked());
         }
         match git::write_access(&remote) {
             Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Ok(format!(
-                "{} refuses writing with it",
+                "{} refuses to let it push",
                 app.repo.host()
             ))),
             Ok(WriteAccess::Writable) => Ok(Finding::ManualFix(
                 format!(
-                    "the deploy key may write to {}: whoever breaks into this server could change the code",
+                    "the deploy key can push to {}: whoever breaks into this server could change the code",
                     app.repo.slug()
                 ),
                 format!(
-                    "sudo pullpray init {}  # once the key was taken out at {} and added again without write access",
+                    "sudo pullpray init {}  # after removing the key at {} and adding it again without write access",
                     app.name,
                     app.repo
                         .deploy_key_page()
@@ -138,7 +144,7 @@ impl Step for ReadOnly<'_> {
                 ),
             )),
             Ok(WriteAccess::Unproven(words)) => {
-                Ok(Finding::Unproven(format!("could not be proven: {words}")))
+                Ok(Finding::Unproven(format!("could not be verified: {words}")))
             }
             Err(error)
                 if matches!(
@@ -148,15 +154,15 @@ impl Step for ReadOnly<'_> {
                         | RemoteErrorKind::HostKey
                 ) =>
             {
-                Ok(waits())
+                Ok(blocked())
             }
-            Err(error) => Err(could_not_ask(app, &error)),
+            Err(error) => Err(unreachable(app, &error)),
         }
     }
 
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
         Err(anyhow!(
-            "only {} can take write access away",
+            "write access can only be revoked on {}",
             self.0.repo.host()
         ))
     }

@@ -20,7 +20,7 @@ use crate::git::{self, RemoteErrorKind, WriteAccess};
 use crate::host::View;
 use crate::layout;
 
-use super::key_pair::{make, parse_public, public_line};
+use super::key_pair::{ensure, parse_public, public_line};
 use super::{Changes, StepId, repo};
 
 /// How far a rotation came.
@@ -71,7 +71,7 @@ pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)
     );
     // On the git host's page the two must be told apart.
     let date = changes.clock().now().format(" %Y-%m-%d").to_string();
-    make(changes, app, &private, &public, &date)?;
+    ensure(changes, app, &private, &public, &date)?;
     let text = changes.server().read_text(&public)?;
     parse_public(&text.with_context(|| format!("{} is gone", public.display()))?)
 }

@@ -1,4 +1,4 @@
-//! The service: socket and service enabled and running, and the app healthy over HTTP.
+//! The service: socket and service units enabled and active, and the app healthy over HTTP.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ impl Step for Units<'_> {
         StepId::GunicornRunning
     }
     fn title(&self) -> String {
-        "gunicorn runs".to_owned()
+        "gunicorn units".to_owned()
     }
     fn plan_item(&self) -> PlanItem {
         PlanItem {
@@ -29,7 +29,7 @@ impl Step for Units<'_> {
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
-        let mut waiting = None;
+        let mut inactive = None;
         for unit in [layout::socket_unit(name), layout::service_unit(name)] {
             let state = context.view.unit(&unit)?;
             match state.load.as_str() {
@@ -42,21 +42,21 @@ impl Step for Units<'_> {
                 "not-found" => {
                     return Ok(Finding::Blocked(
                         StepId::GunicornService,
-                        "enabled and started once there is a release".to_owned(),
+                        "enabled and started with the first release".to_owned(),
                     ));
                 }
                 _ => {}
             }
             if !state.is_active() || !state.is_enabled() {
-                waiting = Some(format!("{unit} is {} and {}", state.active, state.enabled));
+                inactive = Some(format!("{unit} is {} and {}", state.active, state.enabled));
                 break;
             }
         }
-        Ok(match waiting {
-            // A socket that is hit before there is a release ends in trigger-limit-hit for good.
+        Ok(match inactive {
+            // A connection before the first release would put the socket in trigger-limit-hit for good.
             Some(_) if context.view.stat(&self.0.current())?.is_none() => Finding::Blocked(
                 StepId::AppRelease,
-                "enabled and started once there is a release".to_owned(),
+                "enabled and started with the first release".to_owned(),
             ),
             Some(why) => Finding::Differs(why, None),
             None => Finding::Ok("enabled and active".to_owned()),
@@ -64,7 +64,7 @@ impl Step for Units<'_> {
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        // The socket first: after a crash loop the service alone would not find it.
+        // The socket first: after a crash loop it has failed, and the service needs it.
         changes.unit(&layout::socket_unit(&self.0.name))?;
         changes.unit(&layout::service_unit(&self.0.name))
     }
@@ -89,10 +89,10 @@ impl Step for Healthy<'_> {
         if context.view.stat(&app.current())?.is_none() {
             return Ok(Finding::Blocked(
                 StepId::AppRelease,
-                format!("asked with Host: {}", app.health_host),
+                format!("requested with Host: {}", app.health_host),
             ));
         }
-        // Before init started it again nobody can answer; that is the other step's to say.
+        // While the socket is inactive nothing can answer; the other step reports that.
         if !context
             .view
             .unit(&layout::socket_unit(&app.name))?
@@ -100,14 +100,14 @@ impl Step for Healthy<'_> {
         {
             return Ok(Finding::Blocked(
                 StepId::GunicornRunning,
-                format!("asked with Host: {}", app.health_host),
+                format!("requested with Host: {}", app.health_host),
             ));
         }
-        let question = format!("GET {} on {}", app.health_path, app.bind);
+        let request = format!("GET {} on {}", app.health_path, app.bind);
         let unit = layout::service_unit(&app.name);
         let log = format!("sudo journalctl -u {unit} -n 200");
-        // Deployed again it will be another: nobody has to look at this one.
-        let broken = |why: String| -> Result<Finding> {
+        // If the release has to be redeployed anyway, applying fixes this too.
+        let unhealthy = |why: String| -> Result<Finding> {
             Ok(if FirstRelease(app).check(context)?.is_satisfied() {
                 Finding::ManualFix(why, log.clone())
             } else {
@@ -122,19 +122,19 @@ impl Step for Healthy<'_> {
                 Duration::from_secs(app.limits.health_timeout),
             ) {
                 Ok(answer) if (200..400).contains(&answer.status) => Finding::Ok(format!(
-                    "{question} → {} in {} ms",
+                    "{request} → {} in {} ms",
                     answer.status,
                     answer.took.as_millis()
                 )),
                 Ok(answer) if answer.status == 400 => Finding::ManualFix(
                     format!(
-                        "{question} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
+                        "{request} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
                         app.health_host
                     ),
                     format!("pullpray init {} --health-host NAME", app.name),
                 ),
-                Ok(answer) => broken(format!("{question} → {}", answer.status))?,
-                Err(error) => broken(format!("{question}: {error}"))?,
+                Ok(answer) => unhealthy(format!("{request} → {}", answer.status))?,
+                Err(error) => unhealthy(format!("{request}: {error}"))?,
             },
         )
     }

@@ -107,7 +107,7 @@ fn local_changes_are_kept_until_overwritten() -> Result<()> {
     let edited = web.listing(TOUCHED)?;
     let kept = web.run("pullpray init todo --yes")?.ok()?;
     for path in [cron, unit] {
-        kept.says(&format!("{path}: changed by somebody, and kept so"))?;
+        kept.says(&format!("{path}: modified locally, left as is"))?;
     }
     ensure!(
         !kept.stdout.contains(script) && !kept.stdout.contains(environment),

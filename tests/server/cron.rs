@@ -166,9 +166,7 @@ fn an_account_that_appears_after_cron_started_is_polled_for() -> Result<()> {
     late("systemctl stop ssh-agent.todo")?;
     web.run("pullpray doctor todo --offline --only schedule.cron")?
         .exits(1)?
-        .says(
-            "cron passes it over until it is written again; when it read it: Error: bad username",
-        )?;
+        .says("cron ignores it until it is rewritten; cron logged: Error: bad username")?;
     repo.push("version two")?;
     web.run("pullpray doctor todo --fix --yes --only schedule.cron && for n in $(seq 100); do journalctl -q -t cron -o cat | grep -q 'RELOAD (/etc/cron.d/pullpray-todo)' && exit; sleep 0.1; done; exit 1")?
         .ok()?;

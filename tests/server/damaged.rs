@@ -203,7 +203,7 @@ fn a_lost_private_key_stays_usable_in_the_agent() -> Result<()> {
             "init todo --yes",
         ] {
             let output = web.run(&format!("pullpray {command}"))?.exits(1)?;
-            output.says("is gone, and the agent holds the key as long as it runs")?;
+            output.says("does not exist: only the agent still has the key")?;
             output.says("sudo pullpray key todo --rotate")?;
         }
         push_and_deploy(&web, &repo, &format!("version {number}, without its key"))?;

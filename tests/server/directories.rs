@@ -43,10 +43,10 @@ const BAD: &[(&str, &str)] = &[
         "--project-dir /var/lib/pullpray/notes",
         "is below /var/lib/pullpray",
     ),
-    ("--project-dir /var/lib/package", "it holds x"),
+    ("--project-dir /var/lib/package", "it contains x"),
     (
         "--project-dir /var/lib/package/notes",
-        "/var/lib/package is that of a package",
+        "/var/lib/package belongs to a package",
     ),
     ("--project-dir /home", "/home is a system directory"),
     ("--project-dir /home/ann/notes", "is below /home"),
@@ -67,22 +67,13 @@ const BAD: &[(&str, &str)] = &[
     ("--static-dir /var/www/html", "/var/www/html is not empty"),
     ("--static-dir /www/static", "is there for many"),
     // Directories of another app.
-    (
-        "--project-dir /var/www/projects/todo",
-        "of the app todo lie one in the other",
-    ),
+    ("--project-dir /var/www/projects/todo", "of the app todo"),
     (
         "--project-dir /var/www/projects/todo/shared/notes",
-        "of the app todo lie one in the other",
+        "of the app todo",
     ),
-    (
-        "--static-dir /www/static/todo",
-        "of the app todo lie one in the other",
-    ),
-    (
-        "--static-dir /www/static/todo/notes",
-        "of the app todo lie one in the other",
-    ),
+    ("--static-dir /www/static/todo", "of the app todo"),
+    ("--static-dir /www/static/todo/notes", "of the app todo"),
     (
         "--static-dir /var/www/projects/todo/current",
         "/var/www/projects/todo/current is",
@@ -90,80 +81,83 @@ const BAD: &[(&str, &str)] = &[
     // Nested directories.
     (
         "--project-dir /srv/notes --static-dir /srv/notes",
-        "lie one in the other",
+        "overlap",
     ),
     (
         "--project-dir /srv/notes --static-dir /srv/notes/static",
-        "lie one in the other",
+        "overlap",
     ),
     (
         "--project-dir /srv/notes/code --static-dir /srv/notes",
-        "lie one in the other",
+        "overlap",
     ),
     // Non-empty directories, other users' directories, links, files.
     (
         "--project-dir /srv/site",
-        "/srv/site is not empty, and not the app's: it holds index.html",
+        "/srv/site is not empty and does not belong to the app: it contains index.html",
     ),
-    ("--static-dir /srv/filled", "it holds sub"),
+    ("--static-dir /srv/filled", "it contains sub"),
     (
         "--project-dir /srv/theirs",
-        "/srv/theirs is not empty, and is ann's",
+        "/srv/theirs is not empty and belongs to ann",
     ),
     (
         "--project-dir /srv/ann/notes",
-        "/srv/ann can be changed by ann",
+        "/srv/ann can be modified by ann",
     ),
     (
         "--static-dir /srv/ann/notes/static",
-        "/srv/ann can be changed by ann",
+        "/srv/ann can be modified by ann",
     ),
     (
         "--project-dir /srv/open/notes",
-        "/srv/open can be changed by everybody",
+        "/srv/open can be modified by everybody",
     ),
     ("--project-dir /srv/link", "/etc is a system directory"),
     ("--project-dir /srv/link/notes", "/etc/notes is below /etc"),
     ("--static-dir /srv/mine-too", "/srv/mine-too is a link"),
     (
         "--project-dir /srv/dangling/notes",
-        "/srv/dangling is there and is not a directory",
+        "/srv/dangling exists and is not a directory",
     ),
     (
         "--project-dir /srv/file",
-        "/srv/file is there and is not a directory",
+        "/srv/file exists and is not a directory",
     ),
     (
         "--project-dir /srv/file/notes",
-        "/srv/file is there and is not a directory",
+        "/srv/file exists and is not a directory",
     ),
     // Groups.
     ("--group root", "--group root"),
-    (
-        "--group sudo",
-        "the group sudo may do more than an app is to",
-    ),
-    ("--group shadow", "the group shadow may do more"),
-    ("--group disk", "the group disk may do more"),
-    ("--group docker", "the group docker may do more"),
-    ("--group lxd", "the group lxd may do more than an app is to"),
-    ("--group nogroup", "the group nogroup may do more"),
-    ("--group geeks", "the group geeks is the system's"),
+    ("--group sudo", "the group sudo is privileged"),
+    ("--group shadow", "the group shadow is privileged"),
+    ("--group disk", "the group disk is privileged"),
+    ("--group docker", "the group docker is privileged"),
+    ("--group lxd", "the group lxd is privileged"),
+    ("--group nogroup", "the group nogroup is privileged"),
+    ("--group geeks", "the group geeks is a system group"),
     (
         "--group www-data",
-        "the group www-data is that of the user www-data",
+        "the group www-data is the private group of the user www-data",
     ),
-    ("--group ann", "the group ann is that of the user ann"),
-    ("--group gunicorn", "todo has the group gunicorn too"),
+    (
+        "--group ann",
+        "the group ann is the private group of the user ann",
+    ),
+    ("--group gunicorn", "also uses the group gunicorn"),
     // Accounts.
-    ("--user root", "root cannot run an app"),
-    ("--user toor", "root under another name"),
-    ("--user daemon", "the user daemon is the system's"),
-    ("--user www-data", "the user www-data is the system's"),
-    ("--user nobody", "the user nobody is the system's"),
-    ("--user _apt", "the user _apt is the system's"),
-    ("--user messagebus", "the user messagebus is the system's"),
-    ("--user postgres", "the user postgres is the system's"),
+    ("--user root", "never the account that runs an app"),
+    ("--user toor", "is an alias of root"),
+    ("--user daemon", "the user daemon is a system account"),
+    ("--user www-data", "the user www-data is a system account"),
+    ("--user nobody", "the user nobody is a system account"),
+    ("--user _apt", "the user _apt is a system account"),
+    (
+        "--user messagebus",
+        "the user messagebus is a system account",
+    ),
+    ("--user postgres", "the user postgres is a system account"),
     ("--user bob", "the user bob is a member of adm"),
     ("--user gunicorn", "todo runs as gunicorn"),
     ("--operator www-data", "www-data is a system account"),
@@ -173,16 +167,16 @@ const BAD: &[(&str, &str)] = &[
     ("--bind /tmp/notes.sock", "is in /tmp"),
     (
         "--bind /srv/ann/notes.sock",
-        "/srv/ann can be changed by ann",
+        "/srv/ann can be modified by ann",
     ),
     ("--bind /srv/link/notes.sock", "is in /etc"),
     (
         "--bind /var/www/projects/todo/notes.sock",
-        "can be changed by gunicorn",
+        "can be modified by gunicorn",
     ),
     (
         "--python /srv/python3",
-        "/srv/python3 can be changed by others than root",
+        "/srv/python3 can be modified by users other than root",
     ),
 ];
 
@@ -206,17 +200,21 @@ fn property_of_others_is_refused_by_flags_file_and_wizard() -> Result<()> {
 
     for (name, text, says) in [
         ("project_dir", "/etc", "/etc is a system directory"),
-        ("static_dir", "/srv/site", "it holds index.html"),
+        ("static_dir", "/srv/site", "it contains index.html"),
         ("project_dir", "/srv/link/notes", "/etc/notes is below /etc"),
-        ("group", "docker", "the group docker may do more"),
-        ("user", "postgres", "the user postgres is the system's"),
+        ("group", "docker", "the group docker is privileged"),
+        ("user", "postgres", "the user postgres is a system account"),
         ("operator", "www-data", "www-data is a system account"),
         (
             "bind",
             "/srv/ann/notes.sock",
-            "/srv/ann can be changed by ann",
+            "/srv/ann can be modified by ann",
         ),
-        ("python", "/srv/python3", "can be changed by others"),
+        (
+            "python",
+            "/srv/python3",
+            "can be modified by users other than root",
+        ),
     ] {
         web.run(&format!("echo '{name} = \"{text}\"' >/run/answers"))?
             .ok()?;
@@ -242,15 +240,19 @@ fn wizard(mut person: Terminal, url: &str) -> Result<()> {
         person.answers(question, "")?;
     }
     for (question, bad, says) in [
-        ("Account it runs as", "postgres", "is the system's"),
+        ("Account it runs as", "postgres", "is a system account"),
+        ("Group of the hosted apps", "docker", "is privileged"),
         (
-            "Group of the hosted apps",
-            "docker",
-            "may do more than an app is to",
+            "Your account, for the group",
+            "www-data",
+            "is a system account",
         ),
-        ("Your login", "www-data", "is a system account"),
-        ("App directory", "/etc/", "/etc is a system directory"),
-        ("Static files directory", "/srv/site", "it holds index.html"),
+        ("Where the app lives", "/etc/", "/etc is a system directory"),
+        (
+            "Where its static files go",
+            "/srv/site",
+            "it contains index.html",
+        ),
     ] {
         is_refused(&mut person, question, bad, says)?;
         person.presses(key::ENTER)?;
@@ -260,7 +262,7 @@ fn wizard(mut person: Terminal, url: &str) -> Result<()> {
         &mut person,
         "Listen address",
         "/srv/ann/x.sock",
-        "can be changed by ann",
+        "can be modified by ann",
     )?;
     person.presses(key::CTRL_C)?;
     person.ends()?;

@@ -115,7 +115,7 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
     web.run(&format!("{BREAK}; {DOWN}"))?.ok()?;
     web.run("pullpray doctor todo --offline")?
         .exits(1)?
-        .says("cannot be served from its environment: /var/www/projects/todo/venvs/")?;
+        .says("cannot run in its virtual environment: /var/www/projects/todo/venvs/")?;
     web.run("pullpray poll todo")?
         .ok()?
         .says("deploying its commit again")?

@@ -53,7 +53,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     web.run(ROTATE)?.exits(3)?.says(next.trim())?;
     web.run("pullpray doctor todo")?
         .ok()?
-        .says("the next key waits to take its place")?;
+        .says("a rotation to the next key has begun")?;
     works(&repo, &web, "version two")?;
 
     host.allow_key(&repo, &next, Access::ReadWrite)?;

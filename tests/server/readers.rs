@@ -147,7 +147,7 @@ fn root_runs_no_interpreter_that_others_can_change() -> Result<()> {
     ] {
         web.run(&format!("pullpray {command}"))?
             .exits(1)?
-            .says("can be changed by others than root")?;
+            .says("can be modified by users other than root")?;
     }
     web.run("pullpray status todo; ! grep -qx 0 /tmp/who-started-it")?
         .ok()?;
@@ -194,6 +194,6 @@ fn the_interpreter_runs_only_as_the_account() -> Result<()> {
     web.run("chmod 2777 /usr/local/sbin")?.ok()?;
     web.run("pullpray doctor todo --offline")?
         .exits(1)?
-        .says("/usr/local/sbin can be changed by others than root")?;
+        .says("/usr/local/sbin can be modified by users other than root")?;
     Ok(())
 }

@@ -16,7 +16,7 @@ fn a_key_with_write_access_is_refused() -> Result<()> {
     web.run(&init)?
         .exits(1)?
         .says("(repo.read_only)")?
-        .says("the deploy key may write to acme/todo")?
+        .says("the deploy key can push to acme/todo")?
         .says("sudo pullpray init todo  # once the key was taken out at githost and added again without write access")?;
     web.run("cat /etc/cron.d/pullpray-todo /etc/sudoers.d/pullpray-todo")?
         .exits(1)?;
@@ -27,7 +27,7 @@ fn a_key_with_write_access_is_refused() -> Result<()> {
     host.allow_key(&repo, &key, Access::ReadOnly)?;
     web.run(&init)?
         .ok()?
-        .says("githost refuses writing with it")?;
+        .says("githost refuses to let it push")?;
     ensure!(web.page("/")?.shows("version one"));
     Ok(())
 }

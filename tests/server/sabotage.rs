@@ -220,7 +220,7 @@ fn problems_at_the_git_host_are_found() -> Result<()> {
     host.forget_keys()?;
     finds(&web, "repo.access", "does not accept the deploy key")?;
     host.allow_key(&repo, &key, Access::ReadWrite)?;
-    finds(&web, "repo.read_only", "may write to acme/todo")?;
+    finds(&web, "repo.read_only", "can push to acme/todo")?;
     web.run("pullpray doctor todo --fix --yes --only repo.read_only")?
         .exits(1)?
         .says("added again without write access")?;
@@ -247,7 +247,7 @@ fn problems_at_the_git_host_are_found() -> Result<()> {
     web.run("pullpray doctor todo --fix --yes")?.exits(1)?;
     ensure!(
         !doctor(&web, "")?.found().is_empty(),
-        "never accepted unasked"
+        "never accepted automatically"
     );
     web.run(&format!("pullpray init todo --yes --host-key {new}"))?
         .ok()?;
@@ -308,7 +308,7 @@ fn doctor_works_unprivileged_and_keeps_local_changes() -> Result<()> {
     }
     web.changes_nothing("pullpray doctor todo --fix --yes --strict")?
         .ok()?
-        .says("changed by somebody, and kept so")?
+        .says("modified locally, left as is")?
         .says("# by ann")?;
     ensure!(doctor(&web, "--offline")?.found().is_empty());
     web.run("pullpray doctor todo --fix --yes --overwrite --strict")?

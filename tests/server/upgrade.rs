@@ -57,7 +57,7 @@ fn a_live_app_survives_an_upgrade_of_the_distribution() -> Result<()> {
         .ok()?;
     web.run("pullpray doctor todo --offline")?
         .exits(1)?
-        .says("cannot be served from its environment")?;
+        .says("cannot run in its virtual environment")?;
 
     web.run_for(300, "pullpray poll todo")?
         .ok()?

@@ -91,7 +91,7 @@ fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     person.reads("retrying every 5 s")?;
     let key = web.deploy_key("todo")?;
     host.allow_key(repo, &key, Access::ReadOnly)?;
-    person.reads("githost refuses writing with it")?;
+    person.reads("githost refuses to let it push")?;
     person.reads("todo is live at")?;
     let (status, seen) = person.ends()?;
     ensure!(status == 0, "{seen}");

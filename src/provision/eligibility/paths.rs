@@ -1,4 +1,4 @@
-//! Which directories and paths can be an app's.
+//! Which directories, sockets and interpreters an app may use.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ use crate::app::Bind;
 use crate::host::Kind;
 use crate::layout::reserved;
 
-use super::Judge;
+use super::Rules;
 
-impl Judge<'_> {
+impl Rules<'_> {
     pub(super) fn directory(&self, name: &str, path: &Path) -> Result<Option<String>> {
         let real = match self.follow(path)? {
             Ok(real) => real,
@@ -28,7 +28,7 @@ impl Judge<'_> {
             && overlap(path, project)
         {
             return Ok(Some(format!(
-                "{at} and the project's {} lie one in the other: what is in one everybody may read, in the other nobody",
+                "{at} and the project directory {} overlap: static files are public, the project is not",
                 project.display()
             )));
         }
@@ -36,17 +36,17 @@ impl Judge<'_> {
             for theirs in other.dirs.iter().filter(|_| other.name != self.app) {
                 if overlap(path, theirs) || overlap(&real, theirs) {
                     return Ok(Some(format!(
-                        "{at} and {} of the app {} lie one in the other",
+                        "{at} overlaps {} of the app {}",
                         theirs.display(),
                         other.name
                     )));
                 }
             }
         }
-        if let Some(why) = self.way(real.parent().unwrap_or(&real), true)? {
+        if let Some(why) = self.replaceable(real.parent().unwrap_or(&real), true)? {
             return Ok(Some(why));
         }
-        if self.has(name, &path.display().to_string()) || self.receipt.before(path).is_some() {
+        if self.is_saved(name, &path.display().to_string()) || self.receipt.before(path).is_some() {
             return Ok(None);
         }
         if let Ok(below) = real.strip_prefix("/var/lib")
@@ -56,7 +56,7 @@ impl Judge<'_> {
             let package = Path::new("/var/lib").join(first);
             if self.receipt.before(&package).is_none() && !self.view.list(&package)?.is_empty() {
                 return Ok(Some(format!(
-                    "{} is that of a package, or of somebody else",
+                    "{} belongs to a package or another program",
                     package.display()
                 )));
             }
@@ -67,15 +67,15 @@ impl Judge<'_> {
         let uid = self.view.user(&self.user).map_or(0, |user| user.uid);
         if names.peek().is_some() && stat.uid != 0 && stat.uid != uid {
             return Ok(Some(format!(
-                "{at} is not empty, and is {}'s",
+                "{at} is not empty and belongs to {}",
                 self.view.user_name(stat.uid)
             )));
         }
-        // Where an app was removed, its data is.
+        // A removed app leaves its data in shared.
         let foreign = names.find(|entry| name != "project_dir" || *entry != "shared");
         Ok(foreign.map(|entry| {
             format!(
-                "{at} is not empty, and not the app's: it holds {}",
+                "{at} is not empty and does not belong to the app: it contains {}",
                 entry.to_string_lossy()
             )
         }))
@@ -91,10 +91,12 @@ impl Judge<'_> {
             Err(why) => return Ok(Some(why)),
         };
         if let Some(dir) = reserved::closed(&real).filter(|dir| *dir != "/run") {
-            return Ok(Some(format!("{path} is in {dir}, where no socket belongs")));
+            return Ok(Some(format!(
+                "{path} is in {dir}, which is not a place for sockets"
+            )));
         }
-        // systemd makes it as root, through links: not even the app's account may put one there.
-        self.way(&real, false)
+        // systemd creates it as root and follows links, so not even the app's account may write there.
+        self.replaceable(&real, false)
     }
 
     pub(super) fn python(&self, path: &Path) -> Result<Option<String>> {
@@ -104,14 +106,14 @@ impl Judge<'_> {
         let part = self.view.first_changeable(path)?;
         Ok(part.map(|part| {
             format!(
-                "{} can be changed by others than root, and the app runs with the interpreter {}",
+                "{} can be modified by users other than root, and the app runs the interpreter {}",
                 part.display(),
                 path.display()
             )
         }))
     }
 
-    /// Where a path ends, links followed as far as it is there; or what is in the way.
+    /// Resolves links in the existing part of a path; the inner error says which part is not a directory.
     fn follow(&self, path: &Path) -> Result<Result<PathBuf, String>> {
         let mut there = Path::new("/");
         let parts: Vec<&Path> = path.ancestors().collect();
@@ -119,37 +121,38 @@ impl Judge<'_> {
             if self.view.stat(part)?.is_none() {
                 break;
             }
-            let leads = self.view.stat_target(part)?.map(|stat| stat.kind);
-            if leads != Some(Kind::Directory) {
+            let kind = self.view.stat_target(part)?.map(|stat| stat.kind);
+            if kind != Some(Kind::Directory) {
                 return Ok(Err(format!(
-                    "{} is there and is not a directory",
+                    "{} exists and is not a directory",
                     part.display()
                 )));
             }
             there = part;
         }
         let mut real = self.view.link_target(there)?.unwrap_or(there.to_owned());
-        // Part by part: an empty rest would add a slash.
+        // `join` with an empty rest would add a slash.
         real.extend(path.strip_prefix(there)?);
         Ok(Ok(real))
     }
 
-    /// Who else could put something in the place of what is in a directory, because one on the way is theirs.
-    fn way(&self, dir: &Path, or_apps: bool) -> Result<Option<String>> {
-        let app = self.view.user(&self.user).filter(|_| or_apps);
+    /// Why somebody else could replace the content of a directory: it or a parent belongs to them or is
+    /// world-writable. `allow_app`: the app's own account may own them.
+    fn replaceable(&self, dir: &Path, allow_app: bool) -> Result<Option<String>> {
+        let app = self.view.user(&self.user).filter(|_| allow_app);
         for part in dir.ancestors() {
             let Some(stat) = self.view.stat(part)? else {
                 continue;
             };
             let trusted = stat.uid == 0 || app.as_ref().is_some_and(|app| app.uid == stat.uid);
             if !trusted || stat.mode & 0o002 != 0 {
-                let whose = if trusted {
+                let who = if trusted {
                     "everybody".to_owned()
                 } else {
                     self.view.user_name(stat.uid)
                 };
                 return Ok(Some(format!(
-                    "{} can be changed by {whose}, who could put something else in the place of what is below",
+                    "{} can be modified by {who}, who could replace what is below it",
                     part.display()
                 )));
             }

@@ -1,19 +1,19 @@
-//! The gate: whether to deploy what the remote has. Pure.
+//! Whether to deploy the remote's newest commit now. Pure.
 //!
-//! It is asked twice: before anything is fetched, with what can be known then, and again when the
-//! commit is here with its history and its signature. So "deploy" means "as far as is known".
+//! Evaluated twice: before the fetch, with what is known then, and again when the commit is here with its history and
+//! signature. So "deploy" means "as far as is known".
 //!
-//! What is said first, when several things could be said:
+//! The order, when several answers apply:
 //!
-//! 1. *up to date*: nothing is to be done, so nothing stands in the way of it;
-//! 2. *held*: a person said so, and will take it back; whatever else there is waits for that;
-//! 3. *refused for what the commit is*, its signature before its history. How often it failed does
-//!    not matter: trying again would not make it trusted;
-//! 4. *quarantined*, before the window: it is not going to be deployed when that opens;
-//! 5. *outside the window*, before waiting: the next try is not before both;
-//! 6. *waiting* for its next try.
+//! 1. *up to date*: there is nothing to do;
+//! 2. *paused*: a person decided that, and everything else waits until they resume;
+//! 3. *refused for what the commit is*, its signature before its history. Earlier failures do not matter: another
+//!    attempt would not make it trusted;
+//! 4. *quarantined*, before the deploy window: it will not be deployed when that opens;
+//! 5. *outside the window*, before waiting: the next attempt needs both;
+//! 6. *waiting* for its next attempt.
 //!
-//! A refusal is not a failure: nothing was tried, and no try is used up.
+//! A refusal is not a failure: it uses no attempt.
 
 mod policy;
 
@@ -25,52 +25,51 @@ use crate::app::Limits;
 use crate::state::ledger::{Failure, Ledger, Pause};
 use crate::state::refusal::Why;
 
-/// What is known of what the remote has.
+/// What is known about the remote's newest commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tip<'a> {
     /// The commit.
     pub commit: &'a str,
-    /// Whether the live commit is its ancestor; `None` when nothing is live, when that is not known
-    /// yet, or when it does not matter.
+    /// Whether the live commit is its ancestor; `None` if nothing is live, it is not known yet, or it does not matter.
     pub descends: Option<bool>,
-    /// Who vouches for it.
+    /// Its signature.
     pub signature: Signature,
 }
 
-/// Who vouches for a commit.
+/// The result of a signature check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signature {
-    /// Nobody has to, or it is not known yet.
+    /// No signature is required, or it was not checked yet.
     NotAsked,
-    /// Somebody whom the settings trust, by the name that the list of signers gives.
+    /// Valid, by these principals of the list of allowed signers.
     Trusted(String),
-    /// Nobody whom the settings trust; why, in words.
+    /// Missing or invalid; why.
     Refused(String),
 }
 
-/// Whether to deploy, and why not.
+/// Whether to deploy, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
-    /// What the remote has is live.
+    /// The commit is live.
     UpToDate,
-    /// It is new.
+    /// Deploy it.
     Deploy,
-    /// Somebody said that nothing is to be deployed.
+    /// Deployments are paused.
     Paused(Pause),
-    /// The settings do not let it through.
+    /// The settings refuse it.
     Refused(Why),
-    /// This commit failed too often.
+    /// It failed `attempts` times.
     Quarantined(Failure),
-    /// This commit failed, and its next try is not due.
+    /// It failed, and its next attempt is not due before this time.
     Waiting(Failure, DateTime<Utc>),
 }
 
-/// Decides for what the remote has.
+/// Decides about the remote's newest commit.
 ///
-/// `conditions` stands for settings and environment: a commit that failed under others gets all
-/// its tries again. `now` is the instant together with this server's wall clock, by which the
-/// window is reckoned. Nothing live is nothing to protect: the first release waits for no window.
+/// `conditions` is a digest of settings and environment: a commit that failed under others gets all its attempts again.
+/// `now` carries this server's offset from UTC, since the deploy window is in local time. The first release waits for no
+/// window: there is nothing live to protect.
 pub fn decide(
     tip: &Tip<'_>,
     ledger: &Ledger,
@@ -115,27 +114,24 @@ pub fn decide(
     }
 }
 
-/// What the clock on the wall shows; at the ends of the calendar, where chrono has no local time, what
-/// it shows in Greenwich.
+/// The local time; UTC at the ends of the calendar, where chrono has no local time.
 fn wall_clock(now: DateTime<FixedOffset>) -> NaiveDateTime {
     let utc = now.naive_utc();
     utc.checked_add_offset(*now.offset()).unwrap_or(utc)
 }
 
-/// How long a commit rests after so many failures: 10 minutes after the first, twice as long after
-/// each further one, a day at most.
+/// The pause after a number of failures: 10 minutes after the first, doubled with each, at most a day.
 #[must_use]
 pub fn backoff(tries: u32) -> TimeDelta {
     let doublings = tries.saturating_sub(1).min(8);
     (TimeDelta::minutes(10) * (1 << doublings)).min(TimeDelta::days(1))
 }
 
-/// When a commit that failed is tried again: its pause after it failed.
+/// When a failed commit is due again.
 ///
-/// `None` when there is nothing to wait for: the record has no readable time, or one that lies more
-/// than a pause ahead of `now`. Then the clock was set back since, or was wrong when it failed, and
-/// waiting for that time could mean for ever. A time that is less far ahead is believed, so a commit
-/// never rests longer than two pauses.
+/// `None` if it is due now: the record has no valid time, or one that is more than a pause ahead of `now`. Then the clock
+/// was set back, or was wrong at the failure, and waiting for that time could take forever. A smaller difference is
+/// accepted, so a commit never waits longer than two pauses.
 #[must_use]
 pub fn next_try(failure: &Failure, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let last = DateTime::parse_from_rfc3339(&failure.last).ok()?.to_utc();

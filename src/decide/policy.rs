@@ -1,4 +1,4 @@
-//! At the gate: what is known of the tip before the fetch, and what is remembered of a refusal.
+//! The policy of one poll, and the memory of refusals: a refused commit is not fetched again, and reported once.
 
 use chrono::{DateTime, FixedOffset};
 
@@ -31,30 +31,30 @@ pub enum Verdict {
 
 /// What decides beside the tip and the ledger.
 pub struct DeployPolicy {
-    /// What is let through; without the window if somebody said "now".
+    /// The settings' limits; without the deploy window for `--now`.
     pub limits: Limits,
-    /// Stands for everything beside the commit that decides whether a deployment works.
+    /// A digest of everything beside the commit that decides whether a deployment works.
     pub conditions: String,
     /// The text of the list of signers: another list is another decision.
     pub signers: String,
-    /// What is known of any signature before the commit is here: [`Signature::Refused`] without a usable list.
+    /// The signature check before the commit is here: [`Signature::Refused`] without a usable list.
     pub preliminary: Signature,
-    /// Whether a person asks, who is told a refusal again.
-    pub asked: bool,
-    /// Whether the poll that tried it last was killed: then its next try is due at once.
+    /// Whether a person polls, who sees a refusal again.
+    pub by_person: bool,
+    /// Whether the commit's last poll was killed: then its next attempt is due at once.
     pub killed: bool,
 }
 
 impl DeployPolicy {
-    /// Stands for everything beside the object itself that decides whether it is refused.
+    /// A digest of everything beside the object that decides whether it is refused.
     fn inputs_digest(&self, ledger: &Ledger) -> String {
         let live = ledger.live.as_ref().map_or("", |live| live.commit.as_str());
         let signers = &self.signers;
         sha256(format!("{}\0{}\0{live}", self.conditions, signers).as_bytes())
     }
 
-    /// What is known before the fetch: the reason of an earlier refusal, as long as nothing has
-    /// changed that decided it. So a refused commit is not fetched again with every poll.
+    /// What is known before the fetch: the reason of an earlier refusal, while its inputs are the same. So a refused commit
+    /// is not fetched again with every poll.
     pub fn cached_verdict<'a>(&self, ledger: &Ledger, object: &str, commit: &'a str) -> Tip<'a> {
         let mut tip = Tip {
             commit,
@@ -75,7 +75,7 @@ impl DeployPolicy {
         tip
     }
 
-    /// An earlier refusal, if nothing has changed that decided it.
+    /// An earlier refusal with the same inputs.
     fn refused<'l>(&self, ledger: &'l Ledger, object: &str, commit: &str) -> Option<&'l Refusal> {
         ledger.refused.as_ref().filter(|refusal| {
             refusal.commit == commit
@@ -84,19 +84,18 @@ impl DeployPolicy {
         })
     }
 
-    /// What is told of a commit that would be let through, if it was found to be beyond the bounds before: it is not
-    /// fetched and unpacked again with every poll, unless a person asks.
-    pub fn knows_unfit(&self, ledger: &Ledger, tip: &Tip<'_>, object: &str) -> Option<Verdict> {
+    /// The refusal of a commit that exceeded the limits when it was fetched: it is not fetched again with every poll,
+    /// unless a person polls.
+    pub fn cached_unfit(&self, ledger: &Ledger, tip: &Tip<'_>, object: &str) -> Option<Verdict> {
         let refusal = self.refused(ledger, object, tip.commit)?;
-        let unfit = matches!(refusal.why, Why::Unfit { .. }) && !self.asked;
+        let unfit = matches!(refusal.why, Why::Unfit { .. }) && !self.by_person;
         unfit.then(|| Verdict::Refused {
             refusal: refusal.clone(),
             report: false,
         })
     }
 
-    /// Asks the gate, remembers a refusal, and gives what is told of a tip that is not let through.
-    /// The ledger is left for the caller to store.
+    /// Decides, and remembers a refusal in the ledger, which the caller stores. `None` means deploy.
     pub fn evaluate(
         &self,
         ledger: &mut Ledger,
@@ -105,7 +104,7 @@ impl DeployPolicy {
         now: DateTime<FixedOffset>,
     ) -> Option<Verdict> {
         let decision = decide(tip, ledger, &self.limits, &self.conditions, now);
-        // What was refused is no longer what the remote has, or its hour has come.
+        // The remote has another commit now, or the deploy window has opened.
         let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.is_transient();
         if !matches!(decision, Decision::Refused(_)) && ledger.refused.as_ref().is_some_and(over) {
             ledger.refused = None;
@@ -122,7 +121,7 @@ impl DeployPolicy {
         })
     }
 
-    /// Remembers a refusal, and gives what is told of it.
+    /// Remembers a refusal in the ledger.
     pub fn refuse(
         &self,
         ledger: &mut Ledger,
@@ -131,7 +130,7 @@ impl DeployPolicy {
         why: Why,
         now: DateTime<FixedOffset>,
     ) -> Verdict {
-        let passes = why.is_transient();
+        let transient = why.is_transient();
         let refusal = Refusal {
             commit: tip.commit.to_owned(),
             object: object.to_owned(),
@@ -141,7 +140,7 @@ impl DeployPolicy {
         };
         let news = ledger.refuse(refusal.clone());
         Verdict::Refused {
-            report: !passes && (news || self.asked),
+            report: !transient && (news || self.by_person),
             refusal: ledger.refused.clone().unwrap_or(refusal),
         }
     }
@@ -157,7 +156,7 @@ mod tests {
             "# {comment}\nann ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"
         )
     }
-    fn gate(signers: &str) -> DeployPolicy {
+    fn policy(signers: &str) -> DeployPolicy {
         DeployPolicy {
             limits: Limits {
                 allow_rewind: false,
@@ -166,7 +165,7 @@ mod tests {
             conditions: "c".into(),
             signers: self::signers(signers),
             preliminary: Signature::NotAsked,
-            asked: false,
+            by_person: false,
             killed: false,
         }
     }
@@ -184,43 +183,44 @@ mod tests {
     fn now() -> DateTime<FixedOffset> {
         DateTime::UNIX_EPOCH.fixed_offset()
     }
-    /// What a poll does with a commit whose signature is refused: whether it fetches, and tells.
-    fn polled(gate: &DeployPolicy, ledger: &mut Ledger, commit: &str) -> (bool, bool) {
-        let told =
-            |told: Option<Verdict>| matches!(told, Some(Verdict::Refused { report: true, .. }));
-        let tip = gate.cached_verdict(ledger, commit, commit);
-        if let Some(stopped) = gate.evaluate(ledger, &tip, commit, now()) {
-            return (false, told(Some(stopped)));
+    /// A poll of a commit whose signature is refused: whether it fetches, and whether it reports.
+    fn polled(policy: &DeployPolicy, ledger: &mut Ledger, commit: &str) -> (bool, bool) {
+        let reports = |verdict: Option<Verdict>| {
+            matches!(verdict, Some(Verdict::Refused { report: true, .. }))
+        };
+        let tip = policy.cached_verdict(ledger, commit, commit);
+        if let Some(stopped) = policy.evaluate(ledger, &tip, commit, now()) {
+            return (false, reports(Some(stopped)));
         }
         let tip = Tip {
             commit,
             descends: Some(true),
             signature: Signature::Refused("it is not signed".into()),
         };
-        (true, told(gate.evaluate(ledger, &tip, commit, now())))
+        (true, reports(policy.evaluate(ledger, &tip, commit, now())))
     }
 
     #[test]
-    fn a_refusal_is_told_once_and_fetched_once() {
-        let (gate, mut ledger) = (gate("ann"), ledger());
-        assert_eq!(polled(&gate, &mut ledger, "b"), (true, true));
-        assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
-        assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
-        assert_eq!(polled(&gate, &mut ledger, "c"), (true, true), "the next");
+    fn a_refusal_is_reported_and_fetched_once() {
+        let (policy, mut ledger) = (policy("ann"), ledger());
+        assert_eq!(polled(&policy, &mut ledger, "b"), (true, true));
+        assert_eq!(polled(&policy, &mut ledger, "b"), (false, false));
+        assert_eq!(polled(&policy, &mut ledger, "b"), (false, false));
+        assert_eq!(polled(&policy, &mut ledger, "c"), (true, true), "the next");
         assert!(ledger.refused.as_ref().is_some_and(|r| r.commit == "c"));
-        let tip = gate.cached_verdict(&ledger, "a", "a");
+        let tip = policy.cached_verdict(&ledger, "a", "a");
         assert!(matches!(
-            gate.evaluate(&mut ledger, &tip, "a", now()),
+            policy.evaluate(&mut ledger, &tip, "a", now()),
             Some(Verdict::UpToDate)
         ));
         assert_eq!(ledger.refused, None, "the live commit is the tip again");
     }
 
     #[test]
-    fn what_decided_it_is_looked_at_anew_and_told_only_if_it_is_another() {
+    fn changed_inputs_are_evaluated_again_and_only_another_reason_is_reported() {
         let mut ledger = ledger();
-        assert_eq!(polled(&gate("ann"), &mut ledger, "b"), (true, true));
-        let changed = gate("ann, bob");
+        assert_eq!(polled(&policy("ann"), &mut ledger, "b"), (true, true));
+        let changed = policy("ann, bob");
         assert_eq!(polled(&changed, &mut ledger, "b"), (true, false));
         assert_eq!(polled(&changed, &mut ledger, "b"), (false, false));
         let tip = Tip {
@@ -239,35 +239,35 @@ mod tests {
     }
 
     #[test]
-    fn without_a_list_nothing_is_fetched_and_nothing_let_through() {
-        let (mut gate, mut ledger) = (gate("ann"), ledger());
-        gate.preliminary = Signature::Refused("the list is not there".into());
-        assert_eq!(polled(&gate, &mut ledger, "b"), (false, true));
-        assert_eq!(polled(&gate, &mut ledger, "b"), (false, false));
-        let tip = gate.cached_verdict(&ledger, "a", "a");
-        let stopped = gate.evaluate(&mut ledger, &tip, "a", now());
+    fn without_a_list_nothing_is_fetched_and_nothing_deployed() {
+        let (mut policy, mut ledger) = (policy("ann"), ledger());
+        policy.preliminary = Signature::Refused("the list is not there".into());
+        assert_eq!(polled(&policy, &mut ledger, "b"), (false, true));
+        assert_eq!(polled(&policy, &mut ledger, "b"), (false, false));
+        let tip = policy.cached_verdict(&ledger, "a", "a");
+        let stopped = policy.evaluate(&mut ledger, &tip, "a", now());
         assert!(matches!(stopped, Some(Verdict::UpToDate)));
     }
 
     #[test]
-    fn a_person_who_asks_is_told_again() {
+    fn a_person_who_polls_sees_it_again() {
         let mut ledger = ledger();
         let asked = DeployPolicy {
-            asked: true,
-            ..gate("")
+            by_person: true,
+            ..policy("")
         };
         assert_eq!(polled(&asked, &mut ledger, "b"), (true, true));
         assert_eq!(polled(&asked, &mut ledger, "b"), (false, true));
     }
 
     #[test]
-    fn a_closed_window_is_remembered_and_never_told() {
+    fn a_closed_window_is_remembered_and_never_reported() {
         let mut ledger = ledger();
-        let mut gate = gate("");
+        let mut policy = policy("");
         // The epoch was a Thursday.
-        gate.limits.deploy_window = "Fri 08:00-18:00".parse().ok();
-        let tip = gate.cached_verdict(&ledger, "b", "b");
-        let stopped = gate.evaluate(&mut ledger, &tip, "b", now());
+        policy.limits.deploy_window = "Fri 08:00-18:00".parse().ok();
+        let tip = policy.cached_verdict(&ledger, "b", "b");
+        let stopped = policy.evaluate(&mut ledger, &tip, "b", now());
         assert!(
             matches!(stopped, Some(Verdict::Refused { report: false, ref refusal })
                 if refusal.why.to_string().ends_with("opens Fri 1970-01-02 08:00")),
@@ -275,8 +275,8 @@ mod tests {
         );
         assert!(ledger.refused.is_some());
         let open = now() + chrono::TimeDelta::hours(32);
-        let tip = gate.cached_verdict(&ledger, "b", "b");
-        assert!(gate.evaluate(&mut ledger, &tip, "b", open).is_none());
+        let tip = policy.cached_verdict(&ledger, "b", "b");
+        assert!(policy.evaluate(&mut ledger, &tip, "b", open).is_none());
         assert_eq!(ledger.refused, None);
     }
 }

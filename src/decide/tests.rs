@@ -1,4 +1,4 @@
-//! The gate: examples, then what holds for everything.
+//! Examples, then properties.
 
 use proptest::prelude::*;
 
@@ -33,7 +33,7 @@ fn ledger(failures: Vec<Failure>) -> Ledger {
     ledger.failures = failures;
     ledger
 }
-fn hold() -> Pause {
+fn pause() -> Pause {
     Pause {
         by: "ann".into(),
         since: "t".into(),
@@ -53,17 +53,17 @@ fn decided(ledger: &Ledger, commit: &str, conditions: &str, minute: i64) -> Deci
 }
 
 #[test]
-fn what_is_live_is_not_deployed_again_even_when_held() {
+fn what_is_live_is_not_deployed_again_even_when_paused() {
     let mut ledger = ledger(Vec::new());
     assert_eq!(decided(&ledger, "a", "c", 0), Decision::UpToDate);
     assert_eq!(decided(&ledger, "b", "c", 0), Decision::Deploy);
-    ledger.pause = Some(hold());
+    ledger.pause = Some(pause());
     assert_eq!(decided(&ledger, "a", "c", 0), Decision::UpToDate);
-    assert_eq!(decided(&ledger, "b", "c", 0), Decision::Paused(hold()));
+    assert_eq!(decided(&ledger, "b", "c", 0), Decision::Paused(pause()));
 }
 
 #[test]
-fn a_failed_commit_waits_longer_each_time_and_is_then_left_alone() {
+fn a_failed_commit_waits_longer_each_time_and_is_then_quarantined() {
     let once = ledger(vec![failure(1)]);
     assert!(matches!(decided(&once, "b", "c", 9), Decision::Waiting(_, due) if due == at(10)));
     assert_eq!(decided(&once, "b", "c", 10), Decision::Deploy);
@@ -130,7 +130,7 @@ fn a_rewritten_history_is_refused_only_where_it_is_not_allowed() {
 #[test]
 fn what_is_said_first() {
     let mut everything = ledger(vec![failure(3)]);
-    everything.pause = Some(hold());
+    everything.pause = Some(pause());
     let limits = Limits {
         allow_rewind: false,
         deploy_window: "Fri 08:00-18:00".parse().ok(),
@@ -227,11 +227,11 @@ fn any_ledger() -> impl Strategy<Value = Ledger> {
         prop::collection::vec(any_failure(), 0..4),
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(live, failures, held)| {
+        .prop_map(|(live, failures, paused)| {
             let mut ledger = Ledger::default();
             ledger.live = live.map(release);
             ledger.failures = failures;
-            ledger.pause = held.then(hold);
+            ledger.pause = paused.then(pause);
             ledger
         })
 }
@@ -291,7 +291,7 @@ proptest! {
         }
         if decision == Decision::Deploy {
             prop_assert!(live != Some(tip.commit), "the live commit again");
-            prop_assert!(ledger.pause.is_none(), "though it is held");
+            prop_assert!(ledger.pause.is_none(), "though deployments are paused");
             prop_assert!(!matches!(tip.signature, Signature::Refused(_)), "unsigned");
             prop_assert!(
                 limits.allow_rewind || tip.descends != Some(false) || live.is_none(),

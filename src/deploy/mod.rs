@@ -117,7 +117,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
         conditions: conditions(server, app)?,
         signers: trust.text().to_owned(),
         preliminary: trust.preliminary(),
-        asked: poll.now,
+        by_person: poll.now,
         killed: false,
     };
 
@@ -148,7 +148,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
         _ => format!("new commit {} on {}", short(&commit), newest.name),
     });
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    if let Some(verdict) = policy.knows_unfit(&ledger, &cached, &object) {
+    if let Some(verdict) = policy.cached_unfit(&ledger, &cached, &object) {
         poll.record_reachable(&mut ledger)?;
         return Ok(PollOutcome::Skipped(verdict));
     }

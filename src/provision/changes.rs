@@ -231,7 +231,7 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn renew_receipt(&mut self, traces: Vec<Change>) -> Result<()> {
-        self.receipt.mend(self.server, self.clock)?;
+        self.receipt.repair(self.server, self.clock)?;
         for change in traces {
             if !self.receipt.speaks_of(&change) {
                 self.announce(change)?;

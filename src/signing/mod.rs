@@ -1,16 +1,15 @@
-//! Who vouches for what was fetched: the list of signers, and a signature against it.
+//! Signatures of fetched commits and tags, verified against the list of allowed signers.
 //!
-//! Reading and judging are apart: [`Trust::read`] and [`SignedObject::read`] look, [`judge`] is pure.
+//! [`Trust::read`] and [`SignedObject::read`] read, [`verify`] is pure.
 //!
-//! A signed tag vouches for its name and for the commit it leads to, so where an annotated tag was
-//! followed and is signed, its signature decides, and its own name must be the one it was found under:
-//! whoever rules the git host could show an old signed tag under a new name. A tag without a signature
-//! leaves it to the commit's.
+//! A signed tag covers its name and its commit. So for an annotated tag that is signed, its signature decides, and its
+//! own name must be the name it was found under: a compromised git host could offer an old signed tag under a new name.
+//! For a tag without a signature, the commit's decides.
 //!
-//! A key is judged by the time that the commit or tag gives for itself, as `git verify-commit` passes it
-//! to ssh-keygen (`-Overify-time`): else every commit would lose its signature on the day on which its
-//! author's key ends. That time is the signer's own word. So `valid-before` retires a key whose owner is
-//! honest; whoever stole one can date a commit back, and the key has to be taken out of the list.
+//! A key must be valid at the time that the commit or tag states, as `git verify-commit` passes it to ssh-keygen
+//! (`-Overify-time`); otherwise every commit would lose its signature when its author's key expires. The signer chooses
+//! that time. So `valid-before` retires the key of an honest owner; a stolen key must be removed from the list, since a
+//! thief can backdate commits.
 
 use std::path::Path;
 
@@ -32,27 +31,27 @@ use crate::decide::Signature;
 /// The namespace that git signs in (gitformat-signature(5)).
 const NAMESPACE: &str = "git";
 
-/// Whom the settings trust.
+/// Who may sign, by the settings.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Nobody has to sign.
+    /// No signature is required.
     Anybody,
-    /// Who is in this list; with the list's text.
+    /// The signers of this list; with its text.
     Listed(Signers, String),
-    /// Nobody can be trusted, since there is no list that could be believed; why.
+    /// The list cannot be used, so nothing is accepted; why.
     Nobody(String),
 }
 
-/// What was fetched and may be signed.
+/// A fetched commit, and the tag that points to it.
 #[derive(Debug, Clone)]
 pub struct SignedObject {
-    /// The annotated tag, with the name that it was found under.
+    /// The annotated tag, with the name it was found under.
     tag: Option<(Signed, String)>,
     commit: Signed,
 }
 
 impl SignedObject {
-    /// Reads it from the mirror: the commit, and the tag that led to it, if one did.
+    /// Reads the commit and its tag, if there is one, from the mirror.
     pub fn read(
         mirror: &Mirror,
         commit: git2::Oid,
@@ -68,8 +67,8 @@ impl SignedObject {
 }
 
 impl Trust {
-    /// Reads the list, if the settings name one. One that others than root can change says nothing: who
-    /// can write to it signs for anybody.
+    /// Reads the list, if the settings name one. One that others than root can modify is not used: it would let them
+    /// sign for anybody.
     pub fn read(view: &View, list: Option<&Path>) -> Self {
         let Some(list) = list else {
             return Self::Anybody;
@@ -80,7 +79,7 @@ impl Trust {
         }
     }
 
-    /// Stands for what it says, to notice a change.
+    /// The list's text, or the error; to notice a change.
     pub fn text(&self) -> &str {
         match self {
             Self::Anybody => "",
@@ -88,7 +87,7 @@ impl Trust {
         }
     }
 
-    /// What is known before anything was fetched.
+    /// The signature check before the fetch.
     pub fn preliminary(&self) -> Signature {
         match self {
             Self::Anybody | Self::Listed(..) => Signature::NotAsked,
@@ -96,22 +95,22 @@ impl Trust {
         }
     }
 
-    /// What is known of what was fetched; it is read only if somebody has to have signed it.
+    /// Verifies the fetched object, which is read only if a signature is required.
     pub fn verify(&self, fetched: impl FnOnce() -> Result<SignedObject>) -> Result<Signature> {
         Ok(match self {
-            Self::Listed(signers, _) => judge(&fetched()?, signers, local),
+            Self::Listed(signers, _) => verify(&fetched()?, signers, local),
             Self::Anybody | Self::Nobody(_) => self.preliminary(),
         })
     }
 }
 
-/// Judges what was fetched. `local` gives an instant this server's offset from UTC.
-fn judge(
-    vouched: &SignedObject,
+/// Verifies an object. `local` gives an instant this server's offset from UTC.
+fn verify(
+    object: &SignedObject,
     signers: &Signers,
     local: impl Fn(i64) -> Option<DateTime<FixedOffset>>,
 ) -> Signature {
-    let signed_tag = vouched.tag.as_ref();
+    let signed_tag = object.tag.as_ref();
     let said = match signed_tag.filter(|(tag, _)| tag.signature.is_some()) {
         Some((tag, name)) if tag.tag.as_ref() != Some(name) => Err(format!(
             "the tag {name} is signed as {:?}: it was given another name",
@@ -120,7 +119,7 @@ fn judge(
         Some((tag, name)) => {
             signer(tag, signers, local).map_err(|why| format!("the tag {name} {why}"))
         }
-        None => signer(&vouched.commit, signers, local).map_err(|why| match &vouched.tag {
+        None => signer(&object.commit, signers, local).map_err(|why| match &object.tag {
             Some((_, name)) => format!("the tag {name} is not signed, and the commit {why}"),
             None => format!("the commit {why}"),
         }),
@@ -137,7 +136,7 @@ fn local(seconds: i64) -> Option<DateTime<FixedOffset>> {
     Some(time.with_timezone(&Local).fixed_offset())
 }
 
-/// The list and its text, or why it cannot be believed.
+/// The list and its text, or why it cannot be used.
 fn read(view: &View, list: &Path) -> Result<(Signers, String), String> {
     let path = list.display();
     match view.stat_target(list) {
@@ -168,7 +167,7 @@ fn read(view: &View, list: &Path) -> Result<(Signers, String), String> {
     Ok((signers, text))
 }
 
-/// Who signed this: the principals, or why nobody of the list did, to follow "the commit".
+/// The principals that signed it, or why there are none, as the rest of a sentence after "the commit".
 fn signer(
     signed: &Signed,
     signers: &Signers,
@@ -204,7 +203,7 @@ fn signer(
             signature.namespace()
         ));
     }
-    // Without a hash it would be ssh-rsa's SHA-1, which OpenSSH takes no longer.
+    // Without a hash it would be ssh-rsa's SHA-1, which OpenSSH rejects.
     if signature.algorithm() == (Algorithm::Rsa { hash: None }) {
         return Err("is signed with SHA-1, which proves nothing".to_owned());
     }

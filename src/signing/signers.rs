@@ -1,10 +1,9 @@
-//! Who may sign what is deployed: OpenSSH's list of allowed signers.
+//! OpenSSH's list of allowed signers.
 //!
-//! The format is that of ssh-keygen(1), section ALLOWED SIGNERS, read as strictly as ssh-keygen reads it:
-//! a line that cannot be read refuses the list, for it may have been meant to say less than it seems.
-//! Two things are otherwise. Certificate authorities (`cert-authority`) are passed over, so what they
-//! certify is not trusted. And the principals are not compared with the committer's address, as git
-//! does not compare them either: a key that is listed may sign.
+//! The format is that of ssh-keygen(1), section ALLOWED SIGNERS, parsed as strictly as ssh-keygen does: an invalid line
+//! invalidates the list, since it may have been meant as a restriction. Two differences: certificate authorities
+//! (`cert-authority`) are skipped, so what they certify is not trusted; and principals are not compared with the
+//! committer's address, as in git: a listed key may sign.
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime};
 use ssh_key::PublicKey;
@@ -12,7 +11,7 @@ use ssh_key::public::KeyData;
 
 use crate::app::glob_matches as matches;
 
-/// The keys that are trusted, each with its conditions.
+/// The allowed keys, each with its conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signers {
     signers: Vec<Signer>,
@@ -22,13 +21,13 @@ pub struct Signers {
 /// A line of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Signer {
-    /// As they are written: `ann@example.org`.
+    /// The principals, as written: `ann@example.org`.
     principals: String,
     key: KeyData,
     conditions: Conditions,
 }
 
-/// When a key counts.
+/// When and for what a key is valid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Conditions {
     authority: bool,
@@ -38,7 +37,7 @@ struct Conditions {
     before: Option<Moment>,
 }
 
-/// A time as it is written, in this server's time zone or in UTC.
+/// A time as written, in this server's time zone or in UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Moment {
     text: String,
@@ -47,7 +46,7 @@ struct Moment {
 }
 
 impl Moment {
-    /// That instant on the clock that the moment is written by.
+    /// The instant in the moment's own time zone.
     fn same_clock(&self, at: DateTime<FixedOffset>) -> NaiveDateTime {
         let utc = at.naive_utc();
         if self.utc {
@@ -62,7 +61,7 @@ impl Signers {
     /// Reads the text of a list.
     ///
     /// # Errors
-    /// What is wrong, with the number of the line; a list that trusts nobody is wrong, too.
+    /// What is invalid, with the number of the line; a list without signers is invalid too.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut signers = Vec::new();
         let mut authorities = 0;
@@ -90,7 +89,7 @@ impl Signers {
         })
     }
 
-    /// How many lines were passed over because they name a certificate authority.
+    /// The number of lines that were skipped because they name a certificate authority.
     #[must_use]
     pub fn authorities(&self) -> usize {
         self.authorities
@@ -102,11 +101,10 @@ impl Signers {
         self.signers.iter().any(|signer| signer.key == *key)
     }
 
-    /// Who signs with this key for a namespace at a time (with this server's offset from UTC): the
-    /// principals of the first line that allows it.
+    /// The principals of the first line that allows this key for a namespace at a time (with this server's offset from UTC).
     ///
     /// # Errors
-    /// Why no line does, a fragment: `its key is not in the list`.
+    /// Why no line does, as the rest of a sentence: `its key is not in the list`.
     pub fn who(
         &self,
         key: &KeyData,
@@ -127,14 +125,14 @@ impl Signers {
 }
 
 impl Conditions {
-    /// Why they are not met.
+    /// Which condition is not met.
     fn refuse(&self, namespace: &str, at: DateTime<FixedOffset>) -> Option<String> {
         if let Some(list) = &self.namespaces
             && !in_pattern_list(list, namespace)
         {
             return Some(format!("may sign for {list:?} and not for {namespace:?}"));
         }
-        // Both ends belong to it, as in OpenSSH's check_allowed_keys_line().
+        // Inclusive at both ends, as in OpenSSH's check_allowed_keys_line().
         match (&self.after, &self.before) {
             (Some(after), _) if after.same_clock(at) < after.time => {
                 Some(format!("counts from {} on only", after.text))
@@ -258,7 +256,7 @@ fn moment(text: &str) -> Result<Moment, String> {
         }
         let year = i32::try_from(number(0, 4)?).ok()?;
         let date = NaiveDate::from_ymd_opt(year, number(4, 6)?, number(6, 8)?)?;
-        // What is left out is zero.
+        // Omitted parts are zero.
         let part = |from: usize| match digits.get(from..from + 2) {
             Some(digits) => digits.parse::<u32>().ok(),
             None => Some(0),
@@ -276,157 +274,4 @@ fn moment(text: &str) -> Result<Moment, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use chrono::TimeZone;
-
-    const ANN: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
-    const GIT: &str = "git";
-
-    fn ann() -> KeyData {
-        key(ANN).unwrap()
-    }
-    fn bob() -> KeyData {
-        KeyData::Ed25519(ssh_key::public::Ed25519PublicKey([7; 32]))
-    }
-    /// Noon of the 23rd, at a server that is two hours ahead of UTC.
-    fn noon() -> DateTime<FixedOffset> {
-        FixedOffset::east_opt(7200)
-            .and_then(|zone| zone.with_ymd_and_hms(2026, 11, 23, 12, 0, 0).single())
-            .unwrap()
-    }
-    fn who(list: &str) -> Result<String, String> {
-        Signers::parse(list)?
-            .who(&ann(), GIT, noon())
-            .map(str::to_owned)
-    }
-
-    #[test]
-    fn lines_are_read_as_ssh_keygen_reads_them() {
-        for line in [
-            format!("ann@example.org {ANN}"),
-            format!("# a comment\n\n   ann@example.org\t{ANN} ann's laptop\r\n"),
-            format!("ann@example.org  namespaces=\"git,file\" {ANN}"),
-            format!("ann@example.org NAMESPACES=\"g?t\" {ANN}"),
-            format!("ann@example.org namespaces=git,valid-after=20200101 {ANN}"),
-            format!(
-                "ann@example.org valid-after=\"20261123\",valid-before=\"203001010000Z\" {ANN}"
-            ),
-            format!("\"ann@example.org\" {}", ANN.replace(' ', "  \t")),
-            format!("bob cert-authority {ANN}\nann@example.org {ANN}"),
-            format!("bob valid-before=20200101 {ANN}\nann@example.org {ANN}"),
-        ] {
-            assert_eq!(who(&line).as_deref(), Ok("ann@example.org"), "{line}");
-        }
-        let several = who(&format!("\"ann smith\",*@example.org {ANN}"));
-        assert_eq!(several.as_deref(), Ok("ann smith\",*@example.org"));
-    }
-
-    #[test]
-    fn a_key_counts_where_and_when_it_is_said() {
-        for (options, words) in [
-            (
-                "namespaces=\"file\"",
-                "may sign for \"file\" and not for \"git\"",
-            ),
-            ("namespaces=\"*,!git\"", "and not for \"git\""),
-            ("valid-after=20261124", "counts from 20261124 on only"),
-            ("valid-before=20261123", "counted until 20261123 only"),
-            // Noon here is ten o'clock in Greenwich.
-            (
-                "valid-after=202611231001Z",
-                "counts from 202611231001Z on only",
-            ),
-            (
-                "valid-before=20261123095959Z",
-                "counted until 20261123095959Z only",
-            ),
-            (
-                "valid-before=202611231159",
-                "counted until 202611231159 only",
-            ),
-        ] {
-            let said = who(&format!("ann {options} {ANN}"));
-            assert!(
-                said.as_ref()
-                    .is_err_and(|why| why.contains(words) && why.contains("the key of ann")),
-                "{options}: {said:?}"
-            );
-        }
-        for options in [
-            "valid-after=202611231000Z",
-            "valid-before=20261123100000Z",
-            "valid-after=202611231200",
-            "valid-before=20261123120000",
-            "valid-after=20261123,valid-before=20261124",
-        ] {
-            assert_eq!(
-                who(&format!("ann {options} {ANN}")).as_deref(),
-                Ok("ann"),
-                "{options}"
-            );
-        }
-        let list = Signers::parse(&format!("ann {ANN}\nca cert-authority {ANN}")).unwrap();
-        assert_eq!(list.authorities(), 1);
-        assert_eq!(
-            list.who(&bob(), GIT, noon()),
-            Err("its key is not in the list".into())
-        );
-        assert!(list.lists(&ann()) && !list.lists(&bob()));
-    }
-
-    #[test]
-    fn what_cannot_be_read_refuses_the_list() {
-        for (line, words) in [
-            (String::new(), "it is empty"),
-            ("# nobody\n \n".into(), "it is empty"),
-            (
-                format!("ca cert-authority {ANN}"),
-                "certificate authorities only",
-            ),
-            (format!("ann {ANN}\nbob"), "line 2: it has no key"),
-            (format!("ann {ANN}\n\n{ANN}"), "line 3: "),
-            ("ann ssh-ed25519".into(), "line 1: it has no key"),
-            (
-                "ann ssh-ed25519 AAAA".into(),
-                "line 1: its key cannot be read",
-            ),
-            (format!("ann namespaces=\"git {ANN}"), "no partner"),
-            (format!("ann namespaces= {ANN}"), "is no option of a signer"),
-            (
-                format!("ann touch-required {ANN}"),
-                "\"touch-required\" is no option",
-            ),
-            (
-                format!("ann valid-after=2026 {ANN}"),
-                "\"2026\" is not a time",
-            ),
-            (format!("ann valid-after=20261301 {ANN}"), "is not a time"),
-            (format!("ann valid-after=+2026113 {ANN}"), "is not a time"),
-            (format!("ann valid-after=2026112324 {ANN}"), "is not a time"),
-            (
-                format!("ann valid-after=20260101,valid-after=20270101 {ANN}"),
-                "said twice",
-            ),
-            (
-                format!("ann valid-after=20270101,valid-before=20260101 {ANN}"),
-                "is not after",
-            ),
-        ] {
-            let said = Signers::parse(&line).err();
-            assert!(
-                said.as_ref().is_some_and(|why| why.contains(words)),
-                "{line:?}: {said:?}"
-            );
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_is_too_odd(text in "\\PC{0,60}", options in "[a-z=\",0-9Z-]{0,30}") {
-            let _ = Signers::parse(&text);
-            let _ = Signers::parse(&format!("ann {options} {ANN}"));
-        }
-    }
-}
+mod tests;

@@ -129,9 +129,9 @@ impl Repo {
             .map_err(|e| anyhow::anyhow!(e.to_string()))
     }
 
-    fn judged(&self, commit: Oid, list: &str) -> Result<Signature> {
+    fn verified(&self, commit: Oid, list: &str) -> Result<Signature> {
         let signers = Signers::parse(list).map_err(anyhow::Error::msg)?;
-        Ok(judge(
+        Ok(verify(
             &self.signed_object(commit, commit, "main")?,
             &signers,
             utc,
@@ -177,12 +177,12 @@ fn every_kind_of_key_signs_commits_and_tags() -> Result<()> {
         let name = format!("{kind}{bits}");
         let list = format!("ann@x {}", repo.key(&name, kind, bits)?);
         let commit = repo.signed(&name)?;
-        assert_eq!(repo.judged(commit, &list)?, trusted("ann@x"), "{name}");
+        assert_eq!(repo.verified(commit, &list)?, trusted("ann@x"), "{name}");
         assert!(repo.git_trusts("verify-commit", commit, &list)?, "{name}");
 
         let other = format!("bob {stranger}");
         refused(
-            &repo.judged(commit, &other)?,
+            &repo.verified(commit, &other)?,
             "is signed with the key SHA256:",
         );
         assert!(!repo.git_trusts("verify-commit", commit, &other)?);
@@ -193,7 +193,7 @@ fn every_kind_of_key_signs_commits_and_tags() -> Result<()> {
         let signers = Signers::parse(&list).map_err(anyhow::Error::msg)?;
         let signed_object = repo.signed_object(commit, object, &tag)?;
         assert_eq!(
-            judge(&signed_object, &signers, utc),
+            verify(&signed_object, &signers, utc),
             trusted("ann@x"),
             "{name}"
         );
@@ -209,7 +209,7 @@ fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Resul
     let fingerprint = repo.run("ssh-keygen", &["-lf", "ann.pub"], "")?;
     let fingerprint = fingerprint.split(' ').nth(1).unwrap_or_default();
     let say = |commit, words: &str| -> Result<()> {
-        refused(&repo.judged(commit, &list)?, words);
+        refused(&repo.verified(commit, &list)?, words);
         assert!(
             !repo.git_trusts("verify-commit", commit, &list)?,
             "git trusts it: {words}"
@@ -237,7 +237,7 @@ fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Resul
     };
     let payload = format!("{head}\n\n{message}");
     let good = repo.armoured(&sign("git", &payload)?)?;
-    assert_eq!(repo.judged(good, &list)?, trusted("ann@x"));
+    assert_eq!(repo.verified(good, &list)?, trusted("ann@x"));
     assert!(repo.git_trusts("verify-commit", good, &list)?);
     say(
         repo.armoured(&sign("file", &payload)?)?,
@@ -260,7 +260,7 @@ fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Resul
     let (signature, _) = signature.split_once("\n\n").context("no message")?;
     let twice = text.replacen("gpgsig ", &format!("gpgsig {signature}\ngpgsig "), 1);
     refused(
-        &repo.judged(repo.object("commit", &twice)?, &list)?,
+        &repo.verified(repo.object("commit", &twice)?, &list)?,
         "it was altered",
     );
     Ok(())
@@ -295,7 +295,7 @@ fn a_key_counts_at_the_time_of_the_commit() -> Result<()> {
         ),
     ] {
         let list = format!("ann {options} {key}");
-        let said = repo.judged(commit, &list)?;
+        let said = repo.verified(commit, &list)?;
         assert_eq!(
             matches!(said, Signature::Trusted(_)),
             repo.git_trusts("verify-commit", commit, &list)?,
@@ -315,32 +315,32 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
     let list = format!("ann@x {}", repo.key("ann", "ed25519", "256")?);
     repo.key("eve", "ed25519", "256")?;
     let signers = Signers::parse(&list).map_err(anyhow::Error::msg)?;
-    let judged = |commit: &str, tag: &str, name: &str| -> Result<Signature> {
+    let verified = |commit: &str, tag: &str, name: &str| -> Result<Signature> {
         let signed_object = repo.signed_object(repo.id(commit)?, repo.id(tag)?, name)?;
-        Ok(judge(&signed_object, &signers, utc))
+        Ok(verify(&signed_object, &signers, utc))
     };
     // Of a commit that nobody signed.
     repo.with_key("ann", &["tag", "-s", "-m", "t", "v1.0.0"])?;
     repo.git(&["tag", "-a", "-m", "t", "v1.0.1"])?;
     repo.git(&["tag", "v1.0.2"])?;
-    assert_eq!(judged("HEAD", "v1.0.0", "v1.0.0")?, trusted("ann@x"));
+    assert_eq!(verified("HEAD", "v1.0.0", "v1.0.0")?, trusted("ann@x"));
     refused(
-        &judged("HEAD", "v1.0.1", "v1.0.1")?,
+        &verified("HEAD", "v1.0.1", "v1.0.1")?,
         "the tag v1.0.1 is not signed, and the commit is not signed",
     );
     refused(
-        &judged("HEAD", "v1.0.2", "v1.0.2")?,
+        &verified("HEAD", "v1.0.2", "v1.0.2")?,
         "the commit is not signed",
     );
     // An old tag under a new name.
     refused(
-        &judged("HEAD", "v1.0.0", "v9.0.0")?,
+        &verified("HEAD", "v1.0.0", "v9.0.0")?,
         "the tag v9.0.0 is signed as \"v1.0.0\"",
     );
     // A tag of the signed tag, signed by nobody.
     repo.git(&["tag", "-a", "-m", "t", "v1.0.3", "v1.0.0"])?;
     refused(
-        &judged("HEAD", "v1.0.3", "v1.0.3")?,
+        &verified("HEAD", "v1.0.3", "v1.0.3")?,
         "the tag v1.0.3 is not signed",
     );
 
@@ -348,10 +348,10 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
     repo.git(&["tag", "-a", "-m", "t", "v2.0.0"])?;
     repo.git(&["tag", "v2.0.1"])?;
     repo.with_key("eve", &["tag", "-s", "-m", "t", "v2.0.2"])?;
-    assert_eq!(judged("HEAD", "v2.0.0", "v2.0.0")?, trusted("ann@x"));
-    assert_eq!(judged("HEAD", "v2.0.1", "v2.0.1")?, trusted("ann@x"));
+    assert_eq!(verified("HEAD", "v2.0.0", "v2.0.0")?, trusted("ann@x"));
+    assert_eq!(verified("HEAD", "v2.0.1", "v2.0.1")?, trusted("ann@x"));
     refused(
-        &judged("HEAD", "v2.0.2", "v2.0.2")?,
+        &verified("HEAD", "v2.0.2", "v2.0.2")?,
         "the tag v2.0.2 is signed with the key SHA256:",
     );
     // A signed tag that was put on another commit.
@@ -364,14 +364,14 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
     let moved = repo.object("tag", &moved)?;
     let signed_object = repo.signed_object(repo.id("HEAD")?, moved, "v1.0.0")?;
     refused(
-        &judge(&signed_object, &signers, utc),
+        &verify(&signed_object, &signers, utc),
         "the tag v1.0.0 is not what the key",
     );
     Ok(())
 }
 
 #[test]
-fn a_list_that_cannot_be_believed_trusts_nobody() -> Result<()> {
+fn a_list_that_others_can_modify_accepts_nothing() -> Result<()> {
     let repo = Repo::new()?;
     let key = repo.key("ann", "ed25519", "256")?;
     let server = Server::at(&repo.path("root"));

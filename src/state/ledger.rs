@@ -1,8 +1,7 @@
-//! The ledger: what was deployed, what failed, what is held.
+//! The ledger: what is live, what failed, what was refused, and past deployments.
 //!
-//! One JSON file, always written whole. It is written before the flip (a deployment is under
-//! way) and after it (it is live, or it failed), so a poll that was killed in between is known to
-//! the next one.
+//! One JSON file, always written whole: before the activation (a deployment is in progress) and after it (live, or
+//! failed), so the next poll knows of one that was killed in between.
 
 use std::path::PathBuf;
 
@@ -13,34 +12,34 @@ use super::refusal::Refusal;
 
 /// The version of the file's format.
 pub const FORMAT: u32 = 1;
-/// How many past deployments are remembered.
+/// How many past deployments the history keeps.
 const REMEMBERED: usize = 100;
 
-/// Everything that polls remember of an app.
+/// Everything that polls remember about an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     format: u32,
     /// The release that is live.
     pub live: Option<Release>,
-    /// The release that was live before, the one to go back to.
+    /// The release that was live before; the target of a rollback.
     pub previous: Option<Release>,
-    /// Successful releases that are still on the disk, oldest first; the live one among them.
+    /// Successful releases that are still on the disk, oldest first, the live one included.
     pub releases: Vec<Release>,
-    /// A deployment that has begun and not ended; found by a poll, it was killed.
+    /// A deployment in progress; a poll that finds one knows that its poll was killed.
     pub under_way: Option<Release>,
-    /// Commits that failed, with their tries.
+    /// Commits that failed, with their attempts.
     pub failures: Vec<Failure>,
-    /// What the remote has and what is not let through.
+    /// The remote's newest commit, if it is refused.
     pub refused: Option<Refusal>,
-    /// Why polls look and do not deploy.
+    /// Who paused deployments, and why.
     pub pause: Option<Pause>,
-    /// When the remote was last asked and answered.
+    /// When the git host last answered.
     #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_check: Option<String>,
-    /// When cron last started a poll. One by hand proves nothing of the schedule.
+    /// When cron last started a poll; one started by hand proves nothing about the schedule.
     #[serde(default, deserialize_with = "fields::time_if_any")]
     pub last_by_cron: Option<String>,
-    /// Since when, and how often in a row, the remote could not be asked.
+    /// Since when the git host is unreachable.
     pub outage: Option<RemoteOutage>,
     /// Past deployments, newest last.
     pub history: Vec<Deployment>,
@@ -55,9 +54,9 @@ pub struct Release {
     /// The commit.
     #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
-    /// Its first line, as the author wrote it: not yet safe for a terminal.
+    /// Its first line, as the author wrote it; not safe for a terminal.
     pub subject: String,
-    /// When it became live, RFC 3339; when it was begun while it is under way.
+    /// When it became live, or when its deployment began, RFC 3339.
     #[serde(deserialize_with = "fields::time")]
     pub since: String,
     /// The virtual environment's name under venvs/.
@@ -71,23 +70,23 @@ pub struct Failure {
     /// The commit.
     #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
-    /// When last, RFC 3339.
+    /// The time of the last one, RFC 3339.
     #[serde(deserialize_with = "fields::time")]
     pub last: String,
     /// Why, in one line.
     pub why: String,
-    /// The last try's log.
+    /// The last attempt's log.
     pub log: Option<PathBuf>,
-    /// What settings and environment were, to try again when they change.
+    /// The digest of settings and environment; when it changes, the commit is due again.
     pub conditions: String,
 }
 
-/// Polls look but do not deploy.
+/// A pause of deployments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// Who said so.
+    /// Who paused them.
     pub by: String,
     /// Since when, RFC 3339.
     #[serde(deserialize_with = "fields::time")]
@@ -96,7 +95,7 @@ pub struct Pause {
     pub why: String,
 }
 
-/// The remote could not be asked.
+/// The git host could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteOutage {
     /// Since when, RFC 3339.
@@ -104,14 +103,14 @@ pub struct RemoteOutage {
     pub since: String,
     /// How many polls in a row.
     pub polls: u32,
-    /// The last reason.
+    /// The last error.
     pub why: String,
     /// Whether it was reported.
     pub reported: bool,
 }
 
 impl RemoteOutage {
-    /// How many polls, as a sentence says it.
+    /// `1 poll`, `3 polls in a row`.
     #[must_use]
     pub fn polls_in_words(&self) -> String {
         match self.polls {
@@ -122,7 +121,7 @@ impl RemoteOutage {
 }
 
 impl Failure {
-    /// How often it was tried, as a sentence says it.
+    /// `once`, `twice`, `3 times`.
     #[must_use]
     pub fn tries_in_words(&self) -> String {
         match self.tries {
@@ -133,7 +132,7 @@ impl Failure {
     }
 }
 
-/// A deployment that ended.
+/// A deployment of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// The commit.
@@ -148,12 +147,12 @@ pub struct Deployment {
     pub took: Tenths,
     /// How it ended.
     pub outcome: Outcome,
-    /// What else is to be known of it: that history was rewritten.
+    /// A remark, for example that history was rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// Seconds in tenths.
+/// Tenths of a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tenths(pub u64);
@@ -164,9 +163,9 @@ pub struct Tenths(pub u64);
 pub enum Outcome {
     /// It is live.
     Live,
-    /// It failed before or after the flip; the release before is live.
+    /// It failed, before or after the activation; why.
     Failed(String),
-    /// Somebody went back to this release.
+    /// Somebody rolled back to this release.
     RolledBack,
 }
 
@@ -190,8 +189,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// What is left of one that is damaged, part by part, and whether its parts could be told apart. Which releases
-    /// there are and what was under way, the server knows better.
+    /// The readable parts of a damaged ledger, and whether it was JSON at all. Releases and the deployment in progress are
+    /// read from the server instead.
     #[must_use]
     pub fn left_of(text: &str) -> (Self, bool) {
         let parts = serde_json::from_str::<serde_json::Map<_, _>>(text);
@@ -208,7 +207,7 @@ impl Ledger {
         (left, parsed)
     }
 
-    /// What is known of a commit's failures.
+    /// The failures of a commit, if it has any.
     #[must_use]
     pub fn failure(&self, commit: &str) -> Option<&Failure> {
         self.failures
@@ -216,7 +215,7 @@ impl Ledger {
             .find(|failure| failure.commit == commit)
     }
 
-    /// Counts a failed try.
+    /// Counts a failed attempt.
     pub fn failed(&mut self, failure: Failure) {
         let tries = self.failure(&failure.commit).map_or(0, |known| known.tries);
         self.failures.retain(|known| known.commit != failure.commit);
@@ -224,13 +223,12 @@ impl Ledger {
             tries: tries + 1,
             ..failure
         });
-        // Old failures of commits that nobody will see again.
+        // The oldest, of commits that no branch points to any more.
         let excess = self.failures.len().saturating_sub(20);
         self.failures.drain(..excess);
     }
 
-    /// Notes that a commit is not let through; tells whether that is news: the commit is another, or
-    /// the reason is.
+    /// Records a refused commit; returns whether the commit or the reason is new.
     pub fn refuse(&mut self, refusal: Refusal) -> bool {
         let known = self
             .refused
@@ -242,12 +240,12 @@ impl Ledger {
         news
     }
 
-    /// A release has become live.
+    /// Records that a release is live.
     pub fn now_live(&mut self, release: Release) {
         self.failures
             .retain(|failure| failure.commit != release.commit);
         self.under_way = None;
-        // One that was deployed again takes the place of what was lost, and is nothing to go back to.
+        // A redeployed commit replaces its lost release, and is no target of a rollback.
         self.releases
             .retain(|known| known.id != release.id && known.commit != release.commit);
         self.releases.push(release.clone());
@@ -259,7 +257,7 @@ impl Ledger {
         }
     }
 
-    /// Remembers how a deployment ended.
+    /// Adds a deployment to the history.
     pub fn remember(&mut self, deployment: Deployment) {
         self.history.push(deployment);
         let excess = self.history.len().saturating_sub(REMEMBERED);

@@ -1,7 +1,6 @@
-//! What is remembered: the receipt of init, the ledger of polls.
+//! What pullpray remembers: the receipt of init and the ledger of polls.
 //!
-//! Both are written before the thing they tell of, so that whoever comes after a crash knows at
-//! least as much as happened.
+//! Both are written before the change they describe, so that after a crash they hold at least what happened.
 
 mod fields;
 pub mod ledger;
@@ -13,8 +12,7 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 
-/// What is remembered cannot be read as that: what it is, and what brings it back. Never that it may not be read, or
-/// that the disk fails.
+/// A state file has invalid content: which, and how it is rebuilt. Not for missing permissions or disk errors.
 #[derive(Debug)]
 pub struct Damaged(pub String);
 
@@ -24,7 +22,7 @@ impl fmt::Display for Damaged {
     }
 }
 
-/// A time as records write it: RFC 3339, UTC, whole seconds.
+/// A time as records hold it: RFC 3339, UTC, whole seconds.
 #[must_use]
 pub fn stamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)

@@ -1,4 +1,4 @@
-//! What was not let through, and why, as the ledger remembers it.
+//! Refused commits, and why, as the ledger holds them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use super::fields;
 
 const MIB: u64 = 1024 * 1024;
 
-/// A commit that the gate does not let through.
+/// A refused commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The commit.
     #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
-    /// The object that the remote showed: the commit, or the annotated tag that leads to it.
+    /// The object that the remote listed: the commit, or the annotated tag that points to it.
     #[serde(deserialize_with = "fields::commit")]
     pub object: String,
     /// Since when, RFC 3339.
@@ -23,49 +23,49 @@ pub struct Refusal {
     pub since: String,
     /// Why.
     pub why: Why,
-    /// Stands for everything that decided beside the object: settings, signers, what was live.
+    /// The digest of all other inputs: settings, signers, the live commit.
     pub conditions: String,
 }
 
-/// Why a commit is not let through.
+/// Why a commit is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Why {
-    /// Nobody whom the settings trust has signed it.
+    /// It has no valid signature of an allowed signer.
     NotTrusted {
-        /// What is wrong with the signature, or with what says whom to trust.
+        /// What is wrong with the signature, or with the list of signers.
         words: String,
     },
-    /// The live commit is not among its ancestors, and `allow_rewind = false`.
+    /// The live commit is not its ancestor, and `allow_rewind = false`.
     NotDescendant {
         /// The live commit.
         #[serde(deserialize_with = "fields::commit")]
         live: String,
     },
-    /// The disk has too little room for it.
+    /// The disk has too little space.
     NoRoom {
         /// Where.
         dir: PathBuf,
-        /// Of what.
+        /// Bytes or inodes.
         what: Scarce,
-        /// How much is needed at least.
+        /// How much is needed.
         needed: u64,
-        /// How much there was when it was looked at last.
+        /// How much was free at the last check.
         free: u64,
     },
-    /// Nothing can be written where it is to be.
+    /// A file system is mounted read-only.
     ReadOnly {
         /// Where.
         dir: PathBuf,
     },
-    /// It is larger or deeper than is let in, or cannot be read.
+    /// It exceeds the limits, or cannot be read.
     Unfit {
-        /// What of it.
+        /// Which limit, or what is unreadable.
         words: String,
     },
-    /// Deployments may not begin at this time.
+    /// The deploy window is closed.
     OutsideWindow {
-        /// When they may next, by this server's clock: `2026-11-23 08:00`.
+        /// When it opens next, in local time: `2026-11-23 08:00`.
         opens: Option<String>,
     },
 }
@@ -74,14 +74,14 @@ pub enum Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scarce {
-    /// Space for content.
+    /// Bytes.
     Bytes,
-    /// Space for names, however small the files are.
+    /// Inodes: the number of files, however small.
     Inodes,
 }
 
 impl Why {
-    /// Whether who was told the other knows this one too: how much room there is changes all the time.
+    /// Whether a report of the other covers this one: free space changes all the time.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
@@ -96,7 +96,7 @@ impl Why {
             _ => self == other,
         }
     }
-    /// Whether only the time is wrong: nobody has to do anything, and nobody is told.
+    /// Whether it passes by itself, so that nobody has to act and nothing is reported.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::OutsideWindow { .. })
@@ -109,7 +109,7 @@ impl fmt::Display for Why {
             Self::NotTrusted { words } | Self::Unfit { words } => f.write_str(words),
             Self::NotDescendant { live } => write!(
                 f,
-                "{}, which is live, is not an ancestor of it: history was rewritten or went back, and allow_rewind = false",
+                "history was rewritten (live commit {} is not an ancestor), and allow_rewind = false",
                 crate::text::short(live)
             ),
             Self::NoRoom {
@@ -119,7 +119,7 @@ impl fmt::Display for Why {
                 free,
             } => write!(
                 f,
-                "there is not enough room for it: {} MiB are needed at {}, and {} MiB are free",
+                "not enough disk space: {} MiB are needed at {}, and {} MiB are free",
                 needed.div_ceil(MIB),
                 dir.display(),
                 free / MIB
@@ -131,7 +131,7 @@ impl fmt::Display for Why {
                 free,
             } => write!(
                 f,
-                "there is not enough room for it: {needed} inodes (files) are needed at {}, and {free} are free",
+                "not enough disk space: {needed} inodes (files) are needed at {}, and {free} are free",
                 dir.display()
             ),
             Self::ReadOnly { dir } => {

@@ -1,8 +1,8 @@
-//! Whether the app's data is where it was put, or an empty mount point stands in its place.
+//! Data marks: whether the app's data directories are the real ones, or an empty mount point.
 //!
-//! After a reboot with a disk that was not mounted, the directory below is there, is empty, and may be the
-//! app's to write: migrations would make a new database, and the site would look well. So what was filled once
-//! bears a mark, and root keeps a copy of it outside. Whoever is about to change something compares.
+//! After a reboot without a disk that should be mounted, the directory below exists, is empty, and may be writable:
+//! migrations would create a new database, and the site would look healthy. So each data directory holds a mark, root
+//! keeps a copy outside, and everything that changes something compares them first.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use crate::app::{App, AppName};
 use crate::host::{Kind, Server, View};
 use crate::layout;
 
-/// The directories that bear the mark.
+/// The directories that hold the mark.
 #[must_use]
 pub fn dirs(app: &App) -> [PathBuf; 2] {
     [app.shared(), layout::state(&app.name)]
 }
 
-/// Whether the app's directories, and no others, were marked.
+/// Whether exactly the app's directories are marked.
 ///
 /// # Errors
 /// When root's copy cannot be read.
@@ -27,7 +27,7 @@ pub fn is_marked(view: &View, app: &App) -> Result<bool> {
     Ok(known.is_some_and(|known| known.lines().skip(1).map(Path::new).eq(dirs(app))))
 }
 
-/// Marks the app's directories; gives what root's copy is to say, which comes last.
+/// Marks the app's directories; returns the content for root's copy, which is written last.
 ///
 /// # Errors
 /// When one cannot be written to.
@@ -43,10 +43,10 @@ pub fn mark(server: &Server, app: &App, owner: (u32, u32)) -> Result<String> {
     Ok(text)
 }
 
-/// A marked directory that is not what was marked, why, and what to do; `None` if all are, or none was.
+/// A directory that lacks its mark, why, and what to do; `None` if all have theirs, or none was marked.
 ///
 /// # Errors
-/// When that cannot be told.
+/// When a mark cannot be read.
 pub fn lost(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, String)>> {
     let copy = layout::data(app);
     let Some(known) = view.read_text(&copy)? else {
@@ -63,10 +63,10 @@ pub fn lost(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, Strin
             return Ok(Some((
                 owned,
                 format!(
-                    "{dir} is not the directory that holds what is {app}'s ({mark} is not there, or another): is a disk not mounted? Until it is back nothing is deployed, made or mended here"
+                    "{dir} does not hold the data of {app} ({mark} is missing or different): is a disk not mounted? Until it is back, nothing is deployed, created or fixed here"
                 ),
                 format!(
-                    "findmnt --target {dir}; sudo mount --all  # if the data is lost for good, or was put there by hand, and {app} is to go on with what is there: sudo rm {copy} && sudo pullpray doctor {app} --fix --only project.directories"
+                    "findmnt --target {dir}; sudo mount --all  # if the data is lost for good, or was copied there by hand, and {app} shall continue with what is there: sudo rm {copy} && sudo pullpray doctor {app} --fix --only project.directories"
                 ),
             )));
         }
@@ -74,10 +74,10 @@ pub fn lost(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, Strin
     Ok(None)
 }
 
-/// Makes sure of it before anything is changed.
+/// Checks the marks before anything changes.
 ///
 /// # Errors
-/// When a marked directory is not what was marked.
+/// When a directory lacks its mark.
 pub fn there(view: &View, app: &AppName) -> Result<()> {
     match lost(view, app)? {
         Some((_, why, hint)) => bail!("{why}\nhint: {hint}"),

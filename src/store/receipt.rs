@@ -39,11 +39,11 @@ impl Receipt {
         }
     }
 
-    /// Sets a damaged one aside, with what could be read of it in its place.
+    /// Moves a damaged receipt aside, and writes its readable lines in its place.
     ///
     /// # Errors
     /// When it cannot be renamed or written.
-    pub fn mend(&mut self, server: &Server, clock: &Clock) -> Result<()> {
+    pub fn repair(&mut self, server: &Server, clock: &Clock) -> Result<()> {
         if !self.damaged {
             return Ok(());
         }

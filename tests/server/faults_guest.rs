@@ -35,7 +35,7 @@ fn a_script_that_removes_its_release_fails() -> Result<()> {
         "version one",
         "the deploy script removed its own release",
     )?;
-    only_known_releases(&web)?;
+    no_releases_are_left_over(&web)?;
     script(&web, "")?;
     deploys(&web, "version two")?;
 

@@ -26,7 +26,10 @@ fn set(web: &WebServer, from: &str, to: &str) -> Result<()> {
 /// A poll fails while visitors request the page without pause; no request fails.
 fn fails_without_visible_effect(web: &WebServer, version: &str) -> Result<Output> {
     let (poll, load) = web.under_load("/", || web.run("pullpray poll todo")?.exits(1))?;
-    ensure!(load.failed.is_empty() && load.asked > 0, "{load:?}\n{poll}");
+    ensure!(
+        load.failed.is_empty() && load.requests > 0,
+        "{load:?}\n{poll}"
+    );
     ensure!(web.page("/")?.shows(version), "{version} stays");
     poll.says("is still live")?
         .says("\n  log   /var/lib/pullpray/todo/log/")?;
@@ -42,7 +45,7 @@ fn fails_without_visible_effect(web: &WebServer, version: &str) -> Result<Output
 fn deploys(web: &WebServer, repo: &Repository, version: &str) -> Result<()> {
     repo.push(version)?;
     let (_, load) = web.under_load("/", || web.run("pullpray poll todo")?.ok())?;
-    ensure!(load.failed.is_empty() && load.asked > 0, "{load:?}");
+    ensure!(load.failed.is_empty() && load.requests > 0, "{load:?}");
     ensure!(web.page("/")?.shows(version));
     Ok(())
 }

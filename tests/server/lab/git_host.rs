@@ -1,4 +1,4 @@
-//! A git host as the big ones are: one key a repository, read-only unless said otherwise, no shell.
+//! A git host like the public ones: one deploy key per repository, read-only by default, no shell access.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl GitHost {
         }
     }
 
-    /// `name` is `acme/todo`: a bare repository whose branch main holds tests/server/project.
+    /// Creates the bare repository `name` (`acme/todo`) whose branch main contains tests/server/project.
     pub fn repository(&self, name: &str) -> Result<Repository> {
         if name != READY {
             self.create_repository(name)?;
@@ -72,7 +72,7 @@ impl GitHost {
         Ok(())
     }
 
-    /// Lets a public key (a line of `ssh-keygen`) into one repository.
+    /// Gives a public key (a line of `ssh-keygen`) access to one repository.
     pub fn allow_key(&self, repo: &Repository, public_key: &str, access: Access) -> Result<()> {
         let command = format!("/usr/local/bin/repo-shell {} {}", repo.name, access.word());
         let line = format!("command=\"{command}\",restrict {}", public_key.trim());
@@ -81,15 +81,15 @@ impl GitHost {
         Ok(())
     }
 
-    /// No key opens anything any more.
+    /// Revokes the access of all keys.
     pub fn forget_keys(&self) -> Result<()> {
         self.run("truncate -s 0 /home/git/.ssh/authorized_keys")?
             .ok()?;
         Ok(())
     }
 
-    /// The command line of an unattended init that leaves everything it can to defaults; `more` is
-    /// added to it.
+    /// The command line of an unattended init with defaults wherever possible, with `more`
+    /// appended.
     pub fn init(&self, repo: &Repository, more: &str) -> Result<String> {
         Ok(format!(
             "pullpray init --yes --repo {} --host-key {} {more}",
@@ -110,7 +110,7 @@ impl GitHost {
             .context("ssh-keygen gave no fingerprint")
     }
 
-    /// A host that was set up anew: other host keys from the next connection on.
+    /// Replaces the host keys, as a reinstallation does.
     pub fn change_host_key(&self) -> Result<()> {
         let new = "for kind in ed25519 ecdsa; do rm -f /etc/ssh/ssh_host_${kind}_key*; \
                    ssh-keygen -q -t $kind -N '' -C '' -f /etc/ssh/ssh_host_${kind}_key; done; systemctl restart ssh";
@@ -118,14 +118,14 @@ impl GitHost {
         Ok(())
     }
 
-    /// An old host: it does not let `GIT_PROTOCOL` through, so git speaks version 0.
+    /// Makes sshd reject `GIT_PROTOCOL`, as old hosts do, so that git uses protocol version 0.
     pub fn without_protocol_v2(&self) -> Result<()> {
         self.run("sed -i '/^AcceptEnv/d' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/git.conf; systemctl restart ssh")?
             .ok()?;
         Ok(())
     }
 
-    /// Connections are refused. Those that exist go on.
+    /// Refuses new connections; existing ones continue.
     pub fn stop_sshd(&self) -> Result<()> {
         self.run("systemctl stop ssh")?.ok()?;
         Ok(())
@@ -136,7 +136,7 @@ impl GitHost {
         Ok(())
     }
 
-    /// What was asked by keys so far, a line each: `acme/todo upload-pack version=2`.
+    /// Requests so far, one per line: `acme/todo upload-pack version=2`.
     pub fn requests(&self) -> Result<Vec<String>> {
         Ok(self
             .read("/home/git/requests")?
@@ -151,7 +151,7 @@ impl GitHost {
     }
 }
 
-/// A repository and somebody's work tree of it, from which they push.
+/// A repository and a developer's work tree.
 pub struct Repository {
     server: Arc<Server>,
     name: String,
@@ -167,12 +167,12 @@ impl Repository {
         format!("git@githost:{}.git", self.name)
     }
 
-    /// A version that shows on the page; gives its commit.
+    /// Pushes a version that shows on the page; returns its commit.
     pub fn push(&self, version: &str) -> Result<String> {
         self.commit(version, &[("VERSION", &format!("{version}\n"))])
     }
 
-    /// Files (path in the repository, content) in one commit, pushed; gives the commit.
+    /// Commits and pushes files (path in the repository, content); returns the commit.
     pub fn commit(&self, message: &str, files: &[(&str, &str)]) -> Result<String> {
         for (path, content) in files {
             self.server.write_as(
@@ -188,13 +188,13 @@ impl Repository {
         Ok(out.stdout.trim().to_owned())
     }
 
-    /// Shell commands in the work tree, as who pushes: `git rm -q x && git commit -qm y && git push -q`.
+    /// Runs shell commands in the work tree as the developer: `git rm -q x && git commit -qm y && git push -q`.
     pub fn run(&self, command: &str) -> Result<String> {
         let command = format!("set -e; cd /home/git/work/{}; {command}", self.name);
         Ok(self.server.run_as("git", &command)?.ok()?.stdout)
     }
 
-    /// Takes the last commit back, as a force-push does; gives the commit that is the tip now.
+    /// Removes the last commit with a force-push; returns the new tip.
     pub fn rewind(&self) -> Result<String> {
         self.run("git reset -q --hard HEAD~1; git push -q --force")?;
         self.tip()

@@ -1,6 +1,6 @@
-//! Servers that are made once and booted from many times: a git host with its repository, and for each
-//! release a web server on which todo is live. Each is kept as an overlay over the pristine image, for as
-//! long as the program and the fixture are the same.
+//! Images that are built once and booted many times: a git host with its repository, and for each
+//! release a web server on which todo is live. Each is an overlay over the pristine image, valid
+//! until the program or the fixture changes.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
@@ -13,8 +13,8 @@ use nix::fcntl::{Flock, FlockArg};
 use super::tool::{TESTS, home};
 use super::web_server::PULLPRAY;
 
-/// The name of the image for `kind`; if it is not there, `make` makes it under the name that it is given.
-/// Whoever comes meanwhile, from another process too, waits.
+/// Returns the name of the image for `kind`; calls `make` with the name if the image does not exist.
+/// Other callers, also in other processes, wait.
 pub fn layer(kind: &str, make: impl FnOnce(&str) -> Result<()>) -> Result<String> {
     let images = home().join("img");
     let name = format!("{kind}-{}", inputs_digest()?);
@@ -28,7 +28,7 @@ pub fn layer(kind: &str, make: impl FnOnce(&str) -> Result<()>) -> Result<String
     Ok(name)
 }
 
-/// What every layer is made from, as 16 digits: the program, and what the fixture puts on servers.
+/// A digest of the inputs of every layer, as 16 digits: the program, and what the fixture copies to servers.
 fn inputs_digest() -> Result<&'static str> {
     static DIGITS: OnceLock<String> = OnceLock::new();
     if let Some(digits) = DIGITS.get() {

@@ -1,10 +1,10 @@
-//! What init made, in a form in which two servers compare as text.
+//! Lists what init created, in a form that can be compared between two servers.
 
 use anyhow::Result;
 
 use super::{TOUCHED, WebServer};
 
-/// Not init's, or another on each server.
+/// Not created by init, or different on each server.
 const LEFT_OUT: &[&str] = &[
     "/etc/nginx/",
     "/etc/hostname ",
@@ -22,7 +22,7 @@ const LEFT_OUT: &[&str] = &[
     "/var/lib/pullpray/todo/mirror.git/",
 ];
 
-/// There on each, with another content.
+/// Present on each server, with different content.
 const OWN_CONTENT: &[&str] = &[
     "/etc/pullpray/todo.data ",
     "/var/lib/pullpray/todo/.pullpray ",
@@ -35,7 +35,7 @@ const OWN_CONTENT: &[&str] = &[
 ];
 
 impl WebServer {
-    /// Everything that init made for todo: path, kind, mode, owner, content; without keys, release
+    /// Everything that init created for todo: path, kind, mode, owner, content; without keys, release
     /// names, times and logs.
     pub fn made(&self) -> Result<Vec<String>> {
         let live = self
@@ -59,7 +59,7 @@ impl WebServer {
     }
 }
 
-/// The lines of either that the other lacks.
+/// The lines that only one of the two lists contains.
 pub fn differences(one: &[String], other: &[String]) -> Vec<String> {
     let lacks = |mark: &str, lines: &[String], from: &[String]| -> Vec<String> {
         lines

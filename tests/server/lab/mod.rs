@@ -1,4 +1,4 @@
-//! A laboratory: a LAN of its own with a git host and web servers on it, each a really booted Debian.
+//! A laboratory: a LAN with a git host and web servers, each a booted Debian.
 //!
 //! ```ignore
 //! let lab = Lab::new("wizard")?;
@@ -8,8 +8,8 @@
 //! host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
 //! ```
 //!
-//! Servers go when they are dropped, and when the test process dies without dropping anything.
-//! `LAB_KEEP=1 cargo test …` leaves them up and says how to get in.
+//! Servers are removed when dropped, and when the test process dies.
+//! `LAB_KEEP=1 cargo test …` keeps them running and prints how to open a shell.
 
 mod git_host;
 mod layer;
@@ -39,7 +39,7 @@ pub use web_server::{Page, TOUCHED, WebServer};
 
 const GIT_HOST_IP: &str = "10.77.0.1";
 
-/// The repository that every git host has from the start.
+/// The repository that every git host contains from the start.
 const READY: &str = "acme/todo";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Lab {
     webs: AtomicUsize,
 }
 
-/// What every server of a laboratory shares and keeps alive.
+/// Shared by all servers of a laboratory, which keep it alive.
 #[derive(Clone)]
 struct Lan {
     id: String,
@@ -72,7 +72,7 @@ struct Lan {
 }
 
 impl Lab {
-    /// `name` is for the reader of `fresh-server list`; its first letters are part of every id.
+    /// `name` identifies the test in `fresh-server list`; its first letters are part of every id.
     pub fn new(name: &str) -> Result<Self> {
         let place = Arc::new(Place::take()?);
         let lan = Lan {
@@ -86,7 +86,7 @@ impl Lab {
         })
     }
 
-    /// Another LAN in the same place.
+    /// Another LAN that uses the same place.
     fn within(other: &Self) -> Self {
         Self {
             name: other.name.clone(),
@@ -98,9 +98,9 @@ impl Lab {
         }
     }
 
-    /// A git host: sshd, one deploy key a repository, nothing that a key does not allow.
+    /// A git host: sshd with one deploy key per repository.
     ///
-    /// Bookworm, because sshd 9.8 and later shut out for a while whoever was refused a few times.
+    /// Runs bookworm, because sshd 9.8 and later block a client for a while after a few refused logins.
     pub fn git_host(&self) -> Result<GitHost> {
         let image = layer::layer("githost", |name| {
             let server = self.boot("githost", GIT_HOST_IP, "bookworm", Disk::Memory)?;
@@ -117,7 +117,7 @@ impl Lab {
         self.web_server_on(release, Disk::Memory)
     }
 
-    /// The same on a disk that loses what was not synced when the power is cut, or that fills up.
+    /// The same on a disk that loses unsynced data in a power cut, or that can fill up.
     pub fn web_server_on(&self, release: Release, disk: Disk) -> Result<WebServer> {
         let server = self.boot_web(release.image(), disk)?;
         WebServer::on(server).context("failed to make a web server")
@@ -133,7 +133,7 @@ impl Lab {
         self.boot(&hostname, &format!("10.77.0.{}", 1 + number), image, disk)
     }
 
-    /// A web server on which todo is live, with a key of its own that no git host knows yet.
+    /// A web server on which todo is live, with a deploy key that no git host accepts yet.
     fn live_web_server(&self, release: Release, disk: Disk<'_>) -> Result<WebServer> {
         let kind = format!("live-{}", release.image());
         let image = layer::layer(&kind, |name| {
@@ -144,13 +144,13 @@ impl Lab {
         Ok(WebServer::ready(self.boot_web(&image, disk)?))
     }
 
-    /// Both at the same time.
+    /// Boots both at the same time.
     pub fn git_host_and_web_server(&self, release: Release) -> Result<(GitHost, WebServer)> {
         self.git_host_and(|| self.web_server(release))
     }
 
-    /// The same, with more of Debian's packages on the web server: `+postgresql`. The image is built by who first
-    /// asks for it, in a minute or two.
+    /// The same, with more Debian packages on the web server: `+postgresql`. The first caller builds the image, in a
+    /// minute or two.
     pub fn git_host_and_web_server_with(
         &self,
         release: Release,
@@ -188,8 +188,8 @@ impl Lab {
     }
 }
 
-/// At most 12 characters, the length that fresh-server and the names of network interfaces allow;
-/// no other in this process, and none in another that runs at the same time.
+/// At most 12 characters, the limit of fresh-server and of network interface names; unique among
+/// all running test processes.
 fn unique_id(name: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

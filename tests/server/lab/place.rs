@@ -1,4 +1,4 @@
-//! How many laboratories there are at once, and how long each test had one.
+//! Limits the number of concurrent laboratories, and records how long each test used one.
 
 use std::fs::{File, OpenOptions, create_dir_all};
 use std::io::Write;
@@ -10,12 +10,12 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::tool::home;
 
-/// Without tests/run, which counts cores and memory.
+/// Default without tests/run, which computes it from cores and memory.
 const AT_ONCE: usize = 4;
 
-/// One of the places on this machine, over all test processes. A laboratory takes its place before its
-/// first server, so two of them cannot each hold one server and wait for the other's. The kernel gives
-/// the place back when the process ends, however it ends.
+/// One of the places on this machine, shared by all test processes. A laboratory takes its place before it
+/// boots a server, so two laboratories cannot deadlock, each with one server. The kernel frees
+/// the place when the process ends, for whatever reason.
 pub struct Place {
     _lock: Flock<File>,
     since: Instant,
@@ -23,7 +23,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Waits until one is free.
+    /// Waits for a free place.
     pub fn take() -> Result<Self> {
         let places = home().join("places");
         create_dir_all(&places).with_context(|| format!("failed to make {}", places.display()))?;
@@ -42,7 +42,7 @@ impl Place {
                     return Ok(Self {
                         _lock: lock,
                         since: Instant::now(),
-                        // libtest names its threads so.
+                        // libtest names each thread after its test.
                         test: thread::current().name().unwrap_or("?").to_owned(),
                     });
                 }
@@ -52,7 +52,7 @@ impl Place {
     }
 }
 
-/// A line for tests/run, which shows the slowest: seconds and test.
+/// Appends seconds and test for the list of slowest tests in tests/run.
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(path) = std::env::var_os("LAB_TIMES") else {

@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 use super::tool::{Input, TOOL, Unchecked, fresh_server};
 use super::{Lan, Terminal};
 
-/// For whatever a test runs inside; a `run` that may take longer says so: `run_for`.
+/// Timeout of commands on the server; `run_for` takes another one.
 const SECONDS: u64 = 120;
 
-/// What the server's file system is made of.
+/// Type of the server's disk.
 #[derive(Debug, Clone, Copy)]
 pub enum Disk<'a> {
     /// 2 GB of memory: a power cut loses nothing.
     Memory,
-    /// Memory of this size ("40m"), to be filled.
+    /// Memory of this size ("40m"), small enough to fill.
     Small(&'a str),
-    /// ext4 of this size ("1g"): a power cut loses what was not synced.
+    /// ext4 of this size ("1g"): a power cut loses unsynced data.
     Ext4(&'a str),
 }
 
@@ -56,7 +56,7 @@ impl Server {
         if !kept() {
             args.extend(["--owner", &owner]);
         }
-        // As long as it takes to build the image, if this is the first server made from it.
+        // Enough time to build the image for the first server.
         fresh_server(&args, Input::Nothing, 300)?
             .ok()
             .with_context(|| format!("failed to boot {hostname}"))?;
@@ -67,30 +67,30 @@ impl Server {
         })
     }
 
-    /// fresh-server's name for it.
+    /// The server's name in fresh-server.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Its name inside and on the LAN.
+    /// The hostname inside and on the LAN.
     pub fn hostname(&self) -> &str {
         &self.hostname
     }
 
-    /// A command line for bash, as root, without a terminal.
+    /// Runs a command line in bash, as root, without a terminal.
     pub fn run(&self, command: &str) -> Result<Unchecked> {
         self.run_for(SECONDS, command)
     }
 
     pub fn run_for(&self, seconds: u64, command: &str) -> Result<Unchecked> {
-        self.ask(&[], command, Input::Nothing, seconds)
+        self.exec(&[], command, Input::Nothing, seconds)
     }
 
     pub fn run_as(&self, user: &str, command: &str) -> Result<Unchecked> {
-        self.ask(&["-u", user], command, Input::Nothing, SECONDS)
+        self.exec(&["-u", user], command, Input::Nothing, SECONDS)
     }
 
-    fn ask(
+    fn exec(
         &self,
         options: &[&str],
         command: &str,
@@ -105,7 +105,7 @@ impl Server {
         Ok(out.called(format!("{}: {command}", self.hostname)))
     }
 
-    /// A script of tests/server/inside, as root.
+    /// Runs a bash script of tests/server/inside as root.
     pub fn script(&self, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_by(&["bash", "-s", "--"], &[], name, args)
     }
@@ -114,12 +114,12 @@ impl Server {
         self.script_by(&["bash", "-s", "--"], &["-u", user], name, args)
     }
 
-    /// A script of tests/server/inside that is in Python.
+    /// Runs a Python script of tests/server/inside.
     pub fn python_as(&self, user: &str, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_by(&["python3", "-"], &["-u", user], name, args)
     }
 
-    /// One that takes its time.
+    /// The same with a timeout.
     pub fn python_for(&self, seconds: u64, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_for(seconds, &["python3", "-"], &[], name, args)
     }
@@ -147,10 +147,10 @@ impl Server {
         Ok(out.called(format!("{}: {name} {}", self.hostname, args.join(" "))))
     }
 
-    /// A session on a terminal inside, 80 columns wide, to be driven key by key.
+    /// Opens a terminal session, 80 columns wide, to be driven key by key.
     pub fn terminal(&self, command: &str) -> Result<Terminal> {
-        // Whoever started the tests in the background has SIGINT ignored, and so would everything
-        // below: Ctrl-C would do nothing.
+        // Tests started in the background ignore SIGINT, and so would their children: Ctrl-C would have
+        // no effect.
         let mut shell = Command::new("env");
         shell
             .args(["--default-signal", TOOL])
@@ -163,14 +163,14 @@ impl Server {
         Ok(self.run(&format!("cat {path}"))?.ok()?.stdout)
     }
 
-    /// As root, 0644 if it is new; the directories above are made.
+    /// Writes a file as root, with 0644 if it is new; creates parent directories.
     pub fn write(&self, path: &str, content: &str) -> Result<()> {
         self.write_as("root", path, content)
     }
 
     pub fn write_as(&self, user: &str, path: &str, content: &str) -> Result<()> {
         let command = format!("mkdir -p \"$(dirname {path})\" && cat >{path}");
-        self.ask(
+        self.exec(
             &["-u", user],
             &command,
             Input::Bytes(content.as_bytes()),
@@ -180,14 +180,14 @@ impl Server {
         Ok(())
     }
 
-    /// A file or directory of this machine, root's inside, its mode kept.
+    /// Copies a file or directory of this machine; root owns it inside, and the mode is kept.
     pub fn copy(&self, from: &str, to: &str) -> Result<()> {
         fresh_server(&["cp", &self.id, from, to], Input::Nothing, SECONDS)?.ok()?;
         Ok(())
     }
 
-    /// Everything below these paths, a sorted line each: path, kind, mode, owner, and content by its
-    /// size and hash. No times: two listings are equal when nothing was changed.
+    /// Lists everything below these paths, one sorted line each: path, kind, mode, owner, size and
+    /// hash of the content. No times: two listings are equal if nothing changed.
     pub fn listing(&self, paths: &[&str]) -> Result<Vec<String>> {
         let out = self
             .script_by(&["python3", "-"], &[], "listing", paths)?
@@ -195,7 +195,7 @@ impl Server {
         Ok(out.stdout.lines().map(str::to_owned).collect())
     }
 
-    /// A server on which these Debian packages were never installed.
+    /// Purges these Debian packages.
     pub fn without(&self, packages: &[&str]) -> Result<()> {
         let command = format!(
             "SUDO_FORCE_REMOVE=yes dpkg --purge --force-all {} 2>&1",
@@ -205,7 +205,7 @@ impl Server {
         Ok(())
     }
 
-    /// What systemd's journal says of a unit, for a test that wants to tell why.
+    /// The journal of a unit.
     pub fn journal(&self, unit: &str) -> Result<String> {
         Ok(self
             .run(&format!("journalctl --no-pager --output=cat --unit={unit}"))?
@@ -213,7 +213,7 @@ impl Server {
             .stdout)
     }
 
-    /// Nothing comes in or goes out; what was under way hangs.
+    /// Drops all traffic; open connections hang.
     pub fn cut_cable(&self) -> Result<()> {
         tool(&["link", &self.id, "down"])
     }
@@ -222,17 +222,17 @@ impl Server {
         tool(&["link", &self.id, "up"])
     }
 
-    /// The power goes; the disk stays. On `Disk::Ext4` what was not synced is lost.
+    /// Cuts the power and keeps the disk. On `Disk::Ext4` unsynced data is lost.
     pub fn power_cut(&self) -> Result<()> {
         tool(&["cut", &self.id])
     }
 
-    /// An orderly shutdown; the disk stays.
+    /// Shuts down and keeps the disk.
     pub fn shut_down(&self) -> Result<()> {
         tool(&["stop", &self.id])
     }
 
-    /// Shut down, and its disk kept as an image from which others are booted.
+    /// Shuts down, and saves the disk as an image for other servers.
     pub(super) fn save(&self, image: &str) -> Result<()> {
         tool(&["save", &self.id, image])
     }
@@ -241,7 +241,7 @@ impl Server {
         tool(&["boot", &self.id])
     }
 
-    /// The server stops in its tracks: it still has its address, and answers nothing.
+    /// Freezes all processes: the server keeps its address and answers nothing.
     pub fn freeze(&self) -> Result<()> {
         tool(&["freeze", &self.id])
     }

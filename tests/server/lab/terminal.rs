@@ -1,4 +1,4 @@
-//! A person at a terminal inside a server: sees, types, presses keys.
+//! A simulated user at a terminal inside a server.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 use expectrl::{Eof, Expect, Needle, Regex};
 
-/// How long something may take to appear.
+/// Timeout for a text to appear.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keys that are not characters.
@@ -20,26 +20,26 @@ pub mod key {
     pub const BACKSPACE: &str = "\x7f";
     pub const CTRL_C: &str = "\x03";
     pub const CTRL_D: &str = "\x04";
-    /// Takes away what was typed.
+    /// Clears the input.
     pub const CTRL_U: &str = "\x15";
 }
 
 pub struct Terminal {
-    /// For whatever this type does not offer.
+    /// For operations that this type does not offer.
     pub session: OsSession,
-    asked: String,
+    command: String,
     seen: String,
 }
 
 impl Terminal {
-    pub(super) fn open(command: Command, asked: &str) -> Result<Self> {
-        let mut session = OsSession::spawn(command)
-            .with_context(|| format!("failed to open a terminal for {asked}"))?;
+    pub(super) fn open(process: Command, command: &str) -> Result<Self> {
+        let mut session = OsSession::spawn(process)
+            .with_context(|| format!("failed to open a terminal for {command}"))?;
         session.get_process_mut().set_window_size(80, 40)?;
         session.set_expect_timeout(Some(PATIENCE));
         Ok(Self {
             session,
-            asked: asked.to_owned(),
+            command: command.to_owned(),
             seen: String::new(),
         })
     }
@@ -48,12 +48,12 @@ impl Terminal {
         self.session.set_expect_timeout(Some(patience));
     }
 
-    /// Waits for a text; gives what appeared up to its end.
+    /// Waits for a text; returns the output up to its end.
     pub fn sees(&mut self, text: &str) -> Result<String> {
         self.wait_for(text, text)
     }
 
-    /// A sentence, wherever its lines break.
+    /// Waits for a sentence, regardless of line breaks.
     pub fn reads(&mut self, sentence: &str) -> Result<String> {
         let words: Vec<String> = sentence
             .split_whitespace()
@@ -86,40 +86,40 @@ impl Terminal {
                 let size = self.session.try_read(&mut rest).unwrap_or(0);
                 self.seen.push_str(&String::from_utf8_lossy(&rest[..size]));
                 bail!(
-                    "{}: {called:?} did not appear ({error}); all that was seen:\n{}",
-                    self.asked,
+                    "{}: {called:?} did not appear ({error}); the output was:\n{}",
+                    self.command,
                     self.seen
                 )
             }
         }
     }
 
-    /// The text, and enter.
+    /// Types the text and presses Enter.
     pub fn types(&mut self, line: &str) -> Result<()> {
         self.presses(line)?;
         self.presses(key::ENTER)
     }
 
-    /// Characters and `key`s, without enter.
+    /// Presses characters and `key`s, without Enter.
     pub fn presses(&mut self, keys: &str) -> Result<()> {
         self.session
             .send(keys)
-            .with_context(|| format!("{}: failed to press {keys:?}", self.asked))
+            .with_context(|| format!("{}: failed to press {keys:?}", self.command))
     }
 
-    /// Sees the question, types the answer.
+    /// Waits for the question and types the answer.
     pub fn answers(&mut self, question: &str, answer: &str) -> Result<()> {
         self.sees(question)?;
         self.types(answer)
     }
 
-    /// Waits for the end; gives the exit code (128 + the signal's number) and all that was seen.
+    /// Waits for the end; returns the exit code (128 + the signal's number) and the whole output.
     pub fn ends(mut self) -> Result<(i32, String)> {
         self.wait_for(Eof, "the end")?;
         let status = match self.session.get_process().wait()? {
             WaitStatus::Exited(_, code) => code,
             WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
-            other => bail!("{}: ended as {other:?}", self.asked),
+            other => bail!("{}: ended as {other:?}", self.command),
         };
         Ok((status, self.seen))
     }

@@ -1,10 +1,10 @@
-//! What most tests begin with: the todo application live on a server of its own.
+//! The starting point of most tests: the todo application live on its own server.
 
 use anyhow::Result;
 
 use super::{Access, Disk, GitHost, Lab, READY, Release, Repository, WebServer};
 
-/// A git host, a web server, and `todo` between them.
+/// A git host with the repository of `todo`, and a web server.
 pub struct Todo {
     pub host: GitHost,
     pub repo: Repository,
@@ -20,13 +20,13 @@ impl Todo {
         Ok(Self { host, repo, web })
     }
 
-    /// `pullpray init` has made it live, with a read-only key, at "version one". Its schedule is
-    /// the first of January: until a test says otherwise, nothing polls but the test.
+    /// todo is live at "version one", set up by `pullpray init` with a read-only key. Its schedule is
+    /// the first of January, so that only the test polls.
     pub fn live(lab: &Lab, release: Release) -> Result<Self> {
         Self::live_on(lab, release, Disk::Memory)
     }
 
-    /// The same on another kind of disk: what init made is not on it, but below it.
+    /// The same on another kind of disk, which overlays the files that init created.
     pub fn live_on(lab: &Lab, release: Release, disk: Disk<'_>) -> Result<Self> {
         let (host, web) = lab.git_host_and(|| lab.live_web_server(release, disk))?;
         let repo = host.repository(READY)?;
@@ -34,19 +34,19 @@ impl Todo {
         Ok(Self { host, repo, web })
     }
 
-    /// The same, for servers that were booted otherwise.
+    /// Makes todo live on servers booted in another way.
     pub fn make_live(&self) -> Result<()> {
         make_live(&self.host, &self.repo, &self.web)
     }
 
-    /// The command line of an unattended init; `more` is added to it.
+    /// The command line of an unattended init, with `more` appended.
     pub fn init(&self, more: &str) -> Result<String> {
         init(&self.host, &self.repo, more)
     }
 }
 
-/// What [`Todo::live`] does, for one of several servers of a git host. Two workers, since many servers
-/// share a machine.
+/// Makes todo live on one of several servers of a git host. Uses two workers, since many servers share a
+/// machine.
 pub fn make_live(host: &GitHost, repo: &Repository, web: &WebServer) -> Result<()> {
     let init = init(host, repo, "--schedule '0 0 1 1 *' --workers 2")?;
     web.run(&init)?.exits(3)?;

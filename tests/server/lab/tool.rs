@@ -1,4 +1,4 @@
-//! Calling fresh-server, and what comes back.
+//! Calls fresh-server.
 
 use std::fmt;
 use std::fs::File;
@@ -13,24 +13,24 @@ use anyhow::{Context, Result, bail, ensure};
 pub const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server");
 pub const TOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/fresh-server");
 
-/// Where fresh-server keeps its images and its servers.
+/// The directory of fresh-server's images and servers.
 pub fn home() -> PathBuf {
     std::env::var_os("FRESH_HOME").map_or_else(|| "/var/tmp/fresh-server".into(), PathBuf::from)
 }
 
-/// Exit codes of fresh-server that are not the command's own.
+/// Exit codes of fresh-server itself, not of the command.
 const TOO_LONG: i32 = 124;
 const TOOL_FAILED: i32 = 125;
 
-/// A command that ended, of which nothing was expected yet. Its fields can be read.
+/// A finished command whose exit code has not been checked yet. Its fields can be read.
 #[derive(Debug)]
-#[must_use = "say what is expected of the command: .ok()?, .exits(3)?"]
+#[must_use = "check the exit code of the command: .ok()?, .exits(3)?"]
 pub struct Unchecked(Output);
 
-/// What a command wrote and how it ended.
+/// Output and exit code of a command.
 #[derive(Debug)]
 pub struct Output {
-    pub asked: String,
+    pub command: String,
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
@@ -46,9 +46,9 @@ impl Unchecked {
         Ok(self.0)
     }
 
-    /// For the message, when it is not what was expected.
-    pub fn called(mut self, asked: String) -> Self {
-        self.0.asked = asked;
+    /// Sets the command line shown in error messages.
+    pub fn called(mut self, command: String) -> Self {
+        self.0.command = command;
         self
     }
 }
@@ -62,7 +62,7 @@ impl Deref for Unchecked {
 }
 
 impl Output {
-    /// On stdout or stderr.
+    /// Expects `text` on stdout or stderr.
     pub fn says(&self, text: &str) -> Result<&Self> {
         ensure!(
             self.stdout.contains(text) || self.stderr.contains(text),
@@ -71,11 +71,11 @@ impl Output {
         Ok(self)
     }
 
-    /// Neither on stdout nor on stderr.
+    /// Expects no output on stdout and stderr.
     pub fn silent(&self) -> Result<&Self> {
         ensure!(
             self.stdout.is_empty() && self.stderr.is_empty(),
-            "silence was expected\n{self}"
+            "no output was expected\n{self}"
         );
         Ok(self)
     }
@@ -83,7 +83,7 @@ impl Output {
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "`{}` ended with {}", self.asked, self.status)?;
+        writeln!(f, "`{}` ended with {}", self.command, self.status)?;
         for (stream, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if text.is_empty() {
                 writeln!(f, "--- no {stream}")?;
@@ -95,7 +95,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// What a call reads.
+/// Standard input of a call.
 pub enum Input<'a> {
     Nothing,
     /// A script of tests/server/inside.
@@ -123,8 +123,8 @@ impl Input<'_> {
     }
 }
 
-/// Runs `fresh-server ARGS` for at most `seconds`. The error is fresh-server's own failure, or no
-/// answer in time (a frozen server); a command inside that fails is an `Unchecked` like any other.
+/// Runs `fresh-server ARGS` for at most `seconds`. Fails if fresh-server itself fails or does not
+/// end in time (a frozen server); a failed command inside is not an error.
 pub fn fresh_server<S: AsRef<str>>(
     args: &[S],
     input: Input<'_>,
@@ -138,7 +138,7 @@ pub fn fresh_server<S: AsRef<str>>(
         .output()
         .context("failed to run fresh-server")?;
     let output = Output {
-        asked: args.join(" "),
+        command: args.join(" "),
         status: out
             .status
             .code()

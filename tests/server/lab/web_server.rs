@@ -1,4 +1,4 @@
-//! A web server: nginx in front, pullpray at work behind it.
+//! A web server with nginx and pullpray.
 
 use std::ops::Deref;
 use std::thread;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{Server, Unchecked};
 
-/// Every place in which init leaves something.
+/// The directories in which init creates or changes files.
 pub const TOUCHED: &[&str] = &[
     "/etc",
     "/opt",
@@ -33,7 +33,7 @@ impl Deref for WebServer {
     }
 }
 
-/// What nginx answered.
+/// nginx's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     pub status: u16,
@@ -41,7 +41,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Shown as it should be: 200, and this text on it.
+    /// Whether the status is 200 and the body contains this text.
     pub fn shows(&self, text: &str) -> bool {
         self.status == 200 && self.body.contains(text)
     }
@@ -53,12 +53,12 @@ impl WebServer {
         Ok(Self::ready(server))
     }
 
-    /// From an image on which pullpray is already.
+    /// From an image that contains pullpray already.
     pub(super) fn ready(server: Server) -> Self {
         Self { server }
     }
 
-    /// A command after which everything is as it was before it, except for times.
+    /// Runs a command that must not change any file, except for times.
     pub fn changes_nothing(&self, command: &str) -> Result<Unchecked> {
         let before = self.listing(TOUCHED)?;
         let out = self.run(command)?;
@@ -67,25 +67,25 @@ impl WebServer {
         let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
         ensure!(
             before == after,
-            "nothing was to be changed; new: {new:#?}, gone: {gone:#?}\n{}",
+            "the command must not change files; new: {new:#?}, gone: {gone:#?}\n{}",
             *out
         );
         Ok(out)
     }
 
-    /// nginx serves `app` as `app.example`: the rest from `bind` (127.0.0.1:8000, /run/x.sock), static
-    /// files from /www/static/app. The first site also answers to every other name.
+    /// Makes nginx serve `app` as `app.example`: static files from /www/static/app, and the rest from
+    /// `bind` (127.0.0.1:8000, /run/x.sock). The first site also serves every other name.
     pub fn nginx_site(&self, app: &str, bind: &str) -> Result<()> {
         self.script("nginx-site", &[app, bind])?.ok()?;
         Ok(())
     }
 
-    /// Through nginx, from the first site.
+    /// Requests a page through nginx, from the first site.
     pub fn page(&self, path: &str) -> Result<Page> {
         self.page_of("localhost", path)
     }
 
-    /// Through nginx, from the site of this name: `notes.example`.
+    /// Requests a page through nginx, from the site of this name: `notes.example`.
     pub fn page_of(&self, name: &str, path: &str) -> Result<Page> {
         let curl = "curl --silent --show-error --max-time 60 --write-out '\\n%{http_code}'";
         let out = self
@@ -103,7 +103,7 @@ impl WebServer {
         })
     }
 
-    /// Asks again and again until the page shows the text.
+    /// Requests the page repeatedly until it shows the text.
     pub fn wait_for_page(&self, path: &str, text: &str, seconds: u64) -> Result<Page> {
         self.wait_for_page_of("localhost", path, text, seconds)
     }
@@ -129,36 +129,36 @@ impl WebServer {
         }
     }
 
-    /// cron's clock runs `factor` times as fast: 20 makes `* * * * *` fire every 3 s. Its jobs do not
-    /// inherit the clock.
+    /// Makes cron's clock run `factor` times as fast: with 20, `* * * * *` fires every 3 s. cron's jobs do
+    /// not inherit the clock.
     pub fn fast_cron(&self, factor: u32) -> Result<()> {
         self.script("fast-cron", &[&factor.to_string()])?.ok()?;
         Ok(())
     }
 
-    /// The public half of the key that init made for the app.
+    /// The public half of the app's deploy key.
     pub fn deploy_key(&self, app: &str) -> Result<String> {
         self.read(&format!(
             "/etc/ssh-agent-service/deploy-keys/{app}_ed25519.pub"
         ))
     }
 
-    /// While `work` goes on, somebody asks for the page without pause: how often, and every answer
-    /// that was not 200.
+    /// Requests the page without pause during `work`; returns the number of requests and every status
+    /// other than 200.
     pub fn under_load<T>(&self, path: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, Load)> {
         let curl =
             format!("curl -s -o /dev/null -m 60 -w '%{{http_code}}\\n' 'http://127.0.0.1{path}'");
-        let go_on = "/run/lab-load";
+        let running = "/run/lab-load";
         thread::scope(|scope| {
-            self.run(&format!("touch {go_on}"))?.ok()?;
+            self.run(&format!("touch {running}"))?.ok()?;
             let visitor = scope.spawn(|| {
                 self.run_for(
                     600,
-                    &format!("while [ -e {go_on} ]; do {curl} || true; done"),
+                    &format!("while [ -e {running} ]; do {curl} || true; done"),
                 )
             });
-            let done = work();
-            self.run(&format!("rm {go_on}"))?.ok()?;
+            let result = work();
+            self.run(&format!("rm {running}"))?.ok()?;
             let Ok(answers) = visitor.join() else {
                 bail!("the visitor's thread panicked")
             };
@@ -169,9 +169,9 @@ impl WebServer {
                 .map(str::to_owned)
                 .collect();
             Ok((
-                done?,
+                result?,
                 Load {
-                    asked: answers.lines().count(),
+                    requests: answers.lines().count(),
                     failed,
                 },
             ))
@@ -179,10 +179,10 @@ impl WebServer {
     }
 }
 
-/// What a visitor who never stopped asking saw.
+/// Results of continuous requests.
 #[derive(Debug)]
 pub struct Load {
-    pub asked: usize,
-    /// Status by status; 000 when there was no answer.
+    pub requests: usize,
+    /// Statuses other than 200; 000 if there was no response.
     pub failed: Vec<String>,
 }

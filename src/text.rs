@@ -1,35 +1,35 @@
-//! Text from elsewhere (commit subjects, branch names, what a git host answers)
-//! made safe to print. A commit subject may hold an escape sequence that retitles
-//! the window, overwrites the line above or reverses the reading direction.
+//! Makes untrusted text (commit subjects, branch names, messages of a git host)
+//! safe to print. A commit subject may contain an escape sequence that changes the
+//! window title, overwrites the line above or reverses the reading direction.
 //!
-//! Bad characters are shown, not dropped: what is odd should look odd. Doing it
-//! twice changes nothing more, so callers need not know who did it first.
+//! Unsafe characters are shown escaped, not dropped. The functions are idempotent,
+//! so callers need not know whether a text is escaped already.
 
 use std::fmt::Write as _;
 
 use chrono::TimeDelta;
 
-/// One line: control characters in caret notation (`^[`), line ends as `\n`,
+/// Makes one line safe: control characters in caret notation (`^[`), line ends as `\n`,
 /// invisible and direction-changing characters as `<U+202E>`, tabs as a space.
 #[must_use]
 pub fn for_terminal(text: &str) -> String {
     clean(text, false)
 }
 
-/// The same for text of several lines: line ends and tabs stay, `\r\n` becomes
+/// As [`for_terminal`], for several lines: keeps line ends and tabs; `\r\n` becomes
 /// `\n`.
 #[must_use]
 pub fn lines_for_terminal(text: &str) -> String {
     clean(&text.replace("\r\n", "\n"), true)
 }
 
-/// The first seven digits of a commit, as git abbreviates it.
+/// The first seven digits of a commit, as git abbreviates them.
 #[must_use]
 pub fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }
 
-/// A span of time in words: `3 minutes`. Negative spans count as 0.
+/// A duration in words: `3 minutes`. Negative durations count as 0.
 #[must_use]
 pub fn duration(span: TimeDelta) -> String {
     let (count, unit) = match span.num_seconds().max(0) {
@@ -54,7 +54,7 @@ fn clean(text: &str, several_lines: bool) -> String {
                 // Caret notation: the control character plus 64, `^A` is 1.
                 out.push(char::from(c as u8 ^ 0x40));
             }
-            _ if misleads(c) => {
+            _ if is_deceptive(c) => {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "<U+{:04X}>", u32::from(c));
             }
@@ -64,9 +64,9 @@ fn clean(text: &str, several_lines: bool) -> String {
     out
 }
 
-/// Characters that a terminal does not show as themselves. The joiners U+200C and
-/// U+200D are let through: emoji and several scripts need them.
-pub fn misleads(c: char) -> bool {
+/// Whether a character is invisible or changes how a terminal shows its neighbours. The
+/// joiners U+200C and U+200D are allowed: emoji and several scripts need them.
+pub fn is_deceptive(c: char) -> bool {
     matches!(c,
         '\u{80}'..='\u{9f}'           // C1 controls: U+009B starts a sequence like ESC [
         | '\u{ad}'                    // soft hyphen
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_text_stays() {
+    fn keeps_ordinary_text() {
         for text in [
             "Fix login form",
             "Größe → 4 €",
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_are_shown() {
+    fn escapes_control_sequences() {
         assert_eq!(for_terminal("\x1b[31mred\x1b[0m"), "^[[31mred^[[0m");
         assert_eq!(for_terminal("\x1b]0;title\x07"), "^[]0;title^G");
         assert_eq!(for_terminal("\u{9b}2J"), "<U+009B>2J");
     }
 
     #[test]
-    fn nothing_moves_the_cursor() {
+    fn escapes_cursor_movement() {
         assert_eq!(for_terminal("fine\rEVIL"), "fine^MEVIL");
         assert_eq!(for_terminal("a\x08b\x7fc\0"), "a^Hb^?c^@");
         assert_eq!(for_terminal("subject\n  ✓ faked"), "subject\\n  ✓ faked");
@@ -116,29 +116,32 @@ mod tests {
     }
 
     #[test]
-    fn direction_cannot_be_changed() {
+    fn escapes_direction_changes() {
         assert_eq!(for_terminal("a\u{202e}b\u{2066}c"), "a<U+202E>b<U+2066>c");
         assert_eq!(for_terminal("pay\u{200b}pal"), "pay<U+200B>pal");
     }
 
     #[test]
-    fn lines_stay_lines() {
+    fn keeps_lines() {
         assert_eq!(lines_for_terminal("a\r\n\tb\nc\x1b"), "a\n\tb\nc^[");
         assert_eq!(lines_for_terminal("50%\r100%"), "50%^M100%");
     }
 
     #[test]
-    fn twice_is_once() {
-        let bad = "\x1b[1m\r\n\t\u{202e}\u{9b}\x7f";
-        assert_eq!(for_terminal(&for_terminal(bad)), for_terminal(bad));
+    fn is_idempotent() {
+        let unsafe_text = "\x1b[1m\r\n\t\u{202e}\u{9b}\x7f";
         assert_eq!(
-            lines_for_terminal(&lines_for_terminal(bad)),
-            lines_for_terminal(bad)
+            for_terminal(&for_terminal(unsafe_text)),
+            for_terminal(unsafe_text)
+        );
+        assert_eq!(
+            lines_for_terminal(&lines_for_terminal(unsafe_text)),
+            lines_for_terminal(unsafe_text)
         );
     }
 
     #[test]
-    fn spans_are_in_words() {
+    fn durations_in_words() {
         assert_eq!(duration(TimeDelta::seconds(1)), "1 second");
         assert_eq!(duration(TimeDelta::minutes(3)), "3 minutes");
         assert_eq!(duration(TimeDelta::hours(3)), "3 hours");

@@ -1,4 +1,4 @@
-//! The voice at a terminal: [`Ui`] in terms of lines, prompts and a spinner.
+//! Implements [`Ui`] for [`Terminal`] with lines, prompts and a spinner.
 
 use std::io;
 
@@ -36,15 +36,15 @@ impl Ui for Terminal {
         question: &Question,
         check: &dyn Fn(&str) -> Result<(), String>,
     ) -> Result<String, PromptError> {
-        self.before_asking()?;
-        let mut complaint = None;
+        self.prepare_prompt()?;
+        let mut error = None;
         let mut typed = String::new();
         loop {
             let prompt = Prompt {
                 label: &question.prompt,
                 default: question.default.as_deref(),
                 help: question.help.as_deref(),
-                complaint: complaint.as_deref(),
+                error: error.as_deref(),
                 typed: &typed,
             };
             typed = prompt.ask(self.screen)?;
@@ -56,10 +56,10 @@ impl Ui for Terminal {
             };
             match check(answer) {
                 Ok(()) => {
-                    self.answered(&question.prompt, answer);
+                    self.print_answer(&question.prompt, answer);
                     return Ok(answer.to_owned());
                 }
-                Err(why) => complaint = Some(why),
+                Err(why) => error = Some(why),
             }
         }
     }
@@ -70,7 +70,7 @@ impl Ui for Terminal {
         options: &[&str],
         default: usize,
     ) -> Result<usize, PromptError> {
-        self.before_asking()?;
+        self.prepare_prompt()?;
         if options.is_empty() {
             return Err(PromptError::Io(io::Error::other(
                 "no options to choose from",
@@ -79,50 +79,50 @@ impl Ui for Terminal {
         let default = default.min(options.len() - 1);
         drop_type_ahead();
         let (height, width) = tty::size();
-        // The list miscounts its rows when an option wraps.
+        // The prompt library miscounts the rows of the list when an option wraps.
         let fits = options
             .iter()
             .all(|option| measure_text_width(&for_terminal(option)) + 5 < width);
-        if !self.screen.moves || !fits || options.len() + 4 > height {
+        if !self.screen.cursor_moves || !fits || options.len() + 4 > height {
             let chosen = number_of(self.screen, prompt, options, default)?;
-            self.answered(prompt, options[chosen]);
+            self.print_answer(prompt, options[chosen]);
             return Ok(chosen);
         }
         let printed_at = tty::size();
         let (above, label) = self.split_prompt(&for_terminal(prompt), HOW_TO_CHOOSE.len());
         let items: Vec<String> = options.iter().map(|option| for_terminal(option)).collect();
         let chosen = self.select(label, &items, default)?;
-        self.screen.take_back(&above, printed_at);
-        self.answered(prompt, options[chosen]);
+        self.screen.erase(&above, printed_at);
+        self.print_answer(prompt, options[chosen]);
         Ok(chosen)
     }
 
     fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, PromptError> {
-        self.before_asking()?;
+        self.prepare_prompt()?;
         drop_type_ahead();
-        if !self.screen.moves {
+        if !self.screen.cursor_moves {
             return yes_or_no(self.screen, prompt, default);
         }
         let printed_at = tty::size();
         let (above, label) = self.split_prompt(&for_terminal(prompt), "(y/n) yes ".len());
-        let yes = self.yes_by_key(label, default)?;
-        self.screen.take_back(&above, printed_at);
-        self.answered(prompt, if yes { "yes" } else { "no" });
+        let yes = self.confirm_by_key(label, default)?;
+        self.screen.erase(&above, printed_at);
+        self.print_answer(prompt, if yes { "yes" } else { "no" });
         Ok(yes)
     }
 
     fn type_to_confirm(&mut self, prompt: &str, expected: &str) -> Result<bool, PromptError> {
-        self.before_asking()?;
+        self.prepare_prompt()?;
         drop_type_ahead();
         let question = Prompt {
             label: prompt,
             default: None,
             help: None,
-            complaint: None,
+            error: None,
             typed: "",
         };
         let answer = question.ask(self.screen)?;
-        self.answered(prompt, &answer);
+        self.print_answer(prompt, &answer);
         Ok(!expected.is_empty() && answer == expected)
     }
 
@@ -137,7 +137,7 @@ impl Ui for Terminal {
         let is_new = step.note != note;
         note.clone_into(&mut step.note);
         let title = step.title.clone();
-        if !self.screen.moves && is_new {
+        if !self.screen.cursor_moves && is_new {
             self.lines(&self.screen.layout().step(Mark::Waiting, &title, note));
         }
         self.show_step();

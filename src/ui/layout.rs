@@ -1,17 +1,17 @@
-//! How lines look: columns, wrapping, marks, colour. Pure text in, text out;
-//! [`Plain`](super::Plain) and [`Terminal`](super::Terminal) differ in three values.
+//! Formats lines: columns, wrapping, marks, colour. Pure functions of text;
+//! [`Plain`](super::Plain) and [`Terminal`](super::Terminal) differ in the three fields of [`Layout`].
 
 use console::measure_text_width as width_of;
 
 use super::{Mark, PlanRow};
 use crate::text::{for_terminal, lines_for_terminal};
 
-/// Width of the left column of steps.
+/// Width of the title column of steps, in terminal columns.
 const TITLE: usize = 28;
-/// Width of the left column of answered questions.
+/// Width of the label column of answered questions, in terminal columns.
 const LABEL: usize = 30;
-/// A right column narrower than this is not worth having: it moves below.
-const NARROWEST: usize = 24;
+/// The minimum width of the right column; with less room it moves below.
+const MIN_DETAIL: usize = 24;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
@@ -23,12 +23,12 @@ pub(super) enum Colour {
     Cyan,
 }
 
-/// What can be shown.
+/// What the output supports.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// Columns to fit into; `None` never wraps.
+    /// The width in columns; `None` never wraps.
     pub(super) width: Option<usize>,
-    /// Symbols outside ASCII may be used.
+    /// Whether to use symbols outside ASCII.
     pub(super) symbols: bool,
     pub(super) colour: bool,
 }
@@ -49,7 +49,7 @@ impl Layout {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// Several lines of text, each wrapped under the column it is about.
+    /// Wraps each line of the text, with continuation lines under its text column.
     pub(super) fn text(&self, text: &str) -> Vec<String> {
         let text = lines_for_terminal(text);
         if text.is_empty() {
@@ -59,23 +59,23 @@ impl Layout {
     }
 
     fn wrap_line(&self, line: &str) -> Vec<String> {
-        // A tab is as wide as its distance to the next stop, which widths cannot
-        // express; text for tabs to survive in goes through `block` or `diff`.
+        // The width of a tab depends on its column, which `width_of` cannot know;
+        // `block` and `diff` keep tabs.
         let line = line.replace('\t', "    ");
         let room = self.width.unwrap_or(usize::MAX);
         let indent = line.len() - line.trim_start().len();
-        // In `  undo      pullpray remove APP` the text column is what goes on.
+        // In `  undo      pullpray remove APP`, wrap under the second column.
         let gap = line.trim().rfind("  ").map(|gap| indent + gap + 2);
         let hang = match gap.map(|end| width_of(&line[..end])) {
             None => indent,
-            Some(column) if column + NARROWEST <= room => column,
+            Some(column) if column + MIN_DETAIL <= room => column,
             Some(_) => indent + 2,
         };
         wrap(line.trim_end(), room, room, hang)
     }
 
-    /// `title` in a column and `detail` beside it, or below where that is narrow.
-    /// `before` is what stands in front of the title (as plain text).
+    /// `title` in a column with `detail` beside it, or below if there is no room.
+    /// `before` (plain text) precedes the title.
     fn columns(&self, before: &str, title: &str, column: usize, detail: &str) -> Vec<String> {
         let room = self.width.unwrap_or(usize::MAX);
         let small = width_of(before) + 2;
@@ -85,15 +85,15 @@ impl Layout {
         }
         let start = width_of(before) + column + 1;
         let gap = start.saturating_sub(width_of(&head)).max(2);
-        let fits_beside = start + NARROWEST <= room
+        let fits_beside = start + MIN_DETAIL <= room
             || width_of(&head) + gap + width_of(detail) <= room && !detail.contains('\n');
         let mut lines = detail.lines();
         let first = lines.next().unwrap_or_default();
         let mut out;
-        if fits_beside && width_of(&head) + gap + NARROWEST.min(width_of(first)) <= room {
+        if fits_beside && width_of(&head) + gap + MIN_DETAIL.min(width_of(first)) <= room {
             let line = format!("{head}{}{first}", " ".repeat(gap));
-            // A word too long for the column (a fingerprint, a path) would be cut
-            // by the terminal; with the small indent it is more likely to fit.
+            // A word too long for the column (a fingerprint, a path) would be broken
+            // by the terminal; it is more likely to fit with the small indent.
             let longest = first.split(' ').map(width_of).max().unwrap_or(0);
             let hang = if start + longest <= room {
                 start
@@ -106,7 +106,7 @@ impl Layout {
             out.extend(indented(first, small, room));
         }
         for line in lines {
-            let indent = if start + NARROWEST <= room {
+            let indent = if start + MIN_DETAIL <= room {
                 start
             } else {
                 small
@@ -145,13 +145,13 @@ impl Layout {
         }
     }
 
-    /// The lines of a running step after its spinner, whose place is two columns
-    /// in; the caller puts the spinner there.
+    /// The lines of a running step without its spinner, which the caller prints two
+    /// columns in.
     pub(super) fn running(&self, title: &str, note: &str) -> String {
         let title = for_terminal(title);
         let note = for_terminal(note);
-        // Kept off the last column: a spinner redraws, and a line that just wraps
-        // is two rows to the terminal and one to who redraws it.
+        // Leave the last column free: the terminal would wrap a full line to two rows,
+        // and the spinner would redraw only one.
         let narrower = Layout {
             width: self.width.map(|w| w.saturating_sub(1)),
             ..*self
@@ -167,7 +167,7 @@ impl Layout {
         self.columns("", &for_terminal(prompt), LABEL, &for_terminal(answer))
     }
 
-    /// The label of a question that is still open, padded like an answered one.
+    /// The label of an open question, padded as in [`Self::answer`].
     pub(super) fn label(prompt: &str) -> String {
         let pad = (LABEL + 1).saturating_sub(width_of(prompt)).max(2);
         format!("{prompt}{}", " ".repeat(pad))
@@ -181,7 +181,7 @@ impl Layout {
         let widest = |texts: &mut dyn Iterator<Item = &String>| texts.map(|t| width_of(t)).max();
         let kinds = widest(&mut clean.iter().map(|(kind, _)| kind)).unwrap_or(0);
         let things = widest(&mut clean.iter().map(|(_, what)| what)).unwrap_or(0);
-        // One very long path must not push every detail to the next line.
+        // One very long path must not move every detail to the next line.
         let things = things.min(self.width.map_or(usize::MAX, |w| w / 2));
         let mut out = Vec::new();
         for (row, (kind, what)) in rows.iter().zip(&clean) {
@@ -208,8 +208,8 @@ impl Layout {
     pub(super) fn diff(&self, path: &str, unified: &str) -> Vec<String> {
         let mut out = self.text(&format!("  {path}"));
         let unified = lines_for_terminal(unified);
-        // Before the first hunk `---` and `+++` name files; inside, a removed
-        // line may well begin with `--`.
+        // Before the first hunk `---` and `+++` name files; inside a hunk, a removed
+        // line may start with `--`.
         let mut in_hunk = false;
         for line in unified.lines() {
             in_hunk = in_hunk || line.starts_with("@@");
@@ -222,7 +222,7 @@ impl Layout {
         out
     }
 
-    /// Colours the symbol at the start of the first line, where `columns` put it.
+    /// Colours the symbol at the start of the first line.
     fn paint_first(&self, mut lines: Vec<String>, symbol: &str, colour: Colour) -> Vec<String> {
         if let Some(first) = lines.first_mut() {
             *first = first.replacen(symbol, &self.paint(colour, symbol), 1);
@@ -231,7 +231,7 @@ impl Layout {
     }
 }
 
-/// The lines of a block for copying: as they are, but for control characters.
+/// The lines of a block for copying: indented, control characters escaped, not wrapped.
 pub(super) fn block(text: &str) -> Vec<String> {
     lines_for_terminal(text)
         .lines()
@@ -245,7 +245,7 @@ pub(super) fn block(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A mark only repeats what the words say, so the words must say it.
+/// Adds the outcome to `detail` if it is not stated there: the mark alone is not enough.
 fn in_words(mark: Mark, detail: &str) -> String {
     let (word, required) = match mark {
         Mark::Ok => ("done", false),
@@ -267,9 +267,9 @@ fn indented(text: &str, indent: usize, room: usize) -> Vec<String> {
     wrap(&format!("{}{text}", " ".repeat(indent)), room, room, indent)
 }
 
-/// Breaks `line` at spaces: the first piece fits `first`, the others `rest`
-/// columns including their indent of `hang`. A word that fits nowhere stays
-/// whole, for the terminal to wrap: so it can still be copied.
+/// Wraps `line` at spaces: the first line to `first` columns, the others to `rest`
+/// columns including their indent of `hang`. A word that is too long stays whole, for
+/// the terminal to wrap, so that it can be copied.
 pub(super) fn wrap(line: &str, first: usize, rest: usize, hang: usize) -> Vec<String> {
     if width_of(line) <= first {
         return vec![line.to_owned()];
@@ -279,7 +279,7 @@ pub(super) fn wrap(line: &str, first: usize, rest: usize, hang: usize) -> Vec<St
     let mut room = first;
     for (i, word) in line.split(' ').enumerate() {
         let has_text = !current.trim().is_empty();
-        // A continuation line starts with its indent, not with a space more.
+        // A continuation line starts with its indent, without another space.
         let space = usize::from(i > 0 && (has_text || out.is_empty()));
         if has_text && !word.is_empty() && width_of(&current) + space + width_of(word) > room {
             out.push(current.trim_end().to_owned());

@@ -1,13 +1,12 @@
-//! One line of text being typed, and the part of it that fits on one row.
+//! A line editor that scrolls horizontally in one row.
 //!
-//! The prompt library's own input redraws wrongly once prompt and answer reach the right
-//! margin (it clears only the last row, and Backspace at the margin clears the
-//! row above), which a repository address does at 80 columns. This one scrolls
-//! sideways and never wraps.
+//! The prompt library's input redraws incorrectly when prompt and answer reach the right margin
+//! (it clears only the last row, and Backspace at the margin clears the row above), as a
+//! repository address does at 80 columns. This one never wraps.
 
 use console::measure_text_width;
 
-/// What a key does to the line.
+/// An editing command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edit {
     Insert(char),
@@ -19,13 +18,13 @@ pub(super) enum Edit {
     End,
     /// Ctrl-U: everything before the cursor.
     ClearBefore,
-    /// Ctrl-K: everything from the cursor on.
+    /// Ctrl-K: everything from the cursor to the end.
     ClearAfter,
     /// Ctrl-W: the word before the cursor.
     ClearWord,
 }
 
-/// The text and the cursor in it.
+/// The text and the cursor position.
 #[derive(Debug, Default)]
 pub(super) struct LineEdit {
     chars: Vec<char>,
@@ -83,8 +82,8 @@ impl LineEdit {
         self.at = start;
     }
 
-    /// What to show in `room` columns, and the column of the cursor in it. A side
-    /// that is cut off ends in `more`; one column is left for a cursor at the end.
+    /// The visible part in `room` columns, and the column of the cursor in it. A truncated
+    /// side ends in `more`; one column is left for a cursor at the end.
     pub(super) fn view(&self, room: usize, more: char) -> (String, usize) {
         let width = |chars: &[char]| chars.iter().map(|c| char_width(*c)).sum::<usize>();
         if width(&self.chars) < room {
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_where_the_cursor_is() {
+    fn edits_at_the_cursor() {
         use Edit::{Backspace, Delete, End, Home, Insert, Left, Right};
         assert_eq!(
             typed("man", &[Home, Right, Right, Insert('i')]),
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lines_are_shown_whole() {
+    fn shows_short_lines_in_full() {
         assert_eq!(LineEdit::new("main").view(10, '…'), ("main".into(), 4));
     }
 
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_characters_count_double() {
+    fn wide_characters_take_two_columns() {
         let (shown, cursor) = LineEdit::new("日本語日本語").view(8, '…');
         assert_eq!((shown.as_str(), cursor), ("…本語", 5));
     }

@@ -1,10 +1,9 @@
-//! Asking and telling. Everything a person sees of an interactive command goes
-//! through [`Ui`], so that the same command runs at a terminal ([`Terminal`]),
-//! unattended ([`Plain`]) and in a test (a [`Plain`] over a `Vec<u8>`).
+//! Output and prompts. All output of an interactive command goes through [`Ui`], so
+//! that the same command runs at a terminal ([`Terminal`]), unattended ([`Plain`])
+//! and in a test (a [`Plain`] over a `Vec<u8>`).
 //!
-//! Callers hand over plain words. Colour, symbols, wrapping and the cleaning of
-//! control characters happen here; strings with escape codes in them would come
-//! out as visible `^[[31m`.
+//! Callers pass plain text. Colour, symbols, wrapping and the escaping of control
+//! characters happen here; escape codes in a string are printed as `^[[31m`.
 
 mod conversation;
 mod layout;
@@ -24,8 +23,8 @@ pub use plain::Plain;
 pub use signals::{interrupted, sleep};
 pub use terminal::{Terminal, is_interactive};
 
-/// The voice for this run: a [`Terminal`] when a person sits at one, otherwise
-/// (or when `unattended`, the `--yes` of a command) a [`Plain`] on stdout.
+/// The user interface for this run: a [`Terminal`] if [`is_interactive`], otherwise (or
+/// if `unattended`, with `--yes`) a [`Plain`] on stdout.
 #[must_use]
 pub fn open(unattended: bool) -> Box<dyn Ui> {
     if unattended || !is_interactive() {
@@ -35,40 +34,40 @@ pub fn open(unattended: bool) -> Box<dyn Ui> {
     }
 }
 
-/// One conversation with the person (or the log) in front of the command.
+/// The user interface of a command.
 ///
-/// Telling cannot fail: a closed pipe must not stop an installation half way, so
-/// write errors are dropped. Asking can, see [`PromptError`].
+/// Printing cannot fail: a closed pipe must not stop an installation half way, so
+/// write errors are ignored. Prompts can fail, see [`PromptError`].
 pub trait Ui {
-    /// Prints plain text, one line or several; `""` prints an empty line. Lines
-    /// too long for the terminal are wrapped at a space, under the text column
-    /// they belong to. Use [`block`](Ui::block) for what people will copy.
+    /// Prints plain text of one or several lines; `""` prints an empty line. Wraps
+    /// long lines at spaces, under their text column. Use [`block`](Ui::block) for
+    /// text to be copied.
     fn say(&mut self, text: &str);
 
-    /// Prints a line that starts a section.
+    /// Prints the heading of a section.
     fn heading(&mut self, text: &str);
 
-    /// Prints something of lesser weight: a reason, where to read on.
+    /// Prints secondary information, dimmed.
     fn note(&mut self, text: &str);
 
-    /// Prints something that does not stop the work, as `warning: …`.
+    /// Prints a warning as `warning: …`.
     fn warn(&mut self, text: &str);
 
-    /// Asks for one line of text. The answer comes back trimmed; Enter alone
-    /// gives the default, or `""` where there is none. `check` decides (also
-    /// about the default and about `""`); what it returns as an error is shown
-    /// and the question is asked again with the rejected text still in place.
+    /// Prompts for one line of text and returns it trimmed. Enter alone answers with the
+    /// default, or `""` without one. `check` validates the answer (also the default and
+    /// `""`); on an error the message is shown and the prompt repeated with the rejected
+    /// text in place.
     ///
     /// # Errors
-    /// [`PromptError`] when nobody can answer, or somebody interrupted.
+    /// [`PromptError`] without a terminal, on an I/O error, or when the user interrupts.
     fn text(
         &mut self,
         question: &Question,
         check: &dyn Fn(&str) -> Result<(), String>,
     ) -> Result<String, PromptError>;
 
-    /// Asks for one of `options` and returns its index; `default` is the one
-    /// that Enter takes. Keys typed before the question appeared are dropped.
+    /// Prompts for one of `options` and returns its index; Enter alone chooses `default`.
+    /// Discards keys typed before the prompt appeared.
     ///
     /// # Errors
     /// [`PromptError`]; also when `options` is empty.
@@ -79,35 +78,34 @@ pub trait Ui {
         default: usize,
     ) -> Result<usize, PromptError>;
 
-    /// Asks yes or no. Only Enter decides, and keys typed before the question
-    /// appeared are dropped, so that an impatient Enter agrees to nothing.
+    /// Prompts for yes or no. Needs Enter, and discards keys typed before the prompt
+    /// appeared, so that an early Enter confirms nothing.
     ///
     /// # Errors
-    /// [`PromptError`] when nobody can answer, or somebody interrupted.
+    /// [`PromptError`] without a terminal, on an I/O error, or when the user interrupts.
     fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool, PromptError>;
 
-    /// For what cannot be undone: true only if `expected` was typed out. Asked
-    /// once; anything else, also nothing, is a no. The prompt should say what
-    /// is to be typed.
+    /// Confirms an irreversible action: true only if the user types `expected`. Prompts
+    /// once; any other answer is a no. The prompt should name the text to type.
     ///
     /// # Errors
-    /// [`PromptError`] when nobody can answer, or somebody interrupted.
+    /// [`PromptError`] without a terminal, on an I/O error, or when the user interrupts.
     fn type_to_confirm(&mut self, prompt: &str, expected: &str) -> Result<bool, PromptError>;
 
-    /// A step starts: a spinner with its title, until [`done`](Ui::done).
+    /// Starts a step: shows its title with a spinner until [`done`](Ui::done).
     fn begin(&mut self, title: &str);
 
-    /// What the current step is doing or waiting for, beside its title. Off a
-    /// terminal each new note is a line, so keep running numbers out of it.
+    /// Shows what the current step is doing or waiting for. Without a terminal, each new
+    /// note is printed as a line, so leave counters out.
     fn update(&mut self, note: &str);
 
-    /// The current step is over: its final line replaces the spinner. Works
-    /// without [`begin`](Ui::begin) for steps that take no time. The outcome
-    /// must be in the words of `detail`, the mark only repeats it.
+    /// Ends the current step: its final line replaces the spinner. Works without
+    /// [`begin`](Ui::begin) for instant steps. `detail` must state the outcome; the
+    /// mark only repeats it.
     fn done(&mut self, mark: Mark, title: &str, detail: &str);
 
-    /// Prints lines for copying (a public key, a command): indented by four,
-    /// never wrapped, never coloured; above the spinner if one runs.
+    /// Prints lines to be copied (a public key, a command): indented by four, never
+    /// wrapped, never coloured.
     fn block(&mut self, text: &str);
 
     /// Prints the rows of a plan in aligned columns.
@@ -120,49 +118,49 @@ pub trait Ui {
 /// A question for one line of text.
 #[derive(Debug, Clone, Default)]
 pub struct Question {
-    /// What is asked for, as a label: `Branch`. No colon, no question mark.
+    /// The label, without colon or question mark: `Branch`.
     pub prompt: String,
-    /// What Enter alone answers.
+    /// The answer for Enter alone.
     pub default: Option<String>,
-    /// A sentence or two shown above the question while it is open.
+    /// One or two sentences, shown above the open prompt.
     pub help: Option<String>,
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// It was made so.
+    /// The step made a change, or passed.
     Ok,
-    /// It was so already.
+    /// Nothing to change.
     Unchanged,
-    /// It could not be made so.
+    /// The step failed.
     Failed,
-    /// It is up to somebody else now.
+    /// The step waits for the user or another system.
     Waiting,
-    /// It was left out.
+    /// The step was skipped.
     Skipped,
 }
 
 /// One line of a plan.
 #[derive(Debug, Clone)]
 pub struct PlanRow {
-    /// `+` made, `~` changed, `=` there already, `-` removed.
+    /// `+` created, `~` changed, `=` unchanged, `-` removed.
     pub mark: char,
-    /// What sort of thing: `user`, `file`.
+    /// The kind of resource: `user`, `file`.
     pub kind: String,
-    /// Which one: a name or a path.
+    /// Its name or path.
     pub what: String,
-    /// What about it.
+    /// Details.
     pub detail: String,
 }
 
-/// Why a question got no answer.
+/// Why a prompt failed.
 #[derive(Debug)]
 pub enum PromptError {
-    /// Ctrl-C, Ctrl-D on an empty line, SIGINT, SIGTERM or SIGHUP: restore,
-    /// say how to go on, exit with 130.
+    /// Ctrl-C, Ctrl-D on an empty line, SIGINT, SIGTERM or SIGHUP. The caller prints how to
+    /// continue and exits with 130.
     Interrupted,
-    /// There is nobody to ask: name the flags that would have answered.
+    /// No terminal. The caller names the missing flags.
     NotATerminal,
     /// The terminal could not be read or written.
     Io(io::Error),
@@ -173,7 +171,7 @@ impl fmt::Display for PromptError {
         match self {
             Self::Interrupted => f.write_str("interrupted"),
             Self::NotATerminal => f.write_str("there is no terminal to ask on"),
-            Self::Io(_) => f.write_str("failed to ask at the terminal"),
+            Self::Io(_) => f.write_str("cannot read from or write to the terminal"),
         }
     }
 }
@@ -192,8 +190,7 @@ impl From<io::Error> for PromptError {
         match cause.kind() {
             io::ErrorKind::Interrupted => Self::Interrupted,
             io::ErrorKind::NotConnected => Self::NotATerminal,
-            // A terminal that was hung up says SIGHUP and end of file at the
-            // same moment; which one is noticed first is chance.
+            // When a terminal hangs up, SIGHUP and end of file arrive together in any order.
             _ if interrupted() => Self::Interrupted,
             _ => Self::Io(cause),
         }

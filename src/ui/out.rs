@@ -1,18 +1,18 @@
-//! The one way to standard output and error beside the conversations: whatever is written, no control character
-//! and nothing that misleads comes out. It cannot tell a line's end from one inside somebody's text: that is
-//! [`for_terminal`](crate::text::for_terminal)'s, at each text.
+//! Standard output and error for everything that does not go through [`Ui`](super::Ui): escapes control and
+//! deceptive characters. It keeps line ends, so callers must pass untrusted text through
+//! [`for_terminal`](crate::text::for_terminal) first.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use crate::text::{lines_for_terminal, misleads};
+use crate::text::{is_deceptive, lines_for_terminal};
 
-/// A writer that makes safe for a terminal what is written to it.
+/// A writer that escapes what is unsafe for a terminal.
 #[derive(Debug)]
 pub struct Safe<W> {
     to: W,
-    /// The beginning of a character whose end has not come yet.
-    rest: Vec<u8>,
+    /// The first bytes of an incomplete UTF-8 character.
+    partial: Vec<u8>,
 }
 
 impl<W> Safe<W> {
@@ -20,7 +20,7 @@ impl<W> Safe<W> {
     pub fn new(to: W) -> Self {
         Self {
             to,
-            rest: Vec::new(),
+            partial: Vec::new(),
         }
     }
 }
@@ -39,12 +39,12 @@ pub fn stderr() -> Safe<io::Stderr> {
 
 impl<W: Write> Write for Safe<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.rest.extend_from_slice(bytes);
-        let whole = match std::str::from_utf8(&self.rest) {
+        self.partial.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.partial) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
-            _ => self.rest.len(),
+            _ => self.partial.len(),
         };
-        let text: Vec<u8> = self.rest.drain(..whole).collect();
+        let text: Vec<u8> = self.partial.drain(..whole).collect();
         let text = lines_for_terminal(&String::from_utf8_lossy(&text));
         self.to.write_all(text.as_bytes())?;
         Ok(bytes.len())
@@ -55,12 +55,12 @@ impl<W: Write> Write for Safe<W> {
     }
 }
 
-/// JSON that means the same and is safe to print: such characters stand in its strings only, escaped.
+/// Escapes deceptive characters in JSON, without changing its meaning: they occur in strings only.
 #[must_use]
 pub fn json_for_terminal(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if c == '\u{7f}' || misleads(c) {
+        if c == '\u{7f}' || is_deceptive(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_raw_comes_out_however_it_is_cut() -> io::Result<()> {
+    fn escapes_text_however_it_is_split() -> io::Result<()> {
         let text = "a → \x1b[2J\u{9b}2J\u{202e}\x7f\r 日本\n".as_bytes();
         for size in 1..=text.len() {
             let mut out = Vec::new();
@@ -97,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json() -> serde_json::Result<()> {
+    fn escaped_json_keeps_its_meaning() -> serde_json::Result<()> {
         let text = "a\x1b\u{9b}\u{202e}\u{e0001}\x7f\n→";
         let json = json_for_terminal(&serde_json::to_string(text)?);
-        assert!(json.chars().all(|c| !c.is_control() && !misleads(c)));
+        assert!(json.chars().all(|c| !c.is_control() && !is_deceptive(c)));
         assert_eq!(serde_json::from_str::<String>(&json)?, text);
         Ok(())
     }

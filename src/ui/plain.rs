@@ -1,6 +1,6 @@
-//! The voice without a terminal: cron, a pipe, a script with `--yes`, a test.
+//! Output without a terminal: cron, a pipe, a script with `--yes`, a test.
 //!
-//! ASCII marks, no colour, no wrapping, one line per step: made to be searched.
+//! ASCII marks, no colour, no wrapping, one line per step, so that grep works.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ const LAYOUT: Layout = Layout {
     colour: false,
 };
 
-/// Plain lines to any writer; every question is [`PromptError::NotATerminal`].
+/// Prints plain lines to a writer; every prompt fails with [`PromptError::NotATerminal`].
 #[derive(Debug)]
 pub struct Plain<W: Write> {
     out: W,
@@ -22,7 +22,7 @@ pub struct Plain<W: Write> {
 }
 
 impl<W: Write> Plain<W> {
-    /// Writes to `out`; a test hands in `&mut buffer` and reads that.
+    /// Writes to `out`; in a test, `&mut buffer`.
     pub fn new(out: W) -> Self {
         Self {
             out,
@@ -83,7 +83,7 @@ impl<W: Write> Ui for Plain<W> {
     }
 
     fn update(&mut self, note: &str) {
-        // The same note again says nothing new to a log.
+        // Do not repeat a note in the log.
         if self.note != note {
             note.clone_into(&mut self.note);
             self.lines(&LAYOUT.step(Mark::Waiting, &self.title, note));
@@ -113,26 +113,26 @@ impl<W: Write> Ui for Plain<W> {
 mod tests {
     use super::*;
 
-    fn told(tell: impl Fn(&mut dyn Ui)) -> String {
+    fn printed(print: impl Fn(&mut dyn Ui)) -> String {
         let mut output = Vec::new();
-        tell(&mut Plain::new(&mut output));
+        print(&mut Plain::new(&mut output));
         String::from_utf8_lossy(&output).into_owned()
     }
 
     #[test]
-    fn an_unattended_run_reads_like_this() {
-        let output = told(|ui| {
+    fn prints_an_unattended_run() {
+        let output = printed(|ui| {
             ui.heading("pullpray: deploying todo");
             ui.say("");
             ui.begin("group hosted_apps");
-            ui.done(Mark::Unchanged, "group hosted_apps", "was there (gid 1003)");
+            ui.done(Mark::Unchanged, "group hosted_apps", "exists (gid 1003)");
             ui.done(Mark::Ok, "deploy key", "ed25519");
             ui.block("ssh-ed25519 AAAA pullpray todo@web1");
             ui.begin("repository");
             ui.update("waiting for access");
             ui.update("waiting for access");
             ui.done(Mark::Failed, "repository", "permission denied");
-            ui.warn("the key was left in place");
+            ui.warn("the key was kept");
             ui.note("log: /var/log/x");
         });
         assert_eq!(
@@ -140,26 +140,26 @@ mod tests {
             "\
 pullpray: deploying todo
 
-  ok   group hosted_apps            was there (gid 1003)
+  ok   group hosted_apps            exists (gid 1003)
   ok   deploy key                   ed25519
     ssh-ed25519 AAAA pullpray todo@web1
   ...  repository                   waiting for access
   FAIL repository                   failed: permission denied
-warning: the key was left in place
+warning: the key was kept
 log: /var/log/x
 "
         );
     }
 
     #[test]
-    fn one_line_per_step_however_long() {
-        let output = told(|ui| ui.done(Mark::Ok, "step", &"word ".repeat(100)));
+    fn prints_one_line_per_step_of_any_length() {
+        let output = printed(|ui| ui.done(Mark::Ok, "step", &"word ".repeat(100)));
         assert_eq!(output.lines().count(), 1);
     }
 
     #[test]
-    fn text_from_elsewhere_is_cleaned() {
-        let output = told(|ui| ui.done(Mark::Ok, "release", "4f1c2aa \"\x1b[2J\u{202e}\""));
+    fn escapes_untrusted_text() {
+        let output = printed(|ui| ui.done(Mark::Ok, "release", "4f1c2aa \"\x1b[2J\u{202e}\""));
         assert_eq!(
             output,
             "  ok   release                      4f1c2aa \"^[[2J<U+202E>\"\n"
@@ -167,7 +167,7 @@ log: /var/log/x
     }
 
     #[test]
-    fn nobody_to_ask() {
+    fn every_prompt_fails() {
         let mut ui = Plain::new(Vec::new());
         let question = Question {
             default: Some("main".into()),
@@ -192,7 +192,7 @@ log: /var/log/x
     }
 
     #[test]
-    fn a_closed_pipe_is_no_panic() {
+    fn ignores_a_closed_pipe() {
         struct Closed;
         impl Write for Closed {
             fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {

@@ -1,5 +1,5 @@
-//! Asking for one line of text, on a terminal that can move its cursor and on
-//! one that cannot; and the choices that are asked for as a line.
+//! Prompts for one line of text, with and without cursor movement, and choices that are
+//! answered with a line.
 
 use std::io::{self, BufRead as _};
 
@@ -12,23 +12,23 @@ use super::signals::wait_for_input;
 use super::tty::{self, Modes, Screen};
 use crate::text::{for_terminal, lines_for_terminal};
 
-/// Less room than this beside the prompt puts the answer on its own row.
-const ROOM_TO_TYPE: usize = 24;
+/// The minimum room beside the label, in columns; with less, the answer gets its own row.
+const MIN_INPUT: usize = 24;
 
-/// One attempt at a line.
+/// A prompt for one line.
 pub(super) struct Prompt<'a> {
     pub(super) label: &'a str,
     pub(super) default: Option<&'a str>,
     pub(super) help: Option<&'a str>,
-    /// Why the last answer was refused.
-    pub(super) complaint: Option<&'a str>,
-    /// What is in the line already.
+    /// Why the last answer was rejected.
+    pub(super) error: Option<&'a str>,
+    /// The initial content of the line.
     pub(super) typed: &'a str,
 }
 
 impl Prompt<'_> {
-    /// Asks; gives back what was typed, trimmed. The question is taken off the
-    /// screen again where that is possible: the caller prints the answer.
+    /// Prompts and returns the input, trimmed. Erases the prompt where possible: the
+    /// caller prints the answer.
     pub(super) fn ask(&self, screen: Screen) -> Result<String, PromptError> {
         let layout = screen.layout();
         let mut above = Vec::new();
@@ -36,9 +36,9 @@ impl Prompt<'_> {
             let lines = layout.text(&indent(help));
             above.extend(lines.iter().map(|line| layout.paint(Colour::Dim, line)));
         }
-        if let Some(complaint) = self.complaint {
+        if let Some(error) = self.error {
             let sign = if layout.symbols { "✗" } else { "!" };
-            let lines = layout.text(&format!("  {sign} {}", lines_for_terminal(complaint)));
+            let lines = layout.text(&format!("  {sign} {}", lines_for_terminal(error)));
             above.extend(lines.iter().map(|line| layout.paint(Colour::Red, line)));
         }
         let label = for_terminal(self.label);
@@ -46,7 +46,7 @@ impl Prompt<'_> {
             .default
             .filter(|text| !text.is_empty())
             .map(for_terminal);
-        if !screen.moves {
+        if !screen.cursor_moves {
             let default = default.map(|text| format!(" [{text}]")).unwrap_or_default();
             above.push(format!("{label}{default}: "));
             tty::write(&above.join("\n"));
@@ -54,12 +54,12 @@ impl Prompt<'_> {
         }
         let width = layout.width.unwrap_or(usize::MAX);
         let padded = Layout::label(&label);
-        let offer = default.map(|text| format!("[{text}] ")).unwrap_or_default();
-        let needed = measure_text_width(&padded) + measure_text_width(&offer);
-        let (head, head_width) = if needed + ROOM_TO_TYPE <= width {
-            (layout.paint(Colour::Bold, &padded) + &offer, needed)
+        let shown_default = default.map(|text| format!("[{text}] ")).unwrap_or_default();
+        let needed = measure_text_width(&padded) + measure_text_width(&shown_default);
+        let (head, head_width) = if needed + MIN_INPUT <= width {
+            (layout.paint(Colour::Bold, &padded) + &shown_default, needed)
         } else {
-            let question = format!("{label} {offer}");
+            let question = format!("{label} {shown_default}");
             let lines = wrap(question.trim_end(), width, width, 2);
             above.extend(lines.iter().map(|line| layout.paint(Colour::Bold, line)));
             ("  > ".to_owned(), 4)
@@ -70,7 +70,7 @@ impl Prompt<'_> {
         }
         let answer = self.edit(screen, &head, head_width)?;
         tty::write("\r\x1b[2K");
-        screen.take_back(&above, printed_at);
+        screen.erase(&above, printed_at);
         Ok(answer)
     }
 
@@ -83,7 +83,7 @@ impl Prompt<'_> {
             let room = tty::size().1.saturating_sub(head_width).max(4);
             let (shown, cursor) = line.view(room, more);
             let shown = for_terminal(&shown);
-            // Printing the head once more puts the cursor after it without counting.
+            // Reprint the head, then move back from the end to the cursor.
             let back = measure_text_width(&shown).saturating_sub(cursor);
             let back = if back > 0 {
                 format!("\x1b[{back}D")
@@ -107,7 +107,8 @@ impl Prompt<'_> {
     }
 }
 
-/// Asks for one of `options` by its number, where arrow keys or rows are missing.
+/// Prompts for the number of one of `options`, for terminals without cursor movement or
+/// with too few rows.
 pub(super) fn number_of(
     screen: Screen,
     prompt: &str,
@@ -121,51 +122,55 @@ pub(super) fn number_of(
         lines.extend(layout.text(&format!("  {:>digits$}  {}", i + 1, for_terminal(option))));
     }
     tty::print(&lines);
-    let offer = (default + 1).to_string();
+    let default_number = (default + 1).to_string();
     let expected = format!("a number from 1 to {}", options.len());
-    let mut complaint = None;
+    let mut error = None;
     let mut typed = String::new();
     loop {
-        let default = Some(offer.as_str());
+        let default = Some(default_number.as_str());
         let question = Prompt {
             label: "Number",
             default,
             help: None,
-            complaint,
+            error,
             typed: &typed,
         };
         typed = question.ask(screen)?;
-        let answer = if typed.is_empty() { &offer } else { &typed };
+        let answer = if typed.is_empty() {
+            &default_number
+        } else {
+            &typed
+        };
         match answer.parse::<usize>() {
             Ok(number) if (1..=options.len()).contains(&number) => return Ok(number - 1),
-            _ => complaint = Some(expected.as_str()),
+            _ => error = Some(expected.as_str()),
         }
     }
 }
 
-/// Asks yes or no by its word, for a terminal that cannot redraw.
+/// Prompts for the word yes or no, for terminals without cursor movement.
 pub(super) fn yes_or_no(screen: Screen, prompt: &str, default: bool) -> Result<bool, PromptError> {
     let label = format!("{prompt} (yes/no)");
-    let offer = Some(if default { "yes" } else { "no" });
-    let mut complaint = None;
+    let default_word = Some(if default { "yes" } else { "no" });
+    let mut error = None;
     loop {
         let question = Prompt {
             label: &label,
-            default: offer,
+            default: default_word,
             help: None,
-            complaint,
+            error,
             typed: "",
         };
         match question.ask(screen)?.to_lowercase().as_str() {
             "" => return Ok(default),
             "y" | "yes" => return Ok(true),
             "n" | "no" => return Ok(false),
-            _ => complaint = Some("yes or no"),
+            _ => error = Some("yes or no"),
         }
     }
 }
 
-/// Waits by itself: `console` would wait too, but might miss a signal.
+/// Waits with [`wait_for_input`] first: `console` alone could miss a signal.
 fn next_key(term: &Term) -> Result<Key, PromptError> {
     wait_for_input()?;
     Ok(term.read_key()?)
@@ -183,14 +188,14 @@ fn edit_of(key: &Key) -> Option<Edit> {
         Key::Char('\x0b') => Edit::ClearAfter,
         Key::Char('\x17') => Edit::ClearWord,
         Key::Tab => Edit::Insert(' '),
-        // What would show as more than itself (`^A`, `<U+202E>`) has no place in
-        // any answer, and pasted text does bring zero width spaces along.
+        // Ignore characters that would be escaped (`^A`, `<U+202E>`): no answer needs them,
+        // and pasted text often contains zero width spaces.
         Key::Char(c) if for_terminal(c.encode_utf8(&mut [0; 4])).chars().eq([c]) => Edit::Insert(c),
         _ => return None,
     })
 }
 
-/// Reads a line with the editing of the kernel. `read_line` would swallow EINTR.
+/// Reads a line in the terminal's canonical mode. `read_line` would retry after EINTR.
 fn read_cooked() -> Result<String, PromptError> {
     let mut bytes = Vec::new();
     loop {
@@ -198,7 +203,7 @@ fn read_cooked() -> Result<String, PromptError> {
         let mut stdin = io::stdin().lock();
         let chunk = stdin.fill_buf()?;
         if chunk.is_empty() {
-            // Ctrl-D, or the terminal is gone: nobody will answer.
+            // Ctrl-D, or the terminal hung up.
             return Err(PromptError::Interrupted);
         }
         let end = chunk.iter().position(|byte| *byte == b'\n');
@@ -223,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_printable_keys_are_typed() {
+    fn accepts_only_printable_keys() {
         assert_eq!(edit_of(&Key::Char('ä')), Some(Edit::Insert('ä')));
         assert_eq!(edit_of(&Key::Char('\x1a')), None);
         assert_eq!(edit_of(&Key::Char('\u{200b}')), None);

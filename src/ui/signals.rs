@@ -1,10 +1,10 @@
-//! Ctrl-C, SIGTERM and SIGHUP set a flag; everything that waits looks at it.
+//! Ctrl-C, SIGTERM and SIGHUP set a flag; everything that waits checks it.
 //!
 //! signal-hook installs its handlers with `SA_RESTART`, so a plain blocking `read`
-//! would go on after the signal. `poll` is never restarted, and nothing here
-//! blocks in anything else: our own reading polls in slices ([`wait_for_input`]),
-//! and `console`, which reads the keys of choices, polls before it reads. The rest of
-//! the program keeps the restart and need not expect EINTR.
+//! would continue after the signal. `poll` is never restarted, and nothing here blocks in
+//! another call: [`wait_for_input`] polls in slices, and `console`, which reads the keys
+//! of choices, polls before it reads. The rest of the program keeps the restart and need
+//! not handle EINTR.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,17 +22,17 @@ use std::os::fd::AsFd as _;
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// How long a signal may go unnoticed when it arrives between looking at the flag
-/// and starting to wait: too short to feel, too long to cost anything.
+/// The maximum delay for a signal that arrives between the check of the flag and the wait:
+/// not noticeable, and rare enough to cost nothing.
 const SLICE: Duration = Duration::from_millis(100);
 const SLICE_MS: u8 = 100;
 
-/// From now on SIGINT, SIGTERM and SIGHUP make [`interrupted`] true instead of
-/// ending the process. Calling it again does nothing. A signal that was ignored
-/// when the program started (`nohup`) stays ignored.
+/// Makes SIGINT, SIGTERM and SIGHUP set [`interrupted`] instead of ending the process.
+/// Further calls do nothing. A signal that was ignored at the start (`nohup`) stays
+/// ignored.
 ///
 /// # Errors
-/// When the system refuses a handler.
+/// When a handler cannot be registered.
 pub fn install_signal_handlers() -> io::Result<()> {
     if INSTALLED.swap(true, Ordering::SeqCst) {
         return Ok(());
@@ -46,14 +46,14 @@ pub fn install_signal_handlers() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether one of the signals has arrived since the start. It stays true: who
-/// sees it finishes the current step, undoes nothing, and ends with 130.
+/// Whether one of the signals has arrived. It stays true: callers finish the current step,
+/// undo nothing, and exit with 130.
 #[must_use]
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Sleeps, and returns true at once when a signal comes (or came before).
+/// Sleeps; returns true as soon as a signal arrives (or if one arrived before).
 #[must_use]
 pub fn sleep(duration: Duration) -> bool {
     let start = Instant::now();
@@ -69,8 +69,10 @@ pub fn sleep(duration: Duration) -> bool {
     }
 }
 
-/// Returns when stdin has something to read (or was hung up), or with
-/// `ErrorKind::Interrupted` after a signal.
+/// Waits until stdin is readable (or hung up).
+///
+/// # Errors
+/// `ErrorKind::Interrupted` after a signal; any error of `poll`.
 pub(super) fn wait_for_input() -> io::Result<()> {
     let stdin = io::stdin();
     loop {
@@ -86,9 +88,9 @@ pub(super) fn wait_for_input() -> io::Result<()> {
     }
 }
 
-/// Runs `wait`, which blocks in `poll` without looking at our flag first. A
-/// signal just before that `poll` would go unnoticed until the next key, so it is
-/// repeated to this thread until `wait` returns.
+/// Runs `wait`, which blocks in `poll` without checking the flag first. A signal just
+/// before that `poll` would go unnoticed until the next key, so another thread repeats it
+/// to this one until `wait` returns.
 pub(super) fn repeating_signals<T>(wait: impl FnOnce() -> T) -> T {
     let waiting = AtomicBool::new(true);
     let thread_waiting = pthread_self();
@@ -96,29 +98,29 @@ pub(super) fn repeating_signals<T>(wait: impl FnOnce() -> T) -> T {
         let repeater = scope.spawn(|| {
             while waiting.load(Ordering::SeqCst) {
                 if interrupted() {
-                    // Fails only for a thread that is gone; this one waits for us.
+                    // Fails only if the thread has ended; this one waits for the scope.
                     let _ = pthread_kill(thread_waiting, Signal::SIGTERM);
                 }
                 thread::park_timeout(SLICE);
             }
         });
-        let _end = End(&waiting, repeater.thread().clone());
+        let _stop = StopOnDrop(&waiting, repeater.thread().clone());
         wait()
     })
 }
 
-/// Ends the repeater also when `wait` panics: the scope joins it either way.
-struct End<'a>(&'a AtomicBool, thread::Thread);
+/// Stops the repeater, also when `wait` panics: the scope joins it either way.
+struct StopOnDrop<'a>(&'a AtomicBool, thread::Thread);
 
-impl Drop for End<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
         self.1.unpark();
     }
 }
 
-/// The mask of ignored signals, read from /proc because asking `sigaction` takes
-/// unsafe code. Nothing readable means nothing ignored.
+/// The mask of ignored signals, from /proc because `sigaction` needs unsafe code. If it
+/// cannot be read, no signal counts as ignored.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     parse_ignored(&status).unwrap_or(0)
@@ -144,12 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn sleeping_no_time_returns() {
+    fn a_sleep_of_zero_returns() {
         assert!(!sleep(Duration::ZERO));
     }
 
     #[test]
-    fn the_repeater_ends_with_the_wait() {
+    fn the_repeater_stops_after_the_wait() {
         assert_eq!(repeating_signals(|| 7), 7);
     }
 }

@@ -1,9 +1,8 @@
-//! The terminal as a place to ask and tell at: what dialoguer and indicatif do
-//! for us, and putting everything back. The only file that names the two; the
-//! conversation itself is in `conversation.rs`.
+//! Prompts and spinners with dialoguer and indicatif, and restoring the terminal. Only
+//! this file uses the two crates; `conversation.rs` implements [`Ui`](super::Ui).
 //!
-//! Everything goes to stdout: [`is_interactive`] has made sure that all three
-//! streams are terminals, and one stream keeps one order.
+//! All output goes to stdout, to keep its order; [`is_interactive`] ensures that all three
+//! streams are terminals.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -19,27 +18,26 @@ use super::signals::{install_signal_handlers, interrupted, repeating_signals};
 use super::tty::{self, Modes, Screen};
 use super::{Mark, PromptError};
 
-/// Stands beside the prompt of a choice.
+/// The hint beside the prompt of a choice.
 pub(super) const HOW_TO_CHOOSE: &str = "arrow keys, then Enter";
 
-/// How often the spinner turns.
+/// The interval between frames of the spinner.
 const TICK: Duration = Duration::from_millis(120);
 
-/// Whether a person sits at all of stdin, stdout and stderr. dialoguer looks at
-/// stderr alone and opens /dev/tty for the answers, so `yes | pullpray init`
-/// would wait for ever.
+/// Whether stdin, stdout and stderr are all terminals. dialoguer checks only stderr and
+/// reads answers from /dev/tty, so `yes | pullpray init` would wait forever.
 #[must_use]
 pub fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Questions and progress at a terminal. Make it only if [`is_interactive`]; keep
-/// it until the end of the command: dropping it restores the terminal.
+/// Prompts and progress at a terminal. Create it only if [`is_interactive`], and keep it
+/// until the end of the command: dropping it restores the terminal.
 #[derive(Debug)]
 pub struct Terminal {
     pub(super) screen: Screen,
     pub(super) step: Option<Step>,
-    // Declared last, so dropped last: after the spinner's own change of modes.
+    // Declared last, so dropped last: after the modes of the spinner.
     _modes: Modes,
 }
 
@@ -47,7 +45,7 @@ pub struct Terminal {
 pub(super) struct Step {
     pub(super) title: String,
     pub(super) note: String,
-    /// None on a dumb terminal, and while a question is open.
+    /// `None` on a dumb terminal, and while a prompt is open.
     spinner: Option<Spinner>,
 }
 
@@ -64,23 +62,23 @@ impl Default for Terminal {
 }
 
 impl Terminal {
-    /// Remembers the modes of the terminal and [installs the signal
+    /// Saves the modes of the terminal and [installs the signal
     /// handlers](super::signals::install_signal_handlers): without them a signal would
-    /// end the process before the modes are put back.
+    /// end the process before the modes are restored.
     #[must_use]
     pub fn new() -> Self {
         let screen = Screen::from_env();
-        // If the system refuses, signals do what they do by default.
+        // Without handlers, signals keep their default action.
         let _ = install_signal_handlers();
         console::set_colors_enabled(screen.layout().colour);
         Self {
             screen,
             step: None,
-            _modes: Modes::keep(),
+            _modes: Modes::save(),
         }
     }
 
-    /// Prints lines, above the spinner if one runs.
+    /// Prints lines, above the spinner if there is one.
     pub(super) fn lines(&self, lines: &[String]) {
         match self.spinner() {
             Some(spinner) => spinner.bar.suspend(|| tty::print(lines)),
@@ -103,12 +101,12 @@ impl Terminal {
         self.step.as_ref()?.spinner.as_ref()
     }
 
-    /// Shows the current step as it is now.
+    /// Shows or updates the current step.
     pub(super) fn show_step(&mut self) {
         let layout = self.screen.layout();
         let Some(step) = &mut self.step else { return };
         let message = layout.running(&step.title, &step.note);
-        if !self.screen.moves {
+        if !self.screen.cursor_moves {
             return;
         }
         match &step.spinner {
@@ -117,15 +115,15 @@ impl Terminal {
         }
     }
 
-    /// Takes the spinner away, the terminal's modes with it; the step goes on.
+    /// Removes the spinner and restores its modes; the step continues.
     pub(super) fn hide_step(&mut self) {
         if let Some(spinner) = self.step.as_mut().and_then(|step| step.spinner.take()) {
             spinner.bar.finish_and_clear();
         }
     }
 
-    /// Gets ready for a question.
-    pub(super) fn before_asking(&mut self) -> Result<(), PromptError> {
+    /// Checks that a prompt is possible, and hides the spinner.
+    pub(super) fn prepare_prompt(&mut self) -> Result<(), PromptError> {
         if !is_interactive() {
             return Err(PromptError::NotATerminal);
         }
@@ -136,14 +134,14 @@ impl Terminal {
         Ok(())
     }
 
-    pub(super) fn answered(&self, prompt: &str, answer: &str) {
-        if self.screen.moves {
+    pub(super) fn print_answer(&self, prompt: &str, answer: &str) {
+        if self.screen.cursor_moves {
             tty::print(&self.screen.layout().answer(prompt, answer));
         }
     }
 
-    /// Prints the prompt of a key-driven question as far as it does not fit on
-    /// one row with `room` more columns; dialoguer redraws only that row.
+    /// If the prompt and `room` more columns do not fit on one row, prints the prompt
+    /// above: dialoguer redraws only one row. Returns the printed lines and the label.
     pub(super) fn split_prompt(&self, prompt: &str, room: usize) -> (Vec<String>, String) {
         let layout = self.screen.layout();
         let label = Layout::label(prompt);
@@ -159,14 +157,14 @@ impl Terminal {
         (above, "  ".to_owned())
     }
 
-    /// Runs a dialoguer question. On any error the cursor may be hidden still.
+    /// Runs a dialoguer prompt. On an error, shows the cursor again.
     fn by_key<T>(
         &self,
-        ask: impl FnOnce(&Term, &CheckContext) -> dialoguer::Result<T>,
+        prompt: impl FnOnce(&Term, &PromptTheme) -> dialoguer::Result<T>,
     ) -> Result<T, PromptError> {
-        let look = CheckContext(self.screen.layout());
+        let theme = PromptTheme(self.screen.layout());
         let modes = Modes::by_key();
-        let answer = repeating_signals(|| ask(&Term::stdout(), &look));
+        let answer = repeating_signals(|| prompt(&Term::stdout(), &theme));
         drop(modes);
         if interrupted() || answer.is_err() {
             tty::write("\x1b[?25h\n");
@@ -177,15 +175,15 @@ impl Terminal {
         answer.map_err(|dialoguer::Error::IO(cause)| cause.into())
     }
 
-    /// Lets one of `items` be picked with the arrow keys.
+    /// Prompts for one of `items` with the arrow keys.
     pub(super) fn select(
         &self,
         prompt: String,
         items: &[String],
         default: usize,
     ) -> Result<usize, PromptError> {
-        self.by_key(|term, look| {
-            Select::with_theme(look)
+        self.by_key(|term, theme| {
+            Select::with_theme(theme)
                 .with_prompt(prompt)
                 .items(items)
                 .default(default)
@@ -194,10 +192,14 @@ impl Terminal {
         })
     }
 
-    /// Lets y or n be picked, and Enter decide.
-    pub(super) fn yes_by_key(&self, prompt: String, default: bool) -> Result<bool, PromptError> {
-        self.by_key(|term, look| {
-            Confirm::with_theme(look)
+    /// Prompts for y or n, confirmed with Enter.
+    pub(super) fn confirm_by_key(
+        &self,
+        prompt: String,
+        default: bool,
+    ) -> Result<bool, PromptError> {
+        self.by_key(|term, theme| {
+            Confirm::with_theme(theme)
                 .with_prompt(prompt)
                 .default(default)
                 .wait_for_newline(true)
@@ -238,7 +240,7 @@ impl Spinner {
 impl Drop for Terminal {
     fn drop(&mut self) {
         self.hide_step();
-        // A step left open was cut short: where it stopped must stay to be seen.
+        // An open step was interrupted: keep it visible.
         if let Some(step) = self.step.take() {
             self.lines(
                 &self
@@ -247,16 +249,16 @@ impl Drop for Terminal {
                     .step(Mark::Waiting, &step.title, "not finished"),
             );
         }
-        if self.screen.moves {
+        if self.screen.cursor_moves {
             tty::write("\x1b[?25h");
         }
     }
 }
 
-/// How dialoguer's questions look: like ours.
-struct CheckContext(Layout);
+/// Makes dialoguer's prompts look like the others.
+struct PromptTheme(Layout);
 
-impl Theme for CheckContext {
+impl Theme for PromptTheme {
     fn format_confirm_prompt(
         &self,
         f: &mut dyn fmt::Write,

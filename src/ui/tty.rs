@@ -1,4 +1,4 @@
-//! The terminal itself: what it can do, its modes, and putting lines on it.
+//! The terminal: its capabilities, its modes, and printing lines.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -8,26 +8,26 @@ use nix::sys::termios::{self, FlushArg, LocalFlags, SetArg, Termios};
 
 use super::layout::Layout;
 
-/// What the terminal can do; its size is asked for each time, people resize.
+/// The capabilities of the terminal. Its size is queried each time, since it can change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Screen {
     symbols: bool,
     colour: bool,
-    /// The cursor can be moved (not `TERM=dumb`).
-    pub(super) moves: bool,
+    /// Whether the cursor can be moved (not `TERM=dumb`).
+    pub(super) cursor_moves: bool,
 }
 
 impl Screen {
     pub(super) fn from_env() -> Self {
         let term = env::var("TERM").unwrap_or_default();
-        let moves = !matches!(term.as_str(), "" | "dumb");
+        let cursor_moves = !matches!(term.as_str(), "" | "dumb");
         let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         // The font of the Linux console has no check mark, whatever the locale.
         let symbols = term != "linux" && is_utf8(|name| env::var(name).ok());
         Self {
             symbols,
-            colour: moves && !no_colour,
-            moves,
+            colour: cursor_moves && !no_colour,
+            cursor_moves,
         }
     }
 
@@ -40,19 +40,19 @@ impl Screen {
         }
     }
 
-    /// Takes back `lines`, which stand right above the cursor, so that a question
-    /// leaves only its answer. Not when they were printed at another size or have
-    /// scrolled away: then the wrong rows would go.
-    pub(super) fn take_back(self, lines: &[String], printed_at: (usize, usize)) {
+    /// Erases `lines` right above the cursor, so that a prompt leaves only its answer. Does
+    /// nothing if the terminal was resized or the lines have scrolled away: it would
+    /// erase the wrong rows.
+    pub(super) fn erase(self, lines: &[String], printed_at: (usize, usize)) {
         let (height, width) = size();
         let rows: usize = lines.iter().map(|line| rows_of(line, width)).sum();
-        if self.moves && rows > 0 && rows < height && printed_at == (height, width) {
+        if self.cursor_moves && rows > 0 && rows < height && printed_at == (height, width) {
             write(&format!("\r\x1b[{rows}A\x1b[J"));
         }
     }
 }
 
-/// Rows and columns, with the classic size where the terminal tells none.
+/// Rows and columns; 24 and 80 if the terminal reports none.
 pub(super) fn size() -> (usize, usize) {
     let (rows, columns) = Term::stdout().size_checked().unwrap_or((24, 80));
     (usize::from(rows), usize::from(columns))
@@ -65,8 +65,8 @@ pub(super) fn print(lines: &[String]) {
     write(&text);
 }
 
-/// Writes as is. A terminal that is gone must not stop what is being done;
-/// that nobody is there shows at the next question.
+/// Writes text as is. Ignores errors: a terminal that hangs up must not stop the work;
+/// the next prompt fails.
 pub(super) fn write(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
@@ -74,7 +74,7 @@ pub(super) fn write(text: &str) {
 }
 
 fn rows_of(line: &str, width: usize) -> usize {
-    // Colour codes are ours alone and always of this form.
+    // The text contains only the colour codes of `Layout::paint`.
     let mut bare = String::new();
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("\x1b[") {
@@ -85,7 +85,7 @@ fn rows_of(line: &str, width: usize) -> usize {
     measure_text_width(&bare).div_ceil(width.max(1)).max(1)
 }
 
-/// The rule of setlocale(3): the first of the three that is set decides.
+/// As in setlocale(3): the first of the three variables that is set decides.
 fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
@@ -95,33 +95,33 @@ fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
-/// Terminal modes as they were, put back when this goes out of scope.
+/// Saved terminal modes, restored on drop.
 #[derive(Debug)]
 pub(super) struct Modes(Option<Termios>);
 
 impl Modes {
-    /// Changes nothing.
-    pub(super) fn keep() -> Self {
+    /// Saves the modes and changes nothing.
+    pub(super) fn save() -> Self {
         Self(termios::tcgetattr(io::stdin()).ok())
     }
 
-    /// Keys are not echoed, as they would garble a spinner. Ctrl-C still signals.
+    /// Turns echo off, which would garble a spinner. Ctrl-C still sends SIGINT.
     pub(super) fn quiet() -> Self {
         Self::without(LocalFlags::ECHO)
     }
 
-    /// Keys come one by one and unechoed. `console` does this too, but key by key:
-    /// in between, the kernel would echo the rest of a pasted text by itself.
+    /// Turns echo and line buffering off. `console` does this too, but per key: in between,
+    /// the kernel would echo the rest of pasted text.
     pub(super) fn by_key() -> Self {
         Self::without(LocalFlags::ECHO | LocalFlags::ICANON)
     }
 
     fn without(flags: LocalFlags) -> Self {
-        let before = Self::keep();
+        let before = Self::save();
         if let Some(modes) = &before.0 {
             let mut changed = modes.clone();
             changed.local_flags.remove(flags);
-            // Failing leaves the terminal as it was, which works, only less well.
+            // On failure the terminal keeps its modes, which works with some stray echo.
             let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &changed);
         }
         before
@@ -136,7 +136,7 @@ impl Drop for Modes {
     }
 }
 
-/// Forgets keys typed before a question that decides something was on screen.
+/// Discards keys typed before the prompt was on screen.
 pub(super) fn drop_type_ahead() {
     let _ = termios::tcflush(io::stdin(), FlushArg::TCIFLUSH);
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_counted_without_colour() {
+    fn rows_exclude_colour_codes() {
         assert_eq!(rows_of("", 10), 1);
         assert_eq!(rows_of("\x1b[31m0123456789\x1b[0m", 10), 1);
         assert_eq!(rows_of("\x1b[31m0123456789\x1b[0ma", 10), 2);

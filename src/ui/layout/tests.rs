@@ -30,7 +30,7 @@ fn steps_have_two_columns() {
 }
 
 #[test]
-fn a_long_detail_goes_on_under_itself() {
+fn a_long_detail_wraps_in_its_column() {
     assert_eq!(
         at(70).step(
             Mark::Ok,
@@ -70,7 +70,7 @@ fn narrow_terminals_get_the_detail_below() {
             "      on port 22"
         ]
     );
-    // What fits on one line stays on one line.
+    // A detail that fits stays on one line.
     assert_eq!(
         at(40).step(Mark::Ok, "healthy", "200"),
         ["  ✓ healthy                      200"]
@@ -78,7 +78,7 @@ fn narrow_terminals_get_the_detail_below() {
 }
 
 #[test]
-fn no_word_is_lost_at_any_width() {
+fn keeps_every_word_at_any_width() {
     let title = "a step with some long title";
     let detail = "several words and averyveryverylongwordwithoutanyspaceinit\nand a second line";
     let words = |text: &str| {
@@ -102,7 +102,7 @@ fn no_word_is_lost_at_any_width() {
 }
 
 #[test]
-fn the_words_carry_the_mark() {
+fn details_state_the_outcome() {
     let step = |mark, detail| ENDLESS.step(mark, "x", detail).join("\n");
     assert!(step(Mark::Failed, "no route to host").ends_with(" failed: no route to host"));
     assert!(step(Mark::Failed, "fetching failed").ends_with("   fetching failed"));
@@ -202,7 +202,7 @@ fn a_running_step_stays_off_the_last_column() {
 }
 
 #[test]
-fn blocks_are_left_alone() {
+fn blocks_are_not_wrapped() {
     let key = format!("ssh-ed25519 {}", "A".repeat(200));
     assert_eq!(
         block(&format!("{key}\n\nend\x1b")),

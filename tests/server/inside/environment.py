@@ -1,6 +1,6 @@
-"""environment APP CASE... - each file CASE becomes the app's environment file. Prints as JSON, a line
-each, what a unit and the deploy script then see of it: {name: value} without what both see of an empty
-file, or null where it was refused. The deploy script leaves what it was given in shared/environ."""
+"""environment APP CASE... - installs each file CASE as the app's environment file. Prints as JSON, one line
+each, the resulting variables of a unit and of the deploy script: {name: value} without those of an empty
+file, or null if the file was refused. The deploy script saves its environment in shared/environ."""
 import json
 import os
 import subprocess
@@ -37,7 +37,7 @@ def script():
 
 
 def put(content):
-    with open(FILE, "wb") as f:  # in place: owner and mode stay
+    with open(FILE, "wb") as f:  # in place, to keep owner and mode
         f.write(content)
 
 

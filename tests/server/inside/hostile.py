@@ -1,6 +1,6 @@
-"""hostile KIND - git-upload-pack as a hostile git host has it: version 0, one branch, and a pack made by hand.
+"""hostile KIND - git-upload-pack of a hostile git host: protocol version 0, one branch, and a handmade pack.
 
-Each kind is a commit without a parent; what is wrong with it is in its name. What takes long to make is kept in /tmp.
+Each kind is a commit without a parent, named after its defect. Caches packs in /tmp.
 """
 import hashlib, os, struct, sys, time, zlib
 

@@ -1,4 +1,4 @@
-"""An items/views.py that tells what the running app can do to this server, a line each."""
+"""An items/views.py that prints what the running app can do on this server, one line each."""
 import os
 import socket
 import subprocess
@@ -24,7 +24,7 @@ def connect(path):
 
 
 def leave():
-    """By any process of the same account that is outside: its root leads to the agent."""
+    """Through any process of the same account outside the sandbox: its /proc/PID/root reaches the agent."""
     for process in Path("/proc").iterdir():
         try:
             return connect(f"{process}/root/run/ssh-agent.todo/agent.sock")

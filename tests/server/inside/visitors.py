@@ -1,6 +1,6 @@
-"""visitors.py STOP SECONDS-PER-REQUEST URL... - asks each URL without pause until the file STOP is
-there, on a new connection each time, two visitors a URL. A line for every answer that was not whole:
-when, which, what. At last: how many were asked."""
+"""visitors.py STOP SECONDS-PER-REQUEST URL... - requests each URL without pause until the file STOP
+exists, on a new connection each time, with two visitors per URL. Prints a line for every incomplete response:
+time, URL, response. The last line is the number of requests."""
 
 import http.client
 import os
@@ -9,18 +9,18 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-stop, patience, urls = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
-asked = 0
+stop, timeout_seconds, urls = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
+requests = 0
 lock = threading.Lock()
 
 
 def visit(url):
-    global asked
+    global requests
     parts = urlsplit(url)
     while not os.path.exists(stop):
         begin = time.monotonic()
         try:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=patience)
+            connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_seconds)
             connection.request("GET", parts.path, headers={"Host": "todo.example", "Connection": "close"})
             answer = connection.getresponse()
             body = answer.read()
@@ -31,7 +31,7 @@ def visit(url):
         except http.client.HTTPException as error:
             wrong = repr(error)
         with lock:
-            asked += 1
+            requests += 1
             if wrong:
                 print(f"{begin:.3f} {url} {wrong}", flush=True)
 
@@ -41,4 +41,4 @@ for visitor in visitors:
     visitor.start()
 for visitor in visitors:
     visitor.join()
-print(asked)
+print(requests)

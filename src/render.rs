@@ -1,6 +1,6 @@
-//! Files as they land on a server: an app goes in, text comes out.
+//! Renders the files of an app from the templates in templates/, one per file.
 //!
-//! Pure. The templates lie in templates/, one a file, each readable as it will be there.
+//! Pure: no input or output.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use askama::Template;
 use crate::app::{App, Bind};
 use crate::layout;
 
-/// Declares a template with the fields that are worked out for it.
+/// Declares templates, each with its computed fields and a render function.
 macro_rules! templates {
     ($($file:literal $name:ident { $($field:ident: $kind:ty = $value:expr),* } $function:ident $(#[doc = $doc:literal])+)+) => {
         $(
@@ -24,10 +24,10 @@ macro_rules! templates {
             $(#[doc = $doc])+
             ///
             /// # Errors
-            /// When askama cannot render; none is known.
+            /// When askama fails to render; no case is known.
             pub fn $function(app: &App) -> Result<String> {
                 let value = |make: fn(&App) -> $name<'_>| make(app).render();
-                // askama drops a template's last newline, and cron ignores a file without it.
+                // askama drops a template's last newline, and cron ignores a file without one.
                 Ok(value(|app| $name { app, $($field: $value(app)),* })? + "\n")
             }
         )+
@@ -57,18 +57,18 @@ fn current(app: &App) -> String {
     text(&app.current())
 }
 
-/// What the app's account may do as root.
+/// A systemctl command that the app's account may run as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SudoCommand {
-    /// Start gunicorn anew.
+    /// Restarts gunicorn.
     RestartService,
-    /// Listen again, after a crash loop.
+    /// Restarts the socket after a crash loop.
     RestartSocket,
-    /// Forget that both failed, without which they refuse to start.
+    /// Resets the failed state of both units, in which they refuse to start.
     ForgetFailure,
-    /// Start a new release beside the live one.
+    /// Starts the trial unit with a new release.
     RestartTrial,
-    /// End that.
+    /// Stops the trial unit.
     StopTrial,
 }
 
@@ -81,7 +81,7 @@ impl SudoCommand {
         Self::StopTrial,
     ];
 
-    /// systemctl's arguments for it: what the sudoers drop-in permits and what a poll runs.
+    /// Arguments of systemctl, as the sudoers drop-in permits and a poll runs them.
     #[must_use]
     pub fn arguments(self, app: &App) -> Vec<String> {
         let socket = layout::socket_unit(&app.name);
@@ -98,7 +98,7 @@ impl SudoCommand {
     }
 }
 
-/// Everything that the sudoers drop-in permits.
+/// The argument lists that the sudoers drop-in permits.
 #[must_use]
 pub fn permitted(app: &App) -> Vec<Vec<String>> {
     SudoCommand::ALL
@@ -114,15 +114,14 @@ fn commands(app: &App) -> Vec<String> {
         .collect()
 }
 
-/// What ssh must do for this app, as options of ssh_config(5) with their values. They stand in the alias, for
-/// people, and on the command line of everything that pullpray asks: the first value counts, and a `Host *` in a
-/// file that sorts before ours would else switch the pinning of host keys off, take another key, or share
-/// another app's connection.
+/// Options of ssh_config(5) for this app, with their values. They are in the alias, for people, and on the command
+/// line of every ssh that pullpray runs: the first value wins, so a `Host *` in a file that sorts earlier could
+/// otherwise disable host key pinning, select another key, or share another app's connection.
 #[must_use]
 pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
     let known = [
         ("IdentityFile", text(&layout::public_key(&app.name))),
-        // While the key is being rotated; otherwise it is not there.
+        // Exists only during a rotation.
         ("IdentityFile", text(&layout::next_public_key(&app.name))),
         ("IdentityAgent", text(&layout::agent_socket(&app.name))),
         ("UserKnownHostsFile", text(&layout::known_hosts(&app.name))),
@@ -155,7 +154,7 @@ pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
     known.into_iter().chain(fixed).collect()
 }
 
-/// The same, each as an argument of `ssh -o`.
+/// The ssh options, each as an argument of `ssh -o`.
 #[must_use]
 pub fn ssh_arguments(app: &App) -> Vec<String> {
     let options = ssh_options(app).into_iter();
@@ -173,17 +172,17 @@ templates! {
         alias: String = App::ssh_alias,
         options: Vec<(&'static str, String)> = ssh_options
     } ssh_config
-        /// The ssh client's drop-in.
+        /// The ssh client drop-in.
     "ssh-agent.service" AgentService {
         runtime: String = runtime,
         agent_socket: String = agent_socket,
         cron: String = |app: &App| text(&app.cron())
     } agent_service
-        /// The agent's unit.
+        /// The agent unit.
     "gunicorn.socket" GunicornSocket {
         unix: bool = |app: &App| matches!(app.bind, Bind::Unix(_))
     } gunicorn_socket
-        /// gunicorn's socket unit.
+        /// The gunicorn socket unit.
     "gunicorn.service" GunicornService {
         trial: bool = |_: &App| false,
         unit: String = |app: &App| layout::service_unit(&app.name),
@@ -197,7 +196,7 @@ templates! {
         environment: String = |app: &App| text(&app.environment_file()),
         wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
     } gunicorn_service
-        /// gunicorn's service unit; it needs the app's WSGI callable.
+        /// The gunicorn service unit; requires the app's WSGI callable.
     "gunicorn.service" GunicornTrial {
         trial: bool = |_: &App| true,
         unit: String = |app: &App| layout::trial_unit(&app.name),
@@ -211,13 +210,13 @@ templates! {
         environment: String = |app: &App| text(&app.environment_file()),
         wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
     } gunicorn_trial
-        /// The unit in which a new release is tried: the same, but for where it is and listens.
+        /// The trial unit: like the service unit, with another directory and socket.
     "settings.toml" SettingsFile {} settings
         /// The settings file.
     "environment.env" EnvironmentFile {} environment
-        /// The environment file as it begins.
+        /// The initial environment file.
     "deploy.sh" DeployScript { shared: String = shared } deploy_script
-        /// The deploy script as it begins.
+        /// The initial deploy script.
 }
 
 /// A line of known_hosts.
@@ -226,8 +225,8 @@ pub fn known_hosts_line(app: &App, key: &str) -> String {
     format!("{} {key}", app.repo.known_hosts_name())
 }
 
-/// The title of the deploy key: two servers with the same title would overwrite each other on
-/// hosts that know keys by their title.
+/// Title of the deploy key. It contains the hostname, because some hosts identify keys by title, so that two
+/// servers would overwrite each other's key.
 #[must_use]
 pub fn key_title(app: &App, hostname: &str) -> String {
     format!("pullpray {}@{hostname}", app.name)
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_ends_with_one_newline_and_has_no_empty_first_line() -> Result<()> {
+    fn files_end_with_one_newline_and_start_with_text() -> Result<()> {
         for app in [
             app(&[])?,
             app(&[
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rendered_into_the_settings_is_read_back_as_the_same_app() -> Result<()> {
+    fn rendered_settings_parse_to_the_same_app() -> Result<()> {
         for more in [
             &[][..],
             &[
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn sudo_is_permitted_exactly_what_a_poll_runs() -> Result<()> {
+    fn sudoers_permits_exactly_the_commands_of_a_poll() -> Result<()> {
         let text = sudoers(&app(&[])?)?;
         let rule: String = text
             .lines()

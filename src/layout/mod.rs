@@ -1,4 +1,4 @@
-//! Where everything of an app lives on the server: each path is written here once.
+//! Paths of an app on the server: each is defined here once.
 
 use std::path::{Path, PathBuf};
 
@@ -8,25 +8,25 @@ pub mod reserved;
 
 /// Directory of the settings and environment files of all apps.
 pub const SETTINGS_DIR: &str = "/etc/pullpray";
-/// Directory of the deploy scripts, a directory an app.
+/// Directory of the deploy scripts, one directory per app.
 pub const POLLERS_DIR: &str = "/opt/git_pollers";
-/// Directory of what the agents need: keys and pinned host keys.
+/// Directory of the agents' files: deploy keys and pinned host keys.
 pub const AGENT_DIR: &str = "/etc/ssh-agent-service";
-/// Where deploy keys live; only root looks inside the private ones.
+/// Directory of the deploy keys; only root can read the private ones.
 pub const KEYS_DIR: &str = "/etc/ssh-agent-service/deploy-keys";
-/// Where every app has its mirror, ledger and logs.
+/// Directory of the apps' mirrors, ledgers and logs.
 pub const STATE_DIR: &str = "/var/lib/pullpray";
-/// Those of the directories that all apps have in common.
-pub const OF_ALL: [&str; 4] = [SETTINGS_DIR, AGENT_DIR, KEYS_DIR, STATE_DIR];
-/// What init did, an app a file.
+/// The directories that all apps share.
+pub const SHARED_DIRS: [&str; 4] = [SETTINGS_DIR, AGENT_DIR, KEYS_DIR, STATE_DIR];
+/// Directory of the receipts, one file per app.
 pub const RECEIPTS_DIR: &str = "/var/lib/pullpray/receipts";
-/// The name of the mark in the directories that hold an app's data.
+/// File name of the mark in the directories with an app's data.
 pub const MARK: &str = ".pullpray";
-/// Where a sudoers drop-in is checked before sudo can see it.
+/// Path at which a sudoers drop-in is validated before sudo reads it.
 pub const SUDOERS_CANDIDATE: &str = "/var/lib/pullpray/receipts/.sudoers-candidate";
-/// Drop-ins of the ssh client's configuration, included by Debian's ssh_config.
+/// Directory of ssh client drop-ins, which Debian's ssh_config includes.
 pub const SSH_CONFIG_DIR: &str = "/etc/ssh/ssh_config.d";
-/// Units of the administrator (systemd.unit(5), table "Load path").
+/// Directory of the administrator's units (systemd.unit(5), "Unit File Load Path").
 pub const UNITS_DIR: &str = "/etc/systemd/system";
 
 /// The settings file of an app.
@@ -34,13 +34,13 @@ pub const UNITS_DIR: &str = "/etc/systemd/system";
 pub fn settings(app: &AppName) -> PathBuf {
     Path::new(SETTINGS_DIR).join(format!("{app}.toml"))
 }
-/// The host key that is pinned for an app. Each has a file of its own: in a shared one the app that was set up
-/// last would decide which key of the host the others trust.
+/// The known_hosts file of an app. Each app has its own: in a shared file the app set up last would decide which
+/// host key the others trust.
 #[must_use]
 pub fn known_hosts(app: &AppName) -> PathBuf {
     Path::new(AGENT_DIR).join(format!("{app}.known_hosts"))
 }
-/// Root's copy of the mark that the directories of the app's data bear.
+/// Root's copy of the mark in the app's data directories.
 #[must_use]
 pub fn data(app: &AppName) -> PathBuf {
     Path::new(SETTINGS_DIR).join(format!("{app}.data"))
@@ -50,7 +50,7 @@ pub fn data(app: &AppName) -> PathBuf {
 pub fn outage_reported(app: &AppName) -> PathBuf {
     Path::new("/run/lock").join(format!("pullpray.{app}"))
 }
-/// The receipt of an app.
+/// The receipt of an app: the record of what init changed.
 #[must_use]
 pub fn receipt(app: &AppName) -> PathBuf {
     Path::new(RECEIPTS_DIR).join(format!("{app}.jsonl"))
@@ -60,17 +60,17 @@ pub fn receipt(app: &AppName) -> PathBuf {
 pub fn backups(app: &AppName) -> PathBuf {
     Path::new(RECEIPTS_DIR).join(format!("{app}.replaced"))
 }
-/// The settings of an app as init wrote them last.
+/// Copy of the settings as init last wrote them.
 #[must_use]
 pub fn settings_copy(app: &AppName) -> PathBuf {
     Path::new(RECEIPTS_DIR).join(format!("{app}.toml"))
 }
-/// Mirror, ledger and logs of an app; a poll holds its lock.
+/// Directory of an app's mirror, ledger and logs; a poll locks it.
 #[must_use]
 pub fn state(app: &AppName) -> PathBuf {
     Path::new(STATE_DIR).join(app.as_str())
 }
-/// Where `current` leads, seen from the project directory.
+/// Target of `current`, relative to the project directory.
 #[must_use]
 pub fn release_link(id: &str) -> PathBuf {
     Path::new("releases").join(id)
@@ -90,7 +90,7 @@ pub fn mirror(app: &AppName) -> PathBuf {
 pub fn logs(app: &AppName) -> PathBuf {
     state(app).join("log")
 }
-/// The unit of the agent that holds the deploy key.
+/// The unit of the app's ssh-agent.
 #[must_use]
 pub fn agent_unit(app: &AppName) -> String {
     format!("ssh-agent.{app}.service")
@@ -112,12 +112,12 @@ pub fn agent_socket(app: &AppName) -> PathBuf {
 pub fn private_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519"))
 }
-/// The public half, which the ssh client needs to name the key.
+/// The public half, with which the ssh client selects the key.
 #[must_use]
 pub fn public_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519.pub"))
 }
-/// The private key that takes the deploy key's place once the git host knows it.
+/// The private key that replaces the deploy key during a rotation.
 #[must_use]
 pub fn next_private_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519.next"))
@@ -137,7 +137,7 @@ pub fn socket_unit(app: &AppName) -> String {
 pub fn service_unit(app: &AppName) -> String {
     format!("gunicorn.{app}.service")
 }
-/// The unit in which a new release is tried.
+/// The unit that runs a new release for its health check before activation.
 #[must_use]
 pub fn trial_unit(app: &AppName) -> String {
     format!("gunicorn.{app}.trial.service")
@@ -147,14 +147,14 @@ pub fn trial_unit(app: &AppName) -> String {
 pub fn trial_runtime(app: &AppName) -> String {
     format!("gunicorn.{app}.trial")
 }
-/// Where a release that is tried listens.
+/// The socket of the trial unit.
 #[must_use]
 pub fn trial_socket(app: &AppName) -> PathBuf {
     Path::new("/run")
         .join(trial_runtime(app))
         .join("trial.sock")
 }
-/// Where a unit's file lies.
+/// Path of a unit file.
 #[must_use]
 pub fn unit_file(unit: &str) -> PathBuf {
     Path::new(UNITS_DIR).join(unit)
@@ -165,31 +165,31 @@ pub fn unit_file(unit: &str) -> PathBuf {
 pub fn read_by_root(app: &App) -> Vec<(PathBuf, &'static str)> {
     let name = &app.name;
     let mut files = vec![
-        (app.program.clone(), "root's units and cron start it"),
-        (settings(name), "it says as whom and where root acts"),
+        (app.program.clone(), "root's units and cron run it"),
+        (
+            settings(name),
+            "it sets the accounts and paths that root uses",
+        ),
         (app.environment_file(), "systemd reads it as root"),
-        (app.deploy_script(), "polls start it"),
+        (app.deploy_script(), "polls run it"),
         (
             unit_file(&agent_unit(name)),
-            "systemd starts what it says as root",
+            "systemd runs its commands as root",
         ),
-        (unit_file(&socket_unit(name)), "systemd obeys it"),
-        (unit_file(&service_unit(name)), "systemd obeys it"),
-        (unit_file(&trial_unit(name)), "systemd obeys it"),
-        (app.cron(), "cron starts what it says as whom it says"),
-        (app.sudoers(), "sudo obeys it"),
-        (app.ssh_config(), "ssh obeys it, root's too"),
-        (known_hosts(name), "it says which hosts are trusted"),
-        (data(name), "it says which disk holds the app's data"),
-        (
-            PathBuf::from("/usr/local/sbin"),
-            "root looks for programs there first",
-        ),
+        (unit_file(&socket_unit(name)), "systemd applies it"),
+        (unit_file(&service_unit(name)), "systemd applies it"),
+        (unit_file(&trial_unit(name)), "systemd applies it"),
+        (app.cron(), "cron runs its command as any user"),
+        (app.sudoers(), "sudo applies it"),
+        (app.ssh_config(), "ssh applies it, also for root"),
+        (known_hosts(name), "it lists the trusted host keys"),
+        (data(name), "it identifies the disk with the app's data"),
+        (PathBuf::from("/usr/local/sbin"), "first in root's PATH"),
     ];
     if let Some(signers) = &app.limits.signed_by {
         files.push((
             signers.as_path().to_owned(),
-            "it says whose commits are deployed",
+            "it lists whose commits are deployed",
         ));
     }
     files
@@ -206,7 +206,7 @@ impl App {
     pub fn poller_dir(&self) -> PathBuf {
         Path::new(POLLERS_DIR).join(self.name.as_str())
     }
-    /// The administrator's deploy script.
+    /// The deploy script, edited by the administrator.
     #[must_use]
     pub fn deploy_script(&self) -> PathBuf {
         self.poller_dir().join("deploy.sh")
@@ -216,7 +216,7 @@ impl App {
     pub fn ssh_config(&self) -> PathBuf {
         Path::new(SSH_CONFIG_DIR).join(format!("pullpray-{}.conf", self.name))
     }
-    /// The ssh alias: `github.com-repo-todo`.
+    /// The ssh alias, as in `github.com-repo-todo`.
     #[must_use]
     pub fn ssh_alias(&self) -> String {
         format!("{}-repo-{}", self.repo.host(), self.name)
@@ -226,7 +226,7 @@ impl App {
     pub fn sudoers(&self) -> PathBuf {
         Path::new("/etc/sudoers.d").join(format!("pullpray-{}", self.name))
     }
-    /// The cron entry. Its name has no dot either: cron(8), "run-parts" names.
+    /// The cron entry. Its name has no dot either: cron(8) requires run-parts names.
     #[must_use]
     pub fn cron(&self) -> PathBuf {
         Path::new("/etc/cron.d").join(format!("pullpray-{}", self.name))
@@ -236,22 +236,22 @@ impl App {
     pub fn current(&self) -> PathBuf {
         self.project_dir.as_path().join("current")
     }
-    /// The link to a release that is tried; it is there only meanwhile.
+    /// The link to a release during its trial; it does not exist otherwise.
     #[must_use]
     pub fn next(&self) -> PathBuf {
         self.project_dir.as_path().join("next")
     }
-    /// The releases.
+    /// Directory of the releases.
     #[must_use]
     pub fn releases(&self) -> PathBuf {
         self.project_dir.as_path().join("releases")
     }
-    /// What outlives releases.
+    /// Directory of the persistent files, shared between releases.
     #[must_use]
     pub fn shared(&self) -> PathBuf {
         self.project_dir.as_path().join("shared")
     }
-    /// The virtual environments.
+    /// Directory of the virtual environments.
     #[must_use]
     pub fn venvs(&self) -> PathBuf {
         self.project_dir.as_path().join("venvs")

@@ -1,9 +1,9 @@
-//! Where on a server nothing of an app belongs, judged by the path alone (hier(7), FHS 3.0).
+//! Paths that no app may use, decided by the path alone (hier(7), FHS 3.0).
 
 use std::path::Path;
 
-/// The system's, other people's, or hidden from the app by its unit (`ProtectHome=`, `PrivateTmp=`): at and
-/// below them.
+/// Closed trees: directories of the system or of other users, or hidden by the app's unit (`ProtectHome=`,
+/// `PrivateTmp=`).
 const CLOSED: [&str; 24] = [
     "/bin",
     "/boot",
@@ -31,8 +31,8 @@ const CLOSED: [&str; 24] = [
     "/var",
 ];
 
-/// Directories of many: one below them may be an app's, they themselves never.
-const OF_MANY: [&str; 12] = [
+/// Common parents: an app may use a directory below them, but not these themselves.
+const COMMON: [&str; 12] = [
     "/",
     "/media",
     "/mnt",
@@ -47,10 +47,10 @@ const OF_MANY: [&str; 12] = [
     "/www/static",
 ];
 
-/// Where below `/var` an app may be.
+/// Exceptions below `/var`.
 const OPEN: [&str; 4] = ["/var/lib", "/var/local", "/var/opt", "/var/www"];
 
-/// The system directory that a path is, or lies in.
+/// The closed tree that contains the path.
 #[must_use]
 pub fn closed(path: &Path) -> Option<&'static str> {
     let open = OPEN.iter().any(|dir| path.starts_with(dir));
@@ -59,7 +59,7 @@ pub fn closed(path: &Path) -> Option<&'static str> {
         .find(|dir| path.starts_with(dir) && !(open && *dir == "/var"))
 }
 
-/// Why a path cannot be a directory of an app.
+/// Why an app cannot use a path as a directory; `None` if it can.
 #[must_use]
 pub fn refused(path: &Path) -> Option<String> {
     let at = path.display();
@@ -67,13 +67,11 @@ pub fn refused(path: &Path) -> Option<String> {
         return Some(if Path::new(dir) == path {
             format!("{at} is a system directory")
         } else {
-            format!("{at} is below {dir}, where no app belongs")
+            format!("{at} is below {dir}, which is reserved for the system")
         });
     }
-    let many = OF_MANY.iter().any(|dir| path == Path::new(dir));
-    many.then(|| {
-        format!("{at} is there for many: one of its directories can be the app's, not all of it")
-    })
+    let common = COMMON.iter().any(|dir| path == Path::new(dir));
+    common.then(|| format!("{at} is a common parent directory: choose a directory below it"))
 }
 
 #[cfg(test)]
@@ -81,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn system_directories_are_refused_and_what_is_made_for_apps_is_not() {
+    fn refuses_system_directories_and_accepts_directories_for_apps() {
         for path in [
             "/",
             "/etc",

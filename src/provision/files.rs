@@ -264,7 +264,7 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
             none => none.insert(view.sudo_rules(&user)?),
         };
         let words = words.join(" ");
-        if let Some(rule) = sudo_list::wants_password(rules, &words) {
+        if let Some(rule) = sudo_list::rule_requiring_password(rules, &words) {
             return Ok(Some((
                 format!(
                     "sudo asks {} for a password before \"{words}\": a later rule overrides pullpray's ({rule})",

@@ -1,5 +1,4 @@
-//! What goes wrong later, on a server that was right once: facts that doctor looks at and that
-//! init has no reason to make.
+//! Checks that only doctor runs: what goes wrong later on a server that init set up correctly.
 
 use std::path::Path;
 
@@ -23,7 +22,7 @@ struct RecentPoll<'a>(&'a App);
 struct Space<'a>(&'a App);
 struct ClockSync<'a>(&'a App);
 
-/// The facts that doctor looks at beside the steps.
+/// The checks that doctor runs in addition to the steps.
 #[must_use]
 pub fn monitors(app: &App) -> Vec<Box<dyn Step + '_>> {
     vec![
@@ -60,7 +59,7 @@ impl Step for RecentPoll<'_> {
         if let Some(outage) = &ledger.outage {
             return Ok(Finding::ManualFix(
                 format!(
-                    "{} could not ask the git host, since {}: {}",
+                    "{} could not reach the git host, since {}: {}",
                     outage.polls_in_words(),
                     outage.since,
                     outage.why
@@ -75,7 +74,7 @@ impl Step for RecentPoll<'_> {
             .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         let Some(last) = last.map(|time| time.with_timezone(&Utc)) else {
             return Ok(Finding::Warning(
-                "there was no poll yet".to_owned(),
+                "no poll yet".to_owned(),
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));
         };
@@ -83,14 +82,14 @@ impl Step for RecentPoll<'_> {
         if ago < TimeDelta::minutes(-2) {
             return Ok(Finding::Blocked(
                 StepId::ServerClock,
-                format!("the last poll was at {last}, which is still to come"),
+                format!("the last poll was at {last}, which is in the future"),
             ));
         }
         if let Some(why) = overdue(context.view, self.0, &ledger, &clock)? {
             return Ok(Finding::ManualFix(
                 why,
                 format!(
-                    "sudo journalctl -t cron -t CRON -g '{}|pullpray-{}'  # what keeps cron from it; PAM's words are there, too",
+                    "sudo journalctl -t cron -t CRON -g '{}|pullpray-{}'  # shows what stops cron, including PAM errors",
                     self.0.user, self.0.name
                 ),
             ));
@@ -99,20 +98,20 @@ impl Step for RecentPoll<'_> {
         Ok(match ledger.last_by_cron {
             Some(_) => Finding::Ok(format!("{ago} ago; cron polls {words}")),
             None => Finding::Unknown(format!(
-                "{ago} ago, by hand; cron, which polls {words}, has started none yet"
+                "{ago} ago, by hand; cron polls {words} but has not started one yet"
             )),
         })
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("cron polls, or somebody by hand"))
+        Err(anyhow!("polls are started by cron or by hand"))
     }
 }
 
-/// Why it is to be feared that cron does not poll: the first poll that was due since it last did, since its entry
-/// was written and since it runs is over, and did not come. Polls by hand say nothing of that.
+/// Why cron seems not to poll: no poll by cron since the first one that was due after its last poll, after its entry
+/// was written and after cron started. Polls by hand do not count.
 ///
 /// # Errors
-/// When the server cannot be looked at.
+/// When the server's state cannot be read.
 pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result<Option<String>> {
     let last = ledger.last_by_cron.as_deref();
     let last = last.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
@@ -124,7 +123,7 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     else {
         return Ok(None);
     };
-    // While a deployment is under way, the next poll leaves at once and writes nothing.
+    // During a deployment other polls exit at once and record nothing.
     let busy = ledger
         .under_way
         .as_ref()
@@ -157,7 +156,7 @@ impl Step for ClockSync<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let clock = Clock::system();
         let now = clock.local().format("%Y-%m-%d %H:%M %Z");
-        // What was written down here is the one witness that needs no network.
+        // Earlier timestamps in the ledger and the receipt are the only evidence that needs no network.
         let ledger = match Ledger::load(context.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => return Ok(damaged()),
             ledger => ledger?,
@@ -180,7 +179,7 @@ impl Step for ClockSync<'_> {
         {
             return Ok(Finding::Warning(
                 format!(
-                    "it is {now}, and something was written down here at {written}: the clock was set back, or was ahead then"
+                    "it is {now}, but a record has the time {written}: the clock was set back, or was ahead then"
                 ),
                 "timedatectl".to_owned(),
             ));
@@ -189,14 +188,14 @@ impl Step for ClockSync<'_> {
         Ok(match (service.enabled, service.synchronised) {
             (_, true) => Finding::Ok(format!("{now}, synchronised")),
             (true, false) => Finding::Warning(
-                format!("{now}; a time service is enabled and has not set the clock"),
+                format!("{now}; a time service is enabled but has not synchronised the clock"),
                 "timedatectl timesync-status".to_owned(),
             ),
-            (false, false) => Finding::Ok(format!("{now}, as this machine keeps it")),
+            (false, false) => Finding::Ok(format!("{now}, no time service enabled")),
         })
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("the clock is the administrator's"))
+        Err(anyhow!("the clock is left to the administrator"))
     }
 }
 
@@ -204,9 +203,9 @@ fn damaged() -> Finding {
     Finding::Blocked(StepId::AppRelease, "its ledger is damaged".to_owned())
 }
 
-/// Below this a release can hardly be built: a small virtual environment with Django.
-const LEAST_BYTES: u64 = 256 * 1024 * 1024;
-const LEAST_FILES: u64 = 10_000;
+/// Minimum for building a release: a small virtual environment with Django.
+const MIN_BYTES: u64 = 256 * 1024 * 1024;
+const MIN_INODES: u64 = 10_000;
 
 impl Step for Space<'_> {
     fn id(&self) -> StepId {
@@ -230,18 +229,18 @@ impl Step for Space<'_> {
             if context.view.stat(&dir)?.is_none() {
                 return Ok(Finding::Blocked(
                     StepId::ProjectDirectories,
-                    format!("{} is not there", dir.display()),
+                    format!("{} does not exist", dir.display()),
                 ));
             }
             let (bytes, files) = context.view.free_space(&dir)?;
-            let few = files.is_some_and(|files| files < LEAST_FILES);
+            let few = files.is_some_and(|files| files < MIN_INODES);
             let inodes = files.map_or_else(String::new, |files| format!(" and {files} inodes"));
             let text = format!(
                 "{} MiB{inodes} free at {}",
                 bytes / 1024 / 1024,
                 dir.display()
             );
-            if bytes < LEAST_BYTES || few {
+            if bytes < MIN_BYTES || few {
                 return Ok(Finding::Warning(
                     text,
                     format!("df -h {0}; df -i {0}; du -xsh {0}/*", dir.display()),
@@ -252,8 +251,6 @@ impl Step for Space<'_> {
         Ok(Finding::Ok(words.swap_remove(0)))
     }
     fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!(
-            "only somebody who knows what is on the disk can make room"
-        ))
+        Err(anyhow!("pullpray does not delete files to free disk space"))
     }
 }

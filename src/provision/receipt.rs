@@ -1,8 +1,8 @@
-//! The receipt itself: whole, and telling of what is here. One that was lost or damaged is set aside and made anew,
-//! from what can still be read of it and from what is on the server.
+//! The check of the receipt itself. A lost or damaged one is set aside and rebuilt from its readable entries and the
+//! state of the server.
 //!
-//! Whether a thing was there before pullpray cannot be seen any more. What bears the app's name is pullpray's; a group,
-//! memberships, and the directories that the administrator may have chosen count as there before, and stay.
+//! The rebuilt receipt cannot know what existed before pullpray: items with the app's name count as created by pullpray;
+//! the group, memberships and directories chosen by the administrator count as pre-existing and are kept.
 
 use std::path::{Path, PathBuf};
 
@@ -21,17 +21,17 @@ use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId, files};
 
 pub(super) struct IntactReceipt<'a>(pub(super) &'a App);
 
-/// What is wrong with an app's receipt, if anything is.
+/// What is wrong with an app's receipt; `None` if nothing is.
 ///
 /// # Errors
-/// When what is on the server cannot be looked at.
+/// When the server's state cannot be read.
 pub fn receipt_problem(view: &View, receipt: &Receipt, app: &App) -> Result<Option<String>> {
     let path = layout::receipt(&app.name);
     let path = path.display();
     if receipt.is_damaged() {
         return Ok(Some(format!("{path} is damaged")));
     }
-    // Each is there from the moment on at which it is announced, and by no other hand.
+    // Only items that exist as soon as they are announced and that nobody else creates.
     let by_name = [app.cron(), app.sudoers(), app.ssh_config()];
     let lacks = (traces(view, app)?.into_iter())
         .filter(|change| match change {
@@ -42,13 +42,13 @@ pub fn receipt_problem(view: &View, receipt: &Receipt, app: &App) -> Result<Opti
         .find(|change| !receipt.speaks_of(change));
     Ok(lacks.map(|change| {
         format!(
-            "{path} was cut or lost: it says nothing of {}, which init made",
+            "{path} was truncated or lost: it does not record {}, which init created",
             change.key().1
         )
     }))
 }
 
-/// What the receipt of an app that is here has to say.
+/// The changes that the receipt of an installed app must record.
 fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
     let name = &app.name;
     let mut changes = Vec::new();
@@ -64,7 +64,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
     let inside = [app.releases(), app.shared(), app.venvs()];
     let chosen = [&app.project_dir, &app.static_dir].map(|dir| dir.as_path().to_owned());
     for path in dirs.into_iter().chain(its).chain(inside).chain(chosen) {
-        // Only the app's was ever in it: init takes no other.
+        // It was empty before: init refuses other directories.
         let was = [&app.project_dir, &app.static_dir]
             .iter()
             .any(|dir| dir.as_path() == path)
@@ -122,8 +122,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The files of the app, with the digest of what pullpray wrote there: what somebody changed is not taken without
-/// --purge, as ever.
+/// The files of the app, with the digest of what pullpray wrote: modified ones are still removed only with --purge.
 fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
     let name = &app.name;
     let mut written: Vec<(PathBuf, String)> = Vec::new();
@@ -183,7 +182,7 @@ impl Step for IntactReceipt<'_> {
         Ok(
             match receipt_problem(context.view, context.receipt, self.0)? {
                 Some(why) => Finding::Differs(why, None),
-                None => Finding::Ok("tells of what init made".to_owned()),
+                None => Finding::Ok("records what init created".to_owned()),
             },
         )
     }

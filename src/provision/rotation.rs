@@ -1,14 +1,14 @@
-//! Rotating the deploy key: a next one beside it, and the switch once the git host knows that.
+//! Deploy key rotation: generates the next key, and switches to it once the git host accepts it.
 //!
-//! Interrupted anywhere, one of the two works, without a marker of its own to go wrong: which files
-//! are there says how far it came. The ssh alias names both public halves at all times, and an
-//! agent that starts while both private keys are there is given both.
+//! Interrupted at any point, one of the two keys works: the files that exist are the state, there is no
+//! separate marker. The ssh alias always names both public halves, and an agent that starts while both
+//! private keys exist gets both.
 //!
 //! | private | `.next` | `.next.pub` | |
 //! |---|---|---|---|
 //! | old | | | settled |
-//! | old | new | maybe | the next key waits for access |
-//! | new | | new | switched; the alias's second line names the key |
+//! | old | new | maybe | next key waiting for access |
+//! | new | | new | switched; the alias's second line selects the key |
 //! | new | | | settled |
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,32 +23,32 @@ use crate::layout;
 use super::key_pair::{ensure, parse_public, public_line};
 use super::{Changes, StepId, repo};
 
-/// How far a rotation came.
+/// Progress of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// None is under way.
+    /// No rotation in progress.
     None,
-    /// The next key is made and not in use.
+    /// The next key is generated but not in use.
     Begun,
-    /// The next key is in place, and what is left over of it is not cleared away.
+    /// The next key is in use; leftover files remain.
     Switched,
 }
 
-/// What the next key opens.
+/// What the git host lets the next key do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opens {
-    /// The repository, for reading only as far as the host tells; where the branch stands.
+    /// Read the repository, and not push as far as can be verified: the tip of the branch.
     Repository(String),
-    /// Nothing yet; the host's words.
+    /// Nothing yet: the host's answer.
     Nothing(String),
-    /// The repository, and writing to it.
+    /// Read and push.
     Writing,
 }
 
-/// Looks how far it came.
+/// Determines the progress from the key files.
 ///
 /// # Errors
-/// When the directory of the keys cannot be read.
+/// When the key directory cannot be read.
 pub fn rotation(view: &View, app: &AppName) -> Result<Rotation> {
     Ok(if view.stat(&layout::next_private_key(app))?.is_some() {
         Rotation::Begun
@@ -59,31 +59,31 @@ pub fn rotation(view: &View, app: &AppName) -> Result<Rotation> {
     })
 }
 
-/// The next key's public half as a line to paste, and its fingerprint; made if it is not there.
+/// Public key line and fingerprint of the next key, which is generated if it does not exist.
 ///
 /// # Errors
-/// When it cannot be made or read.
+/// When it cannot be generated or read.
 pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)> {
     changes.enter(StepId::KeyDeploy);
     let (private, public) = (
         layout::next_private_key(&app.name),
         layout::next_public_key(&app.name),
     );
-    // On the git host's page the two must be told apart.
+    // The date distinguishes the two keys on the git host's page.
     let date = changes.clock().now().format(" %Y-%m-%d").to_string();
     ensure(changes, app, &private, &public, &date)?;
     let text = changes.server().read_text(&public)?;
-    parse_public(&text.with_context(|| format!("{} is gone", public.display()))?)
+    parse_public(&text.with_context(|| format!("{} does not exist", public.display()))?)
 }
 
-/// Asks the git host with the next key and no other.
+/// Tests the next key alone against the git host.
 ///
 /// # Errors
-/// When it could not be asked.
+/// When the git host cannot be reached.
 pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
     let key = layout::next_private_key(&app.name);
-    // Only root can read it, so ssh is root's here, with root's own configuration. The other key
-    // cannot answer: its private half is in the agent alone, which is not asked.
+    // Only root can read it, so ssh runs as root, with root's configuration. It cannot use the current key:
+    // only the agent has it, and IdentityAgent=none disables the agent.
     let mut remote = repo::remote(view, app)?
         .ok_or_else(|| anyhow!("{} is missing", app.ssh_config().display()))?;
     remote.run_as = None;
@@ -104,7 +104,7 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
         {
             return Ok(Opens::Nothing(error.to_string()));
         }
-        Err(error) => bail!("could not ask {}: {error}", app.repo.host()),
+        Err(error) => bail!("could not reach {}: {error}", app.repo.host()),
     };
     let words = format!(
         "reads {}",
@@ -112,18 +112,18 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
     );
     Ok(match git::write_access(&remote) {
         Ok(WriteAccess::Writable) => Opens::Writing,
-        Ok(WriteAccess::ReadOnly(_)) => Opens::Repository(format!("{words}; writing is refused")),
+        Ok(WriteAccess::ReadOnly(_)) => Opens::Repository(format!("{words}; push is refused")),
         Ok(WriteAccess::Unproven(why)) => Opens::Repository(format!(
-            "{words}; that it cannot write is not proven: {why}"
+            "{words}; could not verify that push is refused: {why}"
         )),
-        Err(error) => bail!("could not ask {}: {error}", app.repo.host()),
+        Err(error) => bail!("could not reach {}: {error}", app.repo.host()),
     })
 }
 
-/// Puts the next key in the deploy key's place, or goes on where that was interrupted.
+/// Replaces the deploy key with the next key, or resumes an interrupted switch.
 ///
 /// # Errors
-/// When a file cannot be moved or written; one of the two keys is then still in use.
+/// When a file cannot be renamed or written; one of the two keys is then still in use.
 pub fn switch(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     changes.enter(StepId::KeyDeploy);
     let (private, next) = (
@@ -140,11 +140,11 @@ pub fn switch(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     finish(changes, app)
 }
 
-/// Writes the public half of the key that is in place and clears the rest away.
+/// Writes the public half of the current key and removes leftover files.
 pub(super) fn finish(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     let private = layout::private_key(&app.name);
     let text = changes.server().read(&private)?.map(Zeroizing::new);
-    let text = text.with_context(|| format!("{} is gone", private.display()))?;
+    let text = text.with_context(|| format!("{} does not exist", private.display()))?;
     let key = PrivateKey::from_openssh(text.as_slice())
         .with_context(|| format!("{} is not a private key", private.display()))?;
     changes.file(

@@ -1,18 +1,18 @@
-//! What sudo's own list of an account's rules (`sudo -l -l`, sudo(8)) says of one command: of the rules that match
-//! the last one counts, and it may want a password where an earlier one does not (sudoers(5), "SUDOERS FILE FORMAT").
-//! `sudo -n -l COMMAND` says nothing of that, and before 1.9.14 it does not even show which rule it is.
+//! Parses sudo's list of an account's rules (`sudo -l -l`, sudo(8)) for one command. The last matching rule wins, and may
+//! require a password although an earlier one does not (sudoers(5), "SUDOERS FILE FORMAT"). `sudo -n -l COMMAND` does
+//! not report that, and before 1.9.14 does not show the rule either.
 
 use crate::app::glob_matches as matches;
 
-/// The rule because of which sudo asks for a password; `None` if it does not. `command` is program and arguments.
+/// The rule that makes sudo ask for a password; `None` if it does not. `command` is program and arguments.
 #[must_use]
-pub fn wants_password(list: &str, command: &str) -> Option<String> {
+pub fn rule_requiring_password(list: &str, command: &str) -> Option<String> {
     let (mut asks, mut rule) = (true, String::new());
     let (mut by_default, mut asks_here, mut as_root) = (true, true, false);
     let mut head = "";
     for line in list.lines() {
         if !line.starts_with([' ', '\t']) {
-            // Where it stands: newer ones name the file, and other sources are called roles.
+            // Heading with the source: newer versions name the file; other sources are called roles.
             head = line;
             (asks_here, as_root) = (by_default, true);
             continue;
@@ -43,11 +43,11 @@ pub fn wants_password(list: &str, command: &str) -> Option<String> {
     (asks && !rule.is_empty()).then_some(rule)
 }
 
-/// Whether a command of a rule is this one: one without arguments means any, and both may have wildcards.
+/// Whether a rule's command matches: without arguments it allows any, and both parts may have wildcards.
 fn covers(rule: &str, command: &str) -> bool {
     let (program, arguments) = command.split_once(' ').unwrap_or((command, ""));
     let (path, pattern) = rule.split_once(' ').unwrap_or((rule, "*"));
-    // A regular expression begins so; rather one rule too many than one too few.
+    // Treat a regular expression as a match: a false alarm is better than a missed rule.
     let same = |pattern: &str, text: &str| pattern.starts_with('^') || matches(pattern, text);
     rule == "ALL"
         || (same(path, program) && same(pattern, arguments))
@@ -78,8 +78,8 @@ mod tests {
     }
 
     #[test]
-    fn the_last_rule_that_matches_counts() {
-        assert_eq!(wants_password(&list("", ""), RESTART), None);
+    fn the_last_matching_rule_wins() {
+        assert_eq!(rule_requiring_password(&list("", ""), RESTART), None);
         for command in [
             "ALL",
             RESTART,
@@ -89,14 +89,14 @@ mod tests {
             "/usr/bin/",
             "/usr/bin/systemctl ^restart .*$",
         ] {
-            let said = wants_password(&list("", &rule("", command)), RESTART);
-            assert_eq!(said, Some(format!("{command} in /etc/sudoers.d/zzz")));
+            let rule_found = rule_requiring_password(&list("", &rule("", command)), RESTART);
+            assert_eq!(rule_found, Some(format!("{command} in /etc/sudoers.d/zzz")));
             for free in [
                 "    Options: !authenticate\n",
                 "    Options: !setenv, !authenticate\n",
             ] {
                 assert_eq!(
-                    wants_password(&list("", &rule(free, command)), RESTART),
+                    rule_requiring_password(&list("", &rule(free, command)), RESTART),
                     None
                 );
             }
@@ -108,7 +108,7 @@ mod tests {
             "/usr/sbin/",
         ] {
             assert_eq!(
-                wants_password(&list("", &rule("", other)), RESTART),
+                rule_requiring_password(&list("", &rule("", other)), RESTART),
                 None,
                 "{other}"
             );
@@ -116,15 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_where_the_defaults_say_so_and_as_others_does_not_count() {
+    fn honours_defaults_and_ignores_rules_for_other_users() {
         let free = list("!authenticate, ", &rule("", "ALL"));
-        assert_eq!(wants_password(&free, RESTART), None);
+        assert_eq!(rule_requiring_password(&free, RESTART), None);
         let asked = list(
             "!authenticate, ",
             &rule("    Options: authenticate\n", "ALL"),
         );
-        assert!(wants_password(&asked, RESTART).is_some());
+        assert!(rule_requiring_password(&asked, RESTART).is_some());
         let other = list("", &rule("", "ALL").replace("ALL\n", "www-data\n"));
-        assert_eq!(wants_password(&other, RESTART), None);
+        assert_eq!(rule_requiring_password(&other, RESTART), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Taking a change back, by what the receipt says of it and nothing else.
+//! Undoes recorded changes. The receipt alone decides what may be removed.
 
 use std::cmp::Reverse;
 use std::path::Path;
@@ -13,20 +13,20 @@ use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 use crate::state::sha256;
 
-/// What became of a change that was taken back.
+/// Outcome of undoing a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undone {
-    /// It is gone, or as it was before.
+    /// Removed, or restored to its previous state.
     Removed(String),
-    /// It stays, and why.
+    /// Kept: the reason.
     Kept(String),
 }
 
-/// Takes one change back. What is gone already is fine; what was there before pullpray stays or
-/// comes back; what somebody changed since, or still uses, stays.
+/// Undoes one change. Pre-existing items are kept or restored; items that were modified since or are still in
+/// use are kept; items that no longer exist count as removed.
 ///
 /// # Errors
-/// When it is there, is ours, and cannot be removed.
+/// When an item that pullpray created cannot be removed.
 pub fn undo(
     server: &Server,
     receipt: &Receipt,
@@ -34,8 +34,8 @@ pub fn undo(
     change: &Change,
     purge: bool,
 ) -> Result<Undone> {
-    let gone = |what: &str| Ok(Undone::Removed(what.to_owned()));
-    let stays = |why: String| Ok(Undone::Kept(why));
+    let removed = |what: &str| Ok(Undone::Removed(what.to_owned()));
+    let kept = |why: String| Ok(Undone::Kept(why));
     if let Change::File { path, .. } | Change::Line { path, .. } = change {
         server.remove_leftover(path)?;
     }
@@ -43,7 +43,7 @@ pub fn undo(
         Change::File { path, before, .. } => undo_file(server, receipt, path, before, purge),
         Change::Line { path, line } => {
             let Some(text) = server.read_text(path)? else {
-                return gone("was gone already");
+                return removed("did not exist any more");
             };
             let rest: String = text
                 .split_inclusive('\n')
@@ -54,42 +54,42 @@ pub fn undo(
             } else if rest != text {
                 server.write(path, rest.as_bytes(), 0o644, Some((0, 0)))?;
             }
-            gone("line removed")
+            removed("line removed")
         }
         Change::Directory { path, before, was } => match (before, was) {
-            (Before::Created, _) if is_planted(server, path)? => {
+            (Before::Created, _) if is_replaced(server, path)? => {
                 server.remove_any(path)?;
-                gone("removed, what was in its place")
+                removed("removed what had replaced it")
             }
-            (Before::Created, _) if server.remove_empty_dir(path)? => gone("removed"),
-            (Before::Created, _) => stays("still holds something".to_owned()),
+            (Before::Created, _) if server.remove_empty_dir(path)? => removed("removed"),
+            (Before::Created, _) => kept("is not empty".to_owned()),
             (_, Some(was)) if server.restore_dir(path, was.uid, was.gid, was.mode)? => {
-                gone(&format!(
-                    "stays, and is {} again",
+                removed(&format!(
+                    "kept, restored to {}",
                     server.owned(was.uid, was.gid, was.mode)
                 ))
             }
-            _ => stays("was there before".to_owned()),
+            _ => kept("existed before pullpray".to_owned()),
         },
         Change::Group { .. } | Change::User { .. } if owns_data(server, receipt)? => {
-            stays("owns the app's data".to_owned())
+            kept("owns the app's data".to_owned())
         }
         Change::Group { name, before } => match before {
-            Before::Created if server.group(name).is_none() => gone("was gone already"),
+            Before::Created if server.group(name).is_none() => removed("did not exist any more"),
             Before::Created => {
                 server.remove_group(name)?;
-                gone("removed")
+                removed("removed")
             }
-            _ => stays("was there before".to_owned()),
+            _ => kept("existed before pullpray".to_owned()),
         },
         Change::User { name, before } => match (before, server.user(name)) {
-            (Before::Created, None) => gone("was gone already"),
+            (Before::Created, None) => removed("did not exist any more"),
             (Before::Created, Some(user)) => {
                 server.end_account(&user)?;
                 server.remove_user(name)?;
-                gone("removed")
+                removed("removed")
             }
-            _ => stays("was there before".to_owned()),
+            _ => kept("existed before pullpray".to_owned()),
         },
         Change::Member {
             user,
@@ -98,19 +98,19 @@ pub fn undo(
         } => match (before, server.user(user), server.group(group)) {
             (Before::Created, Some(who), Some(of)) if server.is_member(&who, &of) => {
                 server.remove_member(user, group)?;
-                gone("removed")
+                removed("removed")
             }
-            (Before::Created, ..) => gone("was gone already"),
-            _ => stays("was there before".to_owned()),
+            (Before::Created, ..) => removed("did not exist any more"),
+            _ => kept("existed before pullpray".to_owned()),
         },
         Change::Unit { name } => {
             if server.unit(name)?.load == "not-found" {
-                return gone("was gone already");
+                return removed("did not exist any more");
             }
             server.disable_now(name)?;
-            // One that failed would be listed, without a file, for ever: ssh-agent always ends so.
+            // A failed unit would stay listed without a file: ssh-agent always exits non-zero.
             drop(server.reset_failed(name));
-            gone("stopped and disabled")
+            removed("stopped and disabled")
         }
         Change::Release { path, static_dir } => {
             undo_release(server, receipt, app, path, static_dir, purge)
@@ -118,26 +118,26 @@ pub fn undo(
     }
 }
 
-/// Whether something else stands in the place of a directory, in one where others than root put what they like.
-fn is_planted(server: &Server, path: &Path) -> Result<bool> {
+/// Whether the path is not a directory although the receipt says so, in a parent that root does not own.
+fn is_replaced(server: &Server, path: &Path) -> Result<bool> {
     let (Some(stat), Some(dir)) = (server.stat(path)?, path.parent()) else {
         return Ok(false);
     };
     Ok(stat.kind != Kind::Directory && server.stat(dir)?.is_some_and(|dir| dir.uid != 0))
 }
 
-/// Whether an app's shared directory holds something; a link there is nobody's data.
-fn holds_data(server: &Server, shared: &Path) -> Result<bool> {
+/// Whether an app's shared directory contains anything; a link there is not data.
+fn has_data(server: &Server, shared: &Path) -> Result<bool> {
     let stat = server.stat(shared)?;
     Ok(stat.is_some_and(|stat| stat.kind == Kind::Directory) && !server.list(shared)?.is_empty())
 }
 
-/// Whether the app's data is still there. Its owner then stays: files of a number that nobody has
-/// would fall to whoever is given it next.
+/// Whether the app's data still exists. Its owner is then kept: otherwise the files would belong to the next
+/// account that gets the uid.
 fn owns_data(server: &Server, receipt: &Receipt) -> Result<bool> {
     for entry in receipt.entries() {
         if let Change::Release { path, .. } = &entry.change
-            && holds_data(server, &path.join("shared"))?
+            && has_data(server, &path.join("shared"))?
         {
             return Ok(true);
         }
@@ -153,17 +153,17 @@ fn undo_file(
     purge: bool,
 ) -> Result<Undone> {
     if *before == Before::Adopted {
-        return Ok(Undone::Kept("was there before".to_owned()));
+        return Ok(Undone::Kept("existed before pullpray".to_owned()));
     }
     let Some(stat) = server.stat(path)? else {
-        return Ok(Undone::Removed("was gone already".to_owned()));
+        return Ok(Undone::Removed("did not exist any more".to_owned()));
     };
     if stat.kind != Kind::File {
-        return Ok(Undone::Kept("is not a file any more".to_owned()));
+        return Ok(Undone::Kept("is no longer a file".to_owned()));
     }
     if !purge && !is_what_we_wrote(server, receipt, path)? {
         return Ok(Undone::Kept(
-            "was changed since; --purge takes it too".to_owned(),
+            "was modified since; --purge removes it too".to_owned(),
         ));
     }
     if let Before::Replaced(backup) = before
@@ -171,7 +171,7 @@ fn undo_file(
     {
         let content = server.read(backup)?.unwrap_or_default();
         server.write(path, &content, old.mode, Some((old.uid, old.gid)))?;
-        return Ok(Undone::Removed("what was there before is back".to_owned()));
+        return Ok(Undone::Removed("restored the previous file".to_owned()));
     }
     server.remove_file(path)?;
     Ok(Undone::Removed("removed".to_owned()))
@@ -182,12 +182,12 @@ fn is_what_we_wrote(server: &Server, receipt: &Receipt, path: &Path) -> Result<b
     if receipt.wrote(path, &sha256(&bytes)) {
         return Ok(true);
     }
-    // Of a private key the receipt holds the public half's fingerprint, not a digest of the secret.
+    // For a private key the receipt stores the public half's fingerprint, not a digest of the secret.
     let key = PrivateKey::from_openssh(bytes.as_slice());
     Ok(key.is_ok_and(|key| receipt.wrote(path, &key.fingerprint(HashAlg::Sha256).to_string())))
 }
 
-/// What the app itself made in its directories goes; its data stays unless it is asked for.
+/// Removes what the app created in its directories; its data only with `purge`.
 fn undo_release(
     server: &Server,
     receipt: &Receipt,
@@ -216,32 +216,32 @@ fn undo_release(
     if purge {
         trees.push(shared.clone());
     }
-    // In the state, also caches that the deploy script's tools left in their home.
+    // The state directory also contains caches of the deploy script's tools, whose HOME it is.
     trees.extend([static_dir.to_owned(), layout::logs(app), state]);
     for tree in trees.iter().filter(|tree| ours(tree)) {
         server.empty_tree(tree)?;
     }
-    // What the account put beside them would be nobody's, and then the next one's of its number.
+    // Files that the account created beside them would otherwise belong to the next account with its uid.
     let account = created_account(server, receipt);
     for name in server.list(project)? {
         let path = project.join(&name);
-        let its = server
+        let owned = server
             .stat(&path)?
             .is_some_and(|stat| Some(stat.uid) == account.as_ref().map(|a| a.uid));
-        if its && !trees.contains(&path) && path != shared {
+        if owned && !trees.contains(&path) && path != shared {
             server.remove_any(&path)?;
         }
     }
-    if holds_data(server, &shared)? {
+    if has_data(server, &shared)? {
         return Ok(Undone::Removed(format!(
-            "removed; the app's data stays in {}",
+            "removed; the app's data is kept in {}",
             shared.display()
         )));
     }
     Ok(Undone::Removed("removed".to_owned()))
 }
 
-/// The account that was made for the app, if it is still there.
+/// The account that pullpray created for the app, if it still exists.
 fn created_account(server: &Server, receipt: &Receipt) -> Option<Account> {
     receipt
         .entries()
@@ -255,31 +255,31 @@ fn created_account(server: &Server, receipt: &Receipt) -> Option<Account> {
         })
 }
 
-/// Ends what the app's account runs, before its directories go: it could fill them again. Only an account that was
-/// made for the app is the app's alone; what one that was there before does is not ours to end.
+/// Ends the processes of the app's account before its directories are removed, so that they cannot fill them again.
+/// Does nothing for a pre-existing account: its other processes are not the app's.
 ///
 /// # Errors
-/// When something of it goes on.
+/// When a process keeps running.
 pub fn end_account(server: &Server, receipt: &Receipt, others: &[AppName]) -> Result<()> {
     let Some(user) = created_account(server, receipt) else {
         return Ok(());
     };
-    let made = Change::User {
+    let created = Change::User {
         name: user.name.clone(),
         before: Before::Created,
     };
-    if !is_shared(server, &made, others)? {
+    if !is_shared(server, &created, others)? {
         server.end_account(&user)?;
     }
     Ok(())
 }
 
-/// The changes of a receipt, each once, in the order in which they are taken back: units first,
-/// that nothing runs any more, then files, then accounts, directories last and the deepest first.
+/// The changes of a receipt, each once, in the order of removal: units first so that nothing runs any more,
+/// then files, accounts, and directories, deepest first.
 #[must_use]
 pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
-    // The last word on a thing counts: a directory that was adopted for this app and handed over
-    // when the app that made it went.
+    // The last record of an item counts: an adopted directory may have been handed over when the app that
+    // created it was removed.
     let mut last: Vec<(usize, &Change)> = Vec::new();
     for (number, entry) in receipt.entries().iter().enumerate() {
         last.retain(|(_, known)| known.key() != entry.change.key());
@@ -290,9 +290,9 @@ pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
         _ => 0,
     };
     last.retain(
-        |(_, change)| !matches!(change, Change::Directory { path, .. } if is_ours_alone(path)),
+        |(_, change)| !matches!(change, Change::Directory { path, .. } if contains_receipt(path)),
     );
-    // What was there before goes back to whom it was before the account's number is free.
+    // Restore ownership of pre-existing directories before the account's uid becomes free.
     let place = |change: &Change| match change {
         Change::Directory { was: Some(_), .. } => 7,
         other => other.key().0 * 2,
@@ -301,29 +301,30 @@ pub fn in_order_of_removal(receipt: &Receipt) -> Vec<&Change> {
     last.into_iter().map(|(_, change)| change).collect()
 }
 
-/// The two directories that hold the receipt itself, and go after it.
-fn is_ours_alone(path: &Path) -> bool {
+/// Whether it is one of the two directories that contain the receipt, which are removed after it.
+fn contains_receipt(path: &Path) -> bool {
     path == Path::new(layout::STATE_DIR) || path == Path::new(layout::RECEIPTS_DIR)
 }
 
-/// Whether another app needs what this change made. Of a directory that was made it is found out by what is in it.
+/// Whether another app needs what this change created. Directories are only removed if empty, so of them only the
+/// adopted common ones are checked.
 ///
 /// # Errors
-/// When another app's settings cannot be read: then nothing is known to be free.
+/// When another app's settings cannot be read.
 pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result<bool> {
     for other in others {
         let path = layout::settings(other);
         let Some(text) = server.read_text(&path)? else {
             continue;
         };
-        let settings =
-            Settings::parse(&text).with_context(|| format!("{} cannot be used", path.display()))?;
-        let says = |name: &str, value: &str| settings.answers.get(name) == Some(value);
+        let settings = Settings::parse(&text)
+            .with_context(|| format!("failed to read the settings in {}", path.display()))?;
+        let has = |name: &str, value: &str| settings.answers.get(name) == Some(value);
         let needed = match change {
-            Change::Group { name, .. } => says("group", name),
-            Change::User { name, .. } => says("user", name),
+            Change::Group { name, .. } => has("group", name),
+            Change::User { name, .. } => has("user", name),
             Change::Member { user, group, .. } => {
-                says("group", group) && (says("user", user) || says("operator", user))
+                has("group", group) && (has("user", user) || has("operator", user))
             }
             Change::Line { line, .. } => settings
                 .answers
@@ -335,7 +336,7 @@ pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result
             }
             Change::Directory {
                 path, was: Some(_), ..
-            } => layout::OF_ALL.iter().any(|dir| path == Path::new(dir)),
+            } => layout::SHARED_DIRS.iter().any(|dir| path == Path::new(dir)),
             _ => false,
         };
         if needed {
@@ -345,10 +346,10 @@ pub fn is_shared(server: &Server, change: &Change, others: &[AppName]) -> Result
     Ok(false)
 }
 
-/// Takes the receipt itself away, with its backups, and the directories that only held receipts.
+/// Removes the receipt, its backups, and the then empty directories.
 ///
 /// # Errors
-/// When something of it cannot be removed.
+/// When one of them cannot be removed.
 pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
     server.remove_tree(&layout::backups(app))?;
     for file in [layout::settings_copy(app), layout::receipt(app)] {
@@ -365,7 +366,7 @@ pub fn close_receipt(server: &Server, app: &AppName) -> Result<()> {
     remove_empty_remains(server)
 }
 
-/// Removes pullpray's own directories once nothing is in them.
+/// Removes pullpray's own directories if they are empty.
 ///
 /// # Errors
 /// When they cannot be removed.

@@ -34,7 +34,10 @@ const BAD: &[(&str, &str)] = &[
         "/var/run/notes is below /var",
     ),
     ("--project-dir /var/spool/cron/crontabs", "is below /var"),
-    ("--project-dir /var/lib", "/var/lib is there for many"),
+    (
+        "--project-dir /var/lib",
+        "/var/lib is a common parent directory",
+    ),
     (
         "--project-dir /var/lib/systemd/linger",
         "is below /var/lib/systemd",
@@ -54,18 +57,24 @@ const BAD: &[(&str, &str)] = &[
     ("--project-dir /boot", "/boot is a system directory"),
     ("--project-dir /bin", "/bin is a system directory"),
     ("--project-dir /tmp/notes", "is below /tmp"),
-    ("--project-dir /opt", "/opt is there for many"),
+    ("--project-dir /opt", "/opt is a common parent directory"),
     (
         "--project-dir /opt/git_pollers/notes",
         "is below /opt/git_pollers",
     ),
-    ("--project-dir /srv", "/srv is there for many"),
-    ("--project-dir /var/www", "/var/www is there for many"),
-    ("--project-dir /var/www/projects", "is there for many"),
+    ("--project-dir /srv", "/srv is a common parent directory"),
+    (
+        "--project-dir /var/www",
+        "/var/www is a common parent directory",
+    ),
+    (
+        "--project-dir /var/www/projects",
+        "is a common parent directory",
+    ),
     ("--static-dir /etc", "/etc is a system directory"),
     ("--static-dir /usr/share/nginx/html", "is below /usr"),
     ("--static-dir /var/www/html", "/var/www/html is not empty"),
-    ("--static-dir /www/static", "is there for many"),
+    ("--static-dir /www/static", "is a common parent directory"),
     // Directories of another app.
     ("--project-dir /var/www/projects/todo", "of the app todo"),
     (
@@ -299,7 +308,7 @@ fn existing_directories_are_restored_when_the_app_is_removed() -> Result<()> {
     web.run(&init)?.ok()?;
     web.run("pullpray remove todo --yes --purge")?
         .ok()?
-        .says("stays, and is ann:games 2750 again")?;
+        .says("kept, restored to ann:games 2750")?;
     same(&before, &everything(web)?, "existing directories")
 }
 

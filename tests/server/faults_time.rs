@@ -120,7 +120,7 @@ fn clock_jumps_do_not_block_polls() -> Result<()> {
         .says("the clock was set back, or was ahead then")?;
     web.run("pullpray doctor todo --only poll.recent")?
         .ok()?
-        .says("which is still to come")?;
+        .says("which is in the future")?;
     web.run("pullpray poll todo")?
         .exits(1)?
         .says("try 3 of 3 in 20 minutes")?;

@@ -78,7 +78,7 @@ fn install_and_remove(release: Release) -> Result<()> {
         .ok()?;
     web.run("pullpray remove todo --yes")?
         .ok()?
-        .says("was changed since; --purge takes it too")?;
+        .says("was modified since; --purge removes it too")?;
     web.run("stat -c %U:%G /var/www/projects/todo/shared/data; tail -n 1 /opt/git_pollers/todo/deploy.sh; ls /var/www/projects/todo /etc/pullpray")?
         .says("gunicorn:gunicorn\n# by ann\n")?
         .says("/var/www/projects/todo:\nshared\n")?;

@@ -67,7 +67,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     host.allow_key(&repo, &next, Access::ReadOnly)?;
     web.run(ROTATE)?
         .ok()?
-        .says("writing is refused")?
+        .says("push is refused")?
         .says("Remove it at githost too")?;
     ensure!(web.deploy_key("todo")? == next);
     only(&host, &repo, &next)?;

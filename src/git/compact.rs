@@ -48,13 +48,13 @@ impl Mirror {
         // The pack before its index: it is the index that makes a pack count.
         names.sort_by_key(|name| Path::new(name).extension() == Some("idx".as_ref()));
         for name in &names {
-            leftovers::sync_file(&made.join(name))?;
+            leftovers::sync(&made.join(name))?;
         }
         for name in &names {
             fs::rename(made.join(name), home.join(name))
                 .map_err(trying("moving in", &home.join(name)))?;
         }
-        leftovers::sync_dir(&home)?;
+        leftovers::sync(&home)?;
         let mut gone: Vec<_> = old.iter().filter(|name| !names.contains(name)).collect();
         // And the other way round when they go.
         gone.sort_by_key(|name| Path::new(name).extension() != Some("idx".as_ref()));

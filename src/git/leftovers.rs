@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::MirrorError;
@@ -92,21 +92,14 @@ pub(super) fn sync_new_packs(
     let dir = pack_dir(mirror);
     let now = pack_files(mirror)?;
     for name in now.difference(before) {
-        sync_file(&dir.join(name))?;
+        sync(&dir.join(name))?;
     }
-    sync_dir(&dir)
+    sync(&dir)
 }
 
-/// fsync of one file.
-pub(super) fn sync_file(path: &Path) -> Result<(), MirrorError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(trying("syncing", path))
-}
-
-/// fsync of a directory: the names in it.
-pub(super) fn sync_dir(path: &Path) -> Result<(), MirrorError> {
-    sync_file(path)
+/// Syncs a file, or the entries of a directory.
+pub(super) fn sync(path: &Path) -> Result<(), MirrorError> {
+    crate::host::sync_path(path).map_err(trying("syncing", path))
 }
 
 /// Removes a file; one that is gone already is fine.

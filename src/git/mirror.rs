@@ -277,11 +277,11 @@ fn init(path: &Path) -> Result<(), MirrorError> {
     config.set_str("core.bigFileThreshold", "16m")?;
     drop((config, repo));
     for name in ["HEAD", "config"] {
-        leftovers::sync_file(&beside.join(name))?;
+        leftovers::sync(&beside.join(name))?;
     }
-    leftovers::sync_dir(&beside)?;
+    leftovers::sync(&beside)?;
     fs::rename(&beside, path).map_err(trying("making", path))?;
-    path.parent().map_or(Ok(()), leftovers::sync_dir)
+    path.parent().map_or(Ok(()), leftovers::sync)
 }
 
 /// How it is downloaded. A pack of little may take long to be unpacked, after the last of it has come: so it is looked

@@ -31,8 +31,6 @@ use crate::host::spawn;
 const PIECE: usize = 4096;
 /// How much of stderr is kept: ssh's banner of a changed host key has about 1 kB.
 const KEPT_WORDS: usize = 8 * 1024;
-/// How long ssh may take to leave by itself once the conversation is over.
-const GOODBYE: Duration = Duration::from_secs(2);
 /// How often a silent pipe is checked for an ssh that has gone and left it open to others.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -195,7 +193,7 @@ impl Session {
             return self.exit;
         }
         self.stdin = None;
-        let deadline = Instant::now() + GOODBYE;
+        let deadline = Instant::now() + spawn::TERM_GRACE;
         let mut waste = [0; PIECE];
         while !self.has_exited() && Instant::now() < deadline {
             // Somebody who still has much to say would otherwise never notice that we left.
@@ -215,7 +213,7 @@ impl Session {
 
     fn kill(&mut self) -> Option<i32> {
         // An error means that nobody is left to be ended, which is what is wanted.
-        drop(spawn::end_group(&mut self.child));
+        drop(spawn::terminate_group(&mut self.child));
         self.reap()
     }
 

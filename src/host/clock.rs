@@ -1,10 +1,10 @@
-//! The time, and how it is written.
+//! The system clock.
 
 use std::time::Instant;
 
 use chrono::{DateTime, Local, Utc};
 
-/// Where the time comes from; tests bring their own.
+/// Source of the current time.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
@@ -18,17 +18,17 @@ impl Clock {
             started: Instant::now(),
         }
     }
-    /// Now.
+    /// Current time, UTC.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         Utc::now()
     }
-    /// Now, as people on this server read it.
+    /// Current time in the server's time zone.
     #[must_use]
     pub fn local(&self) -> DateTime<Local> {
         self.now().with_timezone(&Local)
     }
-    /// Seconds since this program began, whatever happens to the time of day.
+    /// Seconds since this program started, by the monotonic clock.
     #[must_use]
     pub fn elapsed(&self) -> f64 {
         self.started.elapsed().as_secs_f64()

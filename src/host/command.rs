@@ -1,5 +1,5 @@
-//! Running programs to their end: an argument list and never a shell, a clean environment, no terminal, a
-//! deadline, and what they said.
+//! Runs programs and captures their output: with an argument list and never a shell, a clean environment, no
+//! terminal, and a deadline.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,10 +16,10 @@ use nix::sys::signal::Signal;
 use super::Identity;
 use super::spawn::{self, OnOurDeath};
 
-/// What is kept of what a program said; the end, since that is where the reason stands.
-const KEPT: u64 = 256 * 1024;
+/// Bytes of a program's output to return: the last ones, which contain the error.
+const OUTPUT_LIMIT: u64 = 256 * 1024;
 
-/// Who says more than this is stopped: it is kept in memory, and a host or a program may never end.
+/// A program that writes more bytes than this is stopped: output is kept in memory, and a program may never stop.
 const TOO_MUCH: u64 = 16 * 1024 * 1024;
 
 /// A program to start.
@@ -33,23 +33,23 @@ pub struct Command {
     survives: bool,
 }
 
-/// How a program ended and what it said.
+/// How a program ended, and its output.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// What was started, as a person would type it.
+    /// The command, as a person would type it.
     pub command: String,
-    /// Its exit code; `None` if a signal ended it.
+    /// Exit status; `None` if a signal killed it.
     pub code: Option<i32>,
-    /// What it printed.
+    /// Standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// Standard error.
     pub stderr: String,
-    /// How it ended, in words, for a sentence that begins with its name.
+    /// How it ended, for a sentence that starts with its name.
     pub ended: String,
 }
 
 impl Command {
-    /// A program by name, looked for in [`super::PATH`], or by absolute path.
+    /// A program by name, found in [`super::PATH`], or by absolute path.
     pub fn new(program: impl AsRef<Path>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -76,7 +76,7 @@ impl Command {
         self
     }
 
-    /// Sets a variable; nothing is inherited.
+    /// Sets an environment variable; none is inherited.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment
@@ -84,32 +84,32 @@ impl Command {
         self
     }
 
-    /// Starts it as somebody else; only root can.
+    /// Runs it as another user; only root can.
     #[must_use]
     pub fn run_as(mut self, identity: Option<&Identity>) -> Self {
         self.run_as = identity.cloned();
         self
     }
 
-    /// If this process dies, it goes on to its end instead of dying too: for what leaves locks and
-    /// half a file behind when it is killed.
+    /// Lets it run to its end even if this process dies: for programs that leave locks or partial files behind when
+    /// killed.
     #[must_use]
     pub fn survives(mut self) -> Self {
         self.survives = true;
         self
     }
 
-    /// When to end it, with its whole process group.
+    /// Sets the time limit, after which its whole process group is terminated.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Runs it to its end, whatever exit code it ends with.
+    /// Runs it and returns its output, whatever its exit status.
     ///
     /// # Errors
-    /// When it cannot be started, or did not end before its deadline.
+    /// When it cannot be started, does not exit before its deadline, or writes too much.
     pub fn outcome(self) -> Result<Outcome> {
         let command = self.words();
         let name = self.program.display().to_string();
@@ -118,7 +118,7 @@ impl Command {
         let mut stderr = memory("stderr").with_context(failed)?;
 
         let on_death = if self.survives {
-            OnOurDeath::GoesOn
+            OnOurDeath::Survives
         } else {
             OnOurDeath::Signal(Signal::SIGKILL)
         };
@@ -136,7 +136,7 @@ impl Command {
         let too_much = || {
             [&stdout, &stderr]
                 .iter()
-                .any(|said| said.metadata().is_ok_and(|said| said.len() > TOO_MUCH))
+                .any(|file| file.metadata().is_ok_and(|file| file.len() > TOO_MUCH))
         };
         let status = spawn::wait(&mut child, self.deadline, too_much).with_context(failed)?;
         let outcome =
@@ -146,13 +146,13 @@ impl Command {
                     code: status.code(),
                     stdout: tail(stdout)?,
                     stderr: tail(stderr)?,
-                    ended: ended(*status),
+                    ended: describe_exit(*status),
                 })
             };
         match status {
             Some(status) => outcome(&mut stdout, &mut stderr, &status).with_context(failed),
             None if too_much() => bail!(
-                "{command} said more than {} MiB and was stopped",
+                "{command} wrote more than {} MiB and was stopped",
                 TOO_MUCH >> 20
             ),
             None => bail!(
@@ -163,8 +163,8 @@ impl Command {
         }
     }
 
-    /// Runs it to its end and passes on what it says as it says it, to `out` and `err`, without giving it our
-    /// streams, which may be a terminal; it has its own deadlines. Gives how it ended.
+    /// Runs it and copies its output to `out` and `err` as it arrives. It does not inherit our streams, which may be
+    /// a terminal, and has no deadline.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -179,16 +179,16 @@ impl Command {
             .spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         std::thread::scope(|scope| {
-            scope.spawn(|| pass_on(stdout, out));
-            pass_on(stderr, err);
+            scope.spawn(|| copy_output(stdout, out));
+            copy_output(stderr, err);
         });
         child.wait()
     }
 
-    /// Runs it and wants exit code 0.
+    /// Runs it and requires exit status 0.
     ///
     /// # Errors
-    /// As [`Command::outcome`], and when it ends otherwise: with what it said last.
+    /// As [`Command::outcome`], and when its exit status is not 0; with the last lines of its output.
     pub fn run(self) -> Result<Outcome> {
         self.outcome()?.ok()
     }
@@ -207,16 +207,16 @@ impl Command {
 }
 
 impl Outcome {
-    /// Whether it ended with 0.
+    /// Whether its exit status is 0.
     #[must_use]
     pub fn success(&self) -> bool {
         self.code == Some(0)
     }
 
-    /// Itself, if it ended with 0.
+    /// Returns itself if its exit status is 0.
     ///
     /// # Errors
-    /// How it ended, and what it said last.
+    /// Otherwise, with [`Outcome::failure`].
     pub fn ok(self) -> Result<Self> {
         if self.success() {
             return Ok(self);
@@ -224,24 +224,24 @@ impl Outcome {
         Err(anyhow!("{}", self.failure()))
     }
 
-    /// How it failed, with the last lines of what it said.
+    /// How it failed, with the last lines of its output.
     #[must_use]
     pub fn failure(&self) -> String {
-        let said = if self.stderr.trim().is_empty() {
+        let output = if self.stderr.trim().is_empty() {
             &self.stdout
         } else {
             &self.stderr
         };
-        let said = last_lines(said, 5);
-        if said.is_empty() {
+        let lines = last_lines(output, 5);
+        if lines.is_empty() {
             format!("{} {}", self.command, self.ended)
         } else {
-            format!("{} {}: {said}", self.command, self.ended)
+            format!("{} {}: {lines}", self.command, self.ended)
         }
     }
 }
 
-/// The last lines of a text, in one line.
+/// Joins the last lines of a text in one line.
 pub(super) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text
         .lines()
@@ -251,20 +251,20 @@ pub(super) fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join(" / ")
 }
 
-/// How a process ended, for a sentence that begins with its name.
-pub(super) fn ended(status: ExitStatus) -> String {
+/// How a process ended, for a sentence that starts with its name.
+pub(super) fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with {code}"),
+        (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!(
-            "was ended by {}",
+            "was killed by {}",
             Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string())
         ),
-        (None, None) => "ended".to_owned(),
+        (None, None) => "exited".to_owned(),
     }
 }
 
-/// All that comes, as it comes. Whoever speaks is not stopped by nobody listening any more.
-fn pass_on(from: Option<impl Read>, mut to: impl Write) {
+/// Copies all output as it arrives. If `to` fails, it discards the rest, so that the program is not blocked.
+fn copy_output(from: Option<impl Read>, mut to: impl Write) {
     if let Some(mut from) = from
         && std::io::copy(&mut from, &mut to).is_err()
     {
@@ -276,10 +276,10 @@ fn memory(name: &str) -> Result<File> {
     Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
 }
 
-/// The end of what was written to a file in memory.
+/// Reads the last [`OUTPUT_LIMIT`] bytes of a file in memory.
 fn tail(file: &mut File) -> Result<String> {
     let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(KEPT)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_LIMIT)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_inherited_and_the_end_is_told() -> Result<()> {
+    fn no_environment_is_inherited_and_failures_are_reported() -> Result<()> {
         let env = Command::new("env").env("A", "1").run()?;
         let mut names: Vec<&str> = env
             .stdout
@@ -307,7 +307,7 @@ mod tests {
             .err();
         assert_eq!(
             error.map(|e| e.to_string()).as_deref(),
-            Some("sh -c echo why >&2; exit 3 ended with 3: why")
+            Some("sh -c echo why >&2; exit 3 exited with status 3: why")
         );
         let error = Command::new("no-such-program").run().err();
         assert_eq!(
@@ -318,30 +318,35 @@ mod tests {
     }
 
     #[test]
-    fn a_child_has_a_session_of_its_own_and_no_terminal() -> Result<()> {
-        let said = Command::new("sh")
+    fn a_child_has_its_own_session_and_no_terminal() -> Result<()> {
+        let output = Command::new("sh")
             .args(["-c", "cut -d' ' -f1,6,7 /proc/$$/stat; ls -l /proc/$$/fd"])
             .run()?;
-        let first = said.stdout.lines().next().unwrap_or_default();
+        let first = output.stdout.lines().next().unwrap_or_default();
         let [pid, session, terminal] = first.split(' ').collect::<Vec<_>>()[..] else {
             panic!("{first}");
         };
         assert_eq!((session, terminal), (pid, "0"));
-        // The one more is ls reading the directory.
-        assert_eq!(said.stdout.matches(" -> ").count(), 3, "{}", said.stdout);
-        assert_eq!(said.stdout.matches(" -> /memfd:").count(), 2);
-        assert_eq!(said.stdout.matches(" -> /dev/null").count(), 1);
+        // The one more is the directory that ls reads.
+        assert_eq!(
+            output.stdout.matches(" -> ").count(),
+            3,
+            "{}",
+            output.stdout
+        );
+        assert_eq!(output.stdout.matches(" -> /memfd:").count(), 2);
+        assert_eq!(output.stdout.matches(" -> /dev/null").count(), 1);
         Ok(())
     }
 
     #[test]
-    fn who_never_stops_talking_is_stopped() {
+    fn endless_output_is_stopped() {
         let error = Command::new("yes").run().err();
-        assert!(error.is_some_and(|e| e.to_string().contains("said more than 16 MiB")));
+        assert!(error.is_some_and(|e| e.to_string().contains("wrote more than 16 MiB")));
     }
 
     #[test]
-    fn a_deadline_ends_the_whole_group() {
+    fn a_deadline_terminates_the_whole_group() {
         let started = Instant::now();
         let error = Command::new("sh")
             .args(["-c", "sleep 30 & sleep 30"])

@@ -1,4 +1,4 @@
-//! One HTTP question to the app, on the address that its socket listens on.
+//! One HTTP request to the app, at its listen address.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -14,32 +14,32 @@ use crate::app::{Bind, HealthHost, HealthPath};
 
 use super::View;
 
-/// What the app answered.
+/// The app's response.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// The status code.
+    /// Status code.
     pub status: u16,
-    /// How long it took to the end of the head.
+    /// Time until the end of the header.
     pub took: Duration,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpError {
-    /// Nobody listens.
+    /// The connection failed; the system's error.
     Refused(String),
-    /// Nothing came in time.
+    /// No response within this time.
     TimedOut(Duration),
-    /// What came is not HTTP, or the connection was closed first.
+    /// The response is not HTTP, or the connection was closed before a response.
     Broken(String),
 }
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(why) => write!(f, "no connection: {why}"),
-            Self::TimedOut(after) => write!(f, "no answer within {:.0} s", after.as_secs_f64()),
-            Self::Broken(why) => write!(f, "no HTTP answer: {why}"),
+            Self::Refused(why) => write!(f, "connection failed: {why}"),
+            Self::TimedOut(after) => write!(f, "no response within {:.0} s", after.as_secs_f64()),
+            Self::Broken(why) => write!(f, "no HTTP response: {why}"),
         }
     }
 }
@@ -63,10 +63,10 @@ impl Stream for UnixStream {
 }
 
 impl View {
-    /// Asks `GET path` with that Host header and reads the head of the answer.
+    /// Sends `GET path` with that Host header and reads the header of the response.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// [`HttpError`] if there is no response within `patience`.
     pub fn http_get(
         &self,
         bind: &Bind,
@@ -77,7 +77,7 @@ impl View {
         let started = Instant::now();
         let refused = |error: std::io::Error| HttpError::Refused(error.to_string());
         let stream: Box<dyn Stream> = match bind {
-            // An app that listens on every address is asked on this machine's own.
+            // An app that listens on all addresses is reached on the loopback address.
             Bind::Tcp(address) => {
                 let mut address = *address;
                 if address.ip().is_unspecified() {
@@ -90,12 +90,12 @@ impl View {
             }
             Bind::Unix(path) => Box::new(connect(path.as_path(), patience)?),
         };
-        ask(stream, path, host, started, patience)
+        request(stream, path, host, started, patience)
     }
 }
 
-/// A connection to a socket whose queue may be full: connect(2) would wait without end for room in it, and says
-/// EAGAIN if it is not to wait (unix(7)).
+/// Connects to a Unix socket whose backlog may be full: a blocking connect(2) would wait without limit, a
+/// non-blocking one returns EAGAIN (unix(7)).
 fn connect(path: &Path, patience: Duration) -> Result<UnixStream, HttpError> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     let refused = |errno: Errno| HttpError::Refused(std::io::Error::from(errno).to_string());
@@ -121,7 +121,7 @@ fn connect(path: &Path, patience: Duration) -> Result<UnixStream, HttpError> {
     }
 }
 
-fn ask(
+fn request(
     mut stream: Box<dyn Stream>,
     path: &HealthPath,
     host: &HealthHost,
@@ -139,11 +139,11 @@ fn ask(
             .ok_or(HttpError::TimedOut(patience))
     };
     stream.limit(left(started)?).map_err(failed)?;
-    let question = format!(
+    let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: pullpray/{} (health)\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     );
-    stream.write_all(question.as_bytes()).map_err(failed)?;
+    stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut head = Vec::new();
     let mut piece = [0_u8; 4096];
     loop {
@@ -151,7 +151,7 @@ fn ask(
         let count = stream.read(&mut piece).map_err(failed)?;
         if count == 0 {
             return Err(HttpError::Broken(
-                "the connection was closed before an answer".to_owned(),
+                "the connection was closed before a response".to_owned(),
             ));
         }
         head.extend_from_slice(&piece[..count]);
@@ -166,7 +166,7 @@ fn ask(
             }
             Ok(httparse::Status::Partial) if head.len() < 64 * 1024 => {}
             Ok(httparse::Status::Partial) => {
-                return Err(HttpError::Broken("a head of more than 64 KiB".to_owned()));
+                return Err(HttpError::Broken("a header of more than 64 KiB".to_owned()));
             }
             Err(error) => return Err(HttpError::Broken(error.to_string())),
         }
@@ -179,7 +179,7 @@ mod tests {
     use crate::host::Server;
     use std::net::TcpListener;
 
-    fn answer_of(
+    fn response_to(
         text: &'static str,
         patience: Duration,
     ) -> anyhow::Result<Result<Response, HttpError>> {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_is_full_is_not_waited_for_without_end() -> anyhow::Result<()> {
+    fn connecting_to_a_full_backlog_times_out() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("sock");
         let _never_accepts = std::os::unix::net::UnixListener::bind(&path)?;
@@ -229,22 +229,22 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read() -> anyhow::Result<()> {
+    fn responses_are_parsed() -> anyhow::Result<()> {
         let second = Duration::from_secs(5);
         assert_eq!(
-            answer_of("HTTP/1.1 204 No Content\r\n\r\n", second)?.map(|r| r.status),
+            response_to("HTTP/1.1 204 No Content\r\n\r\n", second)?.map(|r| r.status),
             Ok(204)
         );
         assert!(matches!(
-            answer_of("SSH-2.0-OpenSSH\r\n", second)?,
+            response_to("SSH-2.0-OpenSSH\r\n", second)?,
             Err(HttpError::Broken(_))
         ));
         assert!(matches!(
-            answer_of("HTTP/1.1 20", second)?,
+            response_to("HTTP/1.1 20", second)?,
             Err(HttpError::Broken(_))
         ));
         assert!(matches!(
-            answer_of("", Duration::from_millis(100))?,
+            response_to("", Duration::from_millis(100))?,
             Err(HttpError::TimedOut(_))
         ));
         Ok(())

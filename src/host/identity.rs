@@ -1,32 +1,32 @@
-//! Who acts: root gives up root wherever it acts for the app, in a child (`spawn.rs`) and never in this
-//! process, which may have a terminal.
+//! The account that a program runs as. Root drops its privileges whenever it acts for an app, in a child (`spawn.rs`)
+//! and never in this process, which may have a terminal.
 
 use std::path::PathBuf;
 
 use nix::unistd::{User, geteuid};
 
-/// Somebody to be while acting for the app.
+/// An account to run a program as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The account's name.
+    /// Name.
     pub name: String,
-    /// Its number.
+    /// User id.
     pub uid: u32,
-    /// Its primary group.
+    /// Id of its primary group.
     pub gid: u32,
-    /// All its groups, the primary one among them.
+    /// Ids of all its groups, including the primary one.
     pub groups: Vec<u32>,
-    /// Its home directory, which need not exist.
+    /// Home directory; it need not exist.
     pub home: PathBuf,
 }
 
-/// The user this process acts as.
+/// The effective user id of this process.
 #[must_use]
 pub fn effective_uid() -> u32 {
     geteuid().as_raw()
 }
 
-/// The account that this process acts as, as far as a child's environment needs it.
+/// The account of this process, for a child's environment; without its groups.
 #[must_use]
 pub fn current_identity() -> Option<Identity> {
     let user = User::from_uid(geteuid()).ok().flatten()?;
@@ -40,7 +40,7 @@ pub fn current_identity() -> Option<Identity> {
 }
 
 impl super::Server {
-    /// Sets which permission bits new files of this process do not get.
+    /// Sets the umask of this process.
     pub fn set_umask(&self, mask: u32) {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
     }

@@ -1,5 +1,5 @@
-//! What a virtual environment is worth: proven by starting it as the app's account, not believed by its name or by the
-//! mark of whoever filled it.
+//! Verifies a virtual environment by importing the app in it, as the app's account, instead of trusting its name or
+//! a marker file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use anyhow::Result;
 use crate::app::App;
 use crate::host::{Command, View};
 
-/// Imports what the unit will, in the release, and looks from where it came: code of another release is old, and goes
-/// when that release goes.
+/// Imports in the release what the unit will import, and checks where it came from: code of another release is old,
+/// and disappears when that release is removed.
 const PROOF: &str = "import importlib, os, sys
 release, releases, *modules = sys.argv[1:]
 os.chdir(release)
@@ -23,8 +23,8 @@ for module in list(sys.modules.values()):
         sys.exit(f'{module.__name__} comes from another release: {path}')
 ";
 
-/// Why a release cannot be served from an environment; `None` if its interpreter imports the server and the app's
-/// module there. Only root and the app's account can find it out.
+/// Returns why an environment cannot serve a release; `None` if its interpreter imports gunicorn and the app's module
+/// there. Only root and the app's account can check it.
 ///
 /// # Errors
 /// When the app has no account, or its environment file cannot be read.
@@ -32,7 +32,7 @@ pub fn broken(view: &View, app: &App, release: &Path, venv: &Path) -> Result<Opt
     let python = venv.join("bin/python");
     if view.stat_target(&python)?.is_none() {
         return Ok(Some(format!(
-            "{} leads to no interpreter",
+            "{} does not point to an interpreter",
             python.display()
         )));
     }

@@ -1,4 +1,4 @@
-//! One poll at a time: the kernel's lock, never a file's existence.
+//! Locks: one poll at a time, by flock(2) and not by the existence of a file.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,30 +12,30 @@ use nix::sys::stat::Mode;
 
 use super::Server;
 
-/// A held lock; it goes with the process, however that ends, and no child inherits it.
+/// A held lock. The kernel releases it when the process ends; children do not inherit it.
 #[derive(Debug)]
 pub struct Lock {
     _held: Flock<File>,
 }
 
-/// What asking for a lock gave.
+/// Result of trying to take a lock.
 #[derive(Debug)]
 pub enum Locked {
-    /// It is ours.
+    /// This process holds it.
     Held(Lock),
-    /// Another process has it.
+    /// Another process holds it.
     Elsewhere,
 }
 
 impl Server {
-    /// Takes the lock of a directory, without waiting. The directory itself is locked (flock(2)), so
-    /// there is no file that could be deleted under a poll at work, or be left over.
+    /// Locks a directory without waiting. The lock is on the directory itself (flock(2)), so there is no lock file
+    /// that could be deleted during a poll, or left behind.
     ///
     /// # Errors
-    /// When it is not there, or something else is in its place.
+    /// When the path does not exist or is not a directory.
     pub fn lock(&self, dir: &Path) -> Result<Locked> {
         let failed = || format!("failed to lock {}", dir.display());
-        // O_CLOEXEC comes with std; a link in its place is not followed.
+        // std sets O_CLOEXEC.
         #[expect(
             clippy::disallowed_methods,
             reason = "opened to be locked, never written"
@@ -52,7 +52,7 @@ impl Server {
         }
     }
 
-    /// Takes the lock of a directory as soon as who has it lets go, but gives up after `patience`.
+    /// Locks a directory, waiting up to `patience` until another process releases it.
     ///
     /// # Errors
     /// As for [`Server::lock`].
@@ -61,7 +61,7 @@ impl Server {
         loop {
             match self.lock(dir)? {
                 Locked::Elsewhere if begun.elapsed() < patience => {
-                    // Polls that follow each other leave it free for the start of a process only.
+                    // Consecutive polls release it only while the next process starts.
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 locked => return Ok(locked),
@@ -70,11 +70,11 @@ impl Server {
     }
 }
 
-/// Whether somebody holds the lock of a directory.
+/// Whether another process holds the lock of a directory.
 pub fn is_held(dir: &Path) -> bool {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open(dir, flags, Mode::empty()).is_ok_and(|dir| {
-        // For this moment it is ours: who wants it tries again.
+        // This takes the lock for a moment; waiting processes retry.
         matches!(
             Flock::lock(File::from(dir), FlockArg::LockSharedNonblock),
             Err((_, Errno::EWOULDBLOCK))
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_finds_it_elsewhere_until_the_first_lets_go() -> Result<()> {
+    fn a_lock_can_be_taken_again_once_it_is_released() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         assert!(!is_held(root.path()));

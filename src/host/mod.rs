@@ -1,10 +1,10 @@
-//! The server: every file, command, account, unit and connection is touched here and nowhere else.
+//! The server: the only module that accesses its files, commands, accounts, units and connections.
 //!
-//! Two handles give access. [`View`] reads and asks; checking a step gets nothing more, so a check
-//! cannot change the server even by mistake. [`Server`] is a view that can also write, and it is
-//! made in two places only: by `main` for the real machine and by tests for a temporary directory.
+//! Two handles give access. [`View`] is read-only; checks get nothing else, so a check cannot change the server
+//! even by mistake. [`Server`] can also write. Only `main` creates one, for the real machine, and tests, for a
+//! temporary directory.
 //!
-//! Every absolute path goes through one root, so a test can have its own `/etc`.
+//! Every absolute path is resolved below one root, so a test can have its own `/etc`.
 
 mod accounts;
 mod agent;
@@ -16,6 +16,7 @@ mod http;
 mod identity;
 pub mod import_check;
 mod lock;
+mod publish;
 mod script;
 pub mod spawn;
 mod ssh;
@@ -31,30 +32,31 @@ pub use command::{Command, Outcome};
 pub use files::{Drift, Kind, Size};
 pub use identity::{Identity, current_identity, effective_uid};
 pub use lock::{Lock, Locked, is_held};
+pub use publish::PUBLISHED_DIR;
 pub use script::{ScriptRunner, end_leftovers};
 pub use ssh::HostKey;
-pub use write::PUBLISHED_DIR;
+pub use write::sync_path;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-/// The search path for programs that pullpray starts, in the administrator's order.
+/// Search path for the programs that pullpray starts, in the administrator's order.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The server, to look at.
+/// Read-only access to the server.
 #[derive(Debug, Clone)]
 pub struct View {
     root: PathBuf,
 }
 
-/// The server, to change.
+/// Read and write access to the server.
 #[derive(Debug, Clone)]
 pub struct Server {
     view: View,
 }
 
 impl View {
-    /// Where an absolute path of the server lies for this process.
+    /// Resolves an absolute path of the server to a path of this process.
     fn real(&self, path: &Path) -> PathBuf {
         if self.root == Path::new("/") {
             return path.to_owned();
@@ -70,7 +72,7 @@ impl Server {
         Self::at(Path::new("/"))
     }
 
-    /// A server whose file system begins at `root`; accounts and programs are the machine's.
+    /// A server whose file system starts at `root`; accounts and programs are those of this machine.
     #[must_use]
     pub fn at(root: &Path) -> Self {
         Self {
@@ -80,7 +82,7 @@ impl Server {
         }
     }
 
-    /// The half of it that cannot change anything.
+    /// The read-only handle.
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view

@@ -1,9 +1,8 @@
-//! The deploy script as a guest: a deadline, its output into a log of
-//! bounded size, and nothing of it left when it is over.
+//! Runs the deploy script with a deadline, writes its output to a log of bounded size, and kills every process that
+//! it leaves.
 //!
-//! Children that the script puts into the background, or that make a session of their own, fall
-//! to this process when their parents end (PR_SET_CHILD_SUBREAPER, prctl(2)), so all of them can
-//! be found and ended.
+//! Background children, and children in a session of their own, become children of this process when their parents
+//! exit (PR_SET_CHILD_SUBREAPER, prctl(2)), so this process can find and kill all of them.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -23,50 +22,50 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use super::command::ended;
-use super::spawn::{self, OnOurDeath, end_group};
+use super::command::describe_exit;
+use super::spawn::{self, OnOurDeath, terminate_group};
 
-/// How much of the output is written as it comes; of what follows, only the end is kept.
+/// Bytes of output that go to the log at once; of the rest, the log gets only the last [`TAIL`] bytes.
 const HEAD: u64 = 4 * 1024 * 1024;
 const TAIL: usize = 64 * 1024;
 
-/// A script to run for the app.
+/// A script to run for an app.
 #[derive(Debug)]
 pub struct ScriptRunner {
     /// The script.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Where it begins.
+    /// Working directory.
     pub directory: PathBuf,
-    /// All the variables it sees.
+    /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// How long it may take.
+    /// Time limit.
     pub deadline: Duration,
 }
 
-/// How the script ended.
+/// How a script ended.
 #[derive(Debug)]
 pub struct GuestOutcome {
-    /// Whether it ended with 0 in time.
+    /// Whether it exited with 0 in time, and its log could be written.
     pub success: bool,
-    /// How it ended, in words.
+    /// How it ended, for a sentence that starts with its name.
     pub ended: String,
-    /// The last lines of its output.
+    /// Last lines of its output.
     pub last_lines: Vec<String>,
 }
 
 impl ScriptRunner {
-    /// Adds a variable.
+    /// Sets an environment variable.
     pub fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         self.environment
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
     }
 
-    /// Runs it, its output into `log`.
+    /// Runs it and writes its output to `log`.
     ///
     /// # Errors
-    /// When it cannot be started or its output cannot be written.
+    /// When it cannot be started or its output cannot be read.
     pub fn run(self, log: &mut File) -> Result<GuestOutcome> {
         let failed = || format!("failed to run {}", self.program.display());
         nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
@@ -84,7 +83,7 @@ impl ScriptRunner {
         fcntl(output.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
 
         let until = Instant::now() + self.deadline;
-        let mut kept = Kept::new(log);
+        let mut captured = BoundedLog::new(log);
         let mut status = None;
         let result = (|| -> Result<()> {
             let mut open = true;
@@ -92,21 +91,21 @@ impl ScriptRunner {
                 if open {
                     let mut ready = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
                     poll(&mut ready, PollTimeout::from(20_u8))?;
-                    open = kept.drain(&mut output)?;
+                    open = captured.drain(&mut output)?;
                 } else {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 status = child.try_wait()?;
             }
-            kept.drain(&mut output).map(drop)
+            captured.drain(&mut output).map(drop)
         })();
         if status.is_none() {
-            end_group(&mut child)?;
+            terminate_group(&mut child)?;
         }
-        end_descendants();
+        kill_descendants();
         result.with_context(failed)?;
-        kept.drain(&mut output)?;
-        let (last_lines, unwritten) = kept.finish();
+        captured.drain(&mut output)?;
+        let (last_lines, log_error) = captured.finish();
         let mut how = status.map_or_else(
             || {
                 format!(
@@ -114,45 +113,45 @@ impl ScriptRunner {
                     self.deadline.as_secs()
                 )
             },
-            ended,
+            describe_exit,
         );
-        if let Some(error) = &unwritten {
-            how.push_str(&format!(", and its output could not be kept: {error}"));
+        if let Some(error) = &log_error {
+            how.push_str(&format!(", and its output could not be logged: {error}"));
         }
         Ok(GuestOutcome {
-            // Whoever cannot write a log cannot write what the release needs either.
-            success: status.is_some_and(|status| status.success()) && unwritten.is_none(),
+            // If the log cannot be written, neither can the release.
+            success: status.is_some_and(|status| status.success()) && log_error.is_none(),
             ended: how,
             last_lines,
         })
     }
 }
 
-/// Output on its way to the log. A log that cannot be written (the script may just have filled the
-/// disk) does not keep the script's last words from whoever has to mend it.
-struct Kept<'a> {
+/// Writes output to a log of bounded size. If the log cannot be written (the script may have filled the disk), it
+/// still keeps the last lines for the report.
+struct BoundedLog<'a> {
     log: &'a mut File,
-    unwritten: Option<std::io::Error>,
+    error: Option<std::io::Error>,
     written: u64,
     seen: u64,
     tail: VecDeque<u8>,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> BoundedLog<'a> {
     fn new(log: &'a mut File) -> Self {
         Self {
             log,
-            unwritten: None,
+            error: None,
             written: 0,
             seen: 0,
             tail: VecDeque::with_capacity(TAIL),
         }
     }
 
-    /// Takes what is there; `false` when the other end was closed.
+    /// Reads what is available; `false` when the other end is closed.
     fn drain(&mut self, output: &mut impl Read) -> Result<bool> {
         let mut piece = [0; 16 * 1024];
-        // A flood must not keep us from looking at the deadline.
+        // Limited, so that endless output does not delay the check of the deadline.
         for _ in 0..256 {
             match output.read(&mut piece) {
                 Ok(0) => return Ok(false),
@@ -180,12 +179,12 @@ impl<'a> Kept<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if self.unwritten.is_none() {
-            self.unwritten = self.log.write_all(bytes).err();
+        if self.error.is_none() {
+            self.error = self.log.write_all(bytes).err();
         }
     }
 
-    /// The last lines, and why the log is not whole, if it is not.
+    /// Finishes the log; returns the last lines, and the error if the log could not be written.
     fn finish(mut self) -> (Vec<String>, Option<std::io::Error>) {
         let left_out = self.seen - self.written;
         let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
@@ -206,17 +205,17 @@ impl<'a> Kept<'a> {
             .iter()
             .map(|l| (*l).to_owned())
             .collect();
-        (last, self.unwritten)
+        (last, self.error)
     }
 }
 
-/// Ends and reaps every process that descends from this one.
-fn end_descendants() {
+/// Kills and reaps every descendant of this process.
+fn kill_descendants() {
     let me = std::process::id();
     for _ in 0..200 {
         let found = descendants(me);
         for pid in &found {
-            // It may have ended by itself.
+            // It may have exited by itself.
             let _ended = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
         loop {
@@ -233,8 +232,8 @@ fn end_descendants() {
     }
 }
 
-/// Ends what a script left that was run in this release and whose poll was killed before it could end
-/// it: nothing descends from that poll any more, but each process has the release in its environment.
+/// Kills the processes that a script left in this release after its poll was killed. They are no longer descendants
+/// of a poll, but each has the release in its environment.
 pub fn end_leftovers(release: &Path) {
     let mut mark = OsString::from("PULLPRAY_RELEASE=");
     mark.push(release);
@@ -247,12 +246,12 @@ pub fn end_leftovers(release: &Path) {
             let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
                 continue;
             };
-            // Of other accounts' processes it cannot be read.
+            // The environment of other accounts' processes is not readable.
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let run_there = environment
+            let belongs = environment
                 .split(|&byte| byte == 0)
                 .any(|variable| variable == mark.as_bytes());
-            found |= run_there && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok();
+            found |= belongs && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok();
         }
         if !found {
             return;
@@ -270,8 +269,7 @@ fn descendants(of: u32) -> Vec<i32> {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
             continue;
         };
-        // The name in parentheses may hold anything, so the fields are counted after it
-        // (proc_pid_stat(5)).
+        // The name in parentheses may contain anything, so fields are counted from its end (proc_pid_stat(5)).
         let parent = std::fs::read_to_string(entry.path().join("stat"))
             .ok()
             .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()))

@@ -1,17 +1,17 @@
-//! How a child process begins and ends: the one place where a program is started.
+//! Starts and terminates child processes; no other module starts a program.
 //!
 //! Every child, and above all one that becomes another account:
 //!
-//! * has a session of its own. A child with the caller's controlling terminal is a way to root: another
+//! * runs in its own session. A child with the caller's controlling terminal allows privilege escalation: another
 //!   process of its account traces it, opens `/dev/tty` and types into root's shell (`TIOCSTI`, ioctl_tty(2)),
-//!   or reads what root types. With setsid(2) `/dev/tty` opens for nobody, and no descriptor is handed down:
-//!   the three standard ones are always set, and all others are closed, also those that a shell left us.
-//! * becomes its account in the order in which each step still has the right to the next (groups, group,
-//!   user), and proves that root cannot be had back, before anything of that account is executed.
-//! * dies with its parent (`PR_SET_PDEATHSIG`, which changing identity clears, and which comes too late for a
-//!   parent that died before: hence the look at getppid(2)), unless it is to go on.
-//! * sees nothing of our environment.
-//! * is ended with its whole process group, which is its session's number: TERM, a while, KILL.
+//!   or reads what root types. After setsid(2) `/dev/tty` cannot be opened. No descriptor is inherited: the three
+//!   standard ones are always set, all others are closed, including those that a shell left open.
+//! * drops privileges in the order groups, group, user, and verifies that it cannot regain root, before it executes
+//!   anything of that account.
+//! * dies with its parent, unless it should survive (`PR_SET_PDEATHSIG`, set after the change of identity, which
+//!   clears it; getppid(2) shows whether the parent died before that).
+//! * inherits nothing of our environment.
+//! * is terminated with its whole process group, whose id is that of its session: TERM, [`TERM_GRACE`], KILL.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -25,21 +25,21 @@ use nix::unistd::{Pid, getpid, getppid, setsid};
 
 use super::{Identity, PATH, effective_uid};
 
-/// How long a group has between TERM and KILL.
-const TERM_GRACE: Duration = Duration::from_secs(2);
+/// Time between TERM and KILL for a process group.
+pub const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// What becomes of a child when this process dies.
+/// What happens to a child when this process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnOurDeath {
-    /// It is sent this signal. The signal is bound to the *thread* that starts the child: the thread must
-    /// live as long (prctl(2)).
+    /// It gets this signal. The signal is bound to the *thread* that starts the child: the thread must live as
+    /// long (prctl(2)).
     Signal(Signal),
-    /// It goes on: for what leaves locks and half a file behind when it is killed.
-    GoesOn,
+    /// It survives: for programs that leave locks or partial files behind when killed.
+    Survives,
 }
 
-/// A program that is about to be started; arguments, streams and more variables are the caller's to add,
-/// and all three streams must be set. As another account only root can start it.
+/// Prepares a program to be started. The caller adds arguments and variables, and must set all three standard
+/// streams. Only root can run it as another account.
 pub fn command(program: &Path, run_as: Option<&Identity>, on_death: OnOurDeath) -> Command {
     #[expect(
         clippy::disallowed_methods,
@@ -61,13 +61,13 @@ pub fn command(program: &Path, run_as: Option<&Identity>, on_death: OnOurDeath) 
             .env("LOGNAME", &identity.name);
     }
     let parent = getpid();
-    // SAFETY: between fork and exec only async-signal-safe calls are made: plain system calls on memory that
-    // was prepared before the fork. Nothing is allocated and no lock is taken.
+    // SAFETY: between fork and exec the closure makes only async-signal-safe calls: plain system calls on memory
+    // prepared before the fork. It allocates nothing and takes no lock.
     #[expect(unsafe_code, reason = "the only way to act between fork and exec")]
     unsafe {
         command.pre_exec(move || {
             setsid()?;
-            keep_no_descriptor();
+            close_descriptors_on_exec();
             if let Some(identity) = &becomes {
                 become_account(identity)?;
             }
@@ -83,12 +83,12 @@ pub fn command(program: &Path, run_as: Option<&Identity>, on_death: OnOurDeath) 
     command
 }
 
-/// Has every descriptor but the three standard ones closed by exec(2): close_range(2), which Linux has since
-/// 5.11, or one by one.
+/// Marks every descriptor except the three standard ones close-on-exec: with close_range(2) (`CLOSE_RANGE_CLOEXEC`,
+/// Linux 5.11), or one by one.
 #[expect(unsafe_code, reason = "system calls that allocate nothing")]
-fn keep_no_descriptor() {
+fn close_descriptors_on_exec() {
     use nix::libc;
-    // SAFETY: plain numbers; a descriptor that is not open is refused and no harm.
+    // SAFETY: plain numbers; a call for a descriptor that is not open fails without effect.
     unsafe {
         let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
         if libc::close_range(3, libc::c_uint::MAX, flags) != 0 {
@@ -99,13 +99,16 @@ fn keep_no_descriptor() {
     }
 }
 
-/// Turns this process, which is between fork and exec, into that account for good (setgroups(2),
-/// setresgid(2), setresuid(2)); fails with EPERM if anything of root is left.
+/// Changes this process, between fork and exec, to that account irrevocably (setgroups(2), setresgid(2),
+/// setresuid(2)).
+///
+/// # Errors
+/// EPERM if the process could regain root.
 #[expect(unsafe_code, reason = "system calls that allocate nothing")]
 fn become_account(identity: &Identity) -> std::io::Result<()> {
     use nix::libc;
     let (uid, gid) = (identity.uid, identity.gid);
-    // SAFETY: the pointer and the length are those of a live vector; the others take plain numbers.
+    // SAFETY: pointer and length come from a live vector; the other calls take plain numbers.
     let changed = unsafe {
         libc::setgroups(identity.groups.len(), identity.groups.as_ptr()) == 0
             && libc::setresgid(gid, gid, gid) == 0
@@ -114,27 +117,27 @@ fn become_account(identity: &Identity) -> std::io::Result<()> {
     if !changed {
         return Err(std::io::Error::last_os_error());
     }
-    // Trust nothing: a kernel or sandbox that ignored one of the calls would leave us root.
+    // Verify: a kernel or sandbox that ignored one of the calls would leave us root.
     let (mut real, mut effective, mut saved) = (0, 0, 0);
-    // SAFETY: three numbers to write to, and plain numbers.
-    let left = unsafe {
+    // SAFETY: pointers to three live numbers, and plain numbers.
+    let still_root = unsafe {
         libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved) != 0
             || [real, effective, saved] != [uid; 3]
             || (uid != 0 && libc::setuid(0) == 0)
             || (gid != 0 && libc::setgid(0) == 0)
     };
-    if left {
+    if still_root {
         return Err(Errno::EPERM.into());
     }
     Ok(())
 }
 
-/// Waits for a child until its deadline, or until `enough` says so, then ends its whole group. `None` if it had
-/// to be ended.
+/// Waits for a child to exit. At the deadline, or when `cancelled` returns true, terminates its process group and
+/// returns `None`.
 pub fn wait(
     child: &mut Child,
     deadline: Duration,
-    enough: impl Fn() -> bool,
+    cancelled: impl Fn() -> bool,
 ) -> std::io::Result<Option<ExitStatus>> {
     let until = Instant::now() + deadline;
     let mut pause = Duration::from_millis(1);
@@ -143,8 +146,8 @@ pub fn wait(
             return Ok(Some(status));
         }
         let now = Instant::now();
-        if now >= until || enough() {
-            end_group(child)?;
+        if now >= until || cancelled() {
+            terminate_group(child)?;
             return Ok(None);
         }
         std::thread::sleep(pause.min(until - now));
@@ -152,12 +155,12 @@ pub fn wait(
     }
 }
 
-/// Ends a child with its whole group and reaps it: TERM, [`TERM_GRACE`], KILL. The child is reaped last: until
-/// then its number, which is the group's, cannot belong to anybody else.
-pub fn end_group(child: &mut Child) -> std::io::Result<ExitStatus> {
+/// Terminates a child's process group and reaps the child: TERM, [`TERM_GRACE`], KILL. The child is reaped last:
+/// until then its pid, which is the group's id, cannot be reused.
+pub fn terminate_group(child: &mut Child) -> std::io::Result<ExitStatus> {
     let group = Pid::from_raw(child.id().cast_signed());
     let signal = |signal| match killpg(group, signal) {
-        // EPERM: only processes of other accounts are left in it, such as those that sudo became.
+        // EPERM: the group contains only processes of other accounts, such as those that sudo started.
         Ok(()) | Err(Errno::ESRCH | Errno::EPERM) => Ok(()),
         Err(error) => Err(std::io::Error::from(error)),
     };
@@ -170,11 +173,11 @@ pub fn end_group(child: &mut Child) -> std::io::Result<ExitStatus> {
     child.wait()
 }
 
-/// Whether a child has ended; it stays unreaped.
+/// Whether a child has exited; does not reap it.
 pub fn has_exited(child: &Child) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    // An error means that there is no such child any more.
+    // An error means that the child no longer exists.
     !matches!(
         waitid(Id::Pid(Pid::from_raw(child.id().cast_signed())), flags),
         Ok(WaitStatus::StillAlive)

@@ -1,4 +1,4 @@
-//! The ssh client's configuration as ssh itself understands it, and host keys as hosts show them.
+//! The effective configuration of the ssh client, and the host keys of git hosts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use super::{Command, Identity, View};
 /// A host's public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostKey {
-    /// Algorithm and key in base64, as known_hosts writes them.
+    /// Algorithm and base64 key, as in known_hosts.
     pub key: String,
     /// `SHA256:…`.
     pub fingerprint: String,
 }
 
 impl HostKey {
-    /// Reads `ssh-ed25519 AAAA…`, with or without a comment.
+    /// Parses `ssh-ed25519 AAAA…`, with or without a comment.
     ///
     /// # Errors
-    /// When it is no public key.
+    /// When it is not a public key.
     pub fn parse(text: &str) -> Result<Self> {
         let words: Vec<&str> = text.split_whitespace().take(2).collect();
         let key = words.join(" ");
@@ -33,15 +33,15 @@ impl HostKey {
         })
     }
 
-    /// The algorithm: `ssh-ed25519`.
+    /// The algorithm, such as `ssh-ed25519`.
     #[must_use]
     pub fn algorithm(&self) -> &str {
         self.key.split(' ').next().unwrap_or_default()
     }
 }
 
-/// The keys that a known_hosts file lists for a host. Only plain names are looked for: the file
-/// is ours, and hashed names would hide from the administrator what is pinned.
+/// Returns the keys that the text of a known_hosts file lists for a host. It ignores hashed names: the file is
+/// pullpray's own, and pinned hosts must be readable for the administrator.
 #[must_use]
 pub(super) fn pinned(text: &str, host: &str) -> Vec<HostKey> {
     text.lines()
@@ -53,28 +53,27 @@ pub(super) fn pinned(text: &str, host: &str) -> Vec<HostKey> {
 }
 
 impl View {
-    /// The keys that the text of a known_hosts file lists for a host.
+    /// Returns the keys that the text of a known_hosts file lists for a host.
     #[must_use]
     pub fn pinned_host_keys(&self, text: &str, host: &str) -> Vec<HostKey> {
         pinned(text, host)
     }
 
-    /// The configuration that ssh would use for an alias, all files considered (`ssh -G`): option
-    /// in lower case, its values.
+    /// Returns the effective ssh configuration for an alias (`ssh -G`): option name in lower case, values.
     ///
     /// # Errors
-    /// When ssh finds the configuration unreadable.
+    /// When ssh rejects the configuration.
     pub fn ssh_effective(
         &self,
         alias: &str,
         run_as: Option<&Identity>,
     ) -> Result<BTreeMap<String, Vec<String>>> {
-        let said = Command::new("ssh")
+        let output = Command::new("ssh")
             .args(["-G", "--", alias])
             .run_as(run_as)
             .run()?;
         let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for line in said.stdout.lines() {
+        for line in output.stdout.lines() {
             if let Some((name, value)) = line.split_once(' ') {
                 options
                     .entry(name.to_ascii_lowercase())
@@ -85,13 +84,13 @@ impl View {
         Ok(options)
     }
 
-    /// The keys that a host shows to anyone who asks, ed25519 before ecdsa before rsa:
-    /// ssh-keyscan prints them in the order in which the answers came.
+    /// Returns a host's public keys, ed25519 before ecdsa before rsa (ssh-keyscan prints them in the order of
+    /// arrival).
     ///
     /// # Errors
-    /// When it cannot be reached or shows none.
+    /// When the host cannot be reached or sends no key.
     pub fn scan_host_keys(&self, host: &str, port: u16) -> Result<Vec<HostKey>> {
-        let said = Command::new("ssh-keyscan")
+        let output = Command::new("ssh-keyscan")
             .args([
                 "-T",
                 "10",
@@ -104,7 +103,7 @@ impl View {
             ])
             .deadline(Duration::from_secs(45))
             .outcome()?;
-        let mut keys: Vec<HostKey> = said
+        let mut keys: Vec<HostKey> = output
             .stdout
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -118,7 +117,7 @@ impl View {
         });
         if keys.is_empty() {
             let why = super::command::last_lines(
-                &said
+                &output
                     .stderr
                     .lines()
                     .filter(|l| !l.starts_with('#'))
@@ -127,32 +126,33 @@ impl View {
                 2,
             );
             let why = if why.is_empty() {
-                "it did not answer as an ssh server".to_owned()
+                String::new()
             } else {
-                why
+                format!(": {why}")
             };
-            bail!("{host} port {port} showed no host key: {why}");
+            bail!("no SSH server answered on {host} port {port}{why}");
         }
         Ok(keys)
     }
 
-    /// What a host says to somebody who asks for nothing, as that user. `options` count before ssh's files.
+    /// Connects to a host as that user without a command and returns its output. `options` take precedence over
+    /// ssh's configuration files.
     ///
     /// # Errors
-    /// When ssh cannot be started or does not end.
+    /// When ssh cannot be started or does not exit in time.
     pub fn ssh_greeting(
         &self,
         alias: &str,
         options: &[String],
         run_as: Option<&Identity>,
     ) -> Result<String> {
-        let said = Command::new("ssh")
+        let output = Command::new("ssh")
             .args(options.iter().flat_map(|option| ["-o", option]))
             .args(["-T", "--", alias])
             .run_as(run_as)
             .deadline(Duration::from_secs(30))
             .outcome()?;
-        Ok(format!("{}\n{}", said.stdout, said.stderr))
+        Ok(format!("{}\n{}", output.stdout, output.stderr))
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
 
     #[test]
-    fn github_s_published_key_has_its_published_fingerprint() -> Result<()> {
+    fn the_published_key_of_github_has_its_published_fingerprint() -> Result<()> {
         let url: crate::app::RepoUrl = "git@github.com:a/b.git".parse()?;
         let published = url.published_host_key().map(|f| f.to_string());
         assert_eq!(published, Some(HostKey::parse(KEY)?.fingerprint));

@@ -1,7 +1,7 @@
-//! Writing files whole.
+//! Atomic file writes.
 //!
-//! Beside the target, owner and mode set, synced, renamed over it, directory synced. Whoever reads
-//! the path sees the old file or the new one, also after a power cut.
+//! A new file is written next to the target, gets its owner and mode, is synced and renamed over the target; then
+//! the directory is synced. Readers see the old file or the new one, even after a power cut.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -14,38 +14,33 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use super::{Server, effective_uid};
 use crate::state::sha256;
 
-const BESIDE: &str = ".pullpray-new";
+const STAGING_SUFFIX: &str = ".pullpray-new";
 
-/// The mode of a directory of published files.
-pub const PUBLISHED_DIR: u32 = 0o2775;
-/// The mode of a published file.
-const PUBLISHED_FILE: u32 = 0o644;
-
-/// The name of a file that is about to become `path`: always the same, so that what a killed run
-/// left behind is in the place that the next one writes to.
+/// Path of the file that will be renamed to `path`. It is always the same, so the next run overwrites what a killed
+/// run left behind.
 ///
-/// The leading dot keeps it from being read where directories are read whole: sudo and cron pass
-/// over such names, systemd and ssh want their own suffix.
-fn beside(path: &Path) -> Result<PathBuf> {
+/// Programs that read whole directories ignore it: sudo and cron skip names with a leading dot, systemd and ssh
+/// require a suffix of their own.
+pub(super) fn staging_path(path: &Path) -> Result<PathBuf> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("{} has no directory", path.display());
     };
     let name = name.to_string_lossy();
-    // A file system gives a name 255 bytes; one that has them all is known by its hash.
-    let name = if name.len() + BESIDE.len() + 1 > 255 {
+    // A name may have 255 bytes (NAME_MAX); a longer one is replaced by its hash.
+    let name = if name.len() + STAGING_SUFFIX.len() + 1 > 255 {
         sha256(name.as_bytes()).into()
     } else {
         name
     };
-    Ok(dir.join(format!(".{name}{BESIDE}")))
+    Ok(dir.join(format!(".{name}{STAGING_SUFFIX}")))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
 impl Server {
-    /// Writes a file whole. `owner` is (user, group) by number; `None` leaves it this process's.
+    /// Writes a file atomically. `owner` is (uid, gid); `None` means this process's.
     ///
     /// # Errors
-    /// When a stage fails; the old file is then still there, whole.
+    /// When a step fails; the old file is then unchanged.
     pub fn write(
         &self,
         path: &Path,
@@ -53,14 +48,13 @@ impl Server {
         mode: u32,
         owner: Option<(u32, u32)>,
     ) -> Result<()> {
-        self.write_by(path, content, mode, owner, RenameFlags::empty())
+        self.write_with(path, content, mode, owner, RenameFlags::empty())
     }
 
-    /// Writes a file whole that must not be there yet: what is there is never overwritten, not
-    /// even in a race.
+    /// Writes a new file atomically. It never overwrites an existing file, not even in a race.
     ///
     /// # Errors
-    /// When it is there, or a stage fails.
+    /// When it exists, or a step fails.
     pub fn write_new(
         &self,
         path: &Path,
@@ -68,10 +62,10 @@ impl Server {
         mode: u32,
         owner: Option<(u32, u32)>,
     ) -> Result<()> {
-        self.write_by(path, content, mode, owner, RenameFlags::RENAME_NOREPLACE)
+        self.write_with(path, content, mode, owner, RenameFlags::RENAME_NOREPLACE)
     }
 
-    fn write_by(
+    fn write_with(
         &self,
         path: &Path,
         content: &[u8],
@@ -80,8 +74,8 @@ impl Server {
         rename: RenameFlags,
     ) -> Result<()> {
         let failed = || format!("failed to write {}", path.display());
-        let staged = beside(path).with_context(failed)?;
-        // A leftover of a killed run would be in the way of O_EXCL.
+        let staged = staging_path(path).with_context(failed)?;
+        // O_EXCL would fail on a file that a killed run left.
         self.remove_file(&staged).with_context(failed)?;
         let written = (|| -> Result<()> {
             let mut file = OpenOptions::new()
@@ -102,27 +96,27 @@ impl Server {
             Ok(())
         })();
         if let Err(error) = written {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             drop(self.remove_file(&staged));
             return Err(error).with_context(failed);
         }
         self.sync_dir_of(path)
     }
 
-    /// Removes what a run that was killed left of writing a file.
+    /// Removes the temporary file that a killed run left when it wrote `path`.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove_leftover(&self, path: &Path) -> Result<()> {
-        let left = beside(path)?;
-        // Asked first: a file system that is read-only refuses to remove even what is not there.
+        let left = staging_path(path)?;
+        // Checked first: on a read-only file system unlink(2) fails even if there is nothing to remove.
         match self.stat(&left)? {
             Some(_) => self.remove_file(&left),
             None => Ok(()),
         }
     }
 
-    /// Gives a file of root's directories its owner and mode back, links not followed.
+    /// Restores owner and mode of a file in a directory of root's; does not follow links.
     ///
     /// # Errors
     /// When it is a link or cannot be changed.
@@ -138,7 +132,7 @@ impl Server {
             .with_context(failed)
     }
 
-    /// Adds a line to a file and syncs it; the file is made if it is missing.
+    /// Appends a line to a file and syncs it; creates the file if it is missing.
     ///
     /// # Errors
     /// When it cannot be opened, written or synced.
@@ -157,14 +151,14 @@ impl Server {
         self.sync_dir_of(path)
     }
 
-    /// Makes a link point elsewhere in one step: a new link beside it, renamed over it.
+    /// Points a symlink to another target, atomically: creates a new link next to it and renames it over it.
     ///
     /// # Errors
-    /// When the link cannot be made or renamed; the old one then still stands.
+    /// When the link cannot be created or renamed; the old link is then unchanged.
     pub fn switch_link(&self, path: &Path, target: &Path) -> Result<()> {
         let failed = || format!("failed to point {} to {}", path.display(), target.display());
         let real = self.real(path);
-        let staged = beside(&real)?;
+        let staged = staging_path(&real)?;
         match fs::remove_file(&staged) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).with_context(failed);
@@ -176,10 +170,10 @@ impl Server {
         self.sync_dir_of(path)
     }
 
-    /// Removes a file; one that is gone already is fine.
+    /// Removes a file; a missing file is not an error.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
         match fs::remove_file(self.real(path)) {
             Ok(()) => self.sync_dir_of(path),
@@ -190,7 +184,7 @@ impl Server {
         }
     }
 
-    /// Gives a file another name in the same file system, replacing what had it.
+    /// Renames a file within its file system, replacing `to` if it exists.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -200,7 +194,7 @@ impl Server {
         self.sync_dir_of(to)
     }
 
-    /// Removes an empty directory; `false` if something is still in it.
+    /// Removes an empty directory; `false` if it is not empty.
     ///
     /// # Errors
     /// When it cannot be removed for another reason.
@@ -215,17 +209,17 @@ impl Server {
         }
     }
 
-    /// Removes a directory with everything in it, following no link; gone already is fine.
-    /// Directories that their owner, who we are, shut against himself are opened first.
+    /// Removes a directory recursively; does not follow links, and a missing directory is not an error. A user
+    /// other than root first restores the owner's access to directories that lack it.
     ///
     /// # Errors
-    /// When something in it cannot be removed.
+    /// When an entry cannot be removed.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
         let real = self.real(path);
         let removed = match fs::remove_dir_all(&real) {
-            // Root is never refused for want of a bit, and must not follow a path twice.
+            // Permission bits never stop root, and root must not resolve a path twice.
             Err(error) if error.kind() == ErrorKind::PermissionDenied && effective_uid() != 0 => {
-                open_shut(&real).and_then(|()| fs::remove_dir_all(&real))
+                grant_owner_access(&real).and_then(|()| fs::remove_dir_all(&real))
             }
             removed => removed,
         };
@@ -237,10 +231,10 @@ impl Server {
         }
     }
 
-    /// Makes a file that must not be there yet, to write to.
+    /// Creates a new file and opens it for writing.
     ///
     /// # Errors
-    /// When it is there or cannot be made.
+    /// When it exists or cannot be created.
     pub fn create_new(&self, path: &Path, mode: u32) -> Result<File> {
         Ok(OpenOptions::new()
             .write(true)
@@ -250,66 +244,25 @@ impl Server {
             .open(self.real(path))?)
     }
 
-    /// Makes a directory of this process's own, which must not be there yet.
+    /// Creates a new directory, owned by this process's user.
     ///
     /// # Errors
-    /// When it is there or cannot be made.
+    /// When it exists or cannot be created.
     pub fn make_own_dir(&self, path: &Path) -> Result<()> {
         fs::create_dir(self.real(path))
-            .with_context(|| format!("failed to make {}", path.display()))
+            .with_context(|| format!("failed to create {}", path.display()))
     }
 
-    /// Makes a directory of this process's own with all that leads to it; there already is fine.
+    /// Creates a directory and its missing parents, owned by this process's user.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn make_own_dirs(&self, path: &Path) -> Result<()> {
         fs::create_dir_all(self.real(path))
-            .with_context(|| format!("failed to make {}", path.display()))
+            .with_context(|| format!("failed to create {}", path.display()))
     }
 
-    /// Makes a directory of published files, whatever the umask; one that is there already gets the mode only.
-    ///
-    /// # Errors
-    /// When it cannot be made, or is not the caller's.
-    pub fn publish_dir(&self, path: &Path) -> Result<()> {
-        let failed = || format!("failed to make {}", path.display());
-        self.make_own_dirs(path)?;
-        open_to_others(&self.real(path), PUBLISHED_DIR).with_context(failed)
-    }
-
-    /// Puts a copy of a file elsewhere, in one rename; where both are in one file system the
-    /// copy is a second name and costs no space. A file that is the same already stays. Everybody may
-    /// read it, whatever its mode was (`FILE_UPLOAD_PERMISSIONS`, a storage's): that is what publishing means.
-    ///
-    /// # Errors
-    /// When it cannot be copied.
-    pub fn publish_file(&self, from: &Path, to: &Path) -> Result<()> {
-        let failed = || format!("failed to publish {}", to.display());
-        let (real_from, real_to) = (self.real(from), self.real(to));
-        // Also where nothing is to be done: a run that was killed here may have left it.
-        let staged = beside(&real_to)?;
-        match fs::remove_file(&staged) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(failed);
-            }
-            _ => {}
-        }
-        let source = fs::metadata(&real_from).with_context(failed)?;
-        if let Ok(there) = fs::symlink_metadata(&real_to)
-            && there.dev() == source.dev()
-            && there.ino() == source.ino()
-        {
-            return open_to_others(&real_to, PUBLISHED_FILE).with_context(failed);
-        }
-        if fs::hard_link(&real_from, &staged).is_err() {
-            fs::copy(&real_from, &staged).with_context(failed)?;
-        }
-        open_to_others(&staged, PUBLISHED_FILE).with_context(failed)?;
-        fs::rename(&staged, &real_to).with_context(failed)
-    }
-
-    /// Has the kernel write everything of the file system that a path lies on to its disk.
+    /// Syncs the whole file system that contains a path (syncfs(2)).
     ///
     /// # Errors
     /// When the path cannot be opened or the disk reports an error.
@@ -319,35 +272,27 @@ impl Server {
         nix::unistd::syncfs(file).with_context(failed)
     }
 
-    /// Makes the names in the directory of `path` survive a power cut.
+    /// Syncs the parent directory of `path`, so that its entries survive a power cut.
     ///
     /// # Errors
     /// When the directory cannot be opened or synced.
     pub fn sync_dir_of(&self, path: &Path) -> Result<()> {
         let dir = path.parent().unwrap_or(Path::new("/"));
-        File::open(self.real(dir))
-            .and_then(|dir| dir.sync_all())
-            .with_context(|| format!("failed to sync {}", dir.display()))
+        sync_path(&self.real(dir)).with_context(|| format!("failed to sync {}", dir.display()))
     }
 }
 
-/// Gives what is published its mode. Where it is somebody else's that cannot be done, and need not be if others
-/// can read it.
-#[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
-fn open_to_others(path: &Path, mode: u32) -> std::io::Result<()> {
-    let is = fs::metadata(path)?.mode() & 0o7777;
-    if is == mode {
-        return Ok(());
-    }
-    match fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
-        Err(_) if is & 0o007 == mode & 0o007 => Ok(()),
-        done => done,
-    }
+/// Syncs a file or a directory (fsync(2)).
+///
+/// # Errors
+/// When it cannot be opened or synced.
+pub fn sync_path(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
-/// Gives the owner of a tree's directories access to them, links not followed.
+/// Gives the owner full access to every directory of a tree; does not follow links.
 #[expect(clippy::disallowed_methods, reason = "this is the module that writes")]
-fn open_shut(dir: &Path) -> std::io::Result<()> {
+fn grant_owner_access(dir: &Path) -> std::io::Result<()> {
     let mode = fs::symlink_metadata(dir)?.mode() & 0o7777;
     if mode & 0o700 != 0o700 {
         fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o700))?;
@@ -355,7 +300,7 @@ fn open_shut(dir: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            open_shut(&entry.path())?;
+            grant_owner_access(&entry.path())?;
         }
     }
     Ok(())
@@ -367,7 +312,7 @@ mod tests {
     use crate::host::Kind;
 
     #[test]
-    fn a_file_is_written_whole_with_its_mode() -> Result<()> {
+    fn write_replaces_content_and_mode() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         let path = Path::new("/a");
@@ -380,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_as_long_as_names_can_be_is_written_too() -> Result<()> {
+    fn names_of_maximal_length_can_be_written() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         let long = Path::new("/").join("x".repeat(255));
@@ -394,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_replaced_and_never_written_through() -> Result<()> {
+    fn write_replaces_a_link_and_does_not_follow_it() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         server.write(Path::new("/secret"), b"secret", 0o600, None)?;
@@ -418,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_is_not_absent() -> Result<()> {
+    fn stat_fails_instead_of_reporting_unreadable_paths_as_missing() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         server.write(Path::new("/file"), b"", 0o644, None)?;

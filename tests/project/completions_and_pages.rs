@@ -138,6 +138,9 @@ fn a_page_that_cannot_be_written_is_reported() -> Result<()> {
     let out = run(PULLPRAY, &["man", &to])?;
     assert_eq!(out.status.code(), Some(1));
     let stderr = String::from_utf8(out.stderr)?;
-    assert!(stderr.contains(&format!("failed to make {to}")), "{stderr}");
+    assert!(
+        stderr.contains(&format!("failed to create {to}")),
+        "{stderr}"
+    );
     Ok(())
 }

@@ -52,7 +52,7 @@ fn all_apps_are_polled_and_none_blocks_another() -> Result<()> {
     repo.push("todo three")?;
     web.run("pullpray poll --all")?
         .exits(1)?
-        .says("\"Break the notes\" failed: the deploy script ended with")?
+        .says("\"Break the notes\" failed: the deploy script exited with")?
         .says("\"todo three\" live after")?;
     ensure!(shows("todo.example", "todo three")? && shows("notes.example", "notes two")?);
     // The failure is reported and the next attempt is not due: polls are silent. --now applies to every app.

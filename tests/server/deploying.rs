@@ -58,7 +58,7 @@ fn a_failed_build_never_goes_live() -> Result<()> {
 
     repo.commit("Break the settings", &[("todo/settings.py", "def (")])?;
     fails_without_visible_effect(&web, "version two")?
-        .says("\"Break the settings\" failed: the deploy script ended with")?
+        .says("\"Break the settings\" failed: the deploy script exited with")?
         .says("  | SyntaxError: invalid syntax")?;
     web.run("pullpray poll todo")?.ok()?.silent()?;
 

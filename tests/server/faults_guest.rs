@@ -45,7 +45,11 @@ fn a_script_that_removes_its_release_fails() -> Result<()> {
         "mkdir -p shut/below/further && echo x >shut/below/x && chmod 0 shut/below/further shut/below shut; exit 3",
     )?;
     repo.push("version three")?;
-    fails(&web, "version two", "the deploy script ended with 3")?;
+    fails(
+        &web,
+        "version two",
+        "the deploy script exited with status 3",
+    )?;
     no_releases_are_left_over(&web)?;
     script(
         &web,
@@ -125,7 +129,7 @@ fn a_script_that_fills_the_disk_leaves_nothing_behind() -> Result<()> {
     no_releases_are_left_over(&web)?;
     web.run("pullpray status todo")?
         .ok()?
-        .says("the deploy script ended with 1")?;
+        .says("the deploy script exited with status 1")?;
 
     // A gigabyte of output does not make a gigabyte of log.
     script(&web, "yes flood | head -c 1000000000; echo the end")?;

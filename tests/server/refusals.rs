@@ -86,12 +86,12 @@ fn an_unreachable_host_stops_init_before_any_change() -> Result<()> {
     host.stop_sshd()?;
     web.changes_nothing(&init)?
         .exits(1)?
-        .says("githost port 22 showed no host key")?;
+        .says("no SSH server answered on githost port 22")?;
     host.start_sshd()?;
     web.cut_cable()?;
     web.changes_nothing(&init)?
         .exits(1)?
-        .says("githost port 22 showed no host key")?;
+        .says("no SSH server answered on githost port 22")?;
     web.plug_cable()?;
 
     web.run(&init)?.exits(3)?;

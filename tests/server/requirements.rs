@@ -103,7 +103,7 @@ fn builds_an_environment_for_each_change(release: Release) -> Result<()> {
         &[("requirements.txt", "Django\ngunicorn\nno-such-package==1\n")],
     )?;
     poll(web, 1)?
-        .says("\"Require too much\" failed: the deploy script ended with 1")?
+        .says("\"Require too much\" failed: the deploy script exited with status 1")?
         .says("  | ERROR: No matching distribution found for no-such-package==1\n")?
         .says("is still live")?;
     ensure!(web.page("/")?.shows("version three with greeting two"));

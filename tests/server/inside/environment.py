@@ -29,7 +29,7 @@ def script():
     subprocess.run(["pullpray", "retry", app], check=True, capture_output=True)
     poll = subprocess.run(["pullpray", "poll", app], capture_output=True, text=True)
     if os.path.exists(SEEN):
-        assert "the deploy script ended with 3" in poll.stdout, poll
+        assert "the deploy script exited with status 3" in poll.stdout, poll
         with open(SEEN, "rb") as f:
             return variables(f.read())
     assert poll.returncode == 1, poll

@@ -45,7 +45,7 @@ pub fn known_hosts(app: &AppName) -> PathBuf {
 pub fn data(app: &AppName) -> PathBuf {
     Path::new(SETTINGS_DIR).join(format!("{app}.data"))
 }
-/// What cron's polls told already of the app's data: it goes with a reboot, and is none of what may be away.
+/// Marks that cron's polls have reported missing data. A reboot clears it, and its disk is never the missing one.
 #[must_use]
 pub fn outage_reported(app: &AppName) -> PathBuf {
     Path::new("/run/lock").join(format!("pullpray.{app}"))

@@ -101,7 +101,7 @@ fn the_project_is_served_by_debians_own_packages() -> Result<()> {
         ensure!(web.page_of("unknown.example", "/")?.status == 400);
         let (_, load) = web.under_load("/", || web.run("systemctl restart todo; for n in $(seq 100); do curl -sf http://127.0.0.1:8000/healthz && exit; sleep 0.1; done; exit 9")?.ok())?;
         ensure!(
-            load.asked > 3 && !load.failed.is_empty(),
+            load.requests > 3 && !load.failed.is_empty(),
             "visitors notice a restart that rebinds the port: {load:?}"
         );
     }

@@ -111,7 +111,7 @@ impl Apply<'_> {
         }
         match finding {
             Finding::Ok(what) => {
-                let made = mark == Mark::Ok && step.plan_item().creates();
+                let made = mark == Mark::Ok && step.about().creates();
                 let what = if made {
                     format!("created, {what}")
                 } else {

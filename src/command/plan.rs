@@ -9,7 +9,7 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
     let rows: Vec<PlanRow> = plan
         .iter()
         .filter_map(|planned| {
-            let row = planned.step.plan_item();
+            let row = planned.step.about();
             let (mark, detail) = match &planned.finding {
                 Ok(Finding::Absent(what) | Finding::Blocked(_, what)) => ('+', what.clone()),
                 Ok(Finding::Differs(what, _)) => ('~', what.clone()),
@@ -100,7 +100,7 @@ pub(super) fn show_modified(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> bool {
     for planned in plan {
         if let Ok(Finding::LocallyModified(what, diff)) = &planned.finding {
             any = true;
-            let path = planned.step.plan_item().what;
+            let path = planned.step.about().what;
             ui.note(&format!("{path}: {what}; --overwrite replaces it"));
             ui.diff(&path, diff);
         }

@@ -12,7 +12,7 @@ use crate::state::receipt::{Before, Change, Receipt};
 use crate::host::{Clock, effective_uid};
 
 use super::eligibility::{answers_of, ineligible};
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct Group<'a>(pub(super) &'a App);
 pub(super) struct User<'a>(pub(super) &'a App);
@@ -118,17 +118,13 @@ impl Group<'_> {
 }
 
 impl Step for Group<'_> {
-    fn id(&self) -> StepId {
-        StepId::AccountGroup
-    }
-    fn title(&self) -> String {
-        format!("group {}", self.0.group)
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "group",
-            what: self.0.group.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AccountGroup,
+            format!("group {}", self.0.group),
+            "group",
+            self.0.group.to_string(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.group.to_string();
@@ -158,17 +154,13 @@ impl Step for Group<'_> {
 }
 
 impl Step for User<'_> {
-    fn id(&self) -> StepId {
-        StepId::AccountUser
-    }
-    fn title(&self) -> String {
-        format!("user {}", self.0.user)
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "user",
-            what: self.0.user.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AccountUser,
+            format!("user {}", self.0.user),
+            "user",
+            self.0.user.to_string(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.user.to_string();
@@ -195,17 +187,13 @@ impl Step for User<'_> {
 }
 
 impl Step for Membership<'_> {
-    fn id(&self) -> StepId {
-        self.id
-    }
-    fn title(&self) -> String {
-        format!("{} in {}", self.user, self.app.group)
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "member",
-            what: format!("{} of {}", self.user, self.app.group),
-        }
+    fn about(&self) -> About {
+        About::new(
+            self.id,
+            format!("{} in {}", self.user, self.app.group),
+            "member",
+            format!("{} of {}", self.user, self.app.group),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let Some(user) = context.view.user(self.user) else {

@@ -7,7 +7,7 @@ use crate::host::AgentKey;
 use crate::layout;
 
 use super::key_pair::public_key;
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
@@ -36,17 +36,13 @@ pub(super) fn loaded_keys(context: &CheckContext<'_>, app: &App) -> Result<Vec<A
 }
 
 impl Step for AgentRuns<'_> {
-    fn id(&self) -> StepId {
-        StepId::AgentKey
-    }
-    fn title(&self) -> String {
-        "deploy key in agent".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "unit",
-            what: layout::agent_unit(&self.0.name),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AgentKey,
+            "deploy key in agent",
+            "unit",
+            layout::agent_unit(&self.0.name),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

@@ -8,24 +8,20 @@ use crate::app::App;
 use crate::host::{Drift, Kind};
 use crate::layout;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct DropIns<'a>(pub(super) &'a App);
 pub(super) struct Ownership<'a>(pub(super) &'a App);
 pub(super) struct PrivilegeEscalation<'a>(pub(super) &'a App);
 
 impl Step for DropIns<'_> {
-    fn id(&self) -> StepId {
-        StepId::UnitsDropIns
-    }
-    fn title(&self) -> String {
-        "unit overrides".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "unit",
-            what: layout::service_unit(&self.0.name),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::UnitsDropIns,
+            "unit overrides",
+            "unit",
+            layout::service_unit(&self.0.name),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
@@ -53,9 +49,6 @@ impl Step for DropIns<'_> {
             ),
         })
     }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("unit overrides are left to the administrator"))
-    }
 }
 
 impl Ownership<'_> {
@@ -71,17 +64,13 @@ impl Ownership<'_> {
 }
 
 impl Step for Ownership<'_> {
-    fn id(&self) -> StepId {
-        StepId::ProjectOwnership
-    }
-    fn title(&self) -> String {
-        "ownership and setgid".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "dirs",
-            what: self.0.project_dir.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::ProjectOwnership,
+            "ownership and setgid",
+            "dirs",
+            self.0.project_dir.to_string(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
@@ -131,17 +120,13 @@ impl Step for Ownership<'_> {
 }
 
 impl Step for PrivilegeEscalation<'_> {
-    fn id(&self) -> StepId {
-        StepId::AuditRoot
-    }
-    fn title(&self) -> String {
-        "privilege-escalation paths".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "audit",
-            what: "files that root reads or runs".to_owned(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AuditRoot,
+            "privilege-escalation paths",
+            "audit",
+            "files that root reads or runs",
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
@@ -208,9 +193,6 @@ impl Step for PrivilegeEscalation<'_> {
         };
         let all: Vec<String> = findings.into_iter().map(|(finding, _)| finding).collect();
         Ok(Finding::ManualFix(all.join("; "), remedy))
-    }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("permissions are left to the administrator"))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::layout;
 use crate::store::marks;
 
 use super::eligibility::{answers_of, ineligible};
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct Directories<'a>(pub(super) &'a App);
 
@@ -111,17 +111,13 @@ impl Directories<'_> {
 }
 
 impl Step for Directories<'_> {
-    fn id(&self) -> StepId {
-        StepId::ProjectDirectories
-    }
-    fn title(&self) -> String {
-        "directories".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "dirs",
-            what: self.0.project_dir.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::ProjectDirectories,
+            "directories",
+            "dirs",
+            self.0.project_dir.to_string(),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

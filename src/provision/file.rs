@@ -9,7 +9,7 @@ use similar::TextDiff;
 use crate::host::{Kind, Server, View};
 use crate::state::sha256;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 /// Verifies a file in place with the program that reads it: `None` if it is accepted, otherwise what is
 /// wrong and a command.
@@ -67,17 +67,13 @@ impl FileStep<'_> {
 }
 
 impl Step for FileStep<'_> {
-    fn id(&self) -> StepId {
-        self.id
-    }
-    fn title(&self) -> String {
-        self.title.to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "file",
-            what: self.path.display().to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            self.id,
+            self.title.to_owned(),
+            "file",
+            self.path.display().to_string(),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

@@ -11,7 +11,7 @@ use crate::layout;
 use crate::render;
 
 use super::file::{Content, FileStep};
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 fn rendered(text: Result<String>) -> Result<String, (StepId, String)> {
     text.map_err(|error| {
@@ -339,17 +339,13 @@ pub(super) fn cron(app: &App) -> FileStep<'_> {
 pub(super) struct SettingsFile<'a>(pub(super) &'a App);
 
 impl Step for SettingsFile<'_> {
-    fn id(&self) -> StepId {
-        StepId::AppSettings
-    }
-    fn title(&self) -> String {
-        "settings file".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "file",
-            what: layout::settings(&self.0.name).display().to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AppSettings,
+            "settings file",
+            "file",
+            layout::settings(&self.0.name).display().to_string(),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

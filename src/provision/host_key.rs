@@ -10,7 +10,7 @@ use crate::host::HostKey;
 use crate::layout;
 use crate::render;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
@@ -37,17 +37,13 @@ impl PinnedHostKey<'_> {
 }
 
 impl Step for PinnedHostKey<'_> {
-    fn id(&self) -> StepId {
-        StepId::SshHostKey
-    }
-    fn title(&self) -> String {
-        format!("host key of {}", self.0.repo.host())
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "file",
-            what: layout::known_hosts(&self.0.name).display().to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::SshHostKey,
+            format!("host key of {}", self.0.repo.host()),
+            "file",
+            layout::known_hosts(&self.0.name).display().to_string(),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

@@ -12,7 +12,7 @@ use crate::render;
 use super::agent;
 use super::key_pair::{ensure, public_key};
 use super::rotation::{self, Rotation, rotation};
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct DeployKey<'a>(pub(super) &'a App);
 
@@ -52,17 +52,13 @@ impl DeployKey<'_> {
 }
 
 impl Step for DeployKey<'_> {
-    fn id(&self) -> StepId {
-        StepId::KeyDeploy
-    }
-    fn title(&self) -> String {
-        "deploy key".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "key",
-            what: layout::private_key(&self.0.name).display().to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::KeyDeploy,
+            "deploy key",
+            "key",
+            layout::private_key(&self.0.name).display().to_string(),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

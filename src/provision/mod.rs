@@ -45,7 +45,7 @@ pub use undo::{
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::host::View;
 use crate::state::receipt::Receipt;
@@ -103,16 +103,34 @@ pub struct CheckContext<'a> {
     pub offline: bool,
 }
 
-/// Line of a plan.
+/// What a step is about: its id, its title and its line in the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanItem {
+pub struct About {
+    /// Stable id.
+    pub id: StepId,
+    /// Short title for people.
+    pub title: String,
     /// `file`, `user`, `unit` …
     pub kind: &'static str,
     /// Its name or path.
     pub what: String,
 }
 
-impl PlanItem {
+impl About {
+    fn new(
+        id: StepId,
+        title: impl Into<String>,
+        kind: &'static str,
+        what: impl Into<String>,
+    ) -> Self {
+        Self {
+            id,
+            title: title.into(),
+            kind,
+            what: what.into(),
+        }
+    }
+
     /// Whether apply creates the item, as opposed to verifying it.
     #[must_use]
     pub fn creates(&self) -> bool {
@@ -125,14 +143,18 @@ impl PlanItem {
 
 /// One piece of server state that pullpray manages.
 pub trait Step {
+    /// Its id, title and line in the plan.
+    fn about(&self) -> About;
+
     /// Stable id, used by `--only` and scripts.
-    fn id(&self) -> StepId;
+    fn id(&self) -> StepId {
+        self.about().id
+    }
 
     /// Short title for people.
-    fn title(&self) -> String;
-
-    /// Line in the plan.
-    fn plan_item(&self) -> PlanItem;
+    fn title(&self) -> String {
+        self.about().title
+    }
 
     /// Whether the check contacts the git host.
     fn needs_network(&self) -> bool {
@@ -153,9 +175,11 @@ pub trait Step {
         Ok(None)
     }
 
-    /// Changes the server to the desired state.
+    /// Changes the server to the desired state. Without it, people have to: the check says what to do.
     ///
     /// # Errors
     /// When a change fails; the receipt records every change made before that.
-    fn apply(&self, changes: &mut Changes<'_>) -> Result<()>;
+    fn apply(&self, _changes: &mut Changes<'_>) -> Result<()> {
+        bail!("{} cannot be fixed automatically", self.title())
+    }
 }

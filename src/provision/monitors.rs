@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 
 use crate::app::App;
@@ -16,7 +16,7 @@ use crate::text::duration;
 use super::audit::{DropIns, Ownership, PrivilegeEscalation};
 use super::receipt::IntactReceipt;
 use super::remote_checks::{OnlyThisRepository, PresentedHostKey};
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, CheckContext, Finding, Step, StepId};
 
 struct RecentPoll<'a>(&'a App);
 struct Space<'a>(&'a App);
@@ -39,17 +39,13 @@ pub fn monitors(app: &App) -> Vec<Box<dyn Step + '_>> {
 }
 
 impl Step for RecentPoll<'_> {
-    fn id(&self) -> StepId {
-        StepId::PollRecent
-    }
-    fn title(&self) -> String {
-        "last poll".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "poll",
-            what: self.0.schedule.words(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::PollRecent,
+            "last poll",
+            "poll",
+            self.0.schedule.words(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let ledger = match Ledger::load(context.view, &self.0.name) {
@@ -102,9 +98,6 @@ impl Step for RecentPoll<'_> {
             )),
         })
     }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("polls are started by cron or by hand"))
-    }
 }
 
 /// Why cron seems not to poll: no poll by cron since the first one that was due after its last poll, after its entry
@@ -141,17 +134,8 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
 }
 
 impl Step for ClockSync<'_> {
-    fn id(&self) -> StepId {
-        StepId::ServerClock
-    }
-    fn title(&self) -> String {
-        "clock".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "server",
-            what: "time of day".to_owned(),
-        }
+    fn about(&self) -> About {
+        About::new(StepId::ServerClock, "clock", "server", "time of day")
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let clock = Clock::system();
@@ -194,9 +178,6 @@ impl Step for ClockSync<'_> {
             (false, false) => Finding::Ok(format!("{now}, no time service enabled")),
         })
     }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("the clock is left to the administrator"))
-    }
 }
 
 fn damaged() -> Finding {
@@ -208,17 +189,13 @@ const MIN_BYTES: u64 = 256 * 1024 * 1024;
 const MIN_INODES: u64 = 10_000;
 
 impl Step for Space<'_> {
-    fn id(&self) -> StepId {
-        StepId::ServerSpace
-    }
-    fn title(&self) -> String {
-        "disk space".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "disk",
-            what: self.0.project_dir.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::ServerSpace,
+            "disk space",
+            "disk",
+            self.0.project_dir.to_string(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let mut words = Vec::new();
@@ -249,8 +226,5 @@ impl Step for Space<'_> {
             words.push(text);
         }
         Ok(Finding::Ok(words.swap_remove(0)))
-    }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("pullpray does not delete files to free disk space"))
     }
 }

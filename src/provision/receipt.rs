@@ -17,7 +17,7 @@ use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
 
 use super::changes::backup_name;
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId, files};
+use super::{About, Changes, CheckContext, Finding, Step, StepId, files};
 
 pub(super) struct IntactReceipt<'a>(pub(super) &'a App);
 
@@ -163,17 +163,13 @@ fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
 }
 
 impl Step for IntactReceipt<'_> {
-    fn id(&self) -> StepId {
-        StepId::AppReceipt
-    }
-    fn title(&self) -> String {
-        "receipt".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "file",
-            what: layout::receipt(&self.0.name).display().to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AppReceipt,
+            "receipt",
+            "file",
+            layout::receipt(&self.0.name).display().to_string(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         if !context.receipt.is_readable() {

@@ -11,22 +11,18 @@ use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::{Ledger, Release};
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct FirstRelease<'a>(pub(super) &'a App);
 
 impl Step for FirstRelease<'_> {
-    fn id(&self) -> StepId {
-        StepId::AppRelease
-    }
-    fn title(&self) -> String {
-        "first release".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "deploy",
-            what: format!("{} {}", self.0.repo.slug(), self.0.track),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AppRelease,
+            "first release",
+            "deploy",
+            format!("{} {}", self.0.repo.slug(), self.0.track),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

@@ -7,23 +7,19 @@ use crate::git;
 use crate::host::View;
 use crate::layout;
 
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId, repo};
+use super::{About, CheckContext, Finding, Step, StepId, repo};
 
 pub(super) struct PresentedHostKey<'a>(pub(super) &'a App);
 pub(super) struct OnlyThisRepository<'a>(pub(super) &'a App);
 
 impl Step for PresentedHostKey<'_> {
-    fn id(&self) -> StepId {
-        StepId::SshHostKeyShown
-    }
-    fn title(&self) -> String {
-        format!("host key presented by {}", self.0.repo.host())
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "access",
-            what: self.0.repo.host().to_owned(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::SshHostKeyShown,
+            format!("host key presented by {}", self.0.repo.host()),
+            "access",
+            self.0.repo.host().to_owned(),
+        )
     }
     fn needs_network(&self) -> bool {
         true
@@ -46,11 +42,6 @@ impl Step for PresentedHostKey<'_> {
                 "sudo pullpray init {} --host-key {shown}  # once you have verified this key",
                 self.0.name
             ),
-        ))
-    }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!(
-            "a changed host key is never accepted automatically"
         ))
     }
 }
@@ -114,17 +105,13 @@ fn neighbours(view: &View, app: &App) -> Result<Vec<(AppName, RepoUrl)>> {
 }
 
 impl Step for OnlyThisRepository<'_> {
-    fn id(&self) -> StepId {
-        StepId::RepoOnly
-    }
-    fn title(&self) -> String {
-        "key opens this repository only".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "access",
-            what: self.0.repo.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::RepoOnly,
+            "key opens this repository only",
+            "access",
+            self.0.repo.to_string(),
+        )
     }
     fn needs_network(&self) -> bool {
         true
@@ -189,12 +176,6 @@ impl Step for OnlyThisRepository<'_> {
             )),
             Greeting::Unknown => Finding::Ok(format!("refused by {}", refused.join(", "))),
         })
-    }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!(
-            "what a key opens can only be changed on {}",
-            self.0.repo.host()
-        ))
     }
 }
 

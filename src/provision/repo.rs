@@ -10,7 +10,7 @@ use crate::host::View;
 use crate::render;
 
 use super::host_key::PinnedHostKey;
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, CheckContext, Finding, Step, StepId};
 
 pub(super) struct Access<'a>(pub(super) &'a App);
 pub(super) struct ReadOnly<'a>(pub(super) &'a App);
@@ -38,17 +38,13 @@ fn unreachable(app: &App, error: &RemoteError) -> anyhow::Error {
 }
 
 impl Step for Access<'_> {
-    fn id(&self) -> StepId {
-        StepId::RepoAccess
-    }
-    fn title(&self) -> String {
-        "repository".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "access",
-            what: self.0.repo.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::RepoAccess,
+            "repository",
+            "access",
+            self.0.repo.to_string(),
+        )
     }
 
     fn needs_network(&self) -> bool {
@@ -90,27 +86,16 @@ impl Step for Access<'_> {
             },
         }
     }
-
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!(
-            "access can only be granted on {}",
-            self.0.repo.host()
-        ))
-    }
 }
 
 impl Step for ReadOnly<'_> {
-    fn id(&self) -> StepId {
-        StepId::RepoReadOnly
-    }
-    fn title(&self) -> String {
-        "key is read-only".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "access",
-            what: "push is refused".to_owned(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::RepoReadOnly,
+            "key is read-only",
+            "access",
+            "push is refused",
+        )
     }
 
     fn needs_network(&self) -> bool {
@@ -158,12 +143,5 @@ impl Step for ReadOnly<'_> {
             }
             Err(error) => Err(unreachable(app, &error)),
         }
-    }
-
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!(
-            "write access can only be revoked on {}",
-            self.0.repo.host()
-        ))
     }
 }

@@ -1,7 +1,7 @@
 //! Requirements checked before any change: programs, systemd, a writable file system, a free address,
 //! and this program in a place that only root can modify.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::app::{App, Bind};
 use crate::layout;
@@ -9,24 +9,20 @@ use crate::layout;
 use crate::host::effective_uid;
 
 use super::eligibility::{answers_of, ineligible};
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
 pub(super) struct Address<'a>(pub(super) &'a App);
 pub(super) struct Program<'a>(pub(super) &'a App);
 
 impl Step for Requirements<'_> {
-    fn id(&self) -> StepId {
-        StepId::ServerRequirements
-    }
-    fn title(&self) -> String {
-        "server requirements".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "server",
-            what: "systemd, cron, sudo, ssh, Python".to_owned(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::ServerRequirements,
+            "server requirements",
+            "server",
+            "systemd, cron, sudo, ssh, Python",
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         // Before the survey executes it.
@@ -57,23 +53,16 @@ impl Step for Requirements<'_> {
             "systemd {systemd}, Python {python}, {uv}"
         )))
     }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("pullpray does not install packages"))
-    }
 }
 
 impl Step for Address<'_> {
-    fn id(&self) -> StepId {
-        StepId::AppAddress
-    }
-    fn title(&self) -> String {
-        format!("address {}", self.0.bind)
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "address",
-            what: self.0.bind.to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AppAddress,
+            format!("address {}", self.0.bind),
+            "address",
+            self.0.bind.to_string(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let ours = context.view.has_systemd()?
@@ -108,23 +97,16 @@ impl Step for Address<'_> {
             "free".to_owned()
         }))
     }
-    fn apply(&self, _: &mut Changes<'_>) -> Result<()> {
-        Err(anyhow!("the address must be free"))
-    }
 }
 
 impl Step for Program<'_> {
-    fn id(&self) -> StepId {
-        StepId::ServerProgram
-    }
-    fn title(&self) -> String {
-        "pullpray program".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "file",
-            what: self.0.program.display().to_string(),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::ServerProgram,
+            "pullpray program",
+            "file",
+            self.0.program.display().to_string(),
+        )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let program = &self.0.program;

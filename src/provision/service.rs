@@ -8,23 +8,19 @@ use crate::app::App;
 use crate::layout;
 
 use super::release::FirstRelease;
-use super::{Changes, CheckContext, Finding, PlanItem, Step, StepId};
+use super::{About, Changes, CheckContext, Finding, Step, StepId};
 
 pub(super) struct Units<'a>(pub(super) &'a App);
 pub(super) struct Healthy<'a>(pub(super) &'a App);
 
 impl Step for Units<'_> {
-    fn id(&self) -> StepId {
-        StepId::GunicornRunning
-    }
-    fn title(&self) -> String {
-        "gunicorn units".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "unit",
-            what: layout::service_unit(&self.0.name),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::GunicornRunning,
+            "gunicorn units",
+            "unit",
+            layout::service_unit(&self.0.name),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
@@ -71,17 +67,13 @@ impl Step for Units<'_> {
 }
 
 impl Step for Healthy<'_> {
-    fn id(&self) -> StepId {
-        StepId::AppHealthy
-    }
-    fn title(&self) -> String {
-        "healthy".to_owned()
-    }
-    fn plan_item(&self) -> PlanItem {
-        PlanItem {
-            kind: "health",
-            what: format!("GET {} on {}", self.0.health_path, self.0.bind),
-        }
+    fn about(&self) -> About {
+        About::new(
+            StepId::AppHealthy,
+            "healthy",
+            "health",
+            format!("GET {} on {}", self.0.health_path, self.0.bind),
+        )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

@@ -5,7 +5,11 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::{Facts, Limits};
+use super::resolve::Workers;
+use super::{
+    AbsPath, AccountName, AppName, Bind, Branch, CommitId, Facts, Fingerprint, HealthHost,
+    HealthPath, Invalid, Limits, Module, RepoUrl, Schedule, SharedPath, TagPattern, Wsgi,
+};
 
 /// One answer as given. A file may give it as a string, a number, or a list of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -37,9 +41,35 @@ impl FromStr for RawAnswer {
     }
 }
 
-/// Declares each answer once: flag, environment variable, key of the answers file and of the settings file.
+/// One answer of init.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its flag (with dashes), and its key in the answers file and the settings file.
+    pub name: &'static str,
+    /// Whether it may be empty.
+    pub optional: bool,
+    /// The label of its question; empty if the wizard does not prompt for it.
+    pub prompt: &'static str,
+    /// The hint above the question; may be empty.
+    pub hint: &'static str,
+    /// Validates a value that is not empty.
+    pub(super) check: fn(&str) -> Result<(), Invalid>,
+}
+
+fn check<T: FromStr<Err = Invalid>>(text: &str) -> Result<(), Invalid> {
+    text.parse::<T>().map(drop)
+}
+
+fn check_list<T: FromStr<Err = Invalid>>(text: &str) -> Result<(), Invalid> {
+    text.split(',')
+        .filter(|part| !part.trim().is_empty())
+        .try_for_each(check::<T>)
+}
+
+/// Declares each answer once: help, name, value name, environment variable, check, `optional`, and `=>` prompt and hint.
 macro_rules! answers {
-    ($($(#[doc = $help:literal])+ $name:ident $value:literal $env:literal;)+) => {
+    ($($(#[doc = $help:literal])+ $name:ident $value:literal $env:literal, $check:expr
+        $(, $optional:ident)? $(=> $prompt:literal $hint:literal)?;)+) => {
         /// All answers, each as given by a flag, a `PULLPRAY_…` variable or a file.
         #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -50,8 +80,14 @@ macro_rules! answers {
             pub $name: Option<RawAnswer>,)+
         }
 
-        /// The names of all answers.
-        pub const NAMES: &[&str] = &[$(stringify!($name)),+];
+        /// All answers; those with a prompt in the order of the wizard.
+        pub const ANSWERS: &[Answer] = &[$(Answer {
+            name: stringify!($name),
+            optional: !concat!($(stringify!($optional))?).is_empty(),
+            prompt: concat!($($prompt)?),
+            hint: concat!($($hint)?),
+            check: $check,
+        }),+];
 
         impl Answers {
             /// Fills in missing answers from `other`. Branch, tag and commit count as one answer: a
@@ -84,45 +120,59 @@ macro_rules! answers {
 
 answers! {
     /// SSH address of the repository: git@github.com:acme/todo.git
-    repo "URL" "PULLPRAY_REPO";
+    repo "URL" "PULLPRAY_REPO", check::<RepoUrl>
+        => "Repository to deploy" "ssh address, for example git@github.com:acme/todo.git";
     /// The branch to follow [default: main]
-    branch "BRANCH" "PULLPRAY_BRANCH";
+    branch "BRANCH" "PULLPRAY_BRANCH", check::<Branch>
+        => "Branch" "";
     /// Follow the highest version among the tags that match this pattern, for example 'v*', instead of a branch
-    tag "PATTERN" "PULLPRAY_TAG";
+    tag "PATTERN" "PULLPRAY_TAG", check::<TagPattern>;
     /// Deploy exactly this commit (all 40 digits), instead of a branch
-    commit "COMMIT" "PULLPRAY_COMMIT";
+    commit "COMMIT" "PULLPRAY_COMMIT", check::<CommitId>;
     /// The app's name on this server [default: the repository's name]
-    app "NAME" "PULLPRAY_APP";
+    app "NAME" "PULLPRAY_APP", check::<AppName>
+        => "Name of the app" "used for its files, units and directories on this server";
     /// The WSGI callable, for example todo.wsgi:application [default: found in the repository]
-    wsgi "MODULE" "PULLPRAY_WSGI";
+    wsgi "MODULE" "PULLPRAY_WSGI", check::<Wsgi>, optional
+        => "WSGI module" "for example todo.wsgi:application; empty to detect it in the repository";
     /// DJANGO_SETTINGS_MODULE [default: found in the repository's manage.py]
-    settings "MODULE" "PULLPRAY_SETTINGS";
+    settings "MODULE" "PULLPRAY_SETTINGS", check::<Module>, optional;
     /// The account that runs the app [default: gunicorn, for a further app gunicorn-NAME]
-    user "USER" "PULLPRAY_USER";
+    user "USER" "PULLPRAY_USER", check::<AccountName>
+        => "Account it runs as" "";
     /// The app's group [default: the name of the account]
-    group "GROUP" "PULLPRAY_GROUP";
+    group "GROUP" "PULLPRAY_GROUP", check::<AccountName>
+        => "Group of the hosted apps" "";
     /// Your login, to add to that group (may read logs, edit shared files); empty for none
-    operator "USER" "PULLPRAY_OPERATOR";
+    operator "USER" "PULLPRAY_OPERATOR", check::<AccountName>, optional
+        => "Your login" "joins the group, to read logs, edit shared files and restart the app; \"none\" for no one";
     /// App directory [default: /var/www/projects/NAME]
-    project_dir "DIR" "PULLPRAY_PROJECT_DIR";
+    project_dir "DIR" "PULLPRAY_PROJECT_DIR", check::<AbsPath>
+        => "App directory" "";
     /// Directory from which the web server serves static files [default: /www/static/NAME]
-    static_dir "DIR" "PULLPRAY_STATIC_DIR";
-    /// Listen address: an address, a port, or the path of a unix socket [default: the next free port from 8000]
-    bind "ADDRESS" "PULLPRAY_BIND";
-    /// gunicorn's worker processes [default: 2 per processor plus 1, at most 9]
-    workers "N" "PULLPRAY_WORKERS";
-    /// Health check path [default: /]
-    health_path "PATH" "PULLPRAY_HEALTH_PATH";
-    /// Hostname for the health check; one of the project's ALLOWED_HOSTS [default: localhost]
-    health_host "HOST" "PULLPRAY_HEALTH_HOST";
-    /// Minutes between polls, or five crontab(5) fields [default: */5 * * * *]
-    schedule "WHEN" "PULLPRAY_SCHEDULE";
-    /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, bitbucket.org)
-    host_key "FINGERPRINT" "PULLPRAY_HOST_KEY";
-    /// Python interpreter for virtual environments [default: /usr/bin/python3]
-    python "PATH" "PULLPRAY_PYTHON";
+    static_dir "DIR" "PULLPRAY_STATIC_DIR", check::<AbsPath>
+        => "Static files directory" "nginx serves it as /static/";
     /// Persistent files (shared between releases), separated by commas: db.sqlite3,media/
-    shared_paths "PATHS" "PULLPRAY_SHARED_PATHS";
+    shared_paths "PATHS" "PULLPRAY_SHARED_PATHS", check_list::<SharedPath>, optional
+        => "Persistent files" "shared between releases and separated by commas: db.sqlite3,media/; empty if there are none";
+    /// Listen address: an address, a port, or the path of a unix socket [default: the next free port from 8000]
+    bind "ADDRESS" "PULLPRAY_BIND", check::<Bind>
+        => "Listen address" "the address that nginx passes requests to, or the path of a unix socket";
+    /// gunicorn's worker processes [default: 2 per processor plus 1, at most 9]
+    workers "N" "PULLPRAY_WORKERS", check::<Workers>;
+    /// Health check path [default: /]
+    health_path "PATH" "PULLPRAY_HEALTH_PATH", check::<HealthPath>
+        => "Health check path" "";
+    /// Hostname for the health check; one of the project's ALLOWED_HOSTS [default: localhost]
+    health_host "HOST" "PULLPRAY_HEALTH_HOST", check::<HealthHost>
+        => "Hostname for the health check" "one of the project's ALLOWED_HOSTS";
+    /// Minutes between polls, or five crontab(5) fields [default: */5 * * * *]
+    schedule "WHEN" "PULLPRAY_SCHEDULE", check::<Schedule>
+        => "Poll every … minutes" "a number of minutes, or five crontab(5) fields";
+    /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, bitbucket.org)
+    host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
+    /// Python interpreter for virtual environments [default: /usr/bin/python3]
+    python "PATH" "PULLPRAY_PYTHON", check::<AbsPath>;
 }
 
 impl Answers {
@@ -138,7 +188,7 @@ impl Answers {
     pub fn changes(&self, saved: &Self, facts: &Facts) -> String {
         let before = saved.parse(facts, Limits::default());
         let mut flags = Vec::new();
-        for name in NAMES {
+        for Answer { name, .. } in ANSWERS {
             let Some(text) = self.get(name) else { continue };
             let mut one = Self::default();
             one.set(name, text);

@@ -19,7 +19,7 @@ mod tag;
 mod track;
 mod window;
 
-pub use answers::{Answers, NAMES, RawAnswer};
+pub use answers::{ANSWERS, Answer, Answers, RawAnswer};
 pub use bind::Bind;
 pub use defaults::{Facts, OtherApp};
 pub use invalid::Invalid;

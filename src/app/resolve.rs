@@ -4,12 +4,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Answers, App, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl, Track};
+use super::{ANSWERS, Answers, App, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl, Track};
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The answer's name, as in [`super::NAMES`].
+    /// The answer's name, as in [`super::ANSWERS`].
     pub name: &'static str,
     /// Why it was rejected; `None` if it is missing.
     pub invalid: Option<Invalid>,
@@ -225,42 +225,16 @@ impl Answers {
     /// # Errors
     /// Why it is rejected.
     pub fn check_one(name: &str, text: &str) -> Result<(), Invalid> {
-        fn taken<T: FromStr<Err = Invalid>>(text: &str) -> Result<(), Invalid> {
-            text.parse::<T>().map(drop)
-        }
-        if text.trim().is_empty() {
-            return match name {
-                "wsgi" | "settings" | "operator" | "shared_paths" => Ok(()),
-                _ => Err(Invalid::new("an answer is required")),
-            };
-        }
-        match name {
-            "repo" => taken::<RepoUrl>(text),
-            "branch" => taken::<super::Branch>(text),
-            "tag" => taken::<super::TagPattern>(text),
-            "commit" => taken::<super::CommitId>(text),
-            "app" => taken::<super::AppName>(text),
-            "wsgi" => taken::<super::Wsgi>(text),
-            "settings" => taken::<super::Module>(text),
-            "user" | "group" | "operator" => taken::<super::AccountName>(text),
-            "project_dir" | "static_dir" | "python" => taken::<super::AbsPath>(text),
-            "bind" => taken::<Bind>(text),
-            "workers" => taken::<Workers>(text),
-            "health_path" => taken::<super::HealthPath>(text),
-            "health_host" => taken::<super::HealthHost>(text),
-            "schedule" => taken::<super::Schedule>(text),
-            "host_key" => taken::<Fingerprint>(text),
-            "shared_paths" => text
-                .split(',')
-                .filter(|part| !part.trim().is_empty())
-                .try_for_each(taken::<super::SharedPath>),
+        match ANSWERS.iter().find(|answer| answer.name == name) {
+            Some(answer) if !text.trim().is_empty() => (answer.check)(text),
+            Some(answer) if !answer.optional => Err(Invalid::new("an answer is required")),
             _ => Ok(()),
         }
     }
 }
 
 /// The number of gunicorn's worker processes: 1 to 512.
-struct Workers(u16);
+pub(super) struct Workers(u16);
 
 impl FromStr for Workers {
     type Err = Invalid;

@@ -2,71 +2,36 @@
 
 use anyhow::{Result, bail};
 
-use crate::app::{Answers, AppName, Facts, Limits, RepoUrl};
+use crate::app::{ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl};
 use crate::host::View;
 use crate::provision;
 use crate::ui::{Question, Ui};
 
-/// Name of the answer, prompt and help of each question. The other answers have defaults, or come from flags.
-const QUESTIONS: &[(&str, &str, Option<&str>)] = &[
-    (
-        "repo",
-        "Repository to deploy",
-        Some("ssh address, for example git@github.com:acme/todo.git"),
-    ),
-    ("branch", "Branch", None),
-    (
-        "app",
-        "Name of the app",
-        Some("used for its files, units and directories on this server"),
-    ),
-    (
-        "wsgi",
-        "WSGI module",
-        Some("for example todo.wsgi:application; empty to detect it in the repository"),
-    ),
-    ("user", "Account it runs as", None),
-    ("group", "Group of the hosted apps", None),
-    (
-        "operator",
-        "Your login",
-        Some(
-            "joins the group, to read logs, edit shared files and restart the app; \"none\" for no one",
-        ),
-    ),
-    ("project_dir", "App directory", None),
-    (
-        "static_dir",
-        "Static files directory",
-        Some("nginx serves it as /static/"),
-    ),
-    (
-        "shared_paths",
-        "Persistent files",
-        Some(
-            "shared between releases and separated by commas: db.sqlite3,media/; empty if there are none",
-        ),
-    ),
-    (
-        "bind",
-        "Listen address",
-        Some("the address that nginx passes requests to, or the path of a unix socket"),
-    ),
-    ("health_path", "Health check path", None),
-    (
-        "health_host",
-        "Hostname for the health check",
-        Some("one of the project's ALLOWED_HOSTS"),
-    ),
-    (
-        "schedule",
-        "Poll every … minutes",
-        Some("a number of minutes, or five crontab(5) fields"),
-    ),
-];
+/// The answers that the wizard prompts for.
+fn questions() -> impl Iterator<Item = &'static Answer> {
+    ANSWERS.iter().filter(|answer| !answer.prompt.is_empty())
+}
 
-/// The answers that may be empty.
-const OPTIONAL: [&str; 3] = ["wsgi", "operator", "shared_paths"];
+/// Prompts for one answer and stores it.
+fn prompt(
+    ui: &mut dyn Ui,
+    view: &View,
+    answers: &mut Answers,
+    facts: &Facts,
+    answer: &Answer,
+    default: Option<String>,
+) -> Result<()> {
+    let question = Question {
+        prompt: answer.prompt.to_owned(),
+        default,
+        help: Some(answer.hint.to_owned()),
+    };
+    let name = answer.name;
+    let text = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
+    let none = name == "operator" && text == "none";
+    answers.set(name, if none { "" } else { &text });
+    Ok(())
+}
 
 /// Prompts for every answer that is still missing.
 ///
@@ -79,31 +44,21 @@ pub(super) fn ask(
     facts: &Facts,
     saved: &dyn Fn(&AppName) -> Result<Option<Answers>>,
 ) -> Result<()> {
-    for (name, prompt, help) in QUESTIONS {
+    for answer in questions() {
+        let name = answer.name;
         // A tag or commit given as a flag replaces the branch.
-        let tracked = *name == "branch" && (answers.tag.is_some() || answers.commit.is_some());
+        let tracked = name == "branch" && (answers.tag.is_some() || answers.commit.is_some());
         if answers.get(name).is_none() && !tracked {
-            let default = match *name {
+            let default = match name {
                 "operator" => facts.operator.as_ref().map(ToString::to_string),
                 _ => answers.suggested(name, facts),
             };
-            let question = Question {
-                prompt: (*prompt).to_owned(),
-                default,
-                help: help.map(str::to_owned),
-            };
-            let answer = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
-            let answer = if *name == "operator" && answer == "none" {
-                String::new()
-            } else {
-                answer
-            };
-            answers.set(name, &answer);
+            prompt(ui, view, answers, facts, answer, default)?;
         }
-        if *name == "repo" {
+        if name == "repo" {
             host_key(ui, view, answers, facts)?;
         }
-        if *name == "app"
+        if name == "app"
             && let Some(name) = answers
                 .get("app")
                 .and_then(|text| text.parse::<AppName>().ok())
@@ -113,9 +68,9 @@ pub(super) fn ask(
                 "{name} exists on this server: continuing with its settings"
             ));
             *answers = answers.clone().or(saved);
-            for optional in OPTIONAL {
-                if answers.get(optional).is_none() {
-                    answers.set(optional, "");
+            for optional in questions().filter(|answer| answer.optional) {
+                if answers.get(optional.name).is_none() {
+                    answers.set(optional.name, "");
                 }
             }
         }
@@ -251,9 +206,8 @@ pub(super) fn change(
     answers: &mut Answers,
     facts: &Facts,
 ) -> Result<()> {
-    let shown: Vec<String> = QUESTIONS
-        .iter()
-        .map(|(name, prompt, _)| {
+    let shown: Vec<String> = questions()
+        .map(|Answer { name, prompt, .. }| {
             let value = answers
                 .get(name)
                 .map(str::to_owned)
@@ -268,30 +222,17 @@ pub(super) fn change(
         .collect();
     let options: Vec<&str> = shown.iter().map(String::as_str).collect();
     let chosen = ui.choose("Which answer?", &options, 0)?;
-    let Some((name, prompt, help)) = QUESTIONS.get(chosen) else {
+    let Some(answer) = questions().nth(chosen) else {
         return Ok(());
     };
-    let question = Question {
-        prompt: (*prompt).to_owned(),
-        default: answers
-            .get(name)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned),
-        help: help.map(str::to_owned),
-    };
-    let answer = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
-    answers.set(
-        name,
-        if *name == "operator" && answer == "none" {
-            ""
-        } else {
-            &answer
-        },
-    );
-    if *name == "branch" {
+    let name = answer.name;
+    let current = answers.get(name).filter(|text| !text.is_empty());
+    let current = current.map(str::to_owned);
+    prompt(ui, view, answers, facts, answer, current)?;
+    if name == "branch" {
         (answers.tag, answers.commit) = (None, None);
     }
-    if *name == "repo" {
+    if name == "repo" {
         answers.host_key = None;
         host_key(ui, view, answers, facts)?;
     }

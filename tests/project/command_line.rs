@@ -21,8 +21,8 @@ fn help(verb: &str) -> Result<String> {
 #[test]
 fn help_lists_every_setting_and_exit_code() -> Result<()> {
     let text = help("init")?;
-    for name in pullpray::app::NAMES {
-        let flag = format!("--{}", name.replace('_', "-"));
+    for answer in pullpray::app::ANSWERS {
+        let flag = format!("--{}", answer.name.replace('_', "-"));
         assert!(text.contains(&flag), "{flag} is not in the help");
     }
     for words in [

@@ -154,7 +154,7 @@ answers! {
         => "Static files directory" "nginx serves it as /static/";
     /// Persistent files (shared between releases), separated by commas: db.sqlite3,media/
     shared_paths "PATHS" "PULLPRAY_SHARED_PATHS", check_list::<SharedPath>, optional
-        => "Persistent files" "shared between releases and separated by commas: db.sqlite3,media/; empty if there are none";
+        => "Persistent files" "shared between releases, separated by commas: db.sqlite3,media/; empty for none";
     /// Listen address: an address, a port, or the path of a unix socket [default: the next free port from 8000]
     bind "ADDRESS" "PULLPRAY_BIND", check::<Bind>
         => "Listen address" "the address that nginx passes requests to, or the path of a unix socket";

@@ -31,7 +31,7 @@ fn an_existing_account_is_never_recreated_while_its_directory_is_down() -> Resul
         .says("fix: getent passwd runner")?;
     web.run(&init)?
         .exits(1)?
-        .says("is its directory service away?")?;
+        .says("is its directory service unavailable?")?;
     web.run("id runner || getent group runner")?.exits(2)?;
     ensure!(before == web.run(owners)?.ok()?.stdout);
 
@@ -49,10 +49,10 @@ fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
     let doctor = "pullpray doctor todo --offline";
     web.run(doctor)?
         .ok()?
-        .says("by hand; cron, which polls at \"0 0 1 1 *\", has started none yet")?;
+        .says("by hand; cron polls at \"0 0 1 1 *\" but has not started one yet")?;
     web.run("pullpray init todo --schedule '* * * * *' --yes")?
         .ok()?
-        .says("That cron can do it is seen at its first poll: pullpray status todo")?;
+        .says("Cron's first poll shows that the schedule works: pullpray status todo")?;
 
     // Each of these stops polls by cron only.
     for (harm, finds, cure) in [

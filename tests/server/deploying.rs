@@ -162,7 +162,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
     )?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("→ 400; is localhost one of the project's ALLOWED_HOSTS? health_host in the settings says who is asked")?;
+        .says("→ 400; is localhost in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent")?;
     ensure!(web.page("/")?.shows("version one"));
     // The suggested fix works: a change of settings allows another attempt.
     set(&web, "health_host = .*", "health_host = \"todo.example\"")?;

@@ -156,7 +156,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     ("--group gunicorn", "also uses the group gunicorn"),
     // Accounts.
-    ("--user root", "never the account that runs an app"),
+    ("--user root", "root cannot run an app"),
     ("--user toor", "is an alias of root"),
     ("--user daemon", "the user daemon is a system account"),
     ("--user www-data", "the user www-data is a system account"),
@@ -251,14 +251,10 @@ fn wizard(mut person: Terminal, url: &str) -> Result<()> {
     for (question, bad, says) in [
         ("Account it runs as", "postgres", "is a system account"),
         ("Group of the hosted apps", "docker", "is privileged"),
+        ("Your login", "www-data", "is a system account"),
+        ("App directory", "/etc/", "/etc is a system directory"),
         (
-            "Your account, for the group",
-            "www-data",
-            "is a system account",
-        ),
-        ("Where the app lives", "/etc/", "/etc is a system directory"),
-        (
-            "Where its static files go",
+            "Static files directory",
             "/srv/site",
             "it contains index.html",
         ),
@@ -344,7 +340,7 @@ fn remove_succeeds_whatever_the_account_left() -> Result<()> {
 
     web.run("pullpray remove todo --yes --purge")?
         .ok()?
-        .says("todo is gone")?;
+        .says("todo is removed")?;
     web.run(&format!("{running} {uid}"))?.exits(1)?;
     web.run("ls /var/lib/systemd/linger/gunicorn")?.exits(2)?;
     same(&before, &everything(web)?, "leftovers of the account")

@@ -117,7 +117,7 @@ fn needed_space_is_estimated_from_the_tree_and_the_last_environment() -> Result<
     web.run("pullpray poll todo")?
         .exits(1)?
         .says(" MiB are needed at /var/www/projects/todo, and ")?
-        .says("hint: make room; ")?;
+        .says("hint: free some space; ")?;
     web.run(&format!("rm {PROJECT}/filler"))?.ok()?;
     web.run("pullpray poll todo")?
         .ok()?

@@ -113,7 +113,7 @@ fn clock_jumps_do_not_block_polls() -> Result<()> {
     repo.commit("Break it", &[("todo/settings.py", "def (")])?;
     at(&web, "+1d", "pullpray poll todo")?
         .exits(1)?
-        .says("try 2 of 3 in 10 minutes")?;
+        .says("attempt 2 of 3 in 10 minutes")?;
     at(&web, "+1d", "pullpray poll todo")?.ok()?.silent()?;
     web.run("pullpray doctor todo --only server.clock")?
         .ok()?
@@ -123,7 +123,7 @@ fn clock_jumps_do_not_block_polls() -> Result<()> {
         .says("which is in the future")?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("try 3 of 3 in 20 minutes")?;
+        .says("attempt 3 of 3 in 20 minutes")?;
     poll_is_silent(&web)?;
     // A day later the pause is long over; then polls give up, at any time, until somebody intervenes.
     at(&web, "+1d", "pullpray poll todo")?

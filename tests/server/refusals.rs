@@ -17,7 +17,7 @@ fn a_key_with_write_access_is_refused() -> Result<()> {
         .exits(1)?
         .says("(repo.read_only)")?
         .says("the deploy key can push to acme/todo")?
-        .says("sudo pullpray init todo  # once the key was taken out at githost and added again without write access")?;
+        .says("sudo pullpray init todo  # after removing the key at githost and adding it again without write access")?;
     web.run("cat /etc/cron.d/pullpray-todo /etc/sudoers.d/pullpray-todo")?
         .exits(1)?;
     ensure!(web.page("/")?.status == 502, "nothing is live");

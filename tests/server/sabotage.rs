@@ -223,7 +223,7 @@ fn problems_at_the_git_host_are_found() -> Result<()> {
     finds(&web, "repo.read_only", "can push to acme/todo")?;
     web.run("pullpray doctor todo --fix --yes --only repo.read_only")?
         .exits(1)?
-        .says("added again without write access")?;
+        .says("adding it again without write access")?;
     host.forget_keys()?;
     host.allow_key(&repo, &key, Access::ReadOnly)?;
 
@@ -241,7 +241,7 @@ fn problems_at_the_git_host_are_found() -> Result<()> {
     web.run("pullpray doctor todo --fix --yes --strict")?.ok()?;
 
     host.change_host_key()?;
-    finds(&web, "ssh.host_key_shown", "its key was changed")?;
+    finds(&web, "ssh.host_key_shown", "its key has changed")?;
     let new = host.fingerprint()?;
     finds(&web, "ssh.host_key_shown", &format!("--host-key {new}"))?;
     web.run("pullpray doctor todo --fix --yes")?.exits(1)?;

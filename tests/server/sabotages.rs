@@ -31,7 +31,7 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     row("echo 'gunicorn ALL=(root) /usr/bin/systemctl restart *' >/etc/sudoers.d/zzz; chmod 440 /etc/sudoers.d/zzz", "sudo.rule",
         Says("sudo asks gunicorn for a password before \"/usr/bin/systemctl restart gunicorn.todo.service\"", "rm /etc/sudoers.d/zzz")),
     row("sed -i 's/^@includedir/#&/' /etc/sudoers", "sudo.rule",
-        Says("it must include /etc/sudoers.d", "sed -i 's/^#@includedir/@includedir/' /etc/sudoers")),
+        Says("must include /etc/sudoers.d", "sed -i 's/^#@includedir/@includedir/' /etc/sudoers")),
     row("rm /opt/git_pollers/todo/deploy.sh", "deploy.script", Fixed),
     row("chmod 777 /opt/git_pollers/todo/deploy.sh", "deploy.script audit.root", Fixed),
     row("chown gunicorn /opt/git_pollers/todo", "project.directories audit.root", Fixed),

@@ -16,7 +16,7 @@ fn missing_requirements_are_listed_with_the_install_command() -> Result<()> {
     web.changes_nothing(&format!("{init} --bind 127.0.0.1:8000"))?
         .exits(1)?
         .says("127.0.0.1:8000 is already in use")?
-        .says("a free one: sudo pullpray init todo --bind 127.0.0.1:8001")?;
+        .says("a free port: sudo pullpray init todo --bind 127.0.0.1:8001")?;
     web.run("systemctl stop squatter")?.ok()?;
 
     let hidden = "mount -t tmpfs none /run/systemd";

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::cli;
 use crate::exit::Exit;
 use crate::host::{Clock, Server, effective_uid};
-use crate::provision::{self, Changes, Converged, Finding, Opens, Rotation, StepId};
+use crate::provision::{self, Changes, Converged, Finding, NextKeyAccess, Rotation, StepId};
 use crate::state::receipt::Receipt;
 use crate::text::for_terminal;
 use crate::ui::{self, Mark, Ui};
@@ -109,13 +109,13 @@ fn await_access(
 ) -> Result<bool> {
     let mut granted = String::new();
     let mut attempt = || {
-        Ok(match provision::next_opens(server, app)? {
-            Opens::Repository(words) => {
+        Ok(match provision::next_key_access(server, app)? {
+            NextKeyAccess::ReadOnly(words) => {
                 granted = words;
                 None
             }
-            Opens::Nothing(why) => Some(why),
-            Opens::Writing => {
+            NextKeyAccess::Denied(why) => Some(why),
+            NextKeyAccess::Writable => {
                 return Err(anyhow!(
                     "the next key has write access to {}: an attacker on this server could change the code; the old key stays in use\nhint: remove it, add it again without write access, then: {resume}",
                     app.repo.slug()

@@ -75,7 +75,7 @@ pub fn state(app: &AppName) -> PathBuf {
 pub fn release_link(id: &str) -> PathBuf {
     Path::new("releases").join(id)
 }
-/// What was deployed, what failed, what is held.
+/// The ledger: what was deployed, what failed, whether deployments are paused.
 #[must_use]
 pub fn ledger(app: &AppName) -> PathBuf {
     state(app).join("ledger.json")

@@ -54,7 +54,7 @@ impl<'a> Changes<'a> {
             offline: false,
         };
         marks::there(server, app)?;
-        // Only these two are created before they are announced: they hold the receipt.
+        // Only these two are created before they are announced: they contain the receipt.
         let (state, receipts) = (
             Path::new(layout::STATE_DIR),
             Path::new(layout::RECEIPTS_DIR),

@@ -28,7 +28,7 @@ const FIRST_DYNAMIC_ID: u32 = 100;
 const NOBODY: u32 = 65534;
 
 /// Looks up an answer by its name.
-pub type RawAnswer<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type AnswerLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Why the app cannot use an answer, and a command with one that it can use; `None` if it can.
 ///
@@ -36,10 +36,10 @@ pub type RawAnswer<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// When the server's state cannot be read.
 pub fn ineligible(
     view: &View,
-    said: RawAnswer<'_>,
+    answers: AnswerLookup<'_>,
     name: &str,
 ) -> Result<Option<(String, String)>> {
-    let given = |name: &str| said(name).filter(|text| !text.is_empty());
+    let given = |name: &str| answers(name).filter(|text| !text.is_empty());
     let (Some(app), Some(text)) = (given("app").and_then(|app| app.parse().ok()), given(name))
     else {
         return Ok(None);

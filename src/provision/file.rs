@@ -191,19 +191,19 @@ impl Step for FileStep<'_> {
             .ok_or_else(|| anyhow!("group {} does not exist", self.group.unwrap_or("root")))?;
         // The administrator's content stays; only owner and mode are set.
         let old = server.read(&self.path)?;
-        let theirs = old.as_ref().is_some_and(|old| {
+        let keep_content = old.as_ref().is_some_and(|old| {
             let context = changes.context();
             self.kind == Content::WrittenOnce
                 || (!context.overwrite && !context.receipt.wrote(&self.path, &sha256(old)))
         });
         let bytes = match &old {
-            Some(old) if theirs => old.as_slice(),
+            Some(old) if keep_content => old.as_slice(),
             _ => text.as_bytes(),
         };
         if let Some(before) = &self.before {
             before(server, bytes)?;
         }
-        if theirs {
+        if keep_content {
             changes.adopt_file(&self.path)?;
             changes
                 .server()

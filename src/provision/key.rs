@@ -23,12 +23,12 @@ impl DeployKey<'_> {
         let title = render::key_title(self.0, "");
         let mut keys = agent::loaded_keys(context, self.0)?.into_iter();
         Ok(keys.find(|key| match &public {
-            Some((_, its)) => key.fingerprint == *its,
+            Some((_, fingerprint)) => key.fingerprint == *fingerprint,
             None => key.comment.starts_with(&title),
         }))
     }
 
-    /// Finding for a key whose file is gone but which the agent still has loaded. A new key would restart the agent and
+    /// Finding for a key whose file is missing but which is still loaded in the agent. A new key would restart the agent and
     /// be unknown to the git host. ssh can still select the loaded one by its public half.
     fn only_in_agent(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
         let name = &self.0.name;
@@ -98,7 +98,7 @@ impl Step for DeployKey<'_> {
         };
         let fingerprint = private.fingerprint(HashAlg::Sha256).to_string();
         match public {
-            Ok(Some((_, theirs))) if theirs == fingerprint => {}
+            Ok(Some((_, found))) if found == fingerprint => {}
             _ => {
                 return Ok(Finding::Differs(
                     "its public half is missing or does not match".to_owned(),

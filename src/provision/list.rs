@@ -5,13 +5,14 @@ use crate::app::App;
 use super::account::{Group, Membership, User};
 use super::agent::AgentRuns;
 use super::directories::Directories;
-use super::files::{self, SettingsFile};
+use super::files;
 use super::host_key::PinnedHostKey;
 use super::key::DeployKey;
 use super::release::FirstRelease;
 use super::repo::{Access, ReadOnly};
 use super::requirements::{Address, Program, Requirements};
 use super::service::{Healthy, Units};
+use super::settings_file::SettingsFile;
 use super::{Step, StepId};
 
 /// Every step of an app, in the order in which init applies them.

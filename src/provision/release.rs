@@ -126,13 +126,13 @@ impl Step for FirstRelease<'_> {
 }
 
 impl FirstRelease<'_> {
-    /// Why the live release has to be deployed again: its directory is gone, or its virtual environment is broken. The
+    /// Why the live release has to be deployed again: its directory is missing, or its virtual environment is broken. The
     /// latter is tested as the app's account, if the caller is root or that account.
     fn unusable(&self, view: &View, live: &Release) -> Result<Option<String>> {
         let app = self.0;
         let dir = app.releases().join(&live.id);
         if view.stat(&dir)?.is_none() {
-            return Ok(Some(format!("{} is gone", dir.display())));
+            return Ok(Some(format!("{} does not exist", dir.display())));
         }
         let me = effective_uid();
         let account = view.user(app.user.as_str()).map(|user| user.uid);

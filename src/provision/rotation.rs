@@ -36,13 +36,13 @@ pub enum Rotation {
 
 /// What the git host lets the next key do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Opens {
+pub enum NextKeyAccess {
     /// Read the repository, and not push as far as can be verified: the tip of the branch.
-    Repository(String),
+    ReadOnly(String),
     /// Nothing yet: the host's answer.
-    Nothing(String),
+    Denied(String),
     /// Read and push.
-    Writing,
+    Writable,
 }
 
 /// Determines the progress from the key files.
@@ -80,7 +80,7 @@ pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)
 ///
 /// # Errors
 /// When the git host cannot be reached.
-pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
+pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
     let key = layout::next_private_key(&app.name);
     // Only root can read it, so ssh runs as root, with root's configuration. It cannot use the current key:
     // only the agent has it, and IdentityAgent=none disables the agent.
@@ -102,7 +102,7 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
                 RemoteErrorKind::Permission | RemoteErrorKind::NoRepository
             ) =>
         {
-            return Ok(Opens::Nothing(error.to_string()));
+            return Ok(NextKeyAccess::Denied(error.to_string()));
         }
         Err(error) => bail!("could not reach {}: {error}", app.repo.host()),
     };
@@ -111,9 +111,11 @@ pub fn next_opens(view: &View, app: &App) -> Result<Opens> {
         words.unwrap_or_else(|| "the repository".to_owned())
     );
     Ok(match git::write_access(&remote) {
-        Ok(WriteAccess::Writable) => Opens::Writing,
-        Ok(WriteAccess::ReadOnly(_)) => Opens::Repository(format!("{words}; push is refused")),
-        Ok(WriteAccess::Unproven(why)) => Opens::Repository(format!(
+        Ok(WriteAccess::Writable) => NextKeyAccess::Writable,
+        Ok(WriteAccess::ReadOnly(_)) => {
+            NextKeyAccess::ReadOnly(format!("{words}; push is refused"))
+        }
+        Ok(WriteAccess::Unproven(why)) => NextKeyAccess::ReadOnly(format!(
             "{words}; could not verify that push is refused: {why}"
         )),
         Err(error) => bail!("could not reach {}: {error}", app.repo.host()),

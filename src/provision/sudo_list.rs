@@ -7,40 +7,40 @@ use crate::app::glob_matches as matches;
 /// The rule that makes sudo ask for a password; `None` if it does not. `command` is program and arguments.
 #[must_use]
 pub fn rule_requiring_password(list: &str, command: &str) -> Option<String> {
-    let (mut asks, mut rule) = (true, String::new());
-    let (mut by_default, mut asks_here, mut as_root) = (true, true, false);
+    let (mut required, mut rule) = (true, String::new());
+    let (mut default_requires, mut requires_here, mut as_root) = (true, true, false);
     let mut head = "";
     for line in list.lines() {
         if !line.starts_with([' ', '\t']) {
             // Heading with the source: newer versions name the file; other sources are called roles.
             head = line;
-            (asks_here, as_root) = (by_default, true);
+            (requires_here, as_root) = (default_requires, true);
             continue;
         }
         let line = line.trim();
         let (key, values) = line.split_once(": ").unwrap_or(("", line));
         let mut values = values.split(',').map(str::trim);
         if head.starts_with("Matching Defaults") {
-            by_default &= !values.any(|value| value == "!authenticate");
+            default_requires &= !values.any(|value| value == "!authenticate");
         } else if key == "RunAsUsers" {
             as_root = values.any(|user| matches!(user, "root" | "ALL" | "#0"));
         } else if key == "Options" {
             for value in values {
-                asks_here = match value {
+                requires_here = match value {
                     "authenticate" => true,
                     "!authenticate" => false,
-                    _ => asks_here,
+                    _ => requires_here,
                 };
             }
         } else if as_root && covers(line, command) {
-            asks = asks_here;
+            required = requires_here;
             let place = head
                 .split_once(": ")
                 .map(|(_, place)| format!(" in {place}"));
             rule = format!("{line}{}", place.unwrap_or_default());
         }
     }
-    (asks && !rule.is_empty()).then_some(rule)
+    (required && !rule.is_empty()).then_some(rule)
 }
 
 /// Whether a rule's command matches: without arguments it allows any, and both parts may have wildcards.
@@ -119,11 +119,11 @@ mod tests {
     fn honours_defaults_and_ignores_rules_for_other_users() {
         let free = list("!authenticate, ", &rule("", "ALL"));
         assert_eq!(rule_requiring_password(&free, RESTART), None);
-        let asked = list(
+        let authenticating = list(
             "!authenticate, ",
             &rule("    Options: authenticate\n", "ALL"),
         );
-        assert!(rule_requiring_password(&asked, RESTART).is_some());
+        assert!(rule_requiring_password(&authenticating, RESTART).is_some());
         let other = list("", &rule("", "ALL").replace("ALL\n", "www-data\n"));
         assert_eq!(rule_requiring_password(&other, RESTART), None);
     }

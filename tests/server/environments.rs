@@ -190,7 +190,7 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
         web.run("rm -rf /var/www/projects/todo/releases/*")?.ok()?;
         web.run("pullpray doctor todo --offline --only app.release")?
             .exits(1)?
-            .says(" is gone")?;
+            .says(" does not exist")?;
         web.run(cure)?.ok()?;
         ensure!(web.page("/")?.shows("version six"), "{cure}");
     }

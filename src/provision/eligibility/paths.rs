@@ -33,11 +33,11 @@ impl Rules<'_> {
             )));
         }
         for other in self.view.facts(None)?.others {
-            for theirs in other.dirs.iter().filter(|_| other.name != self.app) {
-                if overlap(path, theirs) || overlap(&real, theirs) {
+            for used in other.dirs.iter().filter(|_| other.name != self.app) {
+                if overlap(path, used) || overlap(&real, used) {
                     return Ok(Some(format!(
                         "{at} overlaps {} of the app {}",
-                        theirs.display(),
+                        used.display(),
                         other.name
                     )));
                 }

@@ -137,7 +137,7 @@ answers! {
         => "WSGI module" "for example todo.wsgi:application; empty to detect it in the repository";
     /// DJANGO_SETTINGS_MODULE [default: found in the repository's manage.py]
     settings "MODULE" "PULLPRAY_SETTINGS", check::<Module>, optional;
-    /// The account that runs the app [default: gunicorn, for a further app gunicorn-NAME]
+    /// The account that runs the app [default: gunicorn, or gunicorn-NAME if another app uses it]
     user "USER" "PULLPRAY_USER", check::<AccountName>
         => "Account it runs as" "";
     /// The app's group [default: the name of the account]

@@ -36,7 +36,7 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     row("chmod 777 /opt/git_pollers/todo/deploy.sh", "deploy.script audit.root", Fixed),
     row("chown gunicorn /opt/git_pollers/todo", "project.directories audit.root", Fixed),
     row("chmod 777 /opt", "audit.root", Remedy("/opt can be modified by users other than root")),
-    row("chown gunicorn /usr/local/bin/pullpray", "server.program audit.root", Remedy("and root starts /usr/local/bin/pullpray")),
+    row("chown gunicorn /usr/local/bin/pullpray", "server.program audit.root", Remedy("and root runs /usr/local/bin/pullpray")),
     row("chmod 700 /usr/local/bin/pullpray", "server.program", Fixed),
     row("chmod 750 /usr/local/bin", "server.program", Remedy("/usr/local/bin has mode 0750, so gunicorn cannot reach")),
     row("chgrp gunicorn /usr/local/bin/pullpray; chmod 705 /usr/local/bin/pullpray", "server.program",

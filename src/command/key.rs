@@ -71,7 +71,7 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
             return Ok(Exit::AwaitingAccess);
         }
     }
-    provision::switch(&mut changes, app)?;
+    provision::switch_key(&mut changes, app)?;
     // AgentKey restarts the agent if it still has the old key.
     for id in [
         StepId::KeyDeploy,

@@ -38,7 +38,7 @@ pub use key_pair::public_key;
 pub use list::list;
 pub use monitors::{monitors, overdue};
 pub use receipt::receipt_problem;
-pub use rotation::{NextKeyAccess, Rotation, next_key, next_key_access, rotation, switch};
+pub use rotation::{NextKeyAccess, Rotation, next_key, next_key_access, rotation, switch_key};
 pub use step_id::StepId;
 pub use undo::{
     Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,

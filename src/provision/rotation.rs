@@ -126,7 +126,7 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
 ///
 /// # Errors
 /// When a file cannot be renamed or written; one of the two keys is then still in use.
-pub fn switch(changes: &mut Changes<'_>, app: &App) -> Result<()> {
+pub fn switch_key(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     changes.enter(StepId::KeyDeploy);
     let (private, next) = (
         layout::private_key(&app.name),

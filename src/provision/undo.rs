@@ -43,7 +43,7 @@ pub fn undo(
         Change::File { path, before, .. } => undo_file(server, receipt, path, before, purge),
         Change::Line { path, line } => {
             let Some(text) = server.read_text(path)? else {
-                return removed("did not exist any more");
+                return removed("already gone");
             };
             let rest: String = text
                 .split_inclusive('\n')
@@ -75,7 +75,7 @@ pub fn undo(
             kept("owns the app's data".to_owned())
         }
         Change::Group { name, before } => match before {
-            Before::Created if server.group(name).is_none() => removed("did not exist any more"),
+            Before::Created if server.group(name).is_none() => removed("already gone"),
             Before::Created => {
                 server.remove_group(name)?;
                 removed("removed")
@@ -83,7 +83,7 @@ pub fn undo(
             _ => kept("existed before pullpray".to_owned()),
         },
         Change::User { name, before } => match (before, server.user(name)) {
-            (Before::Created, None) => removed("did not exist any more"),
+            (Before::Created, None) => removed("already gone"),
             (Before::Created, Some(user)) => {
                 server.end_account(&user)?;
                 server.remove_user(name)?;
@@ -100,12 +100,12 @@ pub fn undo(
                 server.remove_member(user, group)?;
                 removed("removed")
             }
-            (Before::Created, ..) => removed("did not exist any more"),
+            (Before::Created, ..) => removed("already gone"),
             _ => kept("existed before pullpray".to_owned()),
         },
         Change::Unit { name } => {
             if server.unit(name)?.load == "not-found" {
-                return removed("did not exist any more");
+                return removed("already gone");
             }
             server.disable_now(name)?;
             // A failed unit would stay listed without a file: ssh-agent always exits non-zero.
@@ -156,7 +156,7 @@ fn undo_file(
         return Ok(Undone::Kept("existed before pullpray".to_owned()));
     }
     let Some(stat) = server.stat(path)? else {
-        return Ok(Undone::Removed("did not exist any more".to_owned()));
+        return Ok(Undone::Removed("already gone".to_owned()));
     };
     if stat.kind != Kind::File {
         return Ok(Undone::Kept("is no longer a file".to_owned()));

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::install_and_remove::{everything, same};
+use crate::install_and_remove::{assert_same, everything};
 use crate::lab::{Access, Lab, Release, Terminal, Todo, key};
 use crate::wizard::is_refused;
 
@@ -236,7 +236,7 @@ fn property_of_others_is_refused_by_flags_file_and_wizard() -> Result<()> {
             .says(says)?;
     }
     wizard(web.terminal("NO_COLOR=1 pullpray init")?, &notes.url())?;
-    same(&before, &everything(&web)?, "refused, all of them")
+    assert_same(&before, &everything(&web)?, "refused, all of them")
 }
 
 /// The wizard repeats a question after an invalid answer, and continues after a valid one.
@@ -305,7 +305,7 @@ fn existing_directories_are_restored_when_the_app_is_removed() -> Result<()> {
     web.run("pullpray remove todo --yes --purge")?
         .ok()?
         .says("kept, restored to ann:games 2750")?;
-    same(&before, &everything(web)?, "existing directories")
+    assert_same(&before, &everything(web)?, "existing directories")
 }
 
 /// What the account leaves behind for remove: files in place of directories and vice versa, without permissions.
@@ -343,7 +343,7 @@ fn remove_succeeds_whatever_the_account_left() -> Result<()> {
         .says("todo is removed")?;
     web.run(&format!("{running} {uid}"))?.exits(1)?;
     web.run("ls /var/lib/systemd/linger/gunicorn")?.exits(2)?;
-    same(&before, &everything(web)?, "leftovers of the account")
+    assert_same(&before, &everything(web)?, "leftovers of the account")
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub fn push_and_deploy(web: &WebServer, repo: &Repository, version: &str) -> Res
 }
 
 /// Sets up a second server that follows the same repository.
-pub fn one_more(lab: &Lab, todo: &Todo) -> Result<WebServer> {
+pub fn second_server(lab: &Lab, todo: &Todo) -> Result<WebServer> {
     let web = lab.web_server(Release::Bookworm)?;
     web.nginx_site("todo", "127.0.0.1:8000")?;
     follow(

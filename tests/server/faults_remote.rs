@@ -4,7 +4,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow, ensure};
 
-use crate::faults::{POLL, cannot_reach, deploys, one_more, poll_is_silent, push_and_deploy};
+use crate::faults::{POLL, cannot_reach, deploys, poll_is_silent, push_and_deploy, second_server};
 use crate::lab::{Access, Lab, Release, Todo};
 
 #[test]
@@ -118,7 +118,7 @@ const HALF: &str = "#!/bin/sh\n\"$@\" | { head -c 100000; touch /tmp/half; until
 fn an_interrupted_fetch_is_retried() -> Result<()> {
     let lab = Lab::new("middle")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
-    let second = one_more(&lab, &todo)?;
+    let second = second_server(&lab, &todo)?;
     let Todo { host, repo, web } = &todo;
     repo.run(
         "head -c 3000000 /dev/urandom >noise && git add noise && git commit -qm 'Make noise'",

@@ -13,7 +13,7 @@ const MIB: u64 = 200;
 
 /// Runs a poll; returns the peak memory of its largest process in MiB. A ulimit protects this machine from a poll
 /// without limits.
-fn measured(web: &WebServer, exit: i32) -> Result<(Output, u64)> {
+fn measured_poll(web: &WebServer, exit: i32) -> Result<(Output, u64)> {
     let output = web
         .run(
             "ulimit -v 4000000; python3 -c 'import resource, subprocess, sys
@@ -28,13 +28,13 @@ sys.exit(ended)'",
 }
 
 /// Makes the host misbehave in this way from now on; with an empty `kind`, normally.
-fn answers(host: &GitHost, kind: &str) -> Result<()> {
+fn misbehave(host: &GitHost, kind: &str) -> Result<()> {
     host.run(&format!("printf '%s' '{kind}' >/tmp/hostile"))?
         .ok()?;
     Ok(())
 }
 
-fn hostile(host: &GitHost) -> Result<()> {
+fn install_hostile_server(host: &GitHost) -> Result<()> {
     host.write(
         "/usr/local/bin/hostile.py",
         include_str!("inside/hostile.py"),
@@ -56,7 +56,7 @@ fn set(web: &WebServer, key: &str, value: &str) -> Result<()> {
 fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     let lab = Lab::new("bounds")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
-    hostile(&host)?;
+    install_hostile_server(&host)?;
     set(&web, "max_size", "256")?;
     let groups: [&[(&str, &str)]; 4] = [
         &[
@@ -78,8 +78,8 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     ];
     for (n, kinds) in groups.into_iter().enumerate() {
         for (kind, words) in kinds {
-            answers(&host, kind)?;
-            let (output, memory) = measured(&web, 1)?;
+            misbehave(&host, kind)?;
+            let (output, memory) = measured_poll(&web, 1)?;
             output.says(words)?.says("reported once")?;
             ensure!(memory < MIB, "{kind}: {memory} MiB");
             web.run("pullpray poll todo")?.ok()?.silent()?;
@@ -88,14 +88,14 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
             let kept: u64 = kept.stdout.trim().parse()?;
             ensure!(kept < 300, "{kind}: {kept} MiB");
         }
-        answers(&host, "")?;
+        misbehave(&host, "")?;
         push_and_deploy(&web, &repo, &format!("version {n} after"))?;
         poll_is_silent(&web)?;
     }
 
     // An endless list of references is not an answer.
-    answers(&host, "refs")?;
-    let (output, memory) = measured(&web, 3)?;
+    misbehave(&host, "refs")?;
+    let (output, memory) = measured_poll(&web, 3)?;
     ensure!(output.stdout.is_empty() && memory < MIB, "{memory} MiB");
     web.run("pullpray poll todo --verbose")?
         .exits(3)?
@@ -108,8 +108,8 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
         &format!("ann ssh-ed25519 {key}\n"),
     )?;
     set(&web, "signed_by", "\"/etc/pullpray/todo.signers\"")?;
-    answers(&host, "deep")?;
-    let (output, _) = measured(&web, 1)?;
+    misbehave(&host, "deep")?;
+    let (output, _) = measured_poll(&web, 1)?;
     output.says("the commit is not signed")?;
     Ok(())
 }
@@ -134,7 +134,7 @@ fn dependency_files_are_read_without_following_links() -> Result<()> {
         repo.run(&format!(
             "{others} ln -sf /dev/zero {link}; git add -A; git commit -qm 'Link {link}'; git push -q"
         ))?;
-        let (output, memory) = measured(&web, 1)?;
+        let (output, memory) = measured_poll(&web, 1)?;
         output
             .says(&format!("/{link} is a link, which is not followed"))?
             .says("is still live")?;
@@ -150,14 +150,14 @@ fn dependency_files_are_read_without_following_links() -> Result<()> {
 fn an_operator_does_not_wait_for_a_slow_host() -> Result<()> {
     let lab = Lab::new("drips")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
-    hostile(&host)?;
+    install_hostile_server(&host)?;
     push_and_deploy(&web, &repo, "version two")?;
     // One host is slow to list references, the other to send the pack.
     for (kind, operator, shows) in [
         ("drip", "pullpray pause todo", "version two"),
         ("stall", "pullpray rollback todo", "version one"),
     ] {
-        answers(&host, kind)?;
+        misbehave(&host, kind)?;
         thread::scope(|scope| -> Result<()> {
             let poll = scope.spawn(|| web.run("pullpray poll todo"));
             host.run("for n in $(seq 300); do [ -e /tmp/asked ] && break; sleep 0.1; done; rm /tmp/asked")?
@@ -171,7 +171,7 @@ fn an_operator_does_not_wait_for_a_slow_host() -> Result<()> {
         web.run("pgrep -x ssh")?.exits(1)?;
         web.run("pullpray resume todo")?.ok()?;
     }
-    answers(&host, "")?;
+    misbehave(&host, "")?;
     push_and_deploy(&web, &repo, "version three")
 }
 
@@ -179,14 +179,14 @@ fn an_operator_does_not_wait_for_a_slow_host() -> Result<()> {
 fn an_endless_pack_fills_at_most_half_of_the_disk() -> Result<()> {
     let lab = Lab::new("halves")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
-    hostile(&host)?;
+    install_hostile_server(&host)?;
     move_to_own_filesystem(&web, "/var/lib/pullpray", "size=100m")?;
-    answers(&host, "endless")?;
+    misbehave(&host, "endless")?;
     web.run("pullpray poll todo --verbose")?
         .exits(3)?
         .says("MiB, half of what is free for its mirror")?;
     web.run("pullpray poll todo")?.exits(3)?.silent()?;
-    answers(&host, "")?;
+    misbehave(&host, "")?;
     push_and_deploy(&web, &repo, "version two")?;
     poll_is_silent(&web)
 }

@@ -29,7 +29,7 @@ pub fn everything(web: &WebServer) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-pub fn same(before: &[String], after: &[String], what: &str) -> Result<()> {
+pub fn assert_same(before: &[String], after: &[String], what: &str) -> Result<()> {
     let (before, after): (BTreeSet<_>, BTreeSet<_>) =
         (before.iter().collect(), after.iter().collect());
     let new: Vec<_> = after.difference(&before).collect();
@@ -66,7 +66,7 @@ fn install_and_remove(release: Release) -> Result<()> {
     ensure!(web.page("/")?.shows("version one"), "not yet");
 
     web.run(REMOVE)?.ok()?.says("todo is removed")?;
-    same(&before, &everything(web)?, "one app, installed and removed")?;
+    assert_same(&before, &everything(web)?, "one app, installed and removed")?;
     web.run(REMOVE)?.ok()?.says("nothing of todo")?;
     web.run("systemctl list-units --all --no-legend '*todo*'")?
         .ok()?
@@ -151,7 +151,7 @@ fn removing_an_app_keeps_the_other_app_and_existing_files() -> Result<()> {
     web.run("pullpray remove notes --yes --purge")?.ok()?;
     web.run("rm /etc/nginx/sites-enabled/notes")?.ok()?;
     ensure!(!with_site.is_empty());
-    same(
+    assert_same(
         &before,
         &everything(web)?,
         "two apps, installed and removed",
@@ -180,7 +180,7 @@ fn links_planted_by_the_deploy_user_are_never_followed() -> Result<()> {
     let Todo { repo, web, .. } = &todo;
     let places = ["/etc", "/usr/local", "/opt"];
     let before = web.listing(&places)?;
-    let untouched = |what: &str| same(&before, &web.listing(&places)?, what);
+    let untouched = |what: &str| assert_same(&before, &web.listing(&places)?, what);
     web.run_as("gunicorn", PLANT)?.ok()?;
     for command in ["doctor todo --fix --yes", "init todo --yes", "poll todo"] {
         drop(web.run(&format!("pullpray {command}"))?);
@@ -228,7 +228,7 @@ fn links_planted_by_the_deploy_user_are_never_followed() -> Result<()> {
             .collect()
     };
     drop(web.run(REMOVE)?);
-    same(&etc(before), &etc(web.listing(&places)?), "remove")?;
+    assert_same(&etc(before), &etc(web.listing(&places)?), "remove")?;
     web.run("getent shadow root && id www-data")?.ok()?;
     Ok(())
 }

@@ -60,9 +60,9 @@ impl Scene {
     /// The instants of a command, in order.
     fn instants(&self, command: &str) -> Result<Vec<Instant>> {
         let words: Vec<&str> = ["all", "0"].into_iter().chain(command.split(' ')).collect();
-        let said = self.0.web.script("stopped", &words)?.ok()?;
+        let output = self.0.web.script("stopped", &words)?.ok()?;
         let mut counts = BTreeMap::new();
-        Ok(said
+        Ok(output
             .stdout
             .lines()
             .map(|call| {
@@ -90,11 +90,11 @@ impl Scene {
             .into_iter()
             .chain(pages.iter().map(String::as_str))
             .collect();
-        let said = self.0.web.script("whole", &words)?.ok()?;
-        let shown = pages.iter().position(|page| page == said.stdout.trim());
+        let output = self.0.web.script("whole", &words)?.ok()?;
+        let shown = pages.iter().position(|page| page == output.stdout.trim());
         shown
             .and_then(|at| versions.get(at).copied())
-            .with_context(|| said.stdout.clone())
+            .with_context(|| output.stdout.clone())
     }
 
     fn no_leftovers(&self) -> Result<()> {

@@ -57,7 +57,7 @@ pub fn init_killed(longer: f64, enough: usize) -> Result<()> {
     other.run(&init)?.exits(3)?;
     host.allow_key(repo, &other.deploy_key("todo")?, Access::ReadOnly)?;
     other.run(&init)?.ok()?;
-    let differs = differences(&other.made()?, &web.made()?);
+    let differs = differences(&other.created()?, &web.created()?);
     ensure!(
         differs.is_empty(),
         "uninterrupted -, killed +: {differs:#?}"

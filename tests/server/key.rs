@@ -9,13 +9,13 @@ const KEYS: &str = "/etc/ssh-agent-service/deploy-keys/todo_ed25519";
 const ROTATE: &str = "pullpray key todo --rotate";
 
 /// Makes the git host accept this key and no other.
-fn only(host: &GitHost, repo: &Repository, key: &str) -> Result<()> {
+fn set_only_key(host: &GitHost, repo: &Repository, key: &str) -> Result<()> {
     host.forget_keys()?;
     host.allow_key(repo, key, Access::ReadOnly)
 }
 
 /// A push goes live, and polls work after a restart of the agent, as after a boot.
-fn works(repo: &Repository, web: &WebServer, version: &str) -> Result<()> {
+fn assert_works(repo: &Repository, web: &WebServer, version: &str) -> Result<()> {
     repo.push(version)?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
     web.run("systemctl restart ssh-agent.todo.service && pullpray poll todo -v")?
@@ -54,7 +54,7 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     web.run("pullpray doctor todo")?
         .ok()?
         .says("a rotation to the next key has begun")?;
-    works(&repo, &web, "version two")?;
+    assert_works(&repo, &web, "version two")?;
 
     host.allow_key(&repo, &next, Access::ReadWrite)?;
     web.run(ROTATE)?
@@ -63,15 +63,15 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
         .says("without write access")?;
     ensure!(web.deploy_key("todo")? == old, "the old one stays in use");
 
-    only(&host, &repo, &old)?;
+    set_only_key(&host, &repo, &old)?;
     host.allow_key(&repo, &next, Access::ReadOnly)?;
     web.run(ROTATE)?
         .ok()?
         .says("push is refused")?
         .says("Remove it at githost too")?;
     ensure!(web.deploy_key("todo")? == next);
-    only(&host, &repo, &next)?;
-    works(&repo, &web, "version three")?;
+    set_only_key(&host, &repo, &next)?;
+    assert_works(&repo, &web, "version three")?;
     web.run(&format!("ls {KEYS}.next*"))?.exits(2)?;
     web.run("pullpray doctor todo --strict")?.ok()?;
     web.run("pullpray remove todo --yes --purge")?.ok()?;
@@ -121,20 +121,20 @@ fn one_of_the_two_keys_works_after_any_interruption() -> Result<()> {
     .into_iter()
     .enumerate()
     {
-        only(&host, &repo, &old)?;
+        set_only_key(&host, &repo, &old)?;
         web.run(ROTATE)?.exits(3)?;
         let next = web.read(&format!("{KEYS}.next.pub"))?;
         web.run(&format!(
             "set -e; {state}; systemctl restart ssh-agent.todo"
         ))?
         .ok()?;
-        only(&host, &repo, if opens == "old" { &old } else { &next })?;
-        works(&repo, &web, &format!("version for {number}"))?;
+        set_only_key(&host, &repo, if opens == "old" { &old } else { &next })?;
+        assert_works(&repo, &web, &format!("version for {number}"))?;
 
-        only(&host, &repo, &next)?;
+        set_only_key(&host, &repo, &next)?;
         web.run(finish)?.ok()?;
         ensure!(web.deploy_key("todo")? == next, "{number}");
-        works(&repo, &web, &format!("version after {number}"))?;
+        assert_works(&repo, &web, &format!("version after {number}"))?;
         web.run("pullpray doctor todo --strict")?.ok()?;
         web.run(&format!("ls {KEYS}.next*"))?.exits(2)?;
         old = next;

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::install_and_remove::{REMOVE, everything, same};
+use crate::install_and_remove::{REMOVE, assert_same, everything};
 use crate::lab::{Access, Disk, Lab, Release, TOUCHED, Todo, WebServer};
 
 /// Kills a command once the receipt has this many lines: a change is recorded then, but not made or half made.
@@ -64,7 +64,7 @@ pub fn killed_every(lines: usize, enough: u8) -> Result<()> {
         web.run(&format!("timeout --signal KILL {after:.2} {REMOVE}; true"))?
             .ok()?;
         web.run(REMOVE)?.ok()?;
-        same(
+        assert_same(
             &before,
             &everything(web)?,
             &format!("killed at line {line}"),
@@ -102,7 +102,7 @@ pub fn remove_killed(longer: f64, enough: usize) -> Result<()> {
     }
     ensure!(kills >= enough, "{kills} kills are too few");
     web.run(REMOVE)?.ok()?.says("nothing of todo")?;
-    same(&before, &everything(web)?, "killed repeatedly")
+    assert_same(&before, &everything(web)?, "killed repeatedly")
 }
 
 /// Whether the receipt records a new path.
@@ -196,5 +196,5 @@ pub fn init_without_power(lines: &[usize]) -> Result<()> {
     web.run("pullpray doctor todo --strict")?.ok()?;
     ensure!(web.page("/")?.shows("version one"));
     web.run(REMOVE)?.ok()?;
-    same(&before, &everything(web)?, "after power cuts")
+    assert_same(&before, &everything(web)?, "after power cuts")
 }

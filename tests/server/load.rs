@@ -10,7 +10,7 @@ use crate::power::quick;
 
 /// What the visitors saw.
 #[derive(Debug)]
-struct Visited {
+struct Visits {
     requests: usize,
     /// Every incomplete response: when (seconds of the server's clock), where, what.
     wrong: Vec<(f64, String)>,
@@ -21,7 +21,7 @@ pub const THREADS: &str = "--worker-class gthread --threads 4";
 
 const STOP: &str = "/run/visitors-stop";
 
-fn visited<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Result<(T, Visited)> {
+fn with_visitors<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Result<(T, Visits)> {
     web.run(&format!("rm -f {STOP}"))?.ok()?;
     thread::scope(|scope| {
         let visitors = scope.spawn(|| {
@@ -30,13 +30,13 @@ fn visited<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Result<(T, V
         });
         let done = work();
         web.run(&format!("touch {STOP}"))?.ok()?;
-        let said = visitors
+        let output = visitors
             .join()
             .map_err(|_| anyhow!("the visitors' thread panicked"))??
             .ok()?
             .stdout
             .clone();
-        let mut lines: Vec<&str> = said.lines().collect();
+        let mut lines: Vec<&str> = output.lines().collect();
         let requests = lines.pop().context("no count")?.parse()?;
         let wrong = lines
             .iter()
@@ -45,7 +45,7 @@ fn visited<T>(web: &WebServer, work: impl FnOnce() -> Result<T>) -> Result<(T, V
                 Ok((when.parse()?, what.to_owned()))
             })
             .collect::<Result<_>>()?;
-        Ok((done?, Visited { requests, wrong }))
+        Ok((done?, Visits { requests, wrong }))
     })
 }
 
@@ -66,7 +66,7 @@ pub fn under_load(workers: &str, deployments: usize, unhealthy: usize) -> Result
         web.run("journalctl -u gunicorn.todo.service | grep 'Using worker: gthread'")?
             .ok()?;
     }
-    let ((), healthy) = visited(&web, || {
+    let ((), healthy) = with_visitors(&web, || {
         for number in 1..=deployments {
             let version = format!("version {number}.");
             repo.push(&version)?;
@@ -81,7 +81,7 @@ pub fn under_load(workers: &str, deployments: usize, unhealthy: usize) -> Result
     if unhealthy == 0 {
         return Ok(());
     }
-    let ((), failing) = visited(&web, || deploy_unhealthy(&repo, &web, unhealthy))?;
+    let ((), failing) = with_visitors(&web, || deploy_unhealthy(&repo, &web, unhealthy))?;
     ensure!(failing.requests > 20 * unhealthy, "{failing:?}");
     ensure!(
         failing.wrong.is_empty(),
@@ -140,7 +140,7 @@ fn a_release_unhealthy_only_when_live_is_served_for_seconds_only() -> Result<()>
     let hides = format!(
         "{wsgi}\nimport sys\nif '--bind' not in sys.argv:\n    def application(environ, start_response):\n        start_response('500 Unhealthy', [])\n        return [b'']\n"
     );
-    let ((), visited) = visited(&web, || {
+    let ((), visited) = with_visitors(&web, || {
         repo.commit("hides", &[("todo/wsgi.py", &hides)])?;
         web.run("pullpray poll todo")?.exits(1)?;
         Ok(())

@@ -200,13 +200,13 @@ fn a_broken_tree_and_settings_are_found_and_fixed() -> Result<()> {
 fn finds(web: &WebServer, id: &str, words: &str) -> Result<()> {
     let report = doctor(web, &format!("--only {}", id.trim_start_matches("error:")))?;
     ensure!(report.found() == [id.to_owned()].into(), "{:#}", report.0);
-    let said = report.checks().any(|check| {
+    let found = report.checks().any(|check| {
         word(check, "message").contains(words)
             || check["remediation"][0]
                 .as_str()
                 .is_some_and(|r| r.contains(words))
     });
-    ensure!(said, "{words}: {:#}", report.0);
+    ensure!(found, "{words}: {:#}", report.0);
     Ok(())
 }
 

@@ -7,14 +7,14 @@ use crate::power::quick;
 
 /// Number of state files, KiB of state, KiB of the app's tree, and number of the account's processes.
 fn sizes(web: &WebServer) -> Result<[u64; 4]> {
-    let said = web
+    let output = web
         .run(
             "cd /var/lib/pullpray/todo; find . -type f | wc -l; du -sk . /var/www/projects/todo | cut -f1; \
              pgrep -u gunicorn -c .",
         )?
         .ok()?
         .stdout;
-    let sizes: Vec<u64> = said
+    let sizes: Vec<u64> = output
         .lines()
         .map(|line| Ok(line.trim().parse()?))
         .collect::<Result<_>>()?;

@@ -21,18 +21,18 @@ fn start_beside(web: &WebServer, way: &str, user: &str) -> Result<String> {
 }
 
 /// Types a command in root's shell and waits until it ends.
-fn types(person: &mut Terminal, command: &str) -> Result<()> {
+fn run_in_shell(person: &mut Terminal, command: &str) -> Result<()> {
     person.types(&format!("{command}; echo done $((6 * 7))"))?;
     person.sees("done 42").map(drop)
 }
 
 /// Number of processes that the attacker made type.
-fn typed(web: &WebServer, thief: &str) -> Result<usize> {
+fn count_typed(web: &WebServer, thief: &str) -> Result<usize> {
     let record = web.read(thief)?;
     Ok(record.lines().filter(|line| line.contains("typed")).count())
 }
 
-fn owned(web: &WebServer) -> Result<bool> {
+fn is_owned(web: &WebServer) -> Result<bool> {
     Ok(web.run("rm /root/owned")?.status == 0)
 }
 
@@ -55,7 +55,7 @@ fn daily_work(todo: &Todo, shell: &str) -> Result<()> {
         "pullpray status todo",
         "pullpray init todo --yes",
     ] {
-        types(&mut person, command)?;
+        run_in_shell(&mut person, command)?;
     }
     person.types("pullpray key todo --rotate; echo done $((6 * 7))")?;
     person.sees("waiting for access")?;
@@ -79,15 +79,15 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     let thief = start_beside(web, "steal", "gunicorn")?;
     let mut person = web.terminal("bash --norc --noprofile -i")?;
     person.sees("# ")?;
-    types(
+    run_in_shell(
         &mut person,
         "setpriv --reuid gunicorn --regid $(id -g gunicorn) --init-groups sleep 3",
     )?;
     person.types("exit")?;
     drop(person.ends()?);
-    let naive = typed(web, &thief)?; // includes setpriv, if the attacker is fast
+    let naive = count_typed(web, &thief)?; // includes setpriv, if the attacker is fast
     ensure!(
-        naive > 0 && owned(web)?,
+        naive > 0 && is_owned(web)?,
         "the attack does not work here: {}",
         web.read(&thief)?
     );
@@ -96,16 +96,16 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     for shell in ["bash --norc --noprofile -i", "sudo -i"] {
         daily_work(&todo, shell)?;
         ensure!(
-            !owned(web)?,
+            !is_owned(web)?,
             "{shell}: root's shell received the attacker's input"
         );
     }
     let mut person = web.terminal("bash --norc --noprofile -i")?;
     person.sees("# ")?;
-    types(&mut person, "pullpray remove todo --yes")?;
+    run_in_shell(&mut person, "pullpray remove todo --yes")?;
     person.presses(key::CTRL_D)?;
     drop(person.ends()?);
-    ensure!(!owned(web)?);
+    ensure!(!is_owned(web)?);
 
     // "exe" is pullpray itself, which root re-executes as the account from /proc/self/exe.
     let seen = web.read(&watcher)?;
@@ -118,7 +118,7 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     }
     let with: Vec<&str> = seen.lines().filter(|line| line.contains("=1")).collect();
     ensure!(with.is_empty(), "{with:#?}");
-    let typed = typed(web, &thief)? - naive;
+    let typed = count_typed(web, &thief)? - naive;
     ensure!(typed == 0, "{typed} processes were attacked");
     web.run("systemctl is-active terminals-steal terminals-watch")?
         .ok()

@@ -103,7 +103,7 @@ fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     other.run(&init)?.exits(3)?;
     host.allow_key(repo, &other.deploy_key("todo")?, Access::ReadOnly)?;
     other.run(&init)?.ok()?;
-    let differs = differences(&other.made()?, &web.made()?);
+    let differs = differences(&other.created()?, &web.created()?);
     ensure!(differs.is_empty(), "flags -, wizard +: {differs:#?}");
     Ok(())
 }

@@ -37,17 +37,17 @@ impl Deref for GitHost {
 }
 
 impl GitHost {
-    pub(super) fn on(server: Server) -> Result<Self> {
+    pub(super) fn install(server: Server) -> Result<Self> {
         server.copy(
             &format!("{TESTS}/inside/repo-shell"),
             "/usr/local/bin/repo-shell",
         )?;
         server.script("git-host", &[])?.ok()?;
-        Ok(Self::ready(server))
+        Ok(Self::from_image(server))
     }
 
     /// From an image that is a git host already.
-    pub(super) fn ready(server: Server) -> Self {
+    pub(super) fn from_image(server: Server) -> Self {
         Self {
             server: Arc::new(server),
         }

@@ -11,9 +11,9 @@
 //! Servers are removed when dropped, and when the test process dies.
 //! `LAB_KEEP=1 cargo test …` keeps them running and prints how to open a shell.
 
+mod created;
 mod git_host;
 mod layer;
-mod made;
 mod place;
 mod server;
 mod terminal;
@@ -29,8 +29,8 @@ use anyhow::{Context, Result, anyhow};
 
 use place::Place;
 
+pub use created::differences;
 pub use git_host::{Access, GitHost, Repository};
-pub use made::differences;
 pub use server::{Disk, Server};
 pub use terminal::{Terminal, key};
 pub use todo::{Todo, make_live};
@@ -87,7 +87,7 @@ impl Lab {
     }
 
     /// Another LAN that uses the same place.
-    fn within(other: &Self) -> Self {
+    fn sharing_place(other: &Self) -> Self {
         Self {
             name: other.name.clone(),
             lan: Lan {
@@ -104,12 +104,12 @@ impl Lab {
     pub fn git_host(&self) -> Result<GitHost> {
         let image = layer::layer("githost", |name| {
             let server = self.boot("githost", GIT_HOST_IP, "bookworm", Disk::Memory)?;
-            let host = GitHost::on(server).context("failed to make a git host")?;
+            let host = GitHost::install(server).context("failed to make a git host")?;
             host.create_repository(READY)?;
             host.save(name)
         })?;
         let server = self.boot("githost", GIT_HOST_IP, &image, Disk::Memory)?;
-        Ok(GitHost::ready(server))
+        Ok(GitHost::from_image(server))
     }
 
     /// A server with cron, sudo, nginx and the pullpray under test in /usr/local/bin.
@@ -120,7 +120,7 @@ impl Lab {
     /// The same on a disk that loses unsynced data in a power cut, or that can fill up.
     pub fn web_server_on(&self, release: Release, disk: Disk) -> Result<WebServer> {
         let server = self.boot_web(release.image(), disk)?;
-        WebServer::on(server).context("failed to make a web server")
+        WebServer::install(server).context("failed to make a web server")
     }
 
     fn boot_web(&self, image: &str, disk: Disk<'_>) -> Result<Server> {
@@ -137,11 +137,11 @@ impl Lab {
     fn live_web_server(&self, release: Release, disk: Disk<'_>) -> Result<WebServer> {
         let kind = format!("live-{}", release.image());
         let image = layer::layer(&kind, |name| {
-            let todo = Todo::before_init(&Self::within(self), release)?;
+            let todo = Todo::before_init(&Self::sharing_place(self), release)?;
             todo.make_live()?;
             todo.web.save(name)
         })?;
-        Ok(WebServer::ready(self.boot_web(&image, disk)?))
+        Ok(WebServer::from_image(self.boot_web(&image, disk)?))
     }
 
     /// Boots both at the same time.
@@ -158,7 +158,7 @@ impl Lab {
     ) -> Result<(GitHost, WebServer)> {
         self.git_host_and(|| {
             let image = format!("{}{packages}", release.image());
-            WebServer::on(self.boot_web(&image, Disk::Memory)?)
+            WebServer::install(self.boot_web(&image, Disk::Memory)?)
         })
     }
 

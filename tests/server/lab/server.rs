@@ -53,7 +53,7 @@ impl Server {
             &disk,
         ];
         args.extend(["--lan", &lan.id, "--ip", ip, "--timeout", "60"]);
-        if !kept() {
+        if !keep_servers() {
             args.extend(["--owner", &owner]);
         }
         // Enough time to build the image for the first server.
@@ -262,7 +262,7 @@ impl Drop for Server {
         reason = "only the person who set LAB_KEEP reads this"
     )]
     fn drop(&mut self) {
-        if kept() {
+        if keep_servers() {
             eprintln!(
                 "{} is kept: {TOOL} shell {id}; {TOOL} down {id}",
                 self.hostname,
@@ -276,6 +276,6 @@ impl Drop for Server {
     }
 }
 
-fn kept() -> bool {
+fn keep_servers() -> bool {
     std::env::var_os("LAB_KEEP").is_some()
 }

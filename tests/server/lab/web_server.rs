@@ -48,13 +48,13 @@ impl Page {
 }
 
 impl WebServer {
-    pub(super) fn on(server: Server) -> Result<Self> {
+    pub(super) fn install(server: Server) -> Result<Self> {
         server.copy(PULLPRAY, "/usr/local/bin/pullpray")?;
-        Ok(Self::ready(server))
+        Ok(Self::from_image(server))
     }
 
     /// From an image that contains pullpray already.
-    pub(super) fn ready(server: Server) -> Self {
+    pub(super) fn from_image(server: Server) -> Self {
         Self { server }
     }
 

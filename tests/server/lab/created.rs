@@ -37,7 +37,7 @@ const OWN_CONTENT: &[&str] = &[
 impl WebServer {
     /// Everything that init created for todo: path, kind, mode, owner, content; without keys, release
     /// names, times and logs.
-    pub fn made(&self) -> Result<Vec<String>> {
+    pub fn created(&self) -> Result<Vec<String>> {
         let live = self
             .run("basename $(readlink /var/www/projects/todo/current)")?
             .ok()?

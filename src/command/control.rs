@@ -26,7 +26,7 @@ fn as_app(
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
-    marks::there(server, name)?;
+    marks::ensure_present(server, name)?;
     let clock = Clock::system();
     let poll = Poll {
         server,

@@ -85,7 +85,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         let mut of = examine(server, &app, arguments)?;
         let failed = of.iter().any(|check| check.status == Status::Fail);
         // Without its data nothing is fixed: that would happen below an empty mount point.
-        if arguments.fix && failed && marks::lost(server, name)?.is_none() {
+        if arguments.fix && failed && marks::missing(server, name)?.is_none() {
             fix(server, &app, arguments, &of)?;
             of = examine(server, &app, arguments)?;
         }

@@ -112,7 +112,7 @@ impl Init<'_> {
             .parse(&self.facts, limits.clone())
             .map_err(|problems| missing(self.server, answers, &problems, self.interactive))?;
         if self.root {
-            marks::there(self.server, &app.name)?;
+            marks::ensure_present(self.server, &app.name)?;
         }
         Ok(app)
     }

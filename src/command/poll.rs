@@ -72,7 +72,7 @@ fn data_is_there(server: &Server, name: &AppName) -> Result<bool> {
     let note = layout::outage_reported(name);
     let reported = server.stat(&note)?;
     let reported = reported.is_some_and(|stat| stat.uid == effective_uid());
-    let there = marks::there(server, name);
+    let there = marks::ensure_present(server, name);
     if there.is_ok() && reported {
         server.remove_file(&note)?;
         writeln!(ui::stdout(), "{name}: its data is available again")?;

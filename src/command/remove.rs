@@ -24,7 +24,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     let name = &arguments.app;
     // Without its data, remove would report that nothing is left. Something that the account put in the place of a
     // directory does not count: it could otherwise prevent the removal.
-    if let Some((dir, why, hint)) = marks::lost(server, name)?
+    if let Some((dir, why, hint)) = marks::missing(server, name)?
         && server
             .stat(&dir)?
             .is_none_or(|stat| stat.kind == Kind::Directory)

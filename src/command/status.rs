@@ -40,7 +40,7 @@ struct AppStatus {
 
 fn read(server: &Server, name: &AppName) -> Result<Status> {
     let app = load(server, name)?;
-    marks::there(server, name)?;
+    marks::ensure_present(server, name)?;
     let ledger = Ledger::load(server, name)?;
     let free = server
         .free_space(app.project_dir.as_path())

@@ -40,7 +40,7 @@ pub struct Tip<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signature {
     /// No signature is required, or it was not checked yet.
-    NotAsked,
+    NotChecked,
     /// Valid, by these principals of the list of allowed signers.
     Trusted(String),
     /// Missing or invalid; why.

@@ -138,7 +138,7 @@ impl DeployPolicy {
             why,
             conditions: self.inputs_digest(ledger),
         };
-        let news = ledger.refuse(refusal.clone());
+        let news = ledger.record_refusal(refusal.clone());
         Verdict::Refused {
             report: !transient && (news || self.by_person),
             refusal: ledger.refused.clone().unwrap_or(refusal),
@@ -164,14 +164,14 @@ mod tests {
             },
             conditions: "c".into(),
             signers: self::signers(signers),
-            preliminary: Signature::NotAsked,
+            preliminary: Signature::NotChecked,
             by_person: false,
             killed: false,
         }
     }
     fn ledger() -> Ledger {
         let mut ledger = Ledger::default();
-        ledger.now_live(Release {
+        ledger.record_live(Release {
             id: "1".into(),
             commit: "a".into(),
             subject: String::new(),

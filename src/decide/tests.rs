@@ -29,7 +29,7 @@ fn release(commit: &str) -> Release {
 }
 fn ledger(failures: Vec<Failure>) -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.now_live(release("a"));
+    ledger.record_live(release("a"));
     ledger.failures = failures;
     ledger
 }
@@ -44,7 +44,7 @@ fn tip(commit: &str) -> Tip<'_> {
     Tip {
         commit,
         descends: None,
-        signature: Signature::NotAsked,
+        signature: Signature::NotChecked,
     }
 }
 fn decided(ledger: &Ledger, commit: &str, conditions: &str, minute: i64) -> Decision {
@@ -253,7 +253,7 @@ fn any_limits() -> impl Strategy<Value = Limits> {
 
 fn any_tip() -> impl Strategy<Value = Tip<'static>> {
     let signature = prop::sample::select(vec![
-        Signature::NotAsked,
+        Signature::NotChecked,
         Signature::Trusted("ann".into()),
         Signature::Refused("it is not signed".into()),
     ]);

@@ -169,8 +169,8 @@ pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<Rollb
         since: now.clone(),
         ..target
     };
-    ledger.now_live(target.clone());
-    ledger.remember(deployment(&target, now, took, Outcome::RolledBack));
+    ledger.record_live(target.clone());
+    ledger.record_deployment(deployment(&target, now, took, Outcome::RolledBack));
     ledger.store(poll.server, &poll.app.name)?;
     Ok(RollbackOutcome::To(target))
 }

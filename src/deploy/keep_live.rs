@@ -44,7 +44,7 @@ fn is_backing_off(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bo
     let tip = Tip {
         commit: &live.commit,
         descends: None,
-        signature: Signature::NotAsked,
+        signature: Signature::NotChecked,
     };
     let mut alone = Ledger::default();
     alone.failures.clone_from(&ledger.failures);

@@ -83,7 +83,7 @@ fn move_away(poll: &Poll<'_>, path: &Path) -> Result<String> {
 /// The ledger, from its readable parts and the server; and whether it is known if deployments were paused.
 fn rebuilt(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
     let (server, app) = (poll.server, poll.app);
-    let (mut ledger, parsed) = Ledger::left_of(was);
+    let (mut ledger, parsed) = Ledger::salvage(was);
     let exists = server.stat(&app.current())?.is_some();
     let current = if exists {
         server.read_link(&app.current())?

@@ -100,6 +100,6 @@ pub(super) fn count_killed_poll(
         log: Some(layout::logs(&poll.app.name).join(format!("{}.log", killed.id))),
         conditions: conditions.to_owned(),
     };
-    ledger.failed(failure);
+    ledger.record_failure(failure);
     true
 }

@@ -71,8 +71,8 @@ impl Poll<'_> {
         // It is live; an error here would only hide that.
         let links = static_files::unpublished_links(server, &app.releases().join(&to.id));
         let note = join(&[attempt.note, links.ok().flatten()]);
-        ledger.now_live(to.clone());
-        ledger.remember(Deployment {
+        ledger.record_live(to.clone());
+        ledger.record_deployment(Deployment {
             note: note.clone(),
             ..deployment(&to, attempt.at, attempt.took, Outcome::Live)
         });
@@ -106,7 +106,7 @@ impl Poll<'_> {
         };
         let release = staged.release().clone();
         ledger.under_way = None;
-        ledger.failed(Failure {
+        ledger.record_failure(Failure {
             commit: release.commit.clone(),
             tries: 0,
             last: attempt.at.clone(),
@@ -116,7 +116,7 @@ impl Poll<'_> {
         });
         let migrations = staged.migrations(server);
         let outcome = Outcome::Failed(error.why.clone());
-        ledger.remember(Deployment {
+        ledger.record_deployment(Deployment {
             note: join(&[attempt.note, migrations.clone()]),
             ..deployment(&release, attempt.at, attempt.took, outcome)
         });

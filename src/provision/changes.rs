@@ -53,7 +53,7 @@ impl<'a> Changes<'a> {
             overwrite,
             offline: false,
         };
-        marks::there(server, app)?;
+        marks::ensure_present(server, app)?;
         // Only these two are created before they are announced: they contain the receipt.
         let (state, receipts) = (
             Path::new(layout::STATE_DIR),
@@ -233,7 +233,7 @@ impl<'a> Changes<'a> {
     pub fn renew_receipt(&mut self, traces: Vec<Change>) -> Result<()> {
         self.receipt.repair(self.server, self.clock)?;
         for change in traces {
-            if !self.receipt.speaks_of(&change) {
+            if !self.receipt.mentions(&change) {
                 self.announce(change)?;
             }
         }

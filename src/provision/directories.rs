@@ -126,7 +126,7 @@ impl Step for Directories<'_> {
                 return Ok(Finding::ManualFix(why, remedy));
             }
         }
-        if let Some((_, why, remedy)) = marks::lost(context.view, &self.0.name)? {
+        if let Some((_, why, remedy)) = marks::missing(context.view, &self.0.name)? {
             return Ok(Finding::ManualFix(why, remedy));
         }
         let ids = self.ids(context.view);

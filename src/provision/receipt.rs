@@ -39,7 +39,7 @@ pub fn receipt_problem(view: &View, receipt: &Receipt, app: &App) -> Result<Opti
             Change::Release { .. } | Change::Unit { .. } => true,
             _ => false,
         })
-        .find(|change| !receipt.speaks_of(change));
+        .find(|change| !receipt.mentions(change));
     Ok(lacks.map(|change| {
         format!(
             "{path} was truncated or lost: it does not record {}, which init created",

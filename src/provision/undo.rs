@@ -196,7 +196,7 @@ fn undo_release(
     static_dir: &Path,
     purge: bool,
 ) -> Result<Undone> {
-    let ours = |path: &Path| receipt.filled(path);
+    let ours = |path: &Path| receipt.owns_contents(path);
     let (state, shared) = (layout::state(app), project.join("shared"));
     for path in [
         project.join("current"),

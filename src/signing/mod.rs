@@ -90,7 +90,7 @@ impl Trust {
     /// The signature check before the fetch.
     pub fn preliminary(&self) -> Signature {
         match self {
-            Self::Anybody | Self::Listed(..) => Signature::NotAsked,
+            Self::Anybody | Self::Listed(..) => Signature::NotChecked,
             Self::Nobody(why) => Signature::Refused(why.clone()),
         }
     }

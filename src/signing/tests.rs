@@ -414,7 +414,7 @@ fn a_list_that_others_can_modify_accepts_nothing() -> Result<()> {
     let said = read().verify(|| repo.signed_object(commit, commit, "main"))?;
     assert_eq!(said, trusted("ann"));
     let said = Trust::Anybody.verify(|| anyhow::bail!("was asked"))?;
-    assert_eq!(said, Signature::NotAsked);
+    assert_eq!(said, Signature::NotChecked);
 
     fs::write(&file, "# nobody\n")?;
     refused(&read().preliminary(), "cannot be used: it is empty");

@@ -1,5 +1,5 @@
-//! What the texts of a ledger have to be, checked when it is read: its account can write anything into it, and
-//! they become paths, are compared with commits, and are printed.
+//! Validation of the ledger's strings when it is read: the app's account can write anything into the file, and the
+//! strings become paths, are compared with commits, and are printed.
 
 use chrono::DateTime;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -16,7 +16,7 @@ fn checked<'de, D: Deserializer<'de>>(
     Err(Error::custom(format!("{text:?} is not {what}")))
 }
 
-/// A commit or another object: the digits of a SHA-1 or a SHA-256.
+/// The id of a commit or another object: a SHA-1 or SHA-256 in hexadecimal.
 pub(super) fn commit<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, "a commit", |text| {
         [40, 64].contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
@@ -44,7 +44,7 @@ pub(super) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Erro
     })
 }
 
-/// The name of a virtual environment, if it is known yet.
+/// The name of a virtual environment; empty if it is not known yet.
 pub(super) fn name_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, "the name of an environment", is_name)
 }

@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 /// The version of the file's format.
 pub const FORMAT: u32 = 1;
 /// How many past deployments the history keeps.
-const REMEMBERED: usize = 100;
+const HISTORY: usize = 100;
 
 /// Everything that polls remember about an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +101,7 @@ pub struct RemoteOutage {
     /// Since when, RFC 3339.
     #[serde(deserialize_with = "fields::time")]
     pub since: String,
-    /// How many polls in a row.
+    /// Failed polls in a row.
     pub polls: u32,
     /// The last error.
     pub why: String,
@@ -138,12 +138,12 @@ pub struct Deployment {
     /// The commit.
     #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
-    /// Its first line.
+    /// The first line of its message.
     pub subject: String,
     /// When it ended, RFC 3339.
     #[serde(deserialize_with = "fields::time")]
     pub at: String,
-    /// Seconds it took.
+    /// How long it took.
     pub took: Tenths,
     /// How it ended.
     pub outcome: Outcome,
@@ -192,19 +192,19 @@ impl Ledger {
     /// The readable parts of a damaged ledger, and whether it was JSON at all. Releases and the deployment in progress are
     /// read from the server instead.
     #[must_use]
-    pub fn left_of(text: &str) -> (Self, bool) {
+    pub fn salvage(text: &str) -> (Self, bool) {
         let parts = serde_json::from_str::<serde_json::Map<_, _>>(text);
         let parsed = parts.is_ok();
-        let mut left = Self::default();
+        let mut salvaged = Self::default();
         for (name, part) in parts.unwrap_or_default() {
-            let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&left) else {
+            let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&salvaged) else {
                 break;
             };
             whole.insert(name, part);
-            left = serde_json::from_value(whole.into()).unwrap_or(left);
+            salvaged = serde_json::from_value(whole.into()).unwrap_or(salvaged);
         }
-        left.under_way = None;
-        (left, parsed)
+        salvaged.under_way = None;
+        (salvaged, parsed)
     }
 
     /// The failures of a commit, if it has any.
@@ -216,7 +216,7 @@ impl Ledger {
     }
 
     /// Counts a failed attempt.
-    pub fn failed(&mut self, failure: Failure) {
+    pub fn record_failure(&mut self, failure: Failure) {
         let tries = self.failure(&failure.commit).map_or(0, |known| known.tries);
         self.failures.retain(|known| known.commit != failure.commit);
         self.failures.push(Failure {
@@ -229,19 +229,19 @@ impl Ledger {
     }
 
     /// Records a refused commit; returns whether the commit or the reason is new.
-    pub fn refuse(&mut self, refusal: Refusal) -> bool {
+    pub fn record_refusal(&mut self, refusal: Refusal) -> bool {
         let known = self
             .refused
             .take()
             .filter(|known| known.commit == refusal.commit && refusal.why.is_same_as(&known.why));
-        let news = known.is_none();
+        let is_new = known.is_none();
         let since = known.map_or_else(|| refusal.since.clone(), |known| known.since);
         self.refused = Some(Refusal { since, ..refusal });
-        news
+        is_new
     }
 
     /// Records that a release is live.
-    pub fn now_live(&mut self, release: Release) {
+    pub fn record_live(&mut self, release: Release) {
         self.failures
             .retain(|failure| failure.commit != release.commit);
         self.under_way = None;
@@ -258,9 +258,9 @@ impl Ledger {
     }
 
     /// Adds a deployment to the history.
-    pub fn remember(&mut self, deployment: Deployment) {
+    pub fn record_deployment(&mut self, deployment: Deployment) {
         self.history.push(deployment);
-        let excess = self.history.len().saturating_sub(REMEMBERED);
+        let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess);
     }
 }
@@ -281,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn tries_are_counted_by_commit() {
+    fn attempts_are_counted_by_commit() {
         let mut ledger = Ledger::default();
         for _ in 0..2 {
-            ledger.failed(Failure {
+            ledger.record_failure(Failure {
                 commit: "a".into(),
                 tries: 0,
                 last: "t".into(),
@@ -294,7 +294,7 @@ mod tests {
             });
         }
         assert_eq!(ledger.failure("a").map(|f| f.tries), Some(2));
-        ledger.now_live(Release {
+        ledger.record_live(Release {
             commit: "a".into(),
             ..release("1")
         });
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_news_once_and_keeps_its_beginning() {
+    fn a_refusal_is_new_once_and_keeps_its_time() {
         let refusal = |commit: &str, live: &str, since: &str| Refusal {
             commit: commit.into(),
             object: commit.into(),
@@ -311,19 +311,25 @@ mod tests {
             conditions: "c".into(),
         };
         let mut ledger = Ledger::default();
-        assert!(ledger.refuse(refusal("a", "x", "1")));
-        assert!(!ledger.refuse(refusal("a", "x", "2")));
+        assert!(ledger.record_refusal(refusal("a", "x", "1")));
+        assert!(!ledger.record_refusal(refusal("a", "x", "2")));
         assert_eq!(
             ledger.refused.as_ref().map(|r| r.since.as_str()),
             Some("1"),
             "since the first time"
         );
-        assert!(ledger.refuse(refusal("a", "y", "3")), "another reason");
-        assert!(ledger.refuse(refusal("b", "y", "4")), "another commit");
+        assert!(
+            ledger.record_refusal(refusal("a", "y", "3")),
+            "another reason"
+        );
+        assert!(
+            ledger.record_refusal(refusal("b", "y", "4")),
+            "another commit"
+        );
     }
 
     #[test]
-    fn too_little_room_is_news_once_however_little_it_is() {
+    fn lack_of_space_is_new_once_however_much_is_free() {
         let refusal = |what, free: u64| Refusal {
             commit: "a".into(),
             object: "a".into(),
@@ -337,13 +343,13 @@ mod tests {
             conditions: "c".into(),
         };
         let mut ledger = Ledger::default();
-        assert!(ledger.refuse(refusal(Scarce::Bytes, 5)));
-        assert!(!ledger.refuse(refusal(Scarce::Bytes, 4)));
-        assert!(ledger.refuse(refusal(Scarce::Inodes, 4)));
+        assert!(ledger.record_refusal(refusal(Scarce::Bytes, 5)));
+        assert!(!ledger.record_refusal(refusal(Scarce::Bytes, 4)));
+        assert!(ledger.record_refusal(refusal(Scarce::Inodes, 4)));
     }
 
     #[test]
-    fn a_ledger_from_before_refusals_is_read() -> anyhow::Result<()> {
+    fn a_ledger_without_refusals_is_read() -> anyhow::Result<()> {
         let mut old = serde_json::to_value(Ledger::default())?;
         if let Some(fields) = old.as_object_mut() {
             fields.remove("refused");

@@ -1,26 +1,25 @@
-//! The receipt: what init created, adopted or replaced, a line each, written before it is done.
+//! The receipt: everything that init creates, adopts or replaces, one entry per line, written before the change.
 //!
-//! One JSON object a line, only ever added to and synced before the change it announces. A line
-//! cut off by a power failure is the last one, and its change did not happen. The receipt alone
-//! says what may be removed: what was there before is never in it as created.
+//! One JSON object per line, only appended, and synced before its change. A line truncated by a power failure is the last
+//! one, and its change did not happen. `remove` removes only what the receipt lists as created.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// What was there before a change.
+/// The state before a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Before {
-    /// Nothing: it is ours.
+    /// It did not exist; pullpray created it.
     Created,
-    /// It was there as it should be, and is left alone for good.
+    /// It existed as needed; pullpray never changes or removes it.
     Adopted,
-    /// It was there and different; where the old one is kept.
+    /// It existed and differed; the path of the backup.
     Replaced(PathBuf),
 }
 
-/// A directory as it was before it was adopted.
+/// A directory's attributes before it was adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Was {
     /// Its owner.
@@ -29,61 +28,61 @@ pub struct Was {
     pub gid: u32,
     /// Its permission bits.
     pub mode: u32,
-    /// Whether nothing was in it, so that all that is in it later is the app's.
+    /// Whether it was empty, so that everything in it later belongs to the app.
     pub empty: bool,
 }
 
-/// One change of the server.
+/// One change to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Change {
     /// A file was written.
     File {
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// What was there.
+        /// The state before.
         before: Before,
-        /// The SHA-256 of what was written, to know later whether it is still that.
+        /// The SHA-256 of the new content, to notice later modifications.
         sha256: String,
     },
-    /// A line was added to a file that others write too.
+    /// A line was added to a file that pullpray does not own.
     Line {
         /// The file.
         path: PathBuf,
-        /// The line without its end.
+        /// The line, without its newline.
         line: String,
     },
-    /// A directory.
+    /// A directory was created or adopted.
     Directory {
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// What was there.
+        /// The state before.
         before: Before,
-        /// As what it was there.
+        /// Its attributes before it was adopted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         was: Option<Was>,
     },
-    /// A group.
+    /// A group was created or adopted.
     Group {
         /// Its name.
         name: String,
-        /// What was there.
+        /// The state before.
         before: Before,
     },
-    /// A user.
+    /// A user was created or adopted.
     User {
         /// Its name.
         name: String,
-        /// What was there.
+        /// The state before.
         before: Before,
     },
-    /// A membership.
+    /// A user was added to a group.
     Member {
-        /// Who.
+        /// The user.
         user: String,
-        /// Of what.
+        /// The group.
         group: String,
-        /// What was there.
+        /// The state before.
         before: Before,
     },
     /// A unit was enabled and started.
@@ -91,17 +90,17 @@ pub enum Change {
         /// Its name.
         name: String,
     },
-    /// The app itself began to live in its directories.
+    /// The app's first deployment began.
     Release {
         /// The project directory.
         path: PathBuf,
-        /// Where its static files are published.
+        /// The directory of its published static files.
         static_dir: PathBuf,
     },
 }
 
 impl Change {
-    /// What it is about, whatever was done with it: a rank in the order of removal, and a name.
+    /// The object that it changes, as a rank in the order of removal and a name.
     #[must_use]
     pub fn key(&self) -> (u8, String) {
         match self {
@@ -120,11 +119,11 @@ impl Change {
 /// A line of the receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When, RFC 3339.
+    /// The time, RFC 3339.
     pub time: String,
-    /// The step that did it.
+    /// The id of the step.
     pub step: String,
-    /// What it did.
+    /// The change.
     #[serde(flatten)]
     pub change: Change,
 }
@@ -139,32 +138,32 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Whether it could be read, so that what it does not say was not done.
+    /// Whether it could be read, so that a change it does not list was not made.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.readable
     }
 
-    /// Whether there is something in it, or in its place, that pullpray did not write.
+    /// Whether it contains, or was replaced by, something that pullpray did not write.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.damaged
     }
 
-    /// Whether it says anything of what the change is about.
+    /// Whether it lists a change to the same object.
     #[must_use]
-    pub fn speaks_of(&self, change: &Change) -> bool {
+    pub fn mentions(&self, change: &Change) -> bool {
         let key = change.key();
         self.entries.iter().any(|entry| entry.change.key() == key)
     }
 
-    /// Its lines, oldest first.
+    /// Its entries, oldest first.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Whether a file's content is what pullpray wrote at some time.
+    /// Whether pullpray once wrote this content to the file.
     #[must_use]
     pub fn wrote(&self, path: &Path, sha256: &str) -> bool {
         self.entries.iter().any(|entry| {
@@ -173,9 +172,9 @@ impl Receipt {
         })
     }
 
-    /// Whether all that is in a directory came with the app: it was made for it, or adopted empty.
+    /// Whether everything in a directory belongs to the app: it was created, or adopted empty.
     #[must_use]
-    pub fn filled(&self, path: &Path) -> bool {
+    pub fn owns_contents(&self, path: &Path) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| {
             matches!(&entry.change, Change::Directory { path: at, before, was }
@@ -183,7 +182,7 @@ impl Receipt {
         })
     }
 
-    /// What was there before pullpray came, by the first line that speaks of the file.
+    /// The state of a file or directory before pullpray's first change to it.
     #[must_use]
     pub fn before(&self, path: &Path) -> Option<&Before> {
         self.entries.iter().find_map(|entry| match &entry.change {
@@ -198,12 +197,12 @@ impl Receipt {
     }
 }
 
-/// The lines that can be read, and whether those are all.
+/// The readable entries, and whether no line is damaged.
 pub(crate) fn parse(text: &str) -> (Vec<Entry>, bool) {
     let (mut entries, mut whole) = (Vec::new(), true);
     for line in text.split_inclusive('\n') {
-        // Without its end the line was being written when the power went: its change was never
-        // begun, for the change waits until the line is on the disk.
+        // A line without its newline was truncated by a power failure. Its change never began: that waits for the
+        // line to be on the disk.
         let Some(line) = line.strip_suffix('\n') else {
             break;
         };
@@ -212,7 +211,7 @@ pub(crate) fn parse(text: &str) -> (Vec<Entry>, bool) {
         }
         match serde_json::from_str(line) {
             Ok(entry) => entries.push(entry),
-            // A line that a crash cut off and a later run went on after.
+            // Truncated by a crash; a later run appended after it.
             Err(error) if error.is_eof() => {}
             Err(_) => whole = false,
         }
@@ -225,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_cut_off_is_a_change_that_did_not_happen() {
+    fn a_truncated_line_is_a_change_that_did_not_happen() {
         let whole = r#"{"time":"t","step":"s","kind":"group","name":"g","before":"created"}"#;
         for text in [
             format!("{whole}\n{}", &whole[..20]),

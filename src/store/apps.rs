@@ -1,4 +1,4 @@
-//! Facts for defaults: ports, other apps, who called sudo.
+//! The apps on this server, and the facts that defaults depend on: ports, other apps, who ran sudo.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use crate::layout;
 
 use crate::host::View;
 
-/// Where the program is when it was not installed by a package.
+/// The program's path if no package installed it.
 const INSTALLED: &str = "/usr/local/bin/pullpray";
 
 impl View {
-    /// The apps of this server: those that have a settings file.
+    /// The apps on this server: those with a settings file.
     ///
     /// # Errors
-    /// When the directory of the settings cannot be listed.
+    /// When the settings directory cannot be listed.
     pub fn apps(&self) -> Result<Vec<AppName>> {
         let names = self.list(Path::new(layout::SETTINGS_DIR))?;
         Ok(names
@@ -25,7 +25,7 @@ impl View {
             .collect())
     }
 
-    /// Those that have everything but a settings file.
+    /// Apps that have state but no settings file.
     ///
     /// # Errors
     /// When a directory cannot be listed.
@@ -36,10 +36,10 @@ impl View {
         Ok(names.filter(|name| !apps.contains(name)).collect())
     }
 
-    /// What defaults for an app depend on.
+    /// The facts that an app's defaults depend on.
     ///
     /// # Errors
-    /// When the server cannot be looked at.
+    /// When /proc or the settings directory cannot be read.
     pub fn facts(&self, sudo_user: Option<&str>) -> Result<Facts> {
         let mut facts = Facts {
             operator: sudo_user
@@ -54,7 +54,7 @@ impl View {
             ..Facts::default()
         };
         for app in self.apps()? {
-            // A settings file that cannot be read is that app's own trouble.
+            // An unreadable settings file is that app's problem, not this one's.
             let Some(settings) = self
                 .read_text(&layout::settings(&app))?
                 .and_then(|text| Settings::parse(&text).ok())
@@ -64,20 +64,20 @@ impl View {
             if let Some(Ok(bind)) = settings.answers.get("bind").map(str::parse::<Bind>) {
                 facts.ports.extend(bind.port());
             }
-            let said = |name| {
+            let answer = |name| {
                 settings
                     .answers
                     .get(name)
                     .and_then(|text| text.parse().ok())
             };
-            if let Some(user) = said("user") {
+            if let Some(user) = answer("user") {
                 let user: AccountName = user;
                 let dirs = ["project_dir", "static_dir"];
                 let dirs = dirs.iter().filter_map(|name| settings.answers.get(name));
                 facts.others.push(OtherApp {
                     dirs: dirs.map(PathBuf::from).collect(),
                     name: app,
-                    group: said("group").unwrap_or_else(|| user.clone()),
+                    group: answer("group").unwrap_or_else(|| user.clone()),
                     user,
                 });
             }
@@ -90,7 +90,7 @@ impl View {
         Ok(facts)
     }
 
-    /// TCP ports of this machine that something listens on (proc_net(5), state 0A).
+    /// The TCP ports in use on this server (/proc/net/tcp, state 0A: LISTEN).
     ///
     /// # Errors
     /// When /proc cannot be read.
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listening_ports_are_read_from_the_kernel_s_table() {
+    fn listening_ports_are_parsed() {
         let text = "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000\n   1: 0100007F:1F41 0100007F:9999 01 0:0\n";
         assert_eq!(parse_ports(text), [8000]);
     }

@@ -1,4 +1,4 @@
-//! Ledgers that somebody damaged. tests/long has many more cases.
+//! Damaged ledgers. tests/long has many more cases.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::state::ledger::{Ledger, Release};
 fn whole() -> String {
     let mut ledger = Ledger::default();
     for id in ["20261125T120000-1111111", "20261125T130000-2222222"] {
-        ledger.now_live(Release {
+        ledger.record_live(Release {
             id: id.to_owned(),
             commit: "1".repeat(40),
             subject: "s \"é\"".to_owned(),
@@ -25,7 +25,7 @@ fn whole() -> String {
 
 proptest! {
     #[test]
-    fn no_ledger_is_too_odd(
+    fn a_damaged_ledger_never_panics(
         at in any::<prop::sample::Index>(), gone in 0usize..60, put in prop::collection::vec(any::<u8>(), 0..30), odd in "[\\[{\"}\\]:,0-9a-z]{0,60}"
     ) {
         let mut bytes = whole().into_bytes();
@@ -40,13 +40,13 @@ proptest! {
         std::fs::create_dir_all(real.parent().unwrap()).unwrap();
         for bytes in [bytes, odd.into_bytes()] {
             std::fs::write(&real, &bytes).unwrap();
-            // What is read can be written, and read again.
+            // A ledger that loads can be stored and loaded again.
             if let Ok(ledger) = Ledger::load(&server, &app) {
                 ledger.store(&server, &app).unwrap();
                 prop_assert_eq!(Ledger::load(&server, &app).unwrap(), ledger);
             }
-            let (left, _) = Ledger::left_of(&String::from_utf8_lossy(&bytes));
-            prop_assert_eq!(left.under_way, None);
+            let (salvaged, _) = Ledger::salvage(&String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(salvaged.under_way, None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger's file: read with suspicion, for its account can write anything into it, and always written whole.
+//! The ledger's file: untrusted input, because the app's account can write anything into it; always written whole.
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
@@ -10,10 +10,10 @@ use crate::state::Damaged;
 use crate::state::ledger::{FORMAT, Ledger};
 
 impl Ledger {
-    /// Reads an app's ledger; an app that was never deployed has an empty one.
+    /// Reads an app's ledger; it is empty if the app was never deployed.
     ///
     /// # Errors
-    /// When it cannot be read or is of another format.
+    /// [`Damaged`] if its content is invalid; other errors when it cannot be read or has another format.
     pub fn load(view: &View, app: &AppName) -> Result<Self> {
         #[derive(Deserialize)]
         struct Format {
@@ -22,17 +22,17 @@ impl Ledger {
         let path = layout::ledger(app);
         let damaged = || {
             Damaged(format!(
-                "{} is damaged; a poll sets it aside and makes it anew: sudo pullpray poll {app}",
+                "{} is damaged; a poll moves it aside and rebuilds it: sudo pullpray poll {app}",
                 path.display()
             ))
         };
         let text = match view.read_untrusted(&path) {
             Ok(Some(text)) => text,
             Ok(None) => return Ok(Self::default()),
-            Err(error) if is_nonsense(&error) => return Err(error.context(damaged())),
+            Err(error) if is_foreign(&error) => return Err(error.context(damaged())),
             Err(error) => return Err(error),
         };
-        // Another's may have any form.
+        // Another format may have any other fields.
         if let Ok(Format { format }) = serde_json::from_str(&text)
             && format != FORMAT
         {
@@ -42,15 +42,15 @@ impl Ledger {
             );
         }
         serde_json::from_str(&text)
-            // It repeats what was written there.
+            // The message quotes the file.
             .map_err(|error| anyhow!("{}", error.to_string().escape_debug()))
             .with_context(damaged)
     }
 
-    /// Writes it whole.
+    /// Replaces the file.
     ///
     /// # Errors
-    /// When it cannot be written; the old one is then still there.
+    /// When it cannot be written; the old file is intact then.
     pub fn store(&self, server: &Server, app: &AppName) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
@@ -58,8 +58,8 @@ impl Ledger {
     }
 }
 
-/// Whether something is there that no poll wrote: no file, a link, one of impossible size, no text.
-fn is_nonsense(error: &anyhow::Error) -> bool {
+/// Whether the path holds something that no poll wrote: not a regular file, a link, too large, or not UTF-8.
+fn is_foreign(error: &anyhow::Error) -> bool {
     match (
         error.downcast_ref::<std::io::Error>(),
         error.downcast_ref::<nix::errno::Errno>(),
@@ -86,15 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_read_again() -> Result<()> {
+    fn a_stored_ledger_is_loaded_again() -> Result<()> {
         let root = tempfile::tempdir()?;
         std::fs::create_dir_all(root.path().join("var/lib/pullpray/todo"))?;
         let server = Server::at(root.path());
         let app: AppName = "todo".parse()?;
         assert_eq!(Ledger::load(&server, &app)?, Ledger::default());
         let mut ledger = Ledger::default();
-        ledger.now_live(release("1"));
-        ledger.now_live(release("2"));
+        ledger.record_live(release("1"));
+        ledger.record_live(release("2"));
         ledger.store(&server, &app)?;
         let again = Ledger::load(&server, &app)?;
         assert_eq!(again, ledger);
@@ -106,9 +106,9 @@ mod tests {
         let damaged = Ledger::load(&server, &app).map_err(|error| error.is::<Damaged>());
         assert_eq!(damaged, Err(true));
         let text = serde_json::to_string(&ledger)?.replacen("Z\"", "\"", 1);
-        let (left, parsed) = Ledger::left_of(&text);
-        assert!(parsed && left.live.is_none() && left.releases.len() == 2);
-        assert_eq!(Ledger::left_of(&text[1..]), (Ledger::default(), false));
+        let (salvaged, parsed) = Ledger::salvage(&text);
+        assert!(parsed && salvaged.live.is_none() && salvaged.releases.len() == 2);
+        assert_eq!(Ledger::salvage(&text[1..]), (Ledger::default(), false));
         Ok(())
     }
 }

@@ -30,10 +30,10 @@ pub fn is_marked(view: &View, app: &App) -> Result<bool> {
 /// Marks the app's directories; returns the content for root's copy, which is written last.
 ///
 /// # Errors
-/// When one cannot be written to.
+/// When a mark cannot be written.
 pub fn mark(server: &Server, app: &App, owner: (u32, u32)) -> Result<String> {
     let id = server.read_text(Path::new("/proc/sys/kernel/random/uuid"))?;
-    let mut text = id.context("the kernel gives no random number (proc is not mounted)")?;
+    let mut text = id.context("failed to read /proc/sys/kernel/random/uuid: is proc mounted?")?;
     for dir in dirs(app) {
         text.push_str(&format!("{}\n", dir.display()));
     }
@@ -47,17 +47,17 @@ pub fn mark(server: &Server, app: &App, owner: (u32, u32)) -> Result<String> {
 ///
 /// # Errors
 /// When a mark cannot be read.
-pub fn lost(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, String)>> {
+pub fn missing(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, String)>> {
     let copy = layout::data(app);
     let Some(known) = view.read_text(&copy)? else {
         return Ok(None);
     };
     for dir in known.lines().skip(1).map(Path::new) {
         let mark = dir.join(layout::MARK);
-        let there = view.stat_target(dir)?.map(|stat| stat.kind) == Some(Kind::Directory)
+        let present = view.stat_target(dir)?.map(|stat| stat.kind) == Some(Kind::Directory)
             && view.stat(&mark)?.map(|stat| stat.kind) == Some(Kind::File)
             && view.read_untrusted(&mark)?.as_deref() == Some(&known);
-        if !there {
+        if !present {
             let owned = dir.to_owned();
             let (dir, mark, copy) = (dir.display(), mark.display(), copy.display());
             return Ok(Some((
@@ -78,8 +78,8 @@ pub fn lost(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, Strin
 ///
 /// # Errors
 /// When a directory lacks its mark.
-pub fn there(view: &View, app: &AppName) -> Result<()> {
-    match lost(view, app)? {
+pub fn ensure_present(view: &View, app: &AppName) -> Result<()> {
+    match missing(view, app)? {
         Some((_, why, hint)) => bail!("{why}\nhint: {hint}"),
         None => Ok(()),
     }

@@ -1,6 +1,6 @@
-//! What pullpray keeps on the server: settings, ledger, receipt, and the marks of the data directories.
+//! Files of pullpray on the server: settings, ledger, receipt, and the marks of data directories.
 //!
-//! [`crate::state`] has their types and formats and is pure; here they are read and written.
+//! [`crate::state`] has their types and formats and is pure; this module reads and writes them.
 
 mod apps;
 #[cfg(test)]

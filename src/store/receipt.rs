@@ -1,4 +1,4 @@
-//! The receipt's file: only ever added to, and synced before the change that the line announces.
+//! The receipt's file: only appended, and synced before the change that the line describes.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::state::receipt::{Change, Entry, Receipt, parse};
 use crate::state::stamp;
 
 impl Receipt {
-    /// Reads an app's receipt; an app that was never begun has an empty one. Of one that is damaged, what can be read.
+    /// Reads an app's receipt; it is empty if init never began. Of a damaged one, the readable entries.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -28,7 +28,7 @@ impl Receipt {
         })
     }
 
-    /// The receipt as somebody sees it who may not read it: empty.
+    /// The receipt for an account that may not read it: empty.
     #[must_use]
     pub fn unreadable(app: &AppName) -> Self {
         Self {
@@ -60,10 +60,10 @@ impl Receipt {
         Ok(())
     }
 
-    /// Writes a change that is about to be made; one that is there already is not written twice.
+    /// Records a change before it is made, unless it is recorded already.
     ///
     /// # Errors
-    /// When it cannot be written: then the change must not be made.
+    /// When it cannot be written; the change must not be made then.
     pub fn announce(
         &mut self,
         server: &Server,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_announced_is_read_again() -> Result<()> {
+    fn recorded_changes_are_loaded_again() -> Result<()> {
         let root = tempfile::tempdir()?;
         std::fs::create_dir_all(root.path().join("var/lib/pullpray/receipts"))?;
         let server = Server::at(root.path());

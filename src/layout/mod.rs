@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::app::{App, AppName};
 
+mod managed;
 pub mod reserved;
+
+pub use managed::{ManagedFile, read_by_root};
 
 /// Directory of the settings and environment files of all apps.
 pub const SETTINGS_DIR: &str = "/etc/pullpray";
@@ -158,41 +161,6 @@ pub fn trial_socket(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn unit_file(unit: &str) -> PathBuf {
     Path::new(UNITS_DIR).join(unit)
-}
-
-/// Every file that root, or something that root starts, reads for an app, and why only root may modify it.
-#[must_use]
-pub fn read_by_root(app: &App) -> Vec<(PathBuf, &'static str)> {
-    let name = &app.name;
-    let mut files = vec![
-        (app.program.clone(), "root's units and cron run it"),
-        (
-            settings(name),
-            "it sets the accounts and paths that root uses",
-        ),
-        (app.environment_file(), "systemd reads it as root"),
-        (app.deploy_script(), "polls run it"),
-        (
-            unit_file(&agent_unit(name)),
-            "systemd runs its commands as root",
-        ),
-        (unit_file(&socket_unit(name)), "systemd applies it"),
-        (unit_file(&service_unit(name)), "systemd applies it"),
-        (unit_file(&trial_unit(name)), "systemd applies it"),
-        (app.cron(), "cron runs its command as any user"),
-        (app.sudoers(), "sudo applies it"),
-        (app.ssh_config(), "ssh applies it, also for root"),
-        (known_hosts(name), "it lists the trusted host keys"),
-        (data(name), "it identifies the disk with the app's data"),
-        (PathBuf::from("/usr/local/sbin"), "first in root's PATH"),
-    ];
-    if let Some(signers) = &app.limits.signed_by {
-        files.push((
-            signers.as_path().to_owned(),
-            "it lists whose commits are deployed",
-        ));
-    }
-    files
 }
 
 impl App {

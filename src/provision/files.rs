@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use super::sudo_list;
 use crate::app::App;
 use crate::host::{Server, View};
-use crate::layout;
+use crate::layout::{self, ManagedFile};
 use crate::render;
 
 use super::StepId;
@@ -25,16 +25,17 @@ fn rendered(text: Result<String>) -> Result<String, (StepId, String)> {
 fn file<'a>(
     id: StepId,
     title: &'static str,
-    path: impl AsRef<Path>,
+    app: &App,
+    file: ManagedFile,
     text: Result<String>,
 ) -> FileStep<'a> {
     FileStep {
         id,
         title,
-        path: path.as_ref().to_owned(),
+        path: file.path(app),
         content: rendered(text),
         kind: Content::Ours,
-        mode: 0o644,
+        mode: file.mode(),
         group: None,
         needs: None,
         before: None,
@@ -51,7 +52,8 @@ pub(super) fn ssh_alias(app: &App) -> FileStep<'_> {
         ..file(
             StepId::SshAlias,
             "ssh alias",
-            app.ssh_config(),
+            app,
+            ManagedFile::SshConfig,
             render::ssh_config(app),
         )
     }
@@ -131,7 +133,9 @@ pub(super) fn agent_unit(app: &App) -> FileStep<'_> {
     unit(
         StepId::AgentUnit,
         "agent unit",
-        &layout::agent_unit(&app.name),
+        app,
+        ManagedFile::AgentUnit,
+        layout::agent_unit(&app.name),
         render::agent_service(app),
     )
 }
@@ -140,7 +144,9 @@ pub(super) fn gunicorn_socket(app: &App) -> FileStep<'_> {
     unit(
         StepId::GunicornSocket,
         "gunicorn socket unit",
-        &layout::socket_unit(&app.name),
+        app,
+        ManagedFile::SocketUnit,
+        layout::socket_unit(&app.name),
         render::gunicorn_socket(app),
     )
 }
@@ -151,7 +157,9 @@ pub(super) fn gunicorn_service(app: &App) -> FileStep<'_> {
         unit(
             StepId::GunicornService,
             "gunicorn service unit",
-            &layout::service_unit(&app.name),
+            app,
+            ManagedFile::ServiceUnit,
+            layout::service_unit(&app.name),
             render::gunicorn_service(app),
         ),
     )
@@ -163,7 +171,9 @@ pub(super) fn gunicorn_trial(app: &App) -> FileStep<'_> {
         unit(
             StepId::GunicornTrial,
             "trial unit",
-            &layout::trial_unit(&app.name),
+            app,
+            ManagedFile::TrialUnit,
+            layout::trial_unit(&app.name),
             render::gunicorn_trial(app),
         ),
     )
@@ -179,8 +189,14 @@ fn needs_wsgi<'a>(app: &App, mut step: FileStep<'a>) -> FileStep<'a> {
     step
 }
 
-fn unit<'a>(id: StepId, title: &'static str, name: &str, text: Result<String>) -> FileStep<'a> {
-    let unit = name.to_owned();
+fn unit<'a>(
+    id: StepId,
+    title: &'static str,
+    app: &App,
+    file: ManagedFile,
+    unit: String,
+    text: Result<String>,
+) -> FileStep<'a> {
     FileStep {
         after: Some(Box::new(Server::reload_units)),
         verify: Some(Box::new(move |view| {
@@ -197,13 +213,12 @@ fn unit<'a>(id: StepId, title: &'static str, name: &str, text: Result<String>) -
                 )),
             })
         })),
-        ..file(id, title, layout::unit_file(name), text)
+        ..self::file(id, title, app, file, text)
     }
 }
 
 pub(super) fn sudoers(app: &App) -> FileStep<'_> {
     FileStep {
-        mode: 0o440,
         before: Some(Box::new(|server, bytes| {
             // visudo checks owner and mode too, so the candidate gets them, in a directory that sudo
             // does not read.
@@ -229,7 +244,8 @@ pub(super) fn sudoers(app: &App) -> FileStep<'_> {
         ..file(
             StepId::SudoRule,
             "sudoers drop-in",
-            app.sudoers(),
+            app,
+            ManagedFile::Sudoers,
             render::sudoers(app),
         )
     }
@@ -284,12 +300,12 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<(String, String)>> {
 pub(super) fn environment(app: &App) -> FileStep<'_> {
     FileStep {
         kind: Content::WrittenOnce,
-        mode: 0o640,
         group: Some(app.group.as_str()),
         ..file(
             StepId::AppEnvironment,
             "environment file",
-            app.environment_file(),
+            app,
+            ManagedFile::Environment,
             render::environment(app),
         )
     }
@@ -298,11 +314,11 @@ pub(super) fn environment(app: &App) -> FileStep<'_> {
 pub(super) fn deploy_script(app: &App) -> FileStep<'_> {
     FileStep {
         kind: Content::WrittenOnce,
-        mode: 0o755,
         ..file(
             StepId::DeployScript,
             "deploy script",
-            app.deploy_script(),
+            app,
+            ManagedFile::DeployScript,
             render::deploy_script(app),
         )
     }
@@ -328,7 +344,8 @@ pub(super) fn cron(app: &App) -> FileStep<'_> {
         ..file(
             StepId::ScheduleCron,
             "schedule",
-            app.cron(),
+            app,
+            ManagedFile::Cron,
             render::cron(app),
         )
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid};
 
-use super::remote_error::plain;
+use super::remote_error::sanitize;
 use super::{Bounds, Mirror, MirrorError};
 use crate::host::Size;
 
@@ -56,7 +56,7 @@ impl Mirror {
     pub fn commit(&self, oid: Oid) -> Result<CommitInfo, MirrorError> {
         let commit = self.find_commit(oid)?;
         let line = |bytes: &[u8]| {
-            plain(&bytes[..bytes.len().min(LINE)])
+            sanitize(&bytes[..bytes.len().min(LINE)])
                 .lines()
                 .next()
                 .unwrap_or_default()
@@ -99,7 +99,7 @@ impl Mirror {
                 let bytes = header.map_err(|error| lost(entry.oid, error))?.0 as u64;
                 whole += bytes;
                 if bytes > bounds.file {
-                    let path = plain(path.as_os_str().as_bytes());
+                    let path = sanitize(path.as_os_str().as_bytes());
                     let (has, most) = (bytes >> 20, bounds.file >> 20);
                     return Err(MirrorError::Beyond(format!(
                         "{path:?} has {has} MiB, more than max_file = {most}"

@@ -1,12 +1,11 @@
-//! How the system's ssh is started: arguments, environment, and as whom.
+//! Starts the system's ssh: arguments, environment and user.
 //!
-//! * No shell here, and one quoted word for the shell at the other side.
-//! * A clean environment: nothing of cron's, of a `sudo` caller's, or of an attacker's
-//!   (`SSH_ASKPASS`, `GIT_SSH_COMMAND`, `LD_PRELOAD`) reaches it.
-//! * When we are root, ssh becomes the app's user: the deploy key's agent answers its user only,
-//!   and what an `ssh_config` of that user runs must not run as root. The one exception is a key
-//!   that only root can read yet, tried while it is rotated: then ssh is root's own, with root's
-//!   own configuration.
+//! * No shell on this side, and one quoted word for the remote shell.
+//! * A clean environment: it inherits nothing of cron, of a `sudo` caller, or of an attacker (`SSH_ASKPASS`,
+//!   `GIT_SSH_COMMAND`, `LD_PRELOAD`).
+//! * Root runs ssh as the app's user: the agent of the deploy key serves only its user, and commands in that user's
+//!   `ssh_config` must not run as root. The only exception is the test of a new key during rotation, which only root
+//!   can read: then ssh runs as root, with root's configuration.
 
 use std::process::{Command, Stdio};
 
@@ -16,19 +15,22 @@ use super::{Remote, RemoteError};
 use crate::host::spawn::{self, OnOurDeath};
 use crate::host::{current_identity, effective_uid};
 
-/// What is run on the host.
+/// Program to run on the git host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Program {
-    /// Reading. `v2` asks for protocol version 2; the host may not listen.
+    /// For reading. `v2` requests protocol version 2; the host may ignore it.
     UploadPack {
-        /// Set `GIT_PROTOCOL=version=2`.
+        /// Sets `GIT_PROTOCOL=version=2`.
         v2: bool,
     },
-    /// Writing; only ever asked whether it would let us.
+    /// For writing; only used to check whether the host would allow it.
     ReceivePack,
 }
 
-/// ssh, its arguments, its environment, and whom it becomes.
+/// Prepares the ssh command, with arguments, environment and user.
+///
+/// # Errors
+/// [`RemoteError::Invalid`] if it should run as another user and this process is not root.
 pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, RemoteError> {
     let (words, protocol) = match program {
         Program::UploadPack { v2 } => ("git-upload-pack", v2),
@@ -38,7 +40,7 @@ pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, Remo
     let run_as = match &remote.run_as {
         Some(who) if us != 0 && us != who.uid => {
             let text = format!(
-                "ssh is to run as {}, and only root can become another user",
+                "ssh should run as {}, and only root can change the user",
                 who.name
             );
             return Err(RemoteError::Invalid(text));
@@ -52,11 +54,11 @@ pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, Remo
         OnOurDeath::Signal(Signal::SIGTERM),
     );
     command
-        // SendEnv always, even with nothing to send: a multiplexing master that was started
-        // without it gives v0 to every later session.
+        // Always SendEnv, even with nothing to send: a multiplexing master that was started without it uses v0 for
+        // every later session.
         .args(["-o", "BatchMode=yes", "-o", "SendEnv=GIT_PROTOCOL"])
         .args(remote.options.iter().flat_map(|option| ["-o", option]))
-        // The agent and the display are not for the git host, whatever `Host *` says.
+        // No forwarding of agent or display to the git host, whatever `Host *` says.
         .args(["-a", "-x", "-T", "--", &remote.host])
         .arg(format!("{words} {}", quote(&remote.path)))
         .stdin(Stdio::piped())
@@ -68,8 +70,7 @@ pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, Remo
     Ok(command)
 }
 
-/// One word for any shell at the other side, quoted as git itself does it: `!` is history in
-/// csh even between single quotes.
+/// Quotes one word for any remote shell, as git does: csh expands `!` even between single quotes.
 fn quote(text: &str) -> String {
     let mut out = String::from("'");
     for c in text.chars() {
@@ -87,7 +88,7 @@ mod tests {
     use super::quote;
 
     #[test]
-    fn quoting_is_that_of_git() {
+    fn quoting_matches_git() {
         assert_eq!(quote("a/b.git"), "'a/b.git'");
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote("a!b"), r"'a'\!'b'");

@@ -1,14 +1,13 @@
 //! The bare local repository that releases are made from.
 //!
-//! It is a cache: whatever is wrong with it, it can be deleted and fetched again, and nothing
-//! live depends on it. So damage has an error of its own ([`MirrorError::Damaged`]), meaning
-//! "rebuild me", apart from trouble with the remote, which a rebuild would only make worse.
+//! It is a cache: it can always be deleted and fetched again, and nothing live depends on it. So damage has an error
+//! of its own ([`MirrorError::Damaged`]), which means "rebuild", apart from errors of the remote, which a rebuild
+//! would only make worse.
 //!
-//! Only one process works in it at a time: the caller holds the app's lock. That is what
-//! allows lock files and half-written packs of a killed predecessor to be removed on sight.
+//! Only one process uses it at a time: the caller holds the app's lock. So lock files and partial packs of a killed
+//! process can be removed at once.
 //!
-//! The history is fetched whole: whether a commit descends from the live one (or the branch
-//! was rewritten) cannot be answered from a shallow clone.
+//! It contains the full history: a shallow clone cannot show whether a commit descends from the live one.
 
 use std::fmt;
 use std::fs;
@@ -26,10 +25,10 @@ use super::mirror_error::{damaged, trying};
 use super::transport::{Lease, register};
 use super::{MirrorError, Remote, RemoteError, leftovers};
 
-/// What was fetched last. It keeps the commit and its history reachable.
+/// Reference to the last fetched object. It keeps the commit and its history reachable.
 pub(super) const TIP: &str = "refs/pullpray/tip";
 
-/// The mirror. See the module for what it is.
+/// The mirror; see the module.
 pub struct Mirror {
     pub(super) repo: Repository,
     pub(super) path: PathBuf,
@@ -44,25 +43,24 @@ impl fmt::Debug for Mirror {
 }
 
 impl Mirror {
-    /// Opens the mirror at `path` (absolute), or makes a new one if nothing, or an empty
-    /// directory, is there. What a killed predecessor left (locks, half-written packs) is
-    /// removed: the caller holds the lock that makes us the only user.
+    /// Opens the mirror at `path` (absolute), or creates one if nothing, or an empty directory, is there. Removes what
+    /// a killed process left (locks, partial packs): the caller holds the app's lock.
     ///
     /// # Errors
-    /// [`MirrorError::Damaged`] when something is there that is no whole repository; the
-    /// caller may delete it and call again. [`MirrorError::NotOurs`], [`MirrorError::Io`].
+    /// [`MirrorError::Damaged`] if the repository is incomplete; the caller may delete it and call again.
+    /// [`MirrorError::NotOurs`], [`MirrorError::Io`].
     pub fn open_or_init(path: &Path) -> Result<Self, MirrorError> {
         register()?;
-        let there = match fs::read_dir(path) {
+        let exists = match fs::read_dir(path) {
             Ok(mut entries) => entries.next().is_some(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(trying("reading", path)(error)),
         };
-        if !there {
+        if !exists {
             init(path)?;
         }
-        // Ours alone: root must not tidy up, nor read configuration, where somebody else can
-        // plant links. (libgit2 has this check, code −36, but not in `open_bare`.)
+        // Root must not remove files, or read configuration, where another user can create links. (libgit2 has this
+        // check, code −36, but not in `open_bare`.)
         let owner = fs::metadata(path).map_err(trying("reading", path))?.uid();
         if owner != geteuid().as_raw() {
             return Err(MirrorError::NotOurs(path.to_owned()));
@@ -78,9 +76,8 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// The cheap part of looking for damage: HEAD is sound (nothing uses it, but a checkout
-    /// fails without), and the reference leads to a readable commit. [`Mirror::check_whole`] is
-    /// the thorough part.
+    /// A quick check for damage: HEAD is valid (only because a checkout fails without it), and the reference points to
+    /// a readable commit. [`Mirror::check_whole`] is thorough.
     fn check_tip(&self) -> Result<(), MirrorError> {
         let damaged = |name: &str, error: &git2::Error| {
             MirrorError::Damaged(format!("{name}: {}", error.message()))
@@ -98,27 +95,26 @@ impl Mirror {
         }
     }
 
-    /// Fetches `reference` (`refs/heads/main`, `refs/tags/v1`) with its history, and returns
-    /// the commit that came: the one to deploy and to record, whatever an earlier listing
-    /// said. When this returns, everything is on the disk (fsync), and only then is the
-    /// mirror's own reference moved.
+    /// Fetches `reference` (`refs/heads/main`, `refs/tags/v1`) with its history and returns the fetched commit: the
+    /// one to deploy and to record, even if an earlier listing differs. It syncs everything to disk before it moves
+    /// the mirror's own reference.
     ///
     /// # Errors
-    /// [`MirrorError::NoReference`] if the remote has none of that name (libgit2 alone would
-    /// say nothing and leave the old one), [`MirrorError::Remote`] for trouble with ssh or
-    /// the host, [`MirrorError::Damaged`] when what came does not fit what was there.
+    /// [`MirrorError::NoReference`] if the remote has no such reference (libgit2 alone would silently keep the old
+    /// one), [`MirrorError::Remote`] if the request fails, [`MirrorError::Damaged`] if the fetched objects do not fit
+    /// the existing ones.
     pub fn fetch(&self, remote: &Remote, reference: &str) -> Result<Oid, MirrorError> {
         if !git2::Reference::is_valid_name(reference) {
-            let text = format!("{reference:?} is not the name of a reference");
+            let text = format!("{reference:?} is not a valid reference name");
             return Err(RemoteError::Invalid(text).into());
         }
         remote.check()?;
-        let target = self.take(remote, |lease| self.download(lease, reference))?;
+        let target = self.receive(remote, |lease| self.download(lease, reference))?;
         let lost = |error| damaged(&format!("{target} was fetched: "), &error);
         self.check_header(target)?;
         let object = self.repo.find_object(target, None).map_err(lost)?;
         let end = match object.kind() {
-            // To the end of the chain, if tags were put on tags.
+            // Tags may point to tags.
             Some(ObjectType::Tag) => object.peel(ObjectType::Any).map_err(lost)?,
             _ => object,
         };
@@ -131,25 +127,23 @@ impl Mirror {
         Ok(commit.id())
     }
 
-    /// Brings a commit of this id here with its history, from wherever the remote has it. What the
-    /// mirror has already is not asked for.
+    /// Fetches a commit by id, with its history. If the mirror has it already, there is no request.
     ///
-    /// Hosts that let clients ask for any commit (GitHub, GitLab) are asked for this one. Of others,
-    /// and of those that refuse it, all branches and tags are fetched, in case it is among their
-    /// ancestors.
+    /// Some hosts allow clients to fetch any commit (GitHub, GitLab). For others, or if the host refuses, it fetches
+    /// all branches and tags, in case the commit is an ancestor of one.
     ///
     /// # Errors
-    /// [`MirrorError::NoReference`] if the remote has no such commit, or none that it hands out; else
-    /// as [`Mirror::fetch`].
+    /// [`MirrorError::NoReference`] if the remote does not have or does not provide the commit; otherwise as
+    /// [`Mirror::fetch`].
     pub fn fetch_commit(&self, remote: &Remote, commit: Oid) -> Result<(), MirrorError> {
         if self.find_commit(commit).is_err() {
             remote.check()?;
             let by_id = [format!("+{commit}:{TIP}")];
-            let handed_out = match self.take(remote, |lease| self.download_all(lease, &by_id)) {
+            let fetched = match self.receive(remote, |lease| self.download_all(lease, &by_id)) {
                 Ok(()) => true,
-                // The host hands out no commits by their ids: libgit2 says so before it asks.
+                // The host does not serve commits by id: libgit2 fails before it sends the request.
                 Err(MirrorError::Git(error)) if error.class() == ErrorClass::Invalid => false,
-                // It hands out some, and not this one: the words are git-upload-pack's everywhere.
+                // The host serves some, but not this one; git-upload-pack always uses these words.
                 Err(MirrorError::Remote(RemoteError::Refused { message }))
                     if message.contains("not our ref") =>
                 {
@@ -157,10 +151,10 @@ impl Mirror {
                 }
                 Err(error) => return Err(error),
             };
-            if !handed_out {
+            if !fetched {
                 let everything = ["heads", "tags"]
                     .map(|kind| format!("+refs/{kind}/*:refs/pullpray/all/{kind}/*"));
-                self.take(remote, |lease| self.download_all(lease, &everything))?;
+                self.receive(remote, |lease| self.download_all(lease, &everything))?;
             }
             self.find_commit(commit)
                 .map_err(|_| MirrorError::NoReference(format!("commit {commit}")))?;
@@ -169,32 +163,32 @@ impl Mirror {
         Ok(())
     }
 
-    /// What was fetched last: a commit, or an annotated tag that leads to it.
+    /// Returns the last fetched object: a commit, or an annotated tag.
     ///
     /// # Errors
-    /// Nothing was fetched yet.
+    /// When nothing was fetched yet.
     pub fn fetched(&self) -> Result<Oid, MirrorError> {
         let target = self.repo.find_reference(TIP)?.target();
-        target.ok_or_else(|| MirrorError::Damaged(format!("{TIP} leads nowhere")))
+        target.ok_or_else(|| MirrorError::Damaged(format!("{TIP} has no target")))
     }
 
-    /// Talks to the remote; when this returns, the packs that came are on the disk.
-    fn take<T>(
+    /// Runs a download, then syncs the new packs to disk.
+    fn receive<T>(
         &self,
         remote: &Remote,
-        talk: impl FnOnce(&Lease) -> Result<T, MirrorError>,
+        download: impl FnOnce(&Lease) -> Result<T, MirrorError>,
     ) -> Result<T, MirrorError> {
         let lease = Lease::new(remote);
         let packs = leftovers::pack_files(&self.path)?;
-        let taken = talk(&lease).map_err(|error| match error {
+        let received = download(&lease).map_err(|error| match error {
             MirrorError::Git(error) => from_remote(&lease, error),
             error => error,
         })?;
         leftovers::sync_new_packs(&self.path, &packs)?;
-        Ok(taken)
+        Ok(received)
     }
 
-    /// Downloads what these refspecs name and is missing. No reference is moved.
+    /// Downloads the missing objects of these refspecs. Moves no reference.
     fn download_all(&self, lease: &Lease, specs: &[String]) -> Result<(), MirrorError> {
         let mut anonymous = self.repo.remote_anonymous(&lease.url())?;
         let mut connection = anonymous.connect_auth(Direction::Fetch, None, None)?;
@@ -203,7 +197,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Downloads what is missing; what the reference points at.
+    /// Downloads the missing objects of a reference; returns the object that it points to.
     fn download(&self, lease: &Lease, reference: &str) -> Result<Oid, MirrorError> {
         let mut anonymous = self.repo.remote_anonymous(&lease.url())?;
         let mut connection = anonymous.connect_auth(Direction::Fetch, None, None)?;
@@ -219,11 +213,11 @@ impl Mirror {
         Ok(target)
     }
 
-    /// Does `new` descend from `old`, or is it the same? `None` when the mirror does not know
-    /// `old` (rebuilt since, or rewritten away).
+    /// Whether `new` is `old` or descends from it; `None` if `old` is not in the mirror (rebuilt since, or history was
+    /// rewritten).
     ///
     /// # Errors
-    /// `new` is unknown, or the history cannot be read.
+    /// When `new` is not in the mirror, or the history cannot be read.
     pub fn is_descendant(&self, new: Oid, old: Oid) -> Result<Option<bool>, MirrorError> {
         self.find_commit(new)?;
         match self.find_commit(old) {
@@ -231,7 +225,7 @@ impl Mirror {
             Err(MirrorError::Missing(_)) => return Ok(None),
             Err(error) => return Err(error),
         }
-        // Both ends are there, so whatever is not found is a hole between them.
+        // Both ends exist, so a missing object between them is damage.
         let hole = |error| damaged("", &error);
         let descends = || self.repo.graph_descendant_of(new, old).map_err(hole);
         Ok(Some(new == old || descends()?))
@@ -247,8 +241,7 @@ impl Mirror {
     }
 }
 
-/// Makes the repository beside its place and renames it there, so that a mirror is whole
-/// from its first moment.
+/// Creates the repository next to `path` and renames it, so that a mirror is complete from the start.
 fn init(path: &Path) -> Result<(), MirrorError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -260,7 +253,7 @@ fn init(path: &Path) -> Result<(), MirrorError> {
         _ => {}
     }
     let mut options = RepositoryInitOptions::new();
-    // No templates: no hooks, nothing of the distribution's.
+    // No templates: no hooks of the distribution.
     options
         .bare(true)
         .mkpath(false)
@@ -268,11 +261,10 @@ fn init(path: &Path) -> Result<(), MirrorError> {
         .external_template(false);
     let repo = Repository::init_opts(&beside, &options)?;
     let mut config = repo.config()?;
-    // For references and loose objects; packs are synced by us (`tidy`), since libgit2 does
-    // it only through an option that git2 does not offer.
+    // For references and loose objects. `leftovers` syncs packs, since git2 does not expose libgit2's option.
     config.set_bool("core.fsyncObjectFiles", true)?;
     config.set_bool("core.logAllRefUpdates", false)?;
-    // Old packs are made one with little memory (git-config(1)): what is large is copied as it is.
+    // Repacking with little memory (git-config(1)): large files are copied without delta compression.
     config.set_str("pack.windowMemory", "32m")?;
     config.set_str("core.bigFileThreshold", "16m")?;
     drop((config, repo));
@@ -280,16 +272,16 @@ fn init(path: &Path) -> Result<(), MirrorError> {
         leftovers::sync(&beside.join(name))?;
     }
     leftovers::sync(&beside)?;
-    fs::rename(&beside, path).map_err(trying("making", path))?;
+    fs::rename(&beside, path).map_err(trying("creating", path))?;
     path.parent().map_or(Ok(()), leftovers::sync)
 }
 
-/// How it is downloaded. A pack of little may take long to be unpacked, after the last of it has come: so it is looked
-/// then, too, whether there is time.
+/// Options of a download. Indexing a small pack can take long after its last byte was received, so the time limit is
+/// also checked then.
 fn options(lease: &Lease) -> FetchOptions<'_> {
     let mut callbacks = RemoteCallbacks::new();
-    let mut way = lease.way();
-    callbacks.transfer_progress(move |_| lease.goes_on(&mut way));
+    let mut preemption = lease.preemption();
+    callbacks.transfer_progress(move |_| lease.should_continue(&mut preemption));
     let mut options = FetchOptions::new();
     options
         .remote_callbacks(callbacks)
@@ -298,8 +290,7 @@ fn options(lease: &Lease) -> FetchOptions<'_> {
     options
 }
 
-/// What libgit2 said while it talked to the remote: the lease knows better if ssh or the
-/// host failed.
+/// Converts an error of libgit2 during a request; the lease has the original error if ssh or the host failed.
 fn from_remote(lease: &Lease, error: git2::Error) -> MirrorError {
     if let Some(failure) = lease.failure() {
         return MirrorError::Remote(failure);
@@ -307,10 +298,10 @@ fn from_remote(lease: &Lease, error: git2::Error) -> MirrorError {
     if error.class() != ErrorClass::Net {
         return error.into();
     }
-    let message = super::remote_error::plain(error.message().as_bytes());
+    let message = super::remote_error::sanitize(error.message().as_bytes());
     MirrorError::Remote(match message.strip_prefix("remote error: ") {
-        Some(words) => RemoteError::Refused {
-            message: words.to_owned(),
+        Some(message) => RemoteError::Refused {
+            message: message.to_owned(),
         },
         None => RemoteError::Protocol(message),
     })

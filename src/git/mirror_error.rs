@@ -1,5 +1,4 @@
-//! What can go wrong with the mirror: trouble with the remote, damage that a rebuild mends, and the
-//! rest, each apart.
+//! Errors of the mirror. Errors of the remote, damage that a rebuild repairs, and others are separate variants.
 
 use std::fmt;
 use std::io;
@@ -9,29 +8,27 @@ use git2::{ErrorClass, ErrorCode};
 
 use super::{RemoteError, bounds};
 
-/// What can go wrong with the mirror.
+/// Why an operation on the mirror failed.
 #[derive(Debug)]
 pub enum MirrorError {
-    /// The remote could not be asked, or hung up. The mirror is unharmed.
+    /// The request to the git host failed. The mirror is intact.
     Remote(RemoteError),
-    /// The remote has no reference of this name (any more), or no commit of this id.
+    /// The remote has no reference with this name, or no commit with this id.
     NoReference(String),
-    /// The reference leads to something else than a commit: a tag may be put on a file.
+    /// The reference does not point to a commit: a tag may point to a file.
     NotACommit(String),
-    /// The mirror is half-made or corrupt: delete it and fetch again. The text says what
-    /// was noticed.
+    /// The mirror is incomplete or corrupt: delete it and fetch again. The text describes the damage.
     Damaged(String),
-    /// The mirror belongs to another user. Rebuilding would not help: somebody ran us as the
-    /// wrong one.
+    /// The mirror belongs to another user. Rebuilding would not help: this process runs as the wrong user.
     NotOurs(PathBuf),
-    /// This commit, tree or file is not in the mirror, or not what it should be.
+    /// This commit, tree or file is not in the mirror, or has the wrong type.
     Missing(String),
-    /// It is larger, deeper or longer than is let in; what, to follow the commit's name. Fetching it again would not
+    /// A commit exceeds a limit; the text names the limit and follows the commit's name. Fetching it again would not
     /// help.
     Beyond(String),
-    /// The file system refused: what was tried, and its answer.
+    /// A file operation failed: what was tried, and the system's error.
     Io(String, io::Error),
-    /// Anything else that libgit2 says.
+    /// Any other error of libgit2.
     Git(git2::Error),
 }
 
@@ -69,7 +66,7 @@ impl From<git2::Error> for MirrorError {
         if let Some(beyond) = beyond() {
             return beyond;
         }
-        // libgit2's words for objects that are there and cannot be read.
+        // libgit2's errors for objects that exist and cannot be read.
         match error.class() {
             ErrorClass::Zlib | ErrorClass::Sha1 | ErrorClass::Indexer => {
                 Self::Damaged(error.message().to_owned())
@@ -90,19 +87,19 @@ impl From<RemoteError> for MirrorError {
     }
 }
 
-/// Says what was tried when the file system refuses.
+/// Adds what was tried to an error of the file system.
 pub(super) fn trying(what: &str, path: &Path) -> impl FnOnce(io::Error) -> MirrorError {
     let what = format!("{what} {}", path.display());
     move |error| MirrorError::Io(what, error)
 }
 
-/// If what libgit2 says of something that was fetched is no more than that it got no memory.
+/// The error, if libgit2 failed only because it reached the memory limit.
 fn beyond() -> Option<MirrorError> {
-    const WORDS: &str = "it needs more memory than one file of max_file MiB does";
-    bounds::reached().then(|| MirrorError::Beyond(WORDS.to_owned()))
+    const MESSAGE: &str = "it needs more memory than one file of max_file MiB";
+    bounds::reached().then(|| MirrorError::Beyond(MESSAGE.to_owned()))
 }
 
-/// Something that was fetched cannot be read.
+/// The error for a fetched object that cannot be read.
 pub(super) fn damaged(what: &str, error: &git2::Error) -> MirrorError {
     beyond().unwrap_or_else(|| MirrorError::Damaged(format!("{what}{}", error.message())))
 }

@@ -1,31 +1,29 @@
 //! Git over the system's ssh.
 //!
-//! Two questions are asked of a git host, and they are asked in different ways:
+//! There are two kinds of requests:
 //!
-//! * *Where does the branch stand?* every few minutes, for years. [`tip()`] asks it in
-//!   protocol v2 with one ref-prefix, so that the answer stays small however many
-//!   references the repository has. libgit2 speaks only v0, whose answer grows with them.
-//! * *Give me that commit*, rarely. [`Mirror::fetch`] lets libgit2 do it over a transport
-//!   of ours.
+//! * *List a reference*, every few minutes. [`tip()`] uses protocol v2 with one ref-prefix, so that the response
+//!   stays small however many references the repository has. libgit2 supports only v0, whose response grows with them.
+//! * *Fetch a commit*, rarely. [`Mirror::fetch`] uses libgit2 over a custom transport.
 //!
-//! Both run the system's `ssh`, because only that honours the administrator's aliases,
-//! known hosts, agents, jump hosts and proxies. What it says on stderr is kept and handed
-//! up: "Permission denied (publickey)" is what a person needs to read, not "early EOF".
+//! Both run the system's `ssh`, because only that respects the administrator's aliases, known hosts, agents, jump
+//! hosts and proxies. Errors include its stderr: a person needs to read "Permission denied (publickey)", not
+//! "early EOF".
 //!
-//! | file | what it owns |
+//! | file | contents |
 //! |---|---|
-//! | `launch`, `ssh` | the one place that starts, feeds, times out and reaps `ssh` |
-//! | `pktline` | git's framing, pure |
-//! | `remote_error` | what can go wrong with a remote, and what kind of trouble it is |
-//! | `tip`, `newest` | references of a remote, and the one that is followed |
-//! | `write_access` | is the key really read-only? |
-//! | `transport`, `bounds` | libgit2 over `ssh`, with so much memory and no more |
-//! | `mirror_error` | what can go wrong with the mirror |
-//! | `mirror`, `tidy`, `contents`, `signed`, `checkout`, `compact` | the bare local repository |
+//! | `launch`, `ssh` | starts `ssh`, talks to it, times it out and reaps it |
+//! | `pktline` | git's packet framing, without I/O |
+//! | `remote_error` | errors of requests, and their category |
+//! | `tip`, `newest` | references of a remote, and the newest tracked one |
+//! | `write_access` | verifies that the key is read-only |
+//! | `transport`, `bounds` | libgit2 over `ssh`, with limited memory |
+//! | `mirror_error` | errors of the mirror |
+//! | `mirror`, `leftovers`, `contents`, `signed`, `checkout`, `compact` | the bare local repository |
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a part of src/host, which touches the server"
+    reason = "like src/host, this module accesses the server"
 )]
 
 mod bounds;
@@ -62,54 +60,52 @@ use std::time::Duration;
 
 use crate::host::Identity;
 
-/// A repository on a git host, and how to get there.
+/// A repository on a git host, and how to reach it.
 #[derive(Debug, Clone)]
 pub struct Remote {
-    /// What `ssh` is asked to connect to: an alias of `ssh_config`.
+    /// Host to connect to: an alias in `ssh_config`.
     pub host: String,
-    /// The repository, exactly as `git-upload-pack` is to be given it
+    /// Path of the repository, exactly as passed to `git-upload-pack`
     /// (`owner/repo.git`, `/srv/git/repo.git`).
     pub path: String,
-    /// When we are root, `ssh` becomes this user first. `None`: it runs as ourselves.
+    /// User that root runs `ssh` as; `None` means this process's user.
     pub run_as: Option<Identity>,
     /// The ssh client, normally `/usr/bin/ssh`.
     pub ssh: PathBuf,
-    /// What ssh is told before its configuration files (`-o`): the first value wins.
+    /// Options (`-o`), which take precedence over ssh's configuration files.
     pub options: Vec<String>,
-    /// How long the remote may stay silent (no protocol byte in either direction) before
-    /// the whole process group is ended: TERM, then KILL.
+    /// Longest time without a protocol byte in either direction; then ssh's process group is terminated.
     pub idle: Duration,
-    /// How long one conversation may take as a whole, however steadily the remote drips.
+    /// Longest time for one session, even if data keeps arriving.
     pub whole: Duration,
-    /// How many bytes may come in one conversation. What comes is written to disk as it comes.
+    /// Most bytes that one session may receive; they are written to disk as they arrive.
     pub most: u64,
-    /// A directory: as soon as another process has its lock, the conversation is broken off.
+    /// A directory; as soon as another process holds its lock, the session is interrupted.
     pub gives_way: Option<PathBuf>,
 }
 
-/// For a question, whose answer is a few kilobytes.
+/// Time limit of a listing, which takes a few kilobytes.
 pub const QUESTION: Duration = Duration::from_secs(120);
-/// For a fetch.
+/// Time limit of a fetch.
 pub const FETCH: Duration = Duration::from_secs(30 * 60);
-/// How much a question may answer.
+/// Most bytes that a listing may receive.
 pub const MOST: u64 = 64 << 20;
 
 impl Remote {
-    /// Refuses what `ssh` or the remote shell could take for something else.
+    /// Rejects hosts and paths that `ssh` or the remote shell could misinterpret.
     ///
-    /// `-oProxyCommand=…` as a host name runs a program here, the same as a path runs one
-    /// there; a newline ends the command line at the other side. `--` is passed to ssh as
-    /// well, but nobody has a host that is called so.
+    /// The host name `-oProxyCommand=…` would run a program here, and a path that starts with `-` could run one
+    /// there; a newline ends the command line on the remote side. ssh gets `--` as well.
     ///
     /// # Errors
-    /// [`RemoteError::Invalid`] naming the part. Every function that asks a remote calls this
-    /// first; settings and wizard may call it to refuse early.
+    /// [`RemoteError::Invalid`], naming the part. Every function that contacts a remote calls this first; settings
+    /// and wizard may call it to reject a value early.
     pub fn check(&self) -> Result<(), RemoteError> {
         for (what, text) in [("host", &self.host), ("repository path", &self.path)] {
             let why = if text.is_empty() {
                 "is empty"
             } else if text.starts_with('-') {
-                "begins with '-', which ssh and git take for an option"
+                "starts with '-', which ssh and git would take for an option"
             } else if text.chars().any(char::is_control) {
                 "contains a control character"
             } else {

@@ -1,27 +1,27 @@
-//! The newest of what is followed, as the remote shows it.
+//! The newest commit of the tracked branch or tags on the remote.
 
 use git2::Oid;
 
 use super::{Remote, RemoteError, refs, tip};
 use crate::app::Track;
 
-/// What the remote has of what is followed.
+/// The newest tracked commit on the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newest {
-    /// For people: `main`, `v1.2.3`, the first digits of a commit.
+    /// Display name: `main`, `v1.2.3`, or an abbreviated commit id.
     pub name: String,
-    /// What to fetch: `refs/heads/main`. `None`: the commit, by its id.
+    /// Reference to fetch, such as `refs/heads/main`; `None` means to fetch the commit by id.
     pub reference: Option<String>,
-    /// What the reference points at: the commit, or an annotated tag that leads to it.
+    /// Object that the reference points to: the commit, or an annotated tag.
     pub object: Oid,
     /// The commit.
     pub commit: Oid,
 }
 
-/// Asks the remote for the newest of what is followed; `None` if it has nothing of the kind.
+/// Queries the newest tracked commit; `None` if the remote has no such branch or tag.
 ///
-/// A branch is asked for by its name, tags by what all their names begin with. A commit is named by the
-/// settings already: nothing is asked, and only fetching it tells whether it is there.
+/// A branch is listed by its name, tags by their common prefix. If the settings track a commit, there is no request:
+/// only fetching it shows whether it exists.
 ///
 /// # Errors
 /// As [`tip()`].
@@ -57,9 +57,8 @@ pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, RemoteEr
             }))
         }
         Track::Commit(commit) => {
-            let oid = Oid::from_str(commit.as_str()).map_err(|_| {
-                RemoteError::Invalid(format!("{commit} is not the name of a commit"))
-            })?;
+            let oid = Oid::from_str(commit.as_str())
+                .map_err(|_| RemoteError::Invalid(format!("{commit} is not a commit id")))?;
             Ok(Some(Newest {
                 name: commit.short().to_owned(),
                 reference: None,
@@ -70,8 +69,8 @@ pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, RemoteEr
     }
 }
 
-/// Asks the remote what can be read of what is followed: `main at 1234567`; `None` if it has nothing of
-/// the kind. This asks in any case: where the settings name a commit, with what every repository has.
+/// Checks read access and describes what the remote has, such as `main at 1234567`; `None` if it has no such branch or
+/// tag. It always contacts the remote: if the settings track a commit, it lists `HEAD`.
 ///
 /// # Errors
 /// As [`tip()`].

@@ -1,16 +1,16 @@
-//! Git's framing, without any input or output.
+//! Git's packet framing (gitprotocol-common(5)), without I/O.
 //!
-//! A packet is four hexadecimal digits (its length, the digits included) and the data.
-//! Lengths 0, 1 and 2 are marks. A remote whose shell prints a greeting sends text instead,
-//! which is why a bad length keeps the bytes that were found: they name the culprit.
+//! A packet is four hexadecimal digits (its length, including the digits) and the data. Lengths 0, 1 and 2 are special
+//! packets. A remote whose login shell prints a greeting sends text instead, so an invalid length keeps the bytes that
+//! were received for the error message.
 
-/// The longest packet that git sends, its four digits included.
+/// Longest packet that git sends, including its four digits.
 pub(super) const LONGEST: usize = 65520;
 
 /// One packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Packet<'a> {
-    /// A line or a piece of data, as it came.
+    /// A line or a chunk of data.
     Data(&'a [u8]),
     /// `0000`: the end of a list.
     Flush,
@@ -20,16 +20,16 @@ pub(super) enum Packet<'a> {
     End,
 }
 
-/// Not a packet.
+/// Why bytes are not a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// The four bytes are no length: what stands there instead, shortened.
+    /// The four bytes are not a length; the bytes received, shortened.
     Length(Vec<u8>),
     /// Longer than git allows.
     Oversized(usize),
 }
 
-/// Bytes in, packets out.
+/// Splits a stream of bytes into packets.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     buffer: Vec<u8>,
@@ -37,26 +37,26 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Adds what has been read. Memory stays bounded as long as the caller takes every
-    /// complete packet before it pushes again: one packet and one read.
+    /// Adds received bytes. Memory is bounded by one packet and one read, as long as the caller takes every complete
+    /// packet before it pushes again.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Is a part of a packet waiting for its rest?
+    /// Whether the buffer contains an incomplete packet.
     pub(super) fn is_partial(&self) -> bool {
         self.start < self.buffer.len()
     }
 
-    /// Is the next packet complete? Its length if so, and how much of it is data.
+    /// If the next packet is complete, its size, and its length field.
     fn complete(&self) -> Result<Option<(usize, usize)>, Malformed> {
-        let waiting = &self.buffer[self.start..];
-        let Some(head) = waiting.first_chunk::<4>() else {
+        let pending = &self.buffer[self.start..];
+        let Some(head) = pending.first_chunk::<4>() else {
             return Ok(None);
         };
-        let bad = || Malformed::Length(waiting[..waiting.len().min(80)].to_vec());
+        let bad = || Malformed::Length(pending[..pending.len().min(80)].to_vec());
         let length = head.iter().try_fold(0usize, |sum, digit| {
             let value = char::from(*digit).to_digit(16)?;
             Some(sum * 16 + usize::try_from(value).ok()?)
@@ -65,16 +65,16 @@ impl Decoder {
             mark @ 0..=2 => Ok(Some((4, mark))),
             3 => Err(bad()),
             long if long > LONGEST => Err(Malformed::Oversized(long)),
-            length => Ok((waiting.len() >= length).then_some((length, length))),
+            length => Ok((pending.len() >= length).then_some((length, length))),
         }
     }
 
-    /// Is a packet ready to be taken?
+    /// Whether a complete packet is available.
     pub(super) fn ready(&self) -> Result<bool, Malformed> {
         Ok(self.complete()?.is_some())
     }
 
-    /// Takes the next packet; `None` when it has not come whole yet.
+    /// Takes the next packet; `None` if it is incomplete.
     pub(super) fn take(&mut self) -> Result<Option<Packet<'_>>, Malformed> {
         let Some((size, length)) = self.complete()? else {
             return Ok(None);
@@ -90,8 +90,7 @@ impl Decoder {
     }
 }
 
-/// Appends `line` as one packet. Lines are ours and short (a reference name at most), far
-/// from [`LONGEST`].
+/// Appends `line` as one packet. Our lines are far shorter than [`LONGEST`].
 pub(super) fn encode(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(format!("{:04x}", line.len() + 4).as_bytes());
     out.extend_from_slice(line);
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_and_marks() {
+    fn packets_and_special_packets() {
         let mut d = decoder(b"0009hello0000000100020004");
         for expected in [
             Packet::Data(b"hello"),
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_gives_the_same_packets() {
+    fn packets_do_not_depend_on_chunk_boundaries() {
         let whole = b"0009hello00000006hi";
         for cut in 0..=whole.len() {
             let mut d = Decoder::default();
@@ -140,9 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn garbage_names_what_it_found() {
+    fn an_invalid_length_keeps_the_bytes_received() {
         let Err(Malformed::Length(found)) = decoder(b"Welcome to this host\n").take() else {
-            panic!("a greeting is no packet");
+            panic!("a greeting is not a packet");
         };
         assert!(found.starts_with(b"Welcome to"));
         assert!(matches!(decoder(b"0003").take(), Err(Malformed::Length(_))));
@@ -157,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn oversized_is_refused_before_it_is_buffered() {
+    fn oversized_packets_are_refused_before_they_are_buffered() {
         assert_eq!(decoder(b"fff1").take(), Err(Malformed::Oversized(0xfff1)));
         assert_eq!(decoder(b"fff0").take(), Ok(None));
     }
 
     #[test]
-    fn truncated_stays_partial() {
+    fn truncated_packets_stay_incomplete() {
         let mut d = decoder(b"0009hel");
         assert_eq!(d.take(), Ok(None));
         assert_eq!(d.ready(), Ok(false));
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn encode_is_read_back() {
+    fn encoded_packets_can_be_decoded() {
         let mut out = Vec::new();
         encode(&mut out, b"command=ls-refs\n");
         assert_eq!(out, b"0014command=ls-refs\n");

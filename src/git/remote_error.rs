@@ -1,73 +1,71 @@
-//! What can go wrong when a remote is asked something.
+//! Errors of requests to a git host.
 //!
-//! Everything here is outer error: *could not tell*. It must never blur into "no news"
-//! (a hidden stderr once turned "git refused" into "no update" for weeks), so every variant
-//! carries the words that were said, cleaned of control characters because a remote could
-//! otherwise paint on the administrator's terminal.
+//! An error here means *unknown*, never "no new commit": a hidden stderr once turned "git refused" into "no update"
+//! for weeks. So every variant carries the original message, without control characters, because a remote could
+//! otherwise send escape sequences to the administrator's terminal.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Why a remote could not be asked, or did not answer.
+/// Why a request to a git host failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RemoteError {
-    /// ssh itself failed, or could not be started: no connection, no access.
+    /// ssh failed or could not be started: no connection, or no access.
     Ssh {
-        /// The last lines that ssh said.
+        /// Last lines of its stderr.
         stderr: String,
-        /// Its exit status: 255 as a rule; `None` when it was killed or never started.
+        /// Its exit status, normally 255; `None` if it was killed or never started.
         exit: Option<i32>,
     },
-    /// We got in, and the remote refused or hung up: no such repository, no permission.
+    /// The connection succeeded, and the remote refused or closed it: no such repository, no permission.
     Refused {
-        /// Its own words.
+        /// The remote's message.
         message: String,
     },
-    /// RemoteOutage for longer than [`super::Remote::idle`]; ssh has been ended.
+    /// No data for longer than [`super::Remote::idle`]; ssh was terminated.
     TimedOut {
         /// The limit that was reached.
         idle: Duration,
     },
-    /// Not done within [`super::Remote::whole`]; ssh has been ended.
+    /// Not finished within [`super::Remote::whole`]; ssh was terminated.
     TooSlow {
         /// The limit that was reached.
         whole: Duration,
     },
-    /// More came than [`super::Remote::most`]; ssh has been ended.
+    /// More data than [`super::Remote::most`]; ssh was terminated.
     TooMuch {
         /// The limit that was reached, in bytes.
         most: u64,
     },
-    /// Somebody else wants to work here, and we were asked to let them ([`super::Remote::gives_way`]).
+    /// Interrupted for another process that took the lock [`super::Remote::gives_way`].
     GaveWay,
-    /// The answer is not git's protocol, or not one that we speak.
+    /// The response is not git's protocol, or not a supported version.
     Protocol(String),
-    /// The remote's settings are refused; nothing was started.
+    /// The remote's settings are invalid; nothing was started.
     Invalid(String),
 }
 
-/// The kind of trouble, for choosing the hint.
+/// Category of a [`RemoteError`], for choosing a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteErrorKind {
     /// The host's key is unknown, changed, or not the pinned one.
     HostKey,
-    /// The host does not accept our key, or the agent does not offer it.
+    /// The host rejects the key, or the agent does not offer it.
     Permission,
-    /// No connection: name, route, port, firewall, or cut off in the middle.
+    /// No connection: name, route, port, firewall, or interrupted.
     Unreachable,
-    /// We are let in, and there is no such repository, or it is hidden from this key
-    /// (hosts do not tell the two apart).
+    /// Access is granted, but the repository does not exist or is hidden from this key (hosts do not distinguish
+    /// the two).
     NoRepository,
-    /// RemoteOutage for longer than the limit.
+    /// A time limit was exceeded.
     TimedOut,
-    /// None of these: read the words.
+    /// None of these; the message says more.
     Other,
 }
 
-/// Words of ssh and of git hosts, in lower case, most telling first: a refused host key is
-/// followed by further complaints, and a missing repository is often wrapped in advice
-/// about access rights.
-const WORDS: &[(RemoteErrorKind, &[&str])] = &[
+/// Messages of ssh and of git hosts, in lower case, most specific first: further errors follow a rejected host key,
+/// and a missing repository often comes with advice about access rights.
+const PATTERNS: &[(RemoteErrorKind, &[&str])] = &[
     (
         RemoteErrorKind::HostKey,
         &[
@@ -128,12 +126,15 @@ const WORDS: &[(RemoteErrorKind, &[&str])] = &[
 ];
 
 impl RemoteError {
-    /// What kind of trouble this is, worked out from the words that were said.
+    /// The category of this error, from its message.
     #[must_use]
     pub fn kind(&self) -> RemoteErrorKind {
         match self {
             Self::TimedOut { .. } | Self::TooSlow { .. } => RemoteErrorKind::TimedOut,
-            Self::Ssh { stderr: words, .. } | Self::Refused { message: words } => kind_of(words),
+            Self::Ssh {
+                stderr: message, ..
+            }
+            | Self::Refused { message } => kind_of(message),
             Self::TooMuch { .. } | Self::GaveWay | Self::Protocol(_) | Self::Invalid(_) => {
                 RemoteErrorKind::Other
             }
@@ -141,11 +142,11 @@ impl RemoteError {
     }
 }
 
-fn kind_of(words: &str) -> RemoteErrorKind {
-    let words = words.to_lowercase();
-    WORDS
+fn kind_of(message: &str) -> RemoteErrorKind {
+    let message = message.to_lowercase();
+    PATTERNS
         .iter()
-        .find(|(_, signs)| signs.iter().any(|sign| words.contains(sign)))
+        .find(|(_, patterns)| patterns.iter().any(|pattern| message.contains(pattern)))
         .map_or(RemoteErrorKind::Other, |(kind, _)| *kind)
 }
 
@@ -158,27 +159,27 @@ impl fmt::Display for RemoteError {
                     None => write!(f, "ssh failed")?,
                 }
                 if stderr.is_empty() {
-                    write!(f, " without a word")
+                    write!(f, " without a message")
                 } else {
                     write!(f, ": {stderr}")
                 }
             }
             Self::Refused { message } => write!(f, "the git host refused: {message}"),
             Self::TimedOut { idle } => {
-                write!(f, "the git host was silent for {} s", idle.as_secs_f32())
+                write!(f, "the git host sent nothing for {} s", idle.as_secs_f32())
             }
             Self::TooSlow { whole } => {
                 write!(
                     f,
-                    "the git host was not done after {} s",
+                    "the git host did not finish within {} s",
                     whole.as_secs_f32()
                 )
             }
             Self::TooMuch { most } => {
                 write!(f, "the git host sent more than {} MiB", most >> 20)
             }
-            Self::GaveWay => f.write_str("broken off for another command"),
-            Self::Protocol(what) => write!(f, "not an answer of git: {what}"),
+            Self::GaveWay => f.write_str("interrupted by another command"),
+            Self::Protocol(what) => write!(f, "invalid response from the git host: {what}"),
             Self::Invalid(what) => f.write_str(what),
         }
     }
@@ -186,10 +187,9 @@ impl fmt::Display for RemoteError {
 
 impl std::error::Error for RemoteError {}
 
-/// Foreign words made fit for a terminal and a log: control characters (escape sequences,
-/// bells, NUL, which git2 cannot carry either) dropped, line ends kept, blank lines and
-/// trailing space removed.
-pub(super) fn plain(bytes: &[u8]) -> String {
+/// Cleans foreign text for a terminal and a log: drops control characters (escape sequences, bells, NUL, which git2
+/// rejects), blank lines and trailing space; keeps line ends.
+pub(super) fn sanitize(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines = text.split(['\n', '\r']).map(|line| {
         let kept: String = line.chars().filter(|c| !c.is_control()).collect();
@@ -206,9 +206,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_become_kinds() {
+    fn messages_are_classified() {
         use RemoteErrorKind::{HostKey, NoRepository, Other, Permission, Unreachable};
-        for (words, kind) in [
+        for (message, kind) in [
             (
                 "No ED25519 host key is known for h and you have requested strict checking.\nHost key verification failed.",
                 HostKey,
@@ -277,17 +277,17 @@ mod tests {
             ("", Other),
         ] {
             let ssh = RemoteError::Ssh {
-                stderr: words.into(),
+                stderr: message.into(),
                 exit: Some(255),
             };
-            assert_eq!(ssh.kind(), kind, "{words}");
+            assert_eq!(ssh.kind(), kind, "{message}");
             assert_eq!(
                 RemoteError::Refused {
-                    message: words.into()
+                    message: message.into()
                 }
                 .kind(),
                 kind,
-                "{words}"
+                "{message}"
             );
         }
         let idle = Duration::from_secs(1);
@@ -302,11 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn foreign_words_cannot_paint_on_the_terminal() {
+    fn control_characters_are_removed() {
         assert_eq!(
-            plain(b"\x1b[31mred\x07\0\r\n\n  two \r\n"),
+            sanitize(b"\x1b[31mred\x07\0\r\n\n  two \r\n"),
             "[31mred\n  two"
         );
-        assert_eq!(plain(b"\xff\n"), "\u{fffd}");
+        assert_eq!(sanitize(b"\xff\n"), "\u{fffd}");
     }
 }

@@ -1,36 +1,35 @@
-//! Signatures as git keeps them, beside what they were made of.
+//! Extracts signatures of commits and tags, and their payloads (gitformat-signature(5)).
 //!
-//! A commit's lies in its header `gpgsig`, and was made of the commit without that header. A tag's
-//! stands at the end of its message, and was made of everything before it (gitformat-signature(5)).
-//! Whose they are and what they are worth is not decided here.
+//! A commit's signature is in its header `gpgsig`, and signs the commit without that header. A tag's signature is at
+//! the end of its message, and signs everything before it. This module does not verify signatures.
 
 use git2::{ErrorCode, ObjectType, Oid};
 
 use super::{Mirror, MirrorError};
 
-/// With what a line begins a signature: OpenPGP, X.509 and ssh, as git's gpg-interface.c knows them.
-const BEGINNINGS: [&[u8]; 4] = [
+/// First lines of signatures: OpenPGP, X.509 and ssh (git's gpg-interface.c).
+const HEADERS: [&[u8]; 4] = [
     b"-----BEGIN PGP SIGNATURE-----",
     b"-----BEGIN PGP MESSAGE-----",
     b"-----BEGIN SIGNED MESSAGE-----",
     b"-----BEGIN SSH SIGNATURE-----",
 ];
 
-/// An object that somebody may have signed.
+/// A commit or tag, with its signature if it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed {
-    /// The signature, armoured; `None` if there is none.
+    /// Armoured signature; `None` if there is none.
     pub signature: Option<Vec<u8>>,
-    /// What it was made of.
+    /// Signed bytes.
     pub payload: Vec<u8>,
-    /// When it was committed or tagged, as the object says: seconds since 1970, UTC.
+    /// Time of the commit or tag according to the object, in seconds since 1970 (UTC).
     pub time: Option<i64>,
-    /// What a tag calls itself; `None` for a commit.
+    /// Name in the tag object; `None` for a commit.
     pub tag: Option<String>,
 }
 
 impl Mirror {
-    /// A commit with its signature.
+    /// Returns a commit with its signature.
     ///
     /// # Errors
     /// The commit is unknown or unreadable.
@@ -49,7 +48,7 @@ impl Mirror {
         })
     }
 
-    /// An annotated tag with its signature; `None` if the object is no tag.
+    /// Returns an annotated tag with its signature; `None` if the object is not a tag.
     ///
     /// # Errors
     /// The object is unknown or unreadable.
@@ -71,13 +70,13 @@ impl Mirror {
     }
 }
 
-/// Where the signature of a tag begins: at the last line that begins one, as git's parse_signed_buffer()
-/// has it. The end if there is none.
+/// Returns the offset of a tag's signature, which starts at the last header line (git's parse_signed_buffer()); the
+/// length of `data` if there is none.
 fn signature_at(data: &[u8]) -> usize {
     let mut begin = data.len();
     let mut at = 0;
     for line in data.split_inclusive(|byte| *byte == b'\n') {
-        if BEGINNINGS.iter().any(|mark| line.starts_with(mark)) {
+        if HEADERS.iter().any(|mark| line.starts_with(mark)) {
             begin = at;
         }
         at += line.len();
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_s_signature_begins_at_the_last_mark() {
+    fn the_signature_of_a_tag_starts_at_the_last_header() {
         let text = b"tag v1\n\nsays -----BEGIN SSH SIGNATURE-----\n-----BEGIN PGP MESSAGE-----\nx\n-----BEGIN SSH SIGNATURE-----\nU1\n";
         let at = signature_at(text);
         assert!(text[at..].ends_with(b"-----BEGIN SSH SIGNATURE-----\nU1\n"));

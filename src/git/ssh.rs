@@ -1,16 +1,14 @@
-//! One conversation with a program on a git host, over the system's ssh.
+//! A session with a program on a git host, over the system's ssh.
 //!
-//! Why it looks the way it does (each of these was met, see the table of traps in the
-//! project's notes):
+//! Rules, each of which avoids a problem that occurred:
 //!
-//! * Reading never blocks for longer than the idle limit, writing neither: `poll()` first,
-//!   then at most 4096 bytes, which a pipe that reports room always takes.
-//! * stderr is read in the same loop, without a thread. A multiplexing master keeps our
-//!   stderr open for hours, so its end is never waited for: what ssh has said is in the
-//!   pipe when ssh is gone.
-//! * ssh has its own session (a `ProxyCommand` dies with it) and a parent-death signal, bound to
-//!   the thread that started it: a [`Session`] must not outlive the thread that opened it.
-//! * Every child is reaped, on every way out.
+//! * Reading and writing never block for longer than the idle limit: `poll()` first, then at most 4096 bytes, which a
+//!   writable pipe always accepts.
+//! * The same loop reads stderr, without a thread. A multiplexing master keeps our stderr open for hours, so nothing
+//!   waits for its end: once ssh has exited, all its output is in the pipe.
+//! * ssh has its own session (a `ProxyCommand` dies with it) and a parent-death signal, bound to the thread that
+//!   started it: a [`Session`] must not outlive the thread that opened it.
+//! * Every child is reaped, on every exit path.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -22,49 +20,49 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::launch::{Program, command};
-use super::remote_error::plain;
+use super::remote_error::sanitize;
 use super::{Remote, RemoteError};
 use crate::host::is_held;
 use crate::host::spawn;
 
-/// At most this much is written at once: `PIPE_BUF`, which fits whenever `POLLOUT` is set.
-const PIECE: usize = 4096;
-/// How much of stderr is kept: ssh's banner of a changed host key has about 1 kB.
-const KEPT_WORDS: usize = 8 * 1024;
-/// How often a silent pipe is checked for an ssh that has gone and left it open to others.
-const LOOK: Duration = Duration::from_millis(500);
+/// Most bytes for one write: `PIPE_BUF`, which fits whenever `POLLOUT` is set.
+const CHUNK: usize = 4096;
+/// Bytes of stderr to keep: ssh's banner for a changed host key takes about 1 kB.
+const STDERR_LIMIT: usize = 8 * 1024;
+/// How often to check whether ssh has exited while others keep its pipe open.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A running ssh. Dropping it ends it: politely, then not.
+/// A running ssh. Dropping it closes the session and, if ssh does not exit, terminates it.
 #[derive(Debug)]
 pub(super) struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
-    words: Vec<u8>,
+    stderr_tail: Vec<u8>,
     idle: Duration,
-    /// When the conversation must be over.
+    /// When the session must be finished.
     until: Instant,
     whole: Duration,
-    /// How many bytes may still come.
+    /// Bytes that may still be received.
     left: u64,
     most: u64,
-    way: Way,
-    /// ssh is not reaped yet.
+    preemption: Preemption,
+    /// Whether ssh is not reaped yet.
     running: bool,
-    /// Its exit status once it is; `None` if a signal ended it.
+    /// Exit status once reaped; `None` if a signal killed it.
     exit: Option<i32>,
 }
 
-/// Whether to give way to somebody, looked at every now and then.
+/// Checks at intervals whether another process waits for the lock ([`Remote::gives_way`]).
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct Preemption {
     dir: Option<PathBuf>,
     next: Instant,
 }
 
-impl Way {
-    pub(super) fn of(remote: &Remote) -> Self {
+impl Preemption {
+    pub(super) fn new(remote: &Remote) -> Self {
         Self {
             dir: remote.gives_way.clone(),
             next: Instant::now(),
@@ -74,25 +72,27 @@ impl Way {
     pub(super) fn is_wanted(&mut self) -> bool {
         let due = Instant::now() >= self.next;
         if due {
-            self.next = Instant::now() + LOOK;
+            self.next = Instant::now() + CHECK_INTERVAL;
         }
         due && self.dir.as_deref().is_some_and(is_held)
     }
 }
 
-/// What is being waited for.
+/// What to wait for.
 #[derive(Clone, Copy)]
 enum Want {
+    /// Data to read.
     Bytes,
+    /// Space to write.
     Room,
 }
 
 impl Session {
-    /// Starts ssh. It has not connected yet when this returns.
+    /// Starts ssh. When this returns, it has not connected yet.
     ///
     /// # Errors
-    /// [`RemoteError::Invalid`] for a remote that is refused, [`RemoteError::Ssh`] when ssh cannot
-    /// be started, or not as the user that it should be.
+    /// [`RemoteError::Invalid`] if the remote is invalid or this process cannot change the user,
+    /// [`RemoteError::Ssh`] if ssh cannot be started.
     pub(super) fn open(remote: &Remote, program: Program) -> Result<Self, RemoteError> {
         remote.check()?;
         let mut command = command(remote, program)?;
@@ -105,23 +105,23 @@ impl Session {
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
             child,
-            words: Vec::new(),
+            stderr_tail: Vec::new(),
             idle: remote.idle,
             until: Instant::now() + remote.whole,
             whole: remote.whole,
             left: remote.most,
             most: remote.most,
-            way: Way::of(remote),
+            preemption: Preemption::new(remote),
             running: true,
             exit: None,
         })
     }
 
-    /// Reads what has come; 0 at the end.
+    /// Reads available data; 0 at the end.
     ///
     /// # Errors
-    /// [`RemoteError::TimedOut`] after the idle limit, [`RemoteError::TooSlow`] after the limit for the whole,
-    /// [`RemoteError::TooMuch`], [`RemoteError::GaveWay`]; ssh is gone then.
+    /// [`RemoteError::TimedOut`] after the idle limit, [`RemoteError::TooSlow`] after the limit for the session,
+    /// [`RemoteError::TooMuch`], [`RemoteError::GaveWay`]; ssh has been terminated then.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, RemoteError> {
         if !self.wait(Want::Bytes, self.idle)? {
             return Ok(0);
@@ -142,19 +142,19 @@ impl Session {
         }
     }
 
-    /// Writes all of it.
+    /// Writes all bytes.
     ///
     /// # Errors
-    /// [`RemoteError::TimedOut`] when the remote takes nothing for the idle limit; ssh's own
-    /// words when it has gone.
+    /// [`RemoteError::TimedOut`] if the remote accepts nothing within the idle limit; [`Session::failure`] if ssh has
+    /// exited.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), RemoteError> {
         while !bytes.is_empty() {
-            let there = self.wait(Want::Room, self.idle)?;
-            let Some(stdin) = self.stdin.as_mut().filter(|_| there) else {
+            let writable = self.wait(Want::Room, self.idle)?;
+            let Some(stdin) = self.stdin.as_mut().filter(|_| writable) else {
                 return Err(self.failure());
             };
-            let piece = &bytes[..bytes.len().min(PIECE)];
-            match retry(|| stdin.write(piece)) {
+            let chunk = &bytes[..bytes.len().min(CHUNK)];
+            match retry(|| stdin.write(chunk)) {
                 Ok(count) if count > 0 => bytes = &bytes[count..],
                 _ => return Err(self.failure()),
             }
@@ -162,44 +162,45 @@ impl Session {
         Ok(())
     }
 
-    /// Why the answer ended before it was complete. Waits a moment for ssh to leave, since
-    /// its exit status and last words tell whose fault it was: 255 is ssh's own, anything
-    /// else is the program on the host.
+    /// Closes the session and returns why the response is incomplete. Waits briefly for ssh's exit status and last
+    /// lines: 255 means that ssh failed, anything else that the program on the host did.
     pub(super) fn failure(&mut self) -> RemoteError {
         let exit = self.close();
-        let words = self.words();
+        let message = self.stderr_text();
         match exit {
             None | Some(255) => RemoteError::Ssh {
-                stderr: words,
+                stderr: message,
                 exit,
             },
-            Some(_) if !words.is_empty() => RemoteError::Refused { message: words },
-            Some(0) => RemoteError::Protocol("the connection ended in the middle".into()),
+            Some(_) if !message.is_empty() => RemoteError::Refused { message },
+            Some(0) => {
+                RemoteError::Protocol("the connection closed before the end of the response".into())
+            }
             Some(code) => RemoteError::Refused {
-                message: format!("it hung up without a word (exit status {code})"),
+                message: format!("it closed the connection without a message (exit status {code})"),
             },
         }
     }
 
-    /// The last lines of what was said on stderr, fit for a terminal.
-    pub(super) fn words(&self) -> String {
-        plain(&self.words)
+    /// The last lines of stderr, without control characters.
+    pub(super) fn stderr_text(&self) -> String {
+        sanitize(&self.stderr_tail)
     }
 
-    /// Says goodbye, waits a moment for ssh to leave, ends it if it does not, and reaps it.
-    /// Its exit status; `None` if a signal ended it.
+    /// Closes stdin, waits briefly for ssh to exit, otherwise terminates it, and reaps it. Returns its exit status;
+    /// `None` if a signal killed it.
     pub(super) fn close(&mut self) -> Option<i32> {
         if !self.running {
             return self.exit;
         }
         self.stdin = None;
         let deadline = Instant::now() + spawn::TERM_GRACE;
-        let mut waste = [0; PIECE];
+        let mut discarded = [0; CHUNK];
         while !self.has_exited() && Instant::now() < deadline {
-            // Somebody who still has much to say would otherwise never notice that we left.
-            if self.look(Want::Bytes, Duration::from_millis(20)).0
+            // A remote that still sends data would otherwise not notice that we closed the session.
+            if self.poll_once(Want::Bytes, Duration::from_millis(20)).0
                 && let Some(stdout) = self.stdout.as_mut()
-                && !matches!(retry(|| stdout.read(&mut waste)), Ok(1..))
+                && !matches!(retry(|| stdout.read(&mut discarded)), Ok(1..))
             {
                 self.stdout = None;
             }
@@ -212,7 +213,7 @@ impl Session {
     }
 
     fn kill(&mut self) -> Option<i32> {
-        // An error means that nobody is left to be ended, which is what is wanted.
+        // An error means that no process is left.
         drop(spawn::terminate_group(&mut self.child));
         self.reap()
     }
@@ -220,13 +221,13 @@ impl Session {
     fn reap(&mut self) -> Option<i32> {
         self.running = false;
         self.exit = self.child.wait().ok().and_then(|status| {
-            // A shell in between (a wrapper) reports a signal as 128 + n; ssh itself does not.
+            // A wrapper's shell reports a signal as 128 + n; ssh itself does not.
             status.signal().map_or_else(|| status.code(), |_| None)
         });
-        // ssh is gone, so all that it said is in the pipe already, and a pipe holds 64 kB.
+        // ssh has exited, so all its output is in the pipe, which holds at most 64 kB.
         self.stdin = None;
         for _ in 0..16 {
-            if !self.look(Want::Room, Duration::ZERO).1 {
+            if !self.poll_once(Want::Room, Duration::ZERO).1 {
                 break;
             }
         }
@@ -235,29 +236,29 @@ impl Session {
         self.exit
     }
 
-    /// Has ssh left? It stays unreaped.
+    /// Whether ssh has exited; does not reap it.
     fn has_exited(&self) -> bool {
         !self.running || spawn::has_exited(&self.child)
     }
 
-    /// Waits for bytes or for room. `false`: there will be none, ssh has gone.
+    /// Waits for data or space. `false` means that ssh has exited and there will be none.
     fn wait(&mut self, want: Want, limit: Duration) -> Result<bool, RemoteError> {
         if !self.running {
             return Ok(false);
         }
         let deadline = (Instant::now() + limit).min(self.until);
         loop {
-            let gone = self.has_exited();
+            let exited = self.has_exited();
             let left = deadline.saturating_duration_since(Instant::now());
-            let (ready, said) = self.look(want, left.min(LOOK));
-            if self.way.is_wanted() {
+            let (ready, got_stderr) = self.poll_once(want, left.min(CHECK_INTERVAL));
+            if self.preemption.is_wanted() {
                 self.kill();
                 return Err(RemoteError::GaveWay);
             }
             if ready && Instant::now() < self.until {
                 return Ok(true);
             }
-            if gone && !said {
+            if exited && !got_stderr {
                 return Ok(false);
             }
             if Instant::now() >= deadline {
@@ -271,10 +272,9 @@ impl Session {
         }
     }
 
-    /// One look at the pipes, taking in what stands on stderr. (what is wanted is there,
-    /// something was said). A word on stderr is no sign of life: whoever holds it may
-    /// chatter for ever.
-    fn look(&mut self, want: Want, limit: Duration) -> (bool, bool) {
+    /// Polls the pipes once and reads available stderr. Returns whether the wanted pipe is ready, and whether stderr
+    /// had data. Data on stderr does not reset the idle limit: a background process may write to it for ever.
+    fn poll_once(&mut self, want: Want, limit: Duration) -> (bool, bool) {
         let mut fds = Vec::with_capacity(2);
         if let Some(stderr) = &self.stderr {
             fds.push(PollFd::new(stderr.as_fd(), PollFlags::POLLIN));
@@ -294,23 +294,23 @@ impl Session {
                 .is_some_and(|events| !events.is_empty())
         };
         let ready = happened(fds.get(watched));
-        let spoken = watched == 1 && happened(fds.first());
-        (ready, spoken && self.hear())
+        let has_stderr = watched == 1 && happened(fds.first());
+        (ready, has_stderr && self.read_stderr())
     }
 
-    /// Takes in one piece of stderr; `false` at its end.
-    fn hear(&mut self) -> bool {
-        let mut piece = [0; PIECE];
+    /// Reads one chunk of stderr; `false` at its end.
+    fn read_stderr(&mut self) -> bool {
+        let mut chunk = [0; CHUNK];
         let Some(stderr) = self.stderr.as_mut() else {
             return false;
         };
-        let Ok(count @ 1..) = retry(|| stderr.read(&mut piece)) else {
+        let Ok(count @ 1..) = retry(|| stderr.read(&mut chunk)) else {
             self.stderr = None;
             return false;
         };
-        self.words.extend_from_slice(&piece[..count]);
-        let over = self.words.len().saturating_sub(KEPT_WORDS);
-        self.words.drain(..over);
+        self.stderr_tail.extend_from_slice(&chunk[..count]);
+        let excess = self.stderr_tail.len().saturating_sub(STDERR_LIMIT);
+        self.stderr_tail.drain(..excess);
         true
     }
 }

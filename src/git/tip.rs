@@ -1,33 +1,32 @@
-//! Where a reference stands on the remote, asked as cheaply as the remote allows.
+//! Lists references of a remote, as cheaply as the remote allows.
 //!
-//! Protocol v2 with one ref-prefix gets an answer of some kilobytes however many references
-//! there are; most of its time is ssh's handshake. A plain sshd does not pass on
-//! `GIT_PROTOCOL` and answers in v0 with everything it has: that is read as it comes and
-//! never collected. A prefix also matches longer names (`main`, `main2`), and a host may
-//! ignore it: names are always compared here.
+//! With protocol v2 and one ref-prefix the response takes a few kilobytes however many references there are; ssh's
+//! handshake takes most of the time. A plain sshd does not pass `GIT_PROTOCOL` on and sends all references in v0,
+//! which are read as a stream and not collected. A prefix also matches longer names (`main`, `main2`), and a host may
+//! ignore it, so names are always compared here.
 
 use git2::Oid;
 
 use super::launch::Program;
 use super::pktline::{Decoder, LONGEST, Malformed, Packet, encode};
 use super::ssh::Session;
-use super::{Remote, RemoteError, remote_error::plain};
+use super::{Remote, RemoteError, remote_error::sanitize};
 
-/// An answer longer than this is nobody's: half a million references. Without a limit a
-/// hostile host could keep an unattended poll reading for ever, or fill its memory.
-const MOST_BYTES: u64 = 32 * 1024 * 1024;
-/// Names that are longer are left out: what is deployed is called by them in messages and records.
-const LONGEST_NAME: usize = 255;
+/// Most bytes of a response: half a million references. Without a limit a hostile host could keep a poll reading for
+/// ever, or fill its memory.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+/// Longest name of a reference, in bytes; longer ones are ignored, because messages and records contain the name.
+const MAX_NAME: usize = 255;
 
-/// A reference: its name, what it points at, and for an annotated tag the commit behind it.
+/// A reference: name, object that it points to, and for an annotated tag the commit.
 pub type FoundRef = (String, Oid, Option<Oid>);
 
-/// The commit that `reference` (`refs/heads/main`, `refs/tags/v1`) points at on the remote;
-/// `None` if the remote has no reference of exactly that name. An annotated tag is followed
-/// to its commit, so the answer equals what [`super::Mirror::fetch`] returns.
+/// Returns the commit that `reference` (`refs/heads/main`, `refs/tags/v1`) points to on the remote; `None` if the
+/// remote has no reference with exactly that name. An annotated tag is peeled to its commit, so the result equals what
+/// [`super::Mirror::fetch`] returns.
 ///
 /// # Errors
-/// Whenever the remote could not be asked; never for a reference that is missing.
+/// When the request fails; a missing reference is not an error.
 pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, RemoteError> {
     if !git2::Reference::is_valid_name(reference) {
         return Err(RemoteError::Invalid(format!(
@@ -35,7 +34,7 @@ pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, RemoteError>
         )));
     }
     let mut found = None;
-    ask(remote, reference, &mut |name, oid, peeled| {
+    list_refs(remote, reference, &mut |name, oid, peeled| {
         if name == reference.as_bytes() {
             found = Some(peeled.unwrap_or(oid));
         }
@@ -43,20 +42,20 @@ pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, RemoteError>
     Ok(found)
 }
 
-/// All references whose names begin with `prefix` (`refs/tags/`), in the remote's order.
-/// Names that are not UTF-8 are left out, and giant ones. Memory grows with the matching ones only.
+/// Returns all references whose names start with `prefix` (`refs/tags/`), in the remote's order, except names that are
+/// not UTF-8 or too long. Only matching references take memory.
 ///
 /// # Errors
 /// As [`tip`].
 pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, RemoteError> {
     if prefix.chars().any(|c| c.is_control() || c == ' ') {
         return Err(RemoteError::Invalid(format!(
-            "{prefix:?} is not the beginning of a reference"
+            "{prefix:?} is not the start of a reference name"
         )));
     }
     let mut found = Vec::new();
-    ask(remote, prefix, &mut |name, oid, peeled| {
-        if name.len() <= LONGEST_NAME
+    list_refs(remote, prefix, &mut |name, oid, peeled| {
+        if name.len() <= MAX_NAME
             && let Ok(name) = std::str::from_utf8(name)
         {
             found.push((name.to_owned(), oid, peeled));
@@ -65,25 +64,25 @@ pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, RemoteError>
     Ok(found)
 }
 
-/// Called for each reference whose name begins with the prefix.
+/// Called for each reference whose name starts with the prefix.
 type OnRef<'a> = dyn FnMut(&[u8], Oid, Option<Oid>) + 'a;
 
-fn ask(remote: &Remote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), RemoteError> {
+fn list_refs(remote: &Remote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), RemoteError> {
     let mut talk = Conversation::open(remote, Program::UploadPack { v2: true })?;
     match talk.line()? {
-        Some(line) if line == b"version 2" => ask_v2(&mut talk, prefix, on_ref)?,
+        Some(line) if line == b"version 2" => list_refs_v2(&mut talk, prefix, on_ref)?,
         Some(line) => {
             let first = line.to_vec();
             read_v0(&mut talk, &first, prefix.as_bytes(), on_ref)?;
         }
-        // An empty repository of a server that advertises nothing at all.
+        // An empty repository, of a server that advertises nothing.
         None => {}
     }
-    talk.goodbye();
+    talk.finish();
     Ok(())
 }
 
-fn ask_v2(
+fn list_refs_v2(
     talk: &mut Conversation,
     prefix: &str,
     on_ref: &mut OnRef<'_>,
@@ -95,13 +94,13 @@ fn ask_v2(
             b"ls-refs" => lists = true,
             b"agent" => agent = true,
             b"object-format" if value == b"sha1" => format = true,
-            b"object-format" => return Err(other_hash(value)),
+            b"object-format" => return Err(unsupported_hash(value)),
             _ => {}
         }
     }
     if !lists {
         return Err(RemoteError::Protocol(
-            "the host speaks version 2 without ls-refs".into(),
+            "the host offers protocol version 2 without ls-refs".into(),
         ));
     }
     let mut request = Vec::new();
@@ -122,7 +121,7 @@ fn ask_v2(
     talk.session.write(&request)?;
 
     while let Some(line) = talk.line()? {
-        let (id, rest) = cut(line, b' ').ok_or_else(|| strange(line))?;
+        let (id, rest) = cut(line, b' ').ok_or_else(|| unexpected(line))?;
         let oid = object_id(id)?;
         let mut words = rest.split(|byte| *byte == b' ');
         let name = words.next().unwrap_or_default();
@@ -137,15 +136,15 @@ fn ask_v2(
     Ok(())
 }
 
-/// v0 and v1: `ID NAME`, the first with capabilities behind a NUL, and after an annotated
-/// tag `ID NAME^{}` with what it points at.
+/// Reads a listing in v0 or v1: lines `ID NAME`, the first with capabilities after a NUL; `ID NAME^{}` after an
+/// annotated tag is the object that it points to.
 fn read_v0(
     talk: &mut Conversation,
     first: &[u8],
     prefix: &[u8],
     on_ref: &mut OnRef<'_>,
 ) -> Result<(), RemoteError> {
-    let mut waiting: Option<(Vec<u8>, Oid)> = None;
+    let mut pending: Option<(Vec<u8>, Oid)> = None;
     let mut line = (first != b"version 1").then(|| first.to_vec());
     loop {
         if line.is_none() {
@@ -153,21 +152,21 @@ fn read_v0(
         }
         let Some(text) = line.take() else { break };
         let text = cut(&text, 0).map_or(text.as_slice(), |(before, _)| before);
-        let (id, name) = cut(text, b' ').ok_or_else(|| strange(text))?;
+        let (id, name) = cut(text, b' ').ok_or_else(|| unexpected(text))?;
         if id == b"shallow" {
             continue;
         }
         let oid = object_id(id)?;
-        if let Some((tag, tag_oid)) = waiting.take() {
+        if let Some((tag, tag_oid)) = pending.take() {
             let peeled = (name.strip_suffix(b"^{}") == Some(&tag)).then_some(oid);
             on_ref(&tag, tag_oid, peeled);
         }
-        // `^{}` is no part of a name, and an empty repository shows `capabilities^{}`.
+        // `^{}` cannot be part of a name; an empty repository sends `capabilities^{}`.
         if name.starts_with(prefix) && !name.ends_with(b"^{}") {
-            waiting = Some((name.to_vec(), oid));
+            pending = Some((name.to_vec(), oid));
         }
     }
-    if let Some((name, oid)) = waiting {
+    if let Some((name, oid)) = pending {
         on_ref(&name, oid, None);
     }
     Ok(())
@@ -180,29 +179,29 @@ fn cut(line: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 fn object_id(hex: &[u8]) -> Result<Oid, RemoteError> {
     if hex.len() == 64 && hex.iter().all(u8::is_ascii_hexdigit) {
-        return Err(other_hash(b"sha256"));
+        return Err(unsupported_hash(b"sha256"));
     }
     // from_str alone would accept an abbreviation.
     let text = std::str::from_utf8(hex)
         .ok()
         .filter(|text| text.len() == 40);
     text.and_then(|text| Oid::from_str(text).ok())
-        .ok_or_else(|| strange(hex))
+        .ok_or_else(|| unexpected(hex))
 }
 
-fn other_hash(name: &[u8]) -> RemoteError {
-    let name = plain(name);
+fn unsupported_hash(name: &[u8]) -> RemoteError {
+    let name = sanitize(name);
     RemoteError::Protocol(format!(
         "the repository's object format is {name:?}; only sha1 is supported"
     ))
 }
 
-fn strange(line: &[u8]) -> RemoteError {
-    let line = plain(&line[..line.len().min(80)]);
-    RemoteError::Protocol(format!("a line that is none of git's: {line:?}"))
+fn unexpected(line: &[u8]) -> RemoteError {
+    let line = sanitize(&line[..line.len().min(80)]);
+    RemoteError::Protocol(format!("unexpected line {line:?}"))
 }
 
-/// A session, packet by packet.
+/// A session that reads packets.
 pub(super) struct Conversation {
     /// For writing.
     pub(super) session: Session,
@@ -221,10 +220,10 @@ impl Conversation {
         })
     }
 
-    /// The next packet.
+    /// Reads the next packet.
     ///
     /// # Errors
-    /// The end of the stream is one, with the words of ssh or of the host.
+    /// When the session fails, or ends; with the message of ssh or of the host.
     pub(super) fn packet(&mut self) -> Result<Packet<'_>, RemoteError> {
         while !self.decoder.ready().map_err(|bad| malformed(&bad))? {
             let mut piece = [0; 16 * 1024];
@@ -232,38 +231,38 @@ impl Conversation {
             if count == 0 {
                 let partial = self.decoder.is_partial();
                 return Err(match self.session.failure() {
-                    RemoteError::Protocol(_) if partial => RemoteError::Protocol(
-                        "the answer was cut off in the middle of a packet".into(),
-                    ),
+                    RemoteError::Protocol(_) if partial => {
+                        RemoteError::Protocol("the response ends in the middle of a packet".into())
+                    }
                     error => error,
                 });
             }
             self.bytes += count as u64;
-            if self.bytes > MOST_BYTES {
+            if self.bytes > MAX_BYTES {
                 return Err(RemoteError::Protocol(format!(
-                    "the answer is longer than {MOST_BYTES} bytes"
+                    "the response is longer than {MAX_BYTES} bytes"
                 )));
             }
             self.decoder.push(&piece[..count]);
         }
         let taken = self.decoder.take().map_err(|bad| malformed(&bad))?;
-        taken.ok_or_else(|| RemoteError::Protocol("half a packet".into()))
+        taken.ok_or_else(|| RemoteError::Protocol("incomplete packet".into()))
     }
 
-    /// The next line without its line end; `None` at the end of the list.
+    /// Reads the next line without its line end; `None` at the end of the list.
     ///
     /// # Errors
-    /// As [`Self::packet`]; `ERR …` is the remote's refusal.
+    /// As [`Self::packet`]; `ERR …` is [`RemoteError::Refused`].
     fn line(&mut self) -> Result<Option<&[u8]>, RemoteError> {
         match self.packet()? {
             Packet::Flush => Ok(None),
-            Packet::Delim | Packet::End => {
-                Err(RemoteError::Protocol("a mark where a line belongs".into()))
-            }
+            Packet::Delim | Packet::End => Err(RemoteError::Protocol(
+                "a special packet instead of a line".into(),
+            )),
             Packet::Data(data) => {
                 if let Some(message) = data.strip_prefix(b"ERR ") {
                     return Err(RemoteError::Refused {
-                        message: plain(message),
+                        message: sanitize(message),
                     });
                 }
                 Ok(Some(data.strip_suffix(b"\n").unwrap_or(data)))
@@ -271,9 +270,8 @@ impl Conversation {
         }
     }
 
-    /// Ends the conversation as git does, with an empty request. The answer is complete, so
-    /// nothing that happens now can spoil it.
-    pub(super) fn goodbye(mut self) {
+    /// Ends the session as git does, with a flush packet. The response is complete, so errors are ignored.
+    pub(super) fn finish(mut self) {
         let _ = self.session.write(b"0000");
         self.session.close();
     }
@@ -282,12 +280,14 @@ impl Conversation {
 fn malformed(bad: &Malformed) -> RemoteError {
     RemoteError::Protocol(match bad {
         Malformed::Length(found) => {
-            let text = plain(found);
+            let text = sanitize(found);
             let line = text.lines().next().unwrap_or_default();
-            format!("the host says {line:?} where git should speak (a login script that prints?)")
+            format!(
+                "the host sent {line:?} instead of git's protocol (does a login script print something?)"
+            )
         }
         Malformed::Oversized(length) => {
-            format!("a packet of {length} bytes, more than the {LONGEST} that git allows")
+            format!("a packet of {length} bytes; git allows {LONGEST}")
         }
     })
 }

@@ -1,12 +1,10 @@
-//! libgit2 over the system's ssh.
+//! A libgit2 transport over the system's ssh.
 //!
-//! libgit2 knows only a URL, and the remote is more than that (who to be, how long to wait).
-//! So a fetch takes a [`Lease`]: the remote is put on a list, and the URL is its number,
-//! `pullpray://7`. A scheme of our own is touched by no `insteadOf` and by none of libgit2's
-//! ideas about ssh. The lease also brings back the [`RemoteError`], which would otherwise
-//! shrink to a string on its way through C.
+//! libgit2 takes only a URL, but a remote also has a user and time limits. So a fetch creates a [`Lease`], which
+//! registers the remote under a number, and uses the URL `pullpray://7`. Neither `insteadOf` nor libgit2's own ssh
+//! handling applies to this scheme. The lease also keeps the [`RemoteError`], which libgit2 would reduce to a string.
 //!
-//! Only reading is offered: there is no way to push through this.
+//! The transport only reads; it cannot push.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -18,32 +16,30 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 use git2::{ConfigLevel, Error, ErrorClass, ErrorCode};
 
 use super::launch::Program;
-use super::ssh::{Session, Way};
-use super::{Remote, RemoteError, bounds, remote_error::plain};
+use super::ssh::{Preemption, Session};
+use super::{Remote, RemoteError, bounds, remote_error::sanitize};
 
 const SCHEME: &str = "pullpray";
 
-/// A fetch under way.
+/// A fetch in progress.
 #[derive(Debug)]
-struct Ask {
+struct Fetch {
     remote: Remote,
-    /// When all of it must be over.
+    /// When it must be finished.
     until: Instant,
     failure: Mutex<Option<RemoteError>>,
 }
 
-static ASKS: Mutex<BTreeMap<u64, Arc<Ask>>> = Mutex::new(BTreeMap::new());
+static FETCHES: Mutex<BTreeMap<u64, Arc<Fetch>>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// Prepares libgit2, once: makes our transport known, and makes it read no configuration
-/// but the repository's own. What is deployed must not depend on whose `~/.gitconfig`
-/// (`core.autocrlf`, `core.attributesFile`, `url.insteadOf`) cron happens to find.
+/// Prepares libgit2, once: registers this transport, and restricts configuration to that of the repository. A
+/// deployment must not depend on a `~/.gitconfig` (`core.autocrlf`, `core.attributesFile`, `url.insteadOf`).
 ///
-/// [`super::Mirror`] calls this itself. Call it at the start of the program only if
-/// something else uses git2 there.
+/// [`super::Mirror`] calls this itself. Call it at the start of the program only if other code uses git2.
 ///
 /// # Errors
-/// libgit2 refusing, the same each time.
+/// When libgit2 fails; every call then returns the same error.
 pub fn register() -> Result<(), Error> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     let done = DONE.get_or_init(|| prepare().map_err(|error| error.message().to_owned()));
@@ -54,62 +50,62 @@ pub fn register() -> Result<(), Error> {
 fn prepare() -> Result<(), Error> {
     use ConfigLevel::{Global, ProgramData, System, XDG};
     bounds::prepare()?;
-    // SAFETY: libgit2's global settings and its list of transports are changed here and
-    // nowhere else, once (`register`), before the first repository of this module is opened.
+    // SAFETY: only this function changes libgit2's global settings and list of transports, once (`register`), before
+    // this module opens a repository.
     #[expect(unsafe_code, reason = "git2 has no safe call for either")]
     unsafe {
         for level in [System, Global, XDG, ProgramData] {
             git2::opts::set_search_path(level, "")?;
         }
-        // false: not stateless; one connection for the listing and the pack.
+        // false: not stateless, one connection for the listing and the pack.
         git2::transport::register(SCHEME, |remote| Transport::smart(remote, false, OverSsh))
     }
 }
 
-/// The right to fetch from a remote through libgit2, for as long as it lives.
+/// Registers a remote for fetching through libgit2, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lease {
     number: u64,
-    ask: Arc<Ask>,
+    fetch: Arc<Fetch>,
 }
 
 impl Lease {
-    /// Puts the remote on the list.
+    /// Registers the remote.
     pub(super) fn new(remote: &Remote) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let ask = Arc::new(Ask {
+        let fetch = Arc::new(Fetch {
             remote: remote.clone(),
             until: Instant::now() + remote.whole,
             failure: Mutex::new(None),
         });
-        asks().insert(number, Arc::clone(&ask));
-        Self { number, ask }
+        fetches().insert(number, Arc::clone(&fetch));
+        Self { number, fetch }
     }
 
-    /// What libgit2 is given.
+    /// URL for libgit2.
     pub(super) fn url(&self) -> String {
         format!("{SCHEME}://{}", self.number)
     }
 
-    /// Whom to give way to.
-    pub(super) fn way(&self) -> Way {
-        Way::of(&self.ask.remote)
+    /// Checks whether another process waits for the lock.
+    pub(super) fn preemption(&self) -> Preemption {
+        Preemption::new(&self.fetch.remote)
     }
 
-    /// Whether there is time left, and nobody to give way to; if not, that is what goes wrong.
-    pub(super) fn goes_on(&self, way: &mut Way) -> bool {
-        let whole = self.ask.remote.whole;
-        let wrong = if Instant::now() >= self.ask.until {
+    /// Whether to continue: time is left, and no other process waits for the lock. Records the failure otherwise.
+    pub(super) fn should_continue(&self, preemption: &mut Preemption) -> bool {
+        let whole = self.fetch.remote.whole;
+        let error = if Instant::now() >= self.fetch.until {
             Some(RemoteError::TooSlow { whole })
         } else {
-            way.is_wanted().then_some(RemoteError::GaveWay)
+            preemption.is_wanted().then_some(RemoteError::GaveWay)
         };
-        wrong.map(|error| self.ask.keep(error)).is_none()
+        error.map(|error| self.fetch.record(error)).is_none()
     }
 
-    /// What went wrong between us and the host, if it did.
+    /// The error of the request, if it failed.
     pub(super) fn failure(&self) -> Option<RemoteError> {
-        self.ask
+        self.fetch
             .failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -119,23 +115,22 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        asks().remove(&self.number);
+        fetches().remove(&self.number);
     }
 }
 
-fn asks() -> std::sync::MutexGuard<'static, BTreeMap<u64, Arc<Ask>>> {
-    ASKS.lock().unwrap_or_else(PoisonError::into_inner)
+fn fetches() -> std::sync::MutexGuard<'static, BTreeMap<u64, Arc<Fetch>>> {
+    FETCHES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Ask {
-    /// Keeps the first failure (the ones after it are its consequences) and gives the words
-    /// for libgit2.
-    fn keep(&self, error: RemoteError) -> String {
-        // git2 panics on a NUL in an error; `plain` leaves none.
-        let words = plain(error.to_string().as_bytes());
-        let mut kept = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get_or_insert(error);
-        words
+impl Fetch {
+    /// Records the first error (later ones are its consequences) and returns the message for libgit2.
+    fn record(&self, error: RemoteError) -> String {
+        // git2 panics on a NUL in an error; `sanitize` removes it.
+        let message = sanitize(error.to_string().as_bytes());
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+        message
     }
 }
 
@@ -155,12 +150,12 @@ impl SmartSubtransport for OverSsh {
             .strip_prefix(SCHEME)
             .and_then(|rest| rest.strip_prefix("://"));
         let number = number.and_then(|text| text.trim_end_matches('/').parse().ok());
-        let ask = number.and_then(|number: u64| asks().get(&number).cloned());
-        let ask = ask.ok_or_else(|| error("this address is of no fetch under way"))?;
-        // libgit2 speaks only v0.
-        match Session::open(&ask.remote, Program::UploadPack { v2: false }) {
-            Ok(session) => Ok(Box::new(Stream { session, ask })),
-            Err(failure) => Err(error(&ask.keep(failure))),
+        let fetch = number.and_then(|number: u64| fetches().get(&number).cloned());
+        let fetch = fetch.ok_or_else(|| error("this URL belongs to no fetch in progress"))?;
+        // libgit2 supports only v0.
+        match Session::open(&fetch.remote, Program::UploadPack { v2: false }) {
+            Ok(session) => Ok(Box::new(Stream { session, fetch })),
+            Err(failure) => Err(error(&fetch.record(failure))),
         }
     }
 
@@ -171,20 +166,20 @@ impl SmartSubtransport for OverSsh {
 
 struct Stream {
     session: Session,
-    ask: Arc<Ask>,
+    fetch: Arc<Fetch>,
 }
 
 impl Stream {
     fn fail(&self, error: RemoteError) -> std::io::Error {
-        std::io::Error::other(self.ask.keep(error))
+        std::io::Error::other(self.fetch.record(error))
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self.session.read(buffer) {
-            // libgit2 reads on only while it expects more, and would call this "early EOF".
-            // A host without side-bands ends its pack so: then ssh was content.
+            // libgit2 reads only while it expects more data, and would report "early EOF". A host without side-bands
+            // ends its pack like this, and ssh then exits with 0.
             Ok(0) if self.session.close() != Some(0) => {
                 let error = self.session.failure();
                 Err(self.fail(error))

@@ -1,62 +1,61 @@
-//! Is the deploy key really read-only? Proven, not believed.
+//! Verifies that the deploy key is read-only.
 //!
-//! A host is asked for `git-receive-pack`, its first packet is read, and nothing but a flush
-//! is sent: no repository is changed by that (contents and mtimes were compared). An
-//! advertisement means that a push would be let in. No advertisement is a proof only with
-//! words that are known to mean "read-only": a network failure at that moment, or a host
-//! that has lost the repository, says nothing about the key.
+//! It starts `git-receive-pack` on the host, reads the first packet and sends only a flush packet, which does not
+//! change the repository (contents and mtimes were compared). An advertisement means that the host would accept a
+//! push. A refusal proves a read-only key only if its message is known to mean that: a network failure, or a missing
+//! repository, says nothing about the key.
 //!
-//! The repository is read first, over the same address and in the same call: gitolite gives
-//! the same refusal for a repository that does not exist.
+//! The repository is read first, in the same call: gitolite sends the same refusal for a repository that does not
+//! exist.
 
 use super::launch::Program;
 use super::pktline::Packet;
-use super::remote_error::plain;
+use super::remote_error::sanitize;
 use super::tip::{Conversation, tip};
 use super::{Remote, RemoteError};
 
-/// What the key may do.
+/// Whether the key can write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum WriteAccess {
-    /// The host refuses to be written to with this key; its own words.
+    /// The host refuses writes with this key; its message.
     ReadOnly(String),
-    /// The host would take a push. (A plain sshd says so even where the files' permissions
-    /// would forbid it: the key can run programs that write.)
+    /// The host would accept a push. (A plain sshd reports this even if file permissions forbid it: the key can run
+    /// programs that write.)
     Writable,
-    /// Neither is proven; what was seen instead.
+    /// Neither is proven; what the host sent.
     Unproven(String),
 }
 
-/// Asks whether the remote would let us write, without writing.
+/// Checks whether the remote would accept a push, without pushing.
 ///
 /// # Errors
-/// When the repository cannot be read, or the connection fails: nothing is known then.
+/// When the repository cannot be read or the connection fails; then nothing is known.
 pub fn write_access(remote: &Remote) -> Result<WriteAccess, RemoteError> {
-    // An empty repository has no HEAD; that it answered is enough.
+    // An empty repository has no HEAD; a successful request is enough.
     let _ = tip(remote, "HEAD")?;
     let mut talk = Conversation::open(remote, Program::ReceivePack)?;
     let verdict = match talk.packet() {
         Ok(Packet::Data(data)) => first_packet(data),
         Ok(Packet::Flush | Packet::Delim | Packet::End) => {
-            WriteAccess::Unproven("the host answered with an empty packet".into())
+            WriteAccess::Unproven("the host sent an empty packet".into())
         }
         Err(RemoteError::Refused { message }) => refusal(message),
         Err(RemoteError::Protocol(what)) => WriteAccess::Unproven(what),
         Err(error @ RemoteError::Ssh { .. }) => match refusal(error.to_string()) {
             // A proxy or a wrapper may turn the refusal's exit status into 255.
-            WriteAccess::ReadOnly(words) => WriteAccess::ReadOnly(words),
+            WriteAccess::ReadOnly(message) => WriteAccess::ReadOnly(message),
             _ => return Err(error),
         },
         Err(error) => return Err(error),
     };
-    talk.goodbye();
+    talk.finish();
     Ok(verdict)
 }
 
 fn first_packet(data: &[u8]) -> WriteAccess {
     if let Some(message) = data.strip_prefix(b"ERR ") {
-        return refusal(plain(message));
+        return refusal(sanitize(message));
     }
     let line = data.split(|byte| *byte == 0).next().unwrap_or_default();
     let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -67,23 +66,23 @@ fn first_packet(data: &[u8]) -> WriteAccess {
     if advertised || line == b"version 1" {
         WriteAccess::Writable
     } else {
-        WriteAccess::Unproven(plain(&line[..line.len().min(200)]))
+        WriteAccess::Unproven(sanitize(&line[..line.len().min(200)]))
     }
 }
 
-/// Refusals that mean "this key may only read": GitHub, GitLab, Bitbucket, gitolite.
-/// Compared within one line, in lower case.
-fn refusal(words: String) -> WriteAccess {
-    let known = words.lines().map(str::to_lowercase).any(|line| {
+/// Recognises the refusals of GitHub, GitLab, Bitbucket and gitolite that mean "this key is read-only". Compares
+/// single lines, in lower case.
+fn refusal(message: String) -> WriteAccess {
+    let known = message.lines().map(str::to_lowercase).any(|line| {
         line.contains("key you are authenticating with has been marked as read only")
             || line.contains("deploy key does not have write access to this project")
             || line.contains("access via a deployment key is read-only")
             || (line.contains("fatal: w ") && line.contains(" denied by "))
     });
     if known {
-        WriteAccess::ReadOnly(words)
+        WriteAccess::ReadOnly(message)
     } else {
-        WriteAccess::Unproven(words)
+        WriteAccess::Unproven(message)
     }
 }
 
@@ -92,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_refusals_and_others() {
+    fn only_known_refusals_prove_read_only() {
         for (words, proven) in [
             (
                 "ERROR: The key you are authenticating with has been marked as read only.",
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_advertisement_is_told_from_noise() {
+    fn an_advertisement_is_recognised() {
         let zero = "0".repeat(40);
         for line in [
             format!("{zero} capabilities^{{}}\0report-status\n"),

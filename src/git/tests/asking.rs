@@ -157,7 +157,7 @@ fn what_ssh_says_is_kept() -> Result<()> {
     host.script("exit 255")?;
     assert_eq!(
         failed(tip(&host.remote(), MAIN))?.to_string(),
-        "ssh failed (exit status 255) without a word"
+        "ssh failed (exit status 255) without a message"
     );
     host.script(
         "i=0; while [ $i -lt 20000 ]; do echo $i line of chatter; i=$((i+1)); done >&2; exit 255",

@@ -1,8 +1,8 @@
-//! How much memory libgit2 may have, whatever a git host sends.
+//! Limits libgit2's memory, whatever a git host sends.
 //!
-//! An object of gigabytes fits into a few kilobytes of a pack, and libgit2 (1.9) has no bound for the size of one:
-//! it asks for what the object says it needs. So it gets its memory here, and nothing beyond the bound: it then
-//! fails as it does when memory has run out, and this process goes on.
+//! A few kilobytes of a pack can contain an object of gigabytes, and libgit2 (1.9) does not limit the size of objects:
+//! it allocates what the object's header says. So this allocator refuses memory above a limit; libgit2 then fails as
+//! it does when memory runs out, and this process continues.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -11,34 +11,34 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
 use git2::Error;
 use nix::libc;
 
-/// Beside the largest file: objects' names while a pack is indexed, parsed trees, buffers.
-const BESIDE: isize = 50 << 20;
+/// Bytes in addition to the largest file: object ids while a pack is indexed, parsed trees, buffers.
+const OVERHEAD: isize = 50 << 20;
 
-/// How large what is deployed may be, in bytes.
+/// Size limits of a deployed commit, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// One file.
+    /// Largest file.
     pub file: u64,
-    /// All of them.
+    /// All files together.
     pub whole: u64,
 }
 
-static MOST: AtomicIsize = AtomicIsize::new(BESIDE * 3);
-static TAKEN: AtomicIsize = AtomicIsize::new(0);
+static LIMIT: AtomicIsize = AtomicIsize::new(OVERHEAD * 3);
+static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 static REACHED: AtomicBool = AtomicBool::new(false);
 
-/// Lets libgit2 have memory for files of so many bytes.
+/// Sets libgit2's memory limit so that it can read files of that many bytes.
 pub fn allow_files_of(bytes: u64) {
     let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
-    MOST.store(bytes.saturating_add(BESIDE), Relaxed);
+    LIMIT.store(bytes.saturating_add(OVERHEAD), Relaxed);
 }
 
-/// Whether the bound was reached since this was asked last.
+/// Whether libgit2 reached the limit since the last call.
 pub(super) fn reached() -> bool {
     REACHED.swap(false, Relaxed)
 }
 
-/// As `git_allocator` of git2/sys/alloc.h.
+/// `git_allocator` of git2/sys/alloc.h.
 #[repr(C)]
 struct Allocator {
     malloc: unsafe extern "C" fn(usize, *const c_char, c_int) -> *mut c_void,
@@ -46,7 +46,7 @@ struct Allocator {
     free: unsafe extern "C" fn(*mut c_void),
 }
 
-/// Makes libgit2 take its memory here, and map and cache little of what is on the disk.
+/// Sets libgit2's allocator, and limits its caches and memory maps.
 #[expect(
     unsafe_code,
     reason = "libgit2's settings and allocator have no safe calls"
@@ -58,11 +58,11 @@ pub(super) fn prepare() -> Result<(), Error> {
         free,
     };
     let option = libgit2_sys::GIT_OPT_SET_ALLOCATOR.cast_signed();
-    // SAFETY: libgit2 copies the structure, whose layout is its own. What it took before comes from the
-    // same malloc(3).
+    // SAFETY: libgit2 copies the structure, which has the layout of its own. Earlier blocks come from the same
+    // malloc(3).
     unsafe {
         if libgit2_sys::git_libgit2_opts(option, &raw const allocator) != 0 {
-            return Err(Error::from_str("libgit2 takes no allocator"));
+            return Err(Error::from_str("libgit2 rejected the allocator"));
         }
         git2::opts::set_cache_max_size(8 << 20)?;
         git2::opts::set_mwindow_size(4 << 20)?;
@@ -70,11 +70,11 @@ pub(super) fn prepare() -> Result<(), Error> {
     }
 }
 
-/// Whether there may be so many bytes more.
+/// Whether that many more bytes are within the limit.
 fn fits(more: usize) -> bool {
-    let taken = TAKEN.load(Relaxed);
-    let fits =
-        isize::try_from(more).is_ok_and(|more| taken.saturating_add(more) <= MOST.load(Relaxed));
+    let allocated = ALLOCATED.load(Relaxed);
+    let fits = isize::try_from(more)
+        .is_ok_and(|more| allocated.saturating_add(more) <= LIMIT.load(Relaxed));
     if !fits {
         REACHED.store(true, Relaxed);
     }
@@ -85,7 +85,7 @@ fn fits(more: usize) -> bool {
 /// As malloc(3).
 #[expect(unsafe_code, reason = "called from C")]
 unsafe extern "C" fn malloc(size: usize, file: *const c_char, line: c_int) -> *mut c_void {
-    // SAFETY: a null pointer stands for a new block.
+    // SAFETY: a null pointer means a new block.
     unsafe { realloc(ptr::null_mut(), size, file, line) }
 }
 
@@ -98,8 +98,8 @@ unsafe extern "C" fn realloc(
     _: *const c_char,
     _: c_int,
 ) -> *mut c_void {
-    // SAFETY: malloc_usable_size(3) takes null, and blocks of malloc(3), which all of libgit2's are. realloc(3)
-    // leaves the old block alone when it fails; of size 0 it would free it.
+    // SAFETY: malloc_usable_size(3) accepts null and blocks of malloc(3), and all blocks of libgit2 are such. If
+    // realloc(3) fails, it does not change the old block; with size 0 it would free it.
     unsafe {
         let before = libc::malloc_usable_size(block);
         if !fits(size.saturating_sub(before)) {
@@ -108,7 +108,7 @@ unsafe extern "C" fn realloc(
         let new = libc::realloc(block, size.max(1));
         if !new.is_null() {
             let after = libc::malloc_usable_size(new);
-            TAKEN.fetch_add(after.cast_signed() - before.cast_signed(), Relaxed);
+            ALLOCATED.fetch_add(after.cast_signed() - before.cast_signed(), Relaxed);
         }
         new
     }
@@ -118,9 +118,9 @@ unsafe extern "C" fn realloc(
 /// As free(3).
 #[expect(unsafe_code, reason = "called from C")]
 unsafe extern "C" fn free(block: *mut c_void) {
-    // SAFETY: libgit2 frees what it was given here, or by malloc(3) before.
+    // SAFETY: libgit2 frees only blocks of this allocator, or of malloc(3) before.
     unsafe {
-        TAKEN.fetch_sub(libc::malloc_usable_size(block).cast_signed(), Relaxed);
+        ALLOCATED.fetch_sub(libc::malloc_usable_size(block).cast_signed(), Relaxed);
         libc::free(block);
     }
 }

@@ -1,17 +1,14 @@
-//! Writing a commit's files into a release.
+//! Checks out a commit's files into a release.
 //!
-//! The result is what `git checkout` writes: line ends as .gitattributes say, executable
-//! bits, links. That needs a little care with libgit2. Checking out a tree from a bare
-//! repository into a target directory ignores the tree's own .gitattributes; they are read
-//! only with a working directory, or from an index on the disk. With the index filled
-//! *before* the checkout they hold for every file, also for those that are written before
-//! the .gitattributes beside them. And its files are 0644 and 0755 before the umask, where
-//! git's are 0666 and 0777.
+//! The result equals that of `git checkout`: line ends as in .gitattributes, executable bits, links. libgit2 differs
+//! in two ways. When it checks out a tree from a bare repository into a target directory, it ignores the tree's own
+//! .gitattributes; it reads them only with a working directory, or from an index on disk. If the index is filled
+//! *before* the checkout, they apply to every file, even to those written before the .gitattributes next to them. And
+//! it creates files with modes 0644 and 0755 before the umask, git with 0666 and 0777.
 //!
-//! Nothing of git is left in the release: the index is in the mirror, and there is no `.git`.
-//! Not done, because libgit2 cannot: filters that run programs (LFS) and
-//! `working-tree-encoding`; the stored bytes are written. Nor is the release synced to the
-//! disk here.
+//! The release contains no files of git: the index is in the mirror, and there is no `.git`. libgit2 supports neither
+//! filters that run programs (LFS) nor `working-tree-encoding`; the stored bytes are written. The release is not synced
+//! to disk here.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -26,12 +23,12 @@ use super::mirror_error::trying;
 use super::{Mirror, MirrorError, leftovers};
 
 impl Mirror {
-    /// Writes the files of a commit into `dir`, an absolute path of an existing and empty
-    /// directory. Submodules become empty directories ([`Mirror::submodules`] names them).
+    /// Writes the files of a commit into `dir`, the absolute path of an existing empty directory. Submodules become
+    /// empty directories ([`Mirror::submodules`] lists them).
     ///
     /// # Errors
-    /// The directory is not empty or not absolute, the commit is unknown or damaged, the disk
-    /// is full. What has been written by then stays.
+    /// When the directory is not empty or its path not absolute, the commit is unknown or damaged, or the disk is full.
+    /// Files written before the error stay.
     pub fn checkout(&self, oid: Oid, dir: &Path) -> Result<(), MirrorError> {
         let tree = self.find_commit(oid)?.tree_id();
         let refuse = |kind, text| trying("checking out into", dir)(std::io::Error::new(kind, text));
@@ -52,7 +49,7 @@ impl Mirror {
         leftovers::remove(&index_path)?;
         leftovers::remove(&self.path.join("checkout.index.lock"))?;
 
-        // A handle of its own: it gets a working directory, and the mirror must stay bare.
+        // A separate handle: it gets a working directory, and the mirror must stay bare.
         let repo = Repository::open_bare(&self.path)?;
         repo.set_workdir(dir, false)?;
         let mut index = Index::open(&index_path)?;
@@ -63,21 +60,21 @@ impl Mirror {
         let mut options = CheckoutBuilder::new();
         options.force().update_index(true).dir_perm(0o777);
         repo.checkout_tree(tree.as_object(), Some(&mut options))?;
-        open_to_umask(&index, dir)?;
+        apply_umask(&index, dir)?;
         leftovers::remove(&index_path)?;
         match dir.join(".git").symlink_metadata() {
             Ok(_) => Err(refuse(
                 std::io::ErrorKind::AlreadyExists,
-                "a .git came with the files",
+                "the commit contains a .git",
             )),
             Err(_) => Ok(()),
         }
     }
 }
 
-/// Gives files the modes that git would have given them, where the umask leaves group or
-/// others the right to write (002 is what lets an app's group work together).
-fn open_to_umask(index: &Index, dir: &Path) -> Result<(), MirrorError> {
+/// Gives files the modes that git would give them, if the umask allows group or others to write (002 lets an app's
+/// group share files).
+fn apply_umask(index: &Index, dir: &Path) -> Result<(), MirrorError> {
     let umask = umask();
     if umask & 0o022 == 0o022 {
         return Ok(());
@@ -95,8 +92,7 @@ fn open_to_umask(index: &Index, dir: &Path) -> Result<(), MirrorError> {
     Ok(())
 }
 
-/// The umask, without setting it even for a moment as umask(2) would have it: other threads
-/// create files too. Unknown counts as 022.
+/// Reads the umask without setting it, as umask(2) would require: other threads create files too. 022 if unknown.
 fn umask() -> u32 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -1,9 +1,8 @@
-//! Keeping the mirror small.
+//! Repacks the mirror.
 //!
-//! Every fetch leaves a pack, and nothing collects them. When many have piled up, everything
-//! still reachable is written into one new pack, in a room of its own; each object is read
-//! back from there; then the new pack is moved in and synced, and only then do the old ones
-//! go. A kill or a power cut at any moment leaves either the old packs or both.
+//! Every fetch adds a pack, and libgit2 never merges them. When there are many, all reachable objects are written to one
+//! new pack in a directory of its own and read back from there; then the new pack is synced and moved into place, and
+//! only then are the old ones removed. A kill or a power cut at any moment leaves the old packs, or both.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,64 +14,62 @@ use super::mirror::TIP;
 use super::mirror_error::{damaged, trying};
 use super::{Mirror, MirrorError, leftovers};
 
-/// So many packs (or loose objects' directories) are no reason to do anything.
-const ENOUGH: usize = 20;
+/// Number of packs above which the mirror is repacked.
+const MAX_PACKS: usize = 20;
 
 impl Mirror {
-    /// Packs what is reachable from the last fetched commit and from `keep` (commits that
-    /// releases were made from; unknown ones are ignored) into one pack, if more than 20
-    /// packs have piled up. `true`: it was done; the rest has been dropped.
+    /// If there are more than 20 packs, writes all objects reachable from the last fetched commit and from `keep`
+    /// (commits of releases; unknown ones are ignored) to one pack and removes all others. Returns whether it did.
     ///
     /// # Errors
-    /// [`MirrorError::Damaged`] if something reachable cannot be read: nothing is removed
-    /// then.
+    /// [`MirrorError::Damaged`] if a reachable object cannot be read; then nothing is removed.
     pub fn compact(&self, keep: &[Oid]) -> Result<bool, MirrorError> {
         let old = leftovers::pack_files(&self.path)?;
         let packs = old
             .iter()
             .filter(|name| Path::new(name).extension() == Some("pack".as_ref()));
-        if packs.count() <= ENOUGH {
+        if packs.count() <= MAX_PACKS {
             return Ok(false);
         }
-        let room = self.path.join(leftovers::ROOM);
-        let _ = fs::remove_dir_all(&room);
-        let made = room.join("pack");
-        fs::create_dir_all(&made).map_err(trying("making", &made))?;
+        let staging = self.path.join(leftovers::STAGING_DIR);
+        let _ = fs::remove_dir_all(&staging);
+        let made = staging.join("pack");
+        fs::create_dir_all(&made).map_err(trying("creating", &made))?;
         let count = self.pack_into(&made, keep)?;
-        verify(&room, count)?;
+        verify(&staging, count)?;
 
-        let home = leftovers::pack_dir(&self.path);
+        let pack_dir = leftovers::pack_dir(&self.path);
         let mut names: Vec<_> = fs::read_dir(&made)
             .and_then(|list| list.map(|entry| Ok(entry?.file_name())).collect())
             .map_err(trying("reading", &made))?;
-        // The pack before its index: it is the index that makes a pack count.
+        // The pack before its index: libgit2 uses a pack as soon as its index exists.
         names.sort_by_key(|name| Path::new(name).extension() == Some("idx".as_ref()));
         for name in &names {
             leftovers::sync(&made.join(name))?;
         }
         for name in &names {
-            fs::rename(made.join(name), home.join(name))
-                .map_err(trying("moving in", &home.join(name)))?;
+            fs::rename(made.join(name), pack_dir.join(name))
+                .map_err(trying("moving into place", &pack_dir.join(name)))?;
         }
-        leftovers::sync(&home)?;
-        let mut gone: Vec<_> = old.iter().filter(|name| !names.contains(name)).collect();
-        // And the other way round when they go.
-        gone.sort_by_key(|name| Path::new(name).extension() != Some("idx".as_ref()));
-        for name in gone {
-            leftovers::remove(&home.join(name))?;
+        leftovers::sync(&pack_dir)?;
+        let mut obsolete: Vec<_> = old.iter().filter(|name| !names.contains(name)).collect();
+        // Removed in reverse order: the index before its pack.
+        obsolete.sort_by_key(|name| Path::new(name).extension() != Some("idx".as_ref()));
+        for name in obsolete {
+            leftovers::remove(&pack_dir.join(name))?;
         }
-        let _ = fs::remove_dir_all(&room);
+        let _ = fs::remove_dir_all(&staging);
         self.repo.odb()?.refresh()?;
         Ok(true)
     }
 
-    /// Writes one pack; how many objects it has.
+    /// Writes one pack and returns its number of objects.
     fn pack_into(&self, dir: &Path, keep: &[Oid]) -> Result<usize, MirrorError> {
         let unreadable = |error| damaged("", &error);
         let mut walk = self.repo.revwalk()?;
         let mut builder = self.repo.packbuilder()?;
         if let Ok(tip) = self.repo.find_reference(TIP) {
-            // The tag object itself, where an annotated tag was fetched.
+            // The tag object itself, if an annotated tag was fetched.
             if let Some(target) = tip.target() {
                 builder.insert_object(target, None).map_err(unreadable)?;
             }
@@ -84,7 +81,7 @@ impl Mirror {
         {
             walk.push(*oid)?;
         }
-        // Not insert_walk: libgit2 goes into trees by recursion, and a history may have any.
+        // Not insert_walk: libgit2 recurses into trees, and a history may contain trees of any depth.
         let mut seen = HashSet::new();
         for commit in walk {
             let commit = commit.map_err(unreadable)?;
@@ -115,10 +112,10 @@ impl Mirror {
     }
 }
 
-/// Reads every object back from the new pack alone. Reading compares content and id.
-fn verify(room: &Path, expected: usize) -> Result<(), MirrorError> {
+/// Reads every object back from the new pack. Reading compares the content with the id.
+fn verify(staging: &Path, expected: usize) -> Result<(), MirrorError> {
     let odb = Odb::new()?;
-    let text = room
+    let text = staging
         .to_str()
         .ok_or_else(|| MirrorError::Missing("a UTF-8 path of the mirror".into()))?;
     odb.add_disk_alternate(text)?;
@@ -133,6 +130,7 @@ fn verify(room: &Path, expected: usize) -> Result<(), MirrorError> {
     if readable == expected && ids.len() == expected {
         return Ok(());
     }
-    let what = format!("of {expected} objects {readable} could be read back from the new pack");
+    let what =
+        format!("only {readable} of {expected} objects could be read back from the new pack");
     Err(MirrorError::Damaged(what))
 }

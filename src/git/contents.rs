@@ -1,7 +1,6 @@
-//! What is in a commit of the mirror.
+//! Reads and checks the contents of commits in the mirror.
 //!
-//! Commits are named by object id only: a branch or a file that is called like a commit
-//! makes every other way of naming one ambiguous.
+//! Commits are identified by object id only: any other name is ambiguous if a branch or a file has the same one.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -17,46 +16,46 @@ use crate::host::Size;
 /// Mode of a submodule in a tree.
 const SUBMODULE: i32 = 0o160_000;
 
-/// So many directories are in each other at most: libgit2 goes into them by recursion, and half of what its stack
-/// holds is still some hundred times as much as people make.
-const DEEPEST: usize = 100;
-/// So many entries a commit's trees have at most. One tree in a few kilobytes can stand for as many as one likes.
-const MOST_ENTRIES: usize = 200_000;
-/// So long a path is at most: half of PATH_MAX (limits.h), since it stands below others.
-const LONGEST_PATH: usize = 2048;
-/// So long a name is at most: NAME_MAX (limits.h).
-const LONGEST_NAME: usize = 255;
-/// So many bytes all paths together have at most. libgit2 holds them in memory for a checkout.
-const MOST_NAMES: usize = 32 << 20;
-/// So much of a commit's message or author is looked at for one line of it.
-const LINE: usize = 1024;
-/// So large is a commit or a tag at most. A signature is read as a whole.
-const LARGEST_COMMIT: usize = 1 << 20;
+/// Deepest nesting of directories. libgit2 recurses into them, and its stack must not overflow; real projects stay far
+/// below.
+const MAX_DEPTH: usize = 100;
+/// Most entries in a commit's trees. A few kilobytes of trees can describe any number of entries.
+const MAX_ENTRIES: usize = 200_000;
+/// Longest path in bytes: half of PATH_MAX (limits.h), since it is below other directories.
+const MAX_PATH: usize = 2048;
+/// Longest name in bytes: NAME_MAX (limits.h).
+const MAX_NAME: usize = 255;
+/// Most bytes of all paths together. libgit2 keeps them in memory for a checkout.
+const MAX_PATH_BYTES: usize = 32 << 20;
+/// Bytes of a commit's message or author to read for its first line.
+const MAX_LINE: usize = 1024;
+/// Largest commit or tag object in bytes: it is read into memory to verify a signature.
+const MAX_COMMIT: usize = 1 << 20;
 
-/// A commit, for people.
+/// Description of a commit, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitInfo {
-    /// Its full id.
+    /// Full id.
     pub oid: Oid,
-    /// The shortest unambiguous beginning of it, seven digits or more.
+    /// Shortest unambiguous abbreviation of the id, at least seven digits.
     pub short: String,
-    /// The first line of its message, without control characters.
+    /// First line of the message, without control characters.
     pub subject: String,
-    /// Who wrote it: `Name <address>`, without control characters.
+    /// Author, `Name <address>`, without control characters.
     pub author: String,
-    /// When it was committed: seconds since 1970, UTC.
+    /// Commit time, in seconds since 1970 (UTC).
     pub time: i64,
 }
 
 impl Mirror {
-    /// Subject, author and time of a commit.
+    /// Returns subject, author and time of a commit.
     ///
     /// # Errors
-    /// The commit is unknown or unreadable.
+    /// When the commit is unknown or unreadable.
     pub fn commit(&self, oid: Oid) -> Result<CommitInfo, MirrorError> {
         let commit = self.find_commit(oid)?;
         let line = |bytes: &[u8]| {
-            sanitize(&bytes[..bytes.len().min(LINE)])
+            sanitize(&bytes[..bytes.len().min(MAX_LINE)])
                 .lines()
                 .next()
                 .unwrap_or_default()
@@ -74,7 +73,7 @@ impl Mirror {
         })
     }
 
-    /// The commit whose name begins with these digits; `None` if there is none, or more than one.
+    /// Returns the commit whose id starts with these digits; `None` if there is none, or more than one.
     #[must_use]
     pub fn by_digits(&self, digits: &str) -> Option<CommitInfo> {
         let kind = Some(git2::ObjectType::Commit);
@@ -82,13 +81,12 @@ impl Mirror {
         self.commit(found.id()).ok()
     }
 
-    /// Makes sure that everything that a checkout of this commit needs is really there and readable: the
-    /// commit, its trees and all files, each with the content that its id promises. This is
-    /// how a mirror that lost data with the power is noticed. Reads everything once, as soon as it is known
-    /// that it is within the bounds.
+    /// Checks that the commit is within the bounds, and that everything a checkout needs is readable and matches its
+    /// id: the commit, its trees and all files. This detects a mirror that lost data in a power cut. Reads every file
+    /// once.
     ///
     /// # Errors
-    /// [`MirrorError::Beyond`] if it is not; else what is missing or damaged.
+    /// [`MirrorError::Beyond`] if it exceeds a bound; [`MirrorError::Damaged`] if an object is missing or damaged.
     pub fn check_whole(&self, oid: Oid, bounds: Bounds) -> Result<(), MirrorError> {
         let odb = self.repo.odb()?;
         let mut seen = HashSet::new();
@@ -107,7 +105,7 @@ impl Mirror {
                 }
                 if whole > bounds.whole {
                     let most = bounds.whole >> 20;
-                    let text = format!("its files have more than max_size = {most} MiB");
+                    let text = format!("its files take more than max_size = {most} MiB");
                     return Err(MirrorError::Beyond(text));
                 }
                 seen.insert(entry.oid);
@@ -119,28 +117,31 @@ impl Mirror {
         seen.iter().try_for_each(read)
     }
 
-    /// As [`Mirror::check_whole`], with bounds that nothing of a test's reaches.
+    /// As [`Mirror::check_whole`], without bounds.
     #[cfg(test)]
     pub(super) fn has_whole(&self, oid: Oid) -> bool {
         let (file, whole) = (u64::MAX, u64::MAX);
         self.check_whole(oid, Bounds { file, whole }).is_ok()
     }
 
-    /// Refuses a commit or a tag that is too large to be read for what it says.
+    /// Refuses a commit or tag object that is too large to be read into memory.
+    ///
+    /// # Errors
+    /// [`MirrorError::Beyond`] if it is.
     pub(super) fn check_header(&self, oid: Oid) -> Result<(), MirrorError> {
         let header = self.repo.odb()?.read_header(oid);
         let bytes = header.map_err(|error| lost(oid, error))?.0;
-        if bytes > LARGEST_COMMIT {
-            let text = format!("{oid}, a commit or a tag, has {bytes} bytes");
+        if bytes > MAX_COMMIT {
+            let text = format!("the commit or tag object {oid} has {bytes} bytes");
             return Err(MirrorError::Beyond(text));
         }
         Ok(())
     }
 
-    /// The paths of submodules. They are not fetched: a checkout has empty directories there.
+    /// Returns the paths of submodules. They are not fetched: a checkout has empty directories there.
     ///
     /// # Errors
-    /// The commit is unknown or unreadable.
+    /// When the commit is unknown or unreadable.
     pub fn submodules(&self, oid: Oid) -> Result<Vec<PathBuf>, MirrorError> {
         let mut found = Vec::new();
         self.walk(oid, &mut |path, entry| {
@@ -152,10 +153,10 @@ impl Mirror {
         Ok(found)
     }
 
-    /// How many files and bytes a checkout of this commit has.
+    /// Returns how many files and bytes a checkout of this commit has.
     ///
     /// # Errors
-    /// The commit is unknown or unreadable.
+    /// When the commit is unknown or unreadable.
     pub fn size(&self, oid: Oid) -> Result<Size, MirrorError> {
         let odb = self.repo.odb()?;
         let mut size = Size::default();
@@ -169,11 +170,10 @@ impl Mirror {
         Ok(size)
     }
 
-    /// The ids of the files whose paths are wanted: where they are the same in two commits, so is what
-    /// these files say.
+    /// Returns the ids of the files whose paths are wanted. If the ids in two commits are equal, so are the contents.
     ///
     /// # Errors
-    /// The commit is unknown or unreadable.
+    /// When the commit is unknown or unreadable.
     pub fn blobs(
         &self,
         oid: Oid,
@@ -189,11 +189,11 @@ impl Mirror {
         Ok(found)
     }
 
-    /// The content of a file as it is stored (no line-end conversion); of a link, its target.
-    /// `None` if the commit has no file of that path.
+    /// Returns the content of a file as stored (without line-end conversion), or the target of a link; `None` if the
+    /// commit has no file with that path.
     ///
     /// # Errors
-    /// The commit is unknown, or the file cannot be read.
+    /// When the commit is unknown, or the file cannot be read.
     pub fn read_file(&self, oid: Oid, path: &Path) -> Result<Option<Vec<u8>>, MirrorError> {
         let tree = self.find_commit(oid)?.tree()?;
         let entry = match tree.get_path(path) {
@@ -211,21 +211,20 @@ impl Mirror {
         Ok(Some(blob.content().to_vec()))
     }
 
-    /// Visits every entry of a commit's trees. (Not `Tree::walk`: it hands out the
-    /// directory's name only if it is UTF-8.)
+    /// Visits every entry of a commit's trees. (`Tree::walk` gives the directory's name only if it is UTF-8.)
     fn walk(&self, oid: Oid, visit: &mut Visit<'_>) -> Result<(), MirrorError> {
         let commit = self.find_commit(oid)?;
         let tree = commit
             .tree()
             .map_err(|error| lost(commit.tree_id(), error))?;
         let beyond = |text: String| Err(MirrorError::Beyond(text));
-        let (mut entries, mut names) = (0, 0);
+        let (mut entries, mut path_bytes) = (0, 0);
         let mut path = Vec::new();
-        // Trees on the way: each with the next of its entries, and how much of the path is its own.
-        let mut way = vec![(tree, 0, 0)];
-        while let Some((tree, next, own)) = way.last_mut() {
+        // Open trees, each with the index of its next entry and the length of its path.
+        let mut stack = vec![(tree, 0, 0)];
+        while let Some((tree, next, own)) = stack.last_mut() {
             let Some(entry) = tree.get(*next) else {
-                way.pop();
+                stack.pop();
                 continue;
             };
             *next += 1;
@@ -239,29 +238,29 @@ impl Mirror {
             path.extend_from_slice(entry.name_bytes());
             let name = entry.name_bytes().len();
             drop(entry);
-            if name > LONGEST_NAME || path.len() > LONGEST_PATH {
+            if name > MAX_NAME || path.len() > MAX_PATH {
                 return beyond(format!(
-                    "it has a path that is too long: a name may have {LONGEST_NAME} bytes, a path {LONGEST_PATH}"
+                    "it has a path that is too long: a name may have {MAX_NAME} bytes, a path {MAX_PATH}"
                 ));
             }
             entries += 1;
-            names += path.len();
-            if entries > MOST_ENTRIES || names > MOST_NAMES {
+            path_bytes += path.len();
+            if entries > MAX_ENTRIES || path_bytes > MAX_PATH_BYTES {
                 return beyond(format!(
-                    "it has too many files: {MOST_ENTRIES} are the most, and {} MiB of paths",
-                    MOST_NAMES >> 20
+                    "it has too many files: the limits are {MAX_ENTRIES} files and {} MiB of paths",
+                    MAX_PATH_BYTES >> 20
                 ));
             }
             visit(Path::new(OsStr::from_bytes(&path)), &item)?;
             if item.kind != Some(ObjectType::Tree) {
                 continue;
             }
-            if way.len() >= DEEPEST {
-                let text = format!("its directories are more than {DEEPEST} deep in each other");
+            if stack.len() >= MAX_DEPTH {
+                let text = format!("its directories are nested more than {MAX_DEPTH} levels deep");
                 return beyond(text);
             }
             let below = self.repo.find_tree(item.oid);
-            way.push((below.map_err(|error| lost(item.oid, error))?, 0, path.len()));
+            stack.push((below.map_err(|error| lost(item.oid, error))?, 0, path.len()));
         }
         Ok(())
     }
@@ -282,7 +281,7 @@ impl Item {
     }
 }
 
-/// A commit that is there promises its trees and files: one that is not is damage.
+/// The error for a missing object of an existing commit: that is damage.
 fn lost(oid: Oid, error: git2::Error) -> MirrorError {
     match error.code() {
         ErrorCode::NotFound => MirrorError::Damaged(format!("object {oid} is missing")),

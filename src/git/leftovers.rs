@@ -1,9 +1,8 @@
-//! The mirror's files, as files: what a killed process leaves behind, and what must be on
-//! the disk before anything refers to it.
+//! The mirror's files: removes what a killed process left behind, and syncs packs before references point to them.
 //!
-//! libgit2 writes packs under temporary names and locks references with `.lock` files; after
-//! a kill both stay for ever, and the locks block every later fetch. Its indexer commits the
-//! index *before* the pack, so a kill in between leaves an index without its pack.
+//! libgit2 writes packs under temporary names and locks references with `.lock` files. After a kill both remain, and
+//! the locks block every later fetch. Its indexer renames the index *before* the pack, so a kill in between leaves an
+//! index without a pack.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -13,14 +12,14 @@ use std::path::{Path, PathBuf};
 use super::MirrorError;
 use super::mirror_error::trying;
 
-/// Where a new pack is made, inside the mirror; removed at the next opening if a kill leaves it.
-pub(super) const ROOM: &str = "compact.new";
+/// Directory in the mirror for a new pack; opening the mirror removes it if a killed process left it.
+pub(super) const STAGING_DIR: &str = "compact.new";
 
-/// Removes what a killed predecessor left. Links are not followed.
+/// Removes what a killed process left. Does not follow links.
 pub(super) fn remove_leftovers(mirror: &Path) -> Result<(), MirrorError> {
     remove_locks(mirror, false)?;
     remove_locks(&mirror.join("refs"), true)?;
-    let _ = fs::remove_dir_all(mirror.join(ROOM));
+    let _ = fs::remove_dir_all(mirror.join(STAGING_DIR));
     let packs = pack_dir(mirror);
     let names = pack_files(mirror)?;
     for name in &names {
@@ -30,12 +29,12 @@ pub(super) fn remove_leftovers(mirror: &Path) -> Result<(), MirrorError> {
             Some("pack") => Some(path.with_extension("idx")),
             _ => None,
         };
-        let whole = other.is_some_and(|other| names.contains(other.as_os_str()));
-        if !whole {
+        let complete = other.is_some_and(|other| names.contains(other.as_os_str()));
+        if !complete {
             remove(&packs.join(name))?;
         }
     }
-    // Loose objects are made as objects/tmp_object_git2_XXXXXX.
+    // Temporary names of loose objects: objects/tmp_object_git2_XXXXXX.
     for (path, is_dir) in entries(&mirror.join("objects"))? {
         let temporary = path
             .file_name()
@@ -58,8 +57,8 @@ fn remove_locks(dir: &Path, deep: bool) -> Result<(), MirrorError> {
     Ok(())
 }
 
-/// Paths and whether they are directories (links are not). A directory that is missing has
-/// none: whether that is damage is for libgit2 to say.
+/// Lists paths, and whether they are directories (links are not). A missing directory has none: libgit2 decides
+/// whether that is damage.
 fn entries(dir: &Path) -> Result<Vec<(PathBuf, bool)>, MirrorError> {
     let list = match fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -70,12 +69,12 @@ fn entries(dir: &Path) -> Result<Vec<(PathBuf, bool)>, MirrorError> {
         .map_err(trying("reading", dir))
 }
 
-/// Where packs are.
+/// The directory of packs.
 pub(super) fn pack_dir(mirror: &Path) -> PathBuf {
     mirror.join("objects/pack")
 }
 
-/// Everything in the directory of packs, by name.
+/// The names of all files in the directory of packs.
 pub(super) fn pack_files(mirror: &Path) -> Result<BTreeSet<OsString>, MirrorError> {
     let names = entries(&pack_dir(mirror))?;
     Ok(names
@@ -84,7 +83,7 @@ pub(super) fn pack_files(mirror: &Path) -> Result<BTreeSet<OsString>, MirrorErro
         .collect())
 }
 
-/// Brings packs that were not there `before` to the disk, then their names.
+/// Syncs the packs that are not in `before`, then their directory.
 pub(super) fn sync_new_packs(
     mirror: &Path,
     before: &BTreeSet<OsString>,
@@ -102,7 +101,7 @@ pub(super) fn sync(path: &Path) -> Result<(), MirrorError> {
     crate::host::sync_path(path).map_err(trying("syncing", path))
 }
 
-/// Removes a file; one that is gone already is fine.
+/// Removes a file; a missing file is not an error.
 pub(super) fn remove(path: &Path) -> Result<(), MirrorError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

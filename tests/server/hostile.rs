@@ -60,11 +60,11 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     set(&web, "max_size", "256")?;
     let groups: [&[(&str, &str)]; 4] = [
         &[
-            ("deep", "more than 100 deep"),
+            ("deep", "nested more than 100 levels deep"),
             ("wide", "too many files"),
             ("names", "a path that is too long"),
             ("paths", "a path that is too long"),
-            ("message", "a commit or a tag, has"),
+            ("message", "the commit or tag object"),
         ],
         &[
             ("garbage", "it cannot be read whole"),

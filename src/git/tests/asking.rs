@@ -1,4 +1,4 @@
-//! Tips, references, and write access.
+//! Listing references, and checking write access.
 
 use std::fs;
 
@@ -61,7 +61,7 @@ fn tip_in_v2_and_in_v0() -> Result<()> {
 }
 
 #[test]
-fn version_two_is_really_asked_for_and_v1_understood() -> Result<()> {
+fn protocol_v2_is_requested_and_v1_is_understood() -> Result<()> {
     let host = Host::new()?;
     host.script("test \"$GIT_PROTOCOL\" = version=2 || exit 9\ncase \"$*\" in *'-o SendEnv=GIT_PROTOCOL'*' -- host-repo-app git-upload-pack '*) ;; *) exit 8;; esac\nGIT_PROTOCOL=version=1; for last; do :; done\nexec sh -c \"$last\"\n")?;
     assert!(tip(&host.remote(), MAIN)?.is_some());
@@ -80,7 +80,7 @@ fn an_empty_repository_has_no_tip() -> Result<()> {
 }
 
 #[test]
-fn odd_paths_reach_the_host_as_they_are() -> Result<()> {
+fn special_characters_in_paths_reach_the_host() -> Result<()> {
     let host = Host::new()?;
     let odd = host.path("it's $(touch bad) \"x\"! .git");
     fs::rename(host.path("repo.git"), &odd)?;
@@ -89,7 +89,7 @@ fn odd_paths_reach_the_host_as_they_are() -> Result<()> {
 }
 
 #[test]
-fn options_in_disguise_are_refused() -> Result<()> {
+fn hosts_and_paths_that_look_like_options_are_refused() -> Result<()> {
     let host = Host::new()?;
     let good = host.remote();
     for (name, path) in [
@@ -141,7 +141,7 @@ fn a_missing_repository_is_refused_by_the_host() -> Result<()> {
 }
 
 #[test]
-fn what_ssh_says_is_kept() -> Result<()> {
+fn errors_contain_the_stderr_of_ssh() -> Result<()> {
     let host = Host::new()?;
     host.script("echo 'git@h: Permission denied (publickey).' >&2; exit 255")?;
     let error = failed(tip(&host.remote(), MAIN))?;
@@ -162,8 +162,8 @@ fn what_ssh_says_is_kept() -> Result<()> {
     host.script(
         "i=0; while [ $i -lt 20000 ]; do echo $i line of chatter; i=$((i+1)); done >&2; exit 255",
     )?;
-    let words = failed(tip(&host.remote(), MAIN))?.to_string();
-    assert!(words.ends_with("19999 line of chatter") && words.len() < 9000);
+    let message = failed(tip(&host.remote(), MAIN))?.to_string();
+    assert!(message.ends_with("19999 line of chatter") && message.len() < 9000);
     let gone = Remote {
         ssh: host.path("none"),
         ..host.remote()
@@ -176,7 +176,7 @@ fn what_ssh_says_is_kept() -> Result<()> {
 }
 
 #[test]
-fn a_greeting_or_a_cut_answer_is_not_an_answer() -> Result<()> {
+fn greetings_and_truncated_responses_are_errors() -> Result<()> {
     let host = Host::new()?;
     host.script("echo 'Welcome to web1'; exec sh -c \"$9\"")?;
     let error = failed(tip(&host.remote(), MAIN))?;
@@ -205,7 +205,7 @@ fn a_greeting_or_a_cut_answer_is_not_an_answer() -> Result<()> {
 }
 
 #[test]
-fn write_access_is_proven_or_not() -> Result<()> {
+fn write_access_is_read_only_writable_or_unproven() -> Result<()> {
     let host = Host::new()?;
     assert_eq!(write_access(&host.remote())?, WriteAccess::Writable);
     let before = fs::read_dir(host.path("repo.git/objects"))?.count();

@@ -1,4 +1,4 @@
-//! How ssh is treated: outage, pipes held open, zombies, whom it becomes.
+//! How ssh is run: time limits, pipes kept open, zombies, user and environment.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use crate::git::{Mirror, Remote, RemoteError, RemoteErrorKind, tip};
 use crate::host::Identity;
 
 #[test]
-fn silence_ends_with_the_whole_group() -> Result<()> {
+fn a_silent_host_times_out_and_the_process_group_is_terminated() -> Result<()> {
     let host = Host::new()?;
     let pid = host.path("pid");
     host.script(&format!(
@@ -28,15 +28,15 @@ fn silence_ends_with_the_whole_group() -> Result<()> {
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert!(
         is_dead(&fs::read_to_string(pid)?),
-        "the group's sleep lives"
+        "the group's sleep is still running"
     );
     Ok(())
 }
 
 #[test]
-fn who_drips_or_never_ends_is_ended() -> Result<()> {
+fn slow_and_endless_responses_are_limited() -> Result<()> {
     let host = Host::new()?;
-    // Never silent for long, and never done: one packet, byte by byte.
+    // One packet, byte by byte, without a long pause and without end.
     host.script("printf 03e8; while :; do printf a; sleep 0.05; done")?;
     let whole = Duration::from_millis(400);
     let slow = Remote {
@@ -66,10 +66,10 @@ fn who_drips_or_never_ends_is_ended() -> Result<()> {
 }
 
 #[test]
-fn a_background_process_with_our_pipes_holds_nothing_up() -> Result<()> {
+fn a_background_process_with_our_pipes_does_not_block() -> Result<()> {
     let host = Host::new()?;
     let begin = Instant::now();
-    // As a multiplexing master: out of the group, stderr kept.
+    // Like a multiplexing master: not in the group, stderr kept open.
     host.script(&format!("setsid sleep 30 >/dev/null </dev/null & {RUN}"))?;
     assert!(tip(&host.remote(), MAIN)?.is_some());
     host.script("setsid sleep 30 </dev/null & echo 'Connection refused' >&2; exit 255")?;
@@ -77,7 +77,7 @@ fn a_background_process_with_our_pipes_holds_nothing_up() -> Result<()> {
         failed(tip(&host.remote(), MAIN))?.kind(),
         RemoteErrorKind::Unreachable
     );
-    // One that never stops talking, except that the test ends it.
+    // One that writes to stderr without end.
     host.script("setsid timeout 20 sh -c 'while :; do echo noise; done' >&2 & sleep 1; exit 255")?;
     assert!(tip(&host.remote(), MAIN).is_err());
     assert!(

@@ -11,13 +11,13 @@ use crate::git::{Mirror, MirrorError, Remote, RemoteError, RemoteErrorKind};
 const MAIN: &str = "refs/heads/main";
 
 #[test]
-fn fetch_returns_what_came_and_history_is_known() -> Result<()> {
+fn fetch_returns_the_commit_and_gets_its_history() -> Result<()> {
     let host = Host::new()?;
     let mirror = Mirror::open_or_init(&host.path("mirror"))?;
     let first = mirror.fetch(&host.remote(), MAIN)?;
     let second = host.commit("README", "two\n\nbody")?;
     assert_eq!(mirror.fetch(&host.remote(), MAIN)?, second);
-    assert_eq!(mirror.fetch(&host.remote(), MAIN)?, second, "no news");
+    assert_eq!(mirror.fetch(&host.remote(), MAIN)?, second, "up to date");
     let info = mirror.commit(second)?;
     assert_eq!(
         (info.subject.as_str(), info.author.as_str(), info.time),
@@ -37,7 +37,7 @@ fn fetch_returns_what_came_and_history_is_known() -> Result<()> {
 }
 
 #[test]
-fn a_rewritten_branch_a_tag_and_a_branch_that_is_gone() -> Result<()> {
+fn rewritten_branches_tags_and_deleted_branches() -> Result<()> {
     let host = Host::new()?;
     let mirror = Mirror::open_or_init(&host.path("mirror"))?;
     let old = mirror.fetch(&host.remote(), MAIN)?;
@@ -60,7 +60,7 @@ fn a_rewritten_branch_a_tag_and_a_branch_that_is_gone() -> Result<()> {
 }
 
 #[test]
-fn trouble_with_the_remote_keeps_its_words() -> Result<()> {
+fn errors_of_the_remote_keep_their_message() -> Result<()> {
     let host = Host::new()?;
     let mirror = Mirror::open_or_init(&host.path("mirror"))?;
     let kind = |remote: &Remote| match mirror.fetch(remote, MAIN) {
@@ -72,9 +72,9 @@ fn trouble_with_the_remote_keeps_its_words() -> Result<()> {
         RemoteErrorKind::NoRepository
     );
     host.script("echo 'git@h: Permission denied (publickey).' >&2; exit 255")?;
-    let (permission, words) = kind(&host.remote())?;
+    let (permission, message) = kind(&host.remote())?;
     assert_eq!(permission, RemoteErrorKind::Permission);
-    assert!(words.contains("git@h: Permission denied (publickey)."));
+    assert!(message.contains("git@h: Permission denied (publickey)."));
     host.script("printf '001cERR Repository not found'; exit 0")?;
     assert_eq!(kind(&host.remote())?.0, RemoteErrorKind::NoRepository);
     host.script("sleep 600")?;
@@ -97,7 +97,7 @@ fn trouble_with_the_remote_keeps_its_words() -> Result<()> {
 }
 
 #[test]
-fn cut_off_anywhere_a_second_fetch_succeeds() -> Result<()> {
+fn a_fetch_succeeds_after_an_interrupted_one() -> Result<()> {
     let host = Host::new()?;
     host.write("big", &noise(2_500_000))?;
     let tip = host.push("big")?;
@@ -113,7 +113,7 @@ fn cut_off_anywhere_a_second_fetch_succeeds() -> Result<()> {
             "{bytes}: {answer:?}"
         );
         drop(mirror);
-        // What a kill leaves at worst.
+        // The most that a killed process can leave.
         for name in [
             "refs/pullpray/tip.lock",
             "config.lock",
@@ -135,7 +135,7 @@ fn cut_off_anywhere_a_second_fetch_succeeds() -> Result<()> {
     Ok(())
 }
 
-/// Runs this test program again as the one that is killed.
+/// Runs this test program again as the process to kill.
 #[test]
 fn killed_in_mid_fetch() -> Result<()> {
     const MARK: &str = "PULLPRAY_TEST_FETCH_AT";
@@ -159,7 +159,7 @@ fn killed_in_mid_fetch() -> Result<()> {
     let host = Host::new()?;
     host.write("big", &noise(2_500_000))?;
     let tip = host.push("big")?;
-    // Half of the pack, then outage until the kill.
+    // Half of the pack, then nothing until the kill.
     host.script(&format!("echo $$ > {}\nfor last; do :; done\nsh -c \"$last\" | (stdbuf -o0 head -c 1000000; sleep 20)", host.path("pid").display()))?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["killed_in_mid_fetch", "--test-threads=1"])
@@ -185,6 +185,6 @@ fn killed_in_mid_fetch() -> Result<()> {
     assert_eq!(mirror.fetch(&host.remote(), MAIN)?, tip);
     assert_eq!(fs::read_dir(packs)?.count(), 2, "one pack and its index");
     let ssh = fs::read_to_string(host.path("pid"))?;
-    assert!(is_dead(&ssh), "ssh outlives us");
+    assert!(is_dead(&ssh), "ssh is still running");
     Ok(())
 }

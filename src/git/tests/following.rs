@@ -1,4 +1,4 @@
-//! What is followed: a branch, tags, one commit.
+//! Tracking a branch, tags, or one commit.
 
 use anyhow::{Context, Result, bail};
 use git2::Oid;
@@ -60,23 +60,29 @@ fn the_newest_of_a_branch_and_of_tags_in_v2_and_in_v0() -> Result<()> {
 }
 
 #[test]
-fn what_can_be_read_is_asked_for_even_of_a_commit() -> Result<()> {
+fn read_access_is_checked_even_for_a_commit() -> Result<()> {
     let host = Host::new()?;
     let first = Oid::from_str(&host.git("work", &["rev-parse", "HEAD"])?)?;
     let short = &first.to_string()[..7];
-    let words = |track: &Track| reads(&host.remote(), track);
-    assert_eq!(words(&branch("main")?)?, Some(format!("main at {short}")));
-    assert_eq!(words(&branch("gone")?)?, None);
-    assert_eq!(words(&tags("v*")?)?, None);
+    let description = |track: &Track| reads(&host.remote(), track);
+    assert_eq!(
+        description(&branch("main")?)?,
+        Some(format!("main at {short}"))
+    );
+    assert_eq!(description(&branch("gone")?)?, None);
+    assert_eq!(description(&tags("v*")?)?, None);
     let commit = commit(first)?;
-    assert_eq!(words(&commit)?, Some(format!("the repository of {short}")));
+    assert_eq!(
+        description(&commit)?,
+        Some(format!("the repository of {short}"))
+    );
     host.script("echo 'git@h: Permission denied (publickey).' >&2; exit 255")?;
-    assert!(words(&commit).is_err());
+    assert!(description(&commit).is_err());
     Ok(())
 }
 
 #[test]
-fn a_tag_brings_its_object_and_its_commit() -> Result<()> {
+fn fetching_a_tag_fetches_its_object_and_its_commit() -> Result<()> {
     let host = Host::new()?;
     host.git("work", &["tag", "-a", "-m", "t", "v1.0.0"])?;
     host.git("work", &["tag", "-a", "-m", "of a tag", "v1.1.0", "v1.0.0"])?;
@@ -90,7 +96,7 @@ fn a_tag_brings_its_object_and_its_commit() -> Result<()> {
 }
 
 #[test]
-fn a_tag_that_is_no_commit_is_not_taken_for_damage() -> Result<()> {
+fn a_tag_on_something_other_than_a_commit_is_not_damage() -> Result<()> {
     let host = Host::new()?;
     let file = host.git("work", &["rev-parse", "HEAD:README"])?;
     host.git("work", &["tag", "v1.0.0", &file])?;
@@ -99,11 +105,11 @@ fn a_tag_that_is_no_commit_is_not_taken_for_damage() -> Result<()> {
     let mirror = Mirror::open_or_init(&host.path("mirror"))?;
     for name in ["refs/tags/v1.0.0", "refs/tags/v1.1.0"] {
         match mirror.fetch(&host.remote(), name) {
-            Err(MirrorError::NotACommit(said)) => assert_eq!(said, name),
+            Err(MirrorError::NotACommit(found)) => assert_eq!(found, name),
             other => bail!("{other:?}"),
         }
     }
-    // It leaves the mirror as it was.
+    // The mirror can still be opened.
     Mirror::open_or_init(&host.path("mirror"))?;
     Ok(())
 }
@@ -120,7 +126,7 @@ fn a_commit_is_fetched_by_its_id_or_found_among_branches_and_tags() -> Result<()
     host.git("work", &["push", "-q", "origin", "side"])?;
     host.git("work", &["checkout", "-q", "main"])?;
     let tip = host.commit("README", "three")?;
-    // Not at all, only what a branch or a tag points at, whatever these lead to.
+    // Hosts that serve no commit by id, only those that a branch or a tag points to, or all reachable ones.
     for (setting, allowed) in [
         ("none", ""),
         ("TipSHA1", "side"),
@@ -140,7 +146,11 @@ fn a_commit_is_fetched_by_its_id_or_found_among_branches_and_tags() -> Result<()
                 assert_eq!(mirror.fetched()?, wanted);
                 let name = if wanted == old { "old" } else { "side" };
                 let more = mirror.has_whole(tip);
-                assert_eq!(more, !allowed.contains(name), "what nobody asked for");
+                assert_eq!(
+                    more,
+                    !allowed.contains(name),
+                    "commits that were not requested"
+                );
                 std::fs::remove_dir_all(path)?;
             }
             let mirror = Mirror::open_or_init(&host.path("mirror"))?;
@@ -157,7 +167,7 @@ fn a_commit_is_fetched_by_its_id_or_found_among_branches_and_tags() -> Result<()
 }
 
 #[test]
-fn a_commit_that_is_here_is_not_asked_for() -> Result<()> {
+fn a_commit_in_the_mirror_is_not_requested() -> Result<()> {
     let host = Host::new()?;
     let first = Oid::from_str(&host.git("work", &["rev-parse", "HEAD"])?)?;
     host.commit("README", "two")?;
@@ -171,7 +181,7 @@ fn a_commit_that_is_here_is_not_asked_for() -> Result<()> {
 }
 
 #[test]
-fn trouble_on_the_way_to_a_commit_is_no_missing_commit() -> Result<()> {
+fn a_failed_request_is_not_a_missing_commit() -> Result<()> {
     let host = Host::new()?;
     let mirror = Mirror::open_or_init(&host.path("mirror"))?;
     host.script("echo 'git@h: Permission denied (publickey).' >&2; exit 255")?;

@@ -1,4 +1,4 @@
-//! What a git host may send instead of git's protocol. tests/long has many more cases of each.
+//! Arbitrary responses instead of git's protocol. tests/long runs many more cases.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::host::Host;
 use crate::git::pktline::{Decoder, LONGEST};
 use crate::git::refs;
 
-/// Parts of answers, right and wrong.
+/// Parts of responses, valid and invalid.
 fn part() -> impl Strategy<Value = Vec<u8>> {
     let line = |text: String| format!("{:04x}{text}", text.len() + 4).into_bytes();
     prop_oneof![
@@ -30,7 +30,7 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(part(), 0..12).prop_map(|parts| parts.concat())
 }
 
-/// The packets, until there are no more, or what is there is none.
+/// Collects packets until the end, or until bytes are not a packet (`false`).
 fn packets(decoder: &mut Decoder, bytes: &[u8], seen: &mut Vec<String>) -> bool {
     decoder.push(bytes);
     loop {
@@ -47,7 +47,7 @@ fn packets(decoder: &mut Decoder, bytes: &[u8], seen: &mut Vec<String>) -> bool 
 
 proptest! {
     #[test]
-    fn packets_are_the_same_however_they_are_cut(bytes in answer(), cut in any::<prop::sample::Index>()) {
+    fn packets_do_not_depend_on_chunk_boundaries(bytes in answer(), cut in any::<prop::sample::Index>()) {
         let mut whole = Vec::new();
         packets(&mut Decoder::default(), &bytes, &mut whole);
         let (one, other) = bytes.split_at(cut.index(bytes.len() + 1));
@@ -61,12 +61,12 @@ proptest! {
 }
 
 #[test]
-fn no_answer_is_too_odd() -> Result<()> {
+fn arbitrary_responses_give_valid_references_or_a_printable_error() -> Result<()> {
     let host = Host::new()?;
     let answer_path = host.path("answer");
     host.script(&format!("exec cat {}\n", answer_path.display()))?;
     let remote = host.remote();
-    // Each takes a process.
+    // Each case starts a process.
     let mut config = ProptestConfig::default();
     config.cases = config.cases.div_ceil(8);
     let mut runner = proptest::test_runner::TestRunner::new(config);
@@ -78,10 +78,10 @@ fn no_answer_is_too_odd() -> Result<()> {
                 prop_assert!(found.iter().all(|(name, ..)| right(name)));
             }
             Err(error) => {
-                let said = error.to_string();
+                let message = error.to_string();
                 prop_assert!(
-                    !said.contains(|c: char| c.is_control() && c != '\n'),
-                    "{said:?}"
+                    !message.contains(|c: char| c.is_control() && c != '\n'),
+                    "{message:?}"
                 );
             }
         }

@@ -11,19 +11,18 @@ use git2::Oid;
 
 use crate::git::Remote;
 
-/// Runs the command that ssh was given, as sshd would: with a shell.
+/// Fake ssh: runs the command with a shell, as sshd does.
 pub(super) const RUN: &str = "for last; do :; done\nexec sh -c \"$last\"\n";
-/// The same for a host that does not accept `GIT_PROTOCOL`.
+/// The same, for a host that does not accept `GIT_PROTOCOL`.
 pub(super) const RUN_V0: &str = "unset GIT_PROTOCOL\nfor last; do :; done\nexec sh -c \"$last\"\n";
 
-/// A repository with a working directory (`work`), its bare copy as the host has it
-/// (`repo.git`), and what is called instead of ssh.
+/// A repository with a working directory (`work`), its bare copy on the host (`repo.git`), and a fake ssh.
 pub(super) struct Host {
     pub(super) dir: tempfile::TempDir,
 }
 
 impl Host {
-    /// With one commit on `main`.
+    /// Creates a host with one commit on `main`.
     pub(super) fn new() -> Result<Self> {
         let host = Self {
             dir: tempfile::tempdir()?,
@@ -86,10 +85,10 @@ impl Host {
         self.push(content)
     }
 
-    /// What is called instead of ssh.
+    /// Writes the fake ssh.
     pub(super) fn script(&self, body: &str) -> Result<()> {
-        // Written by another process: a file that this one had open for writing may still be open
-        // in the child that another test is forking just now, and exec says "text file busy".
+        // Written by another process: if this one had it open for writing, a child that another test is forking could
+        // still have it open, and exec would fail with "text file busy".
         let mut install = Command::new("install")
             .args(["-m", "755", "/dev/stdin"])
             .arg(self.path("ssh"))
@@ -98,10 +97,7 @@ impl Host {
         let mut stdin = install.stdin.take().context("no stdin")?;
         stdin.write_all(format!("#!/bin/sh\n{body}").as_bytes())?;
         drop(stdin);
-        ensure!(
-            install.wait()?.success(),
-            "the stand-in for ssh is not written"
-        );
+        ensure!(install.wait()?.success(), "failed to write the fake ssh");
         Ok(())
     }
 
@@ -134,7 +130,7 @@ impl Host {
     }
 }
 
-/// Bytes that no compression makes smaller.
+/// Bytes that cannot be compressed.
 pub(super) fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
@@ -146,7 +142,7 @@ pub(super) fn noise(count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-/// Is this process dead? It may take the kernel a moment on a busy machine.
+/// Whether this process exits within five seconds.
 pub(super) fn is_dead(pid: &str) -> bool {
     let stat = format!("/proc/{}/stat", pid.trim());
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! The module against real repositories, over a stand-in for ssh that runs the command here.
+//! Tests with real repositories and a fake ssh that runs the command locally.
 
 mod asking;
 mod conduct;

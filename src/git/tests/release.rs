@@ -1,4 +1,4 @@
-//! Checkouts and what is said about a commit.
+//! Checkouts, and descriptions of commits.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use super::host::Host;
 use crate::git::{Mirror, MirrorError};
 use crate::host::Size;
 
-/// Path → mode, and content or target of a link.
+/// Maps each path to its mode, and its content or link target.
 fn snapshot(dir: &Path) -> Result<BTreeMap<PathBuf, (u32, Vec<u8>)>> {
     let mut found = BTreeMap::new();
     let mut todo = vec![dir.to_owned()];
@@ -41,7 +41,7 @@ fn snapshot(dir: &Path) -> Result<BTreeMap<PathBuf, (u32, Vec<u8>)>> {
     Ok(found)
 }
 
-fn awkward(host: &Host) -> Result<()> {
+fn write_special_files(host: &Host) -> Result<()> {
     let work = host.path("work");
     host.write(
         ".gitattributes",
@@ -70,9 +70,9 @@ fn awkward(host: &Host) -> Result<()> {
 }
 
 #[test]
-fn a_checkout_is_what_git_writes() -> Result<()> {
+fn a_checkout_equals_that_of_git() -> Result<()> {
     let host = Host::new()?;
-    awkward(&host)?;
+    write_special_files(&host)?;
     host.git(".", &["init", "-q", "other"])?;
     host.git("other", &["commit", "-q", "--allow-empty", "-m", "x"])?;
     host.git("work", &["add", "-A"])?;
@@ -112,7 +112,7 @@ fn a_checkout_is_what_git_writes() -> Result<()> {
 
 #[test]
 fn modes_follow_the_umask() -> Result<()> {
-    // In a process of its own: the umask belongs to all threads.
+    // In its own process: all threads share the umask.
     const MARK: &str = "PULLPRAY_TEST_UMASK_AT";
     let checkout = |dir: &Path| -> Result<()> {
         let mirror = Mirror::open_or_init(&dir.join("mirror"))?;
@@ -125,7 +125,7 @@ fn modes_follow_the_umask() -> Result<()> {
         return checkout(Path::new(&dir));
     }
     let host = Host::new()?;
-    awkward(&host)?;
+    write_special_files(&host)?;
     host.push("awkward")?;
     Mirror::open_or_init(&host.path("mirror"))?.fetch(&host.remote(), "refs/heads/main")?;
     let exe = std::env::current_exe()?;
@@ -148,7 +148,7 @@ fn modes_follow_the_umask() -> Result<()> {
 }
 
 #[test]
-fn contents_are_told() -> Result<()> {
+fn contents_can_be_read() -> Result<()> {
     let host = Host::new()?;
     host.write("manage.py", b"print()\n")?;
     host.write("app/x.py", b"12345")?;

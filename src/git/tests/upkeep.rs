@@ -28,7 +28,7 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<std::path::PathBuf>> {
 }
 
 #[test]
-fn half_made_repositories_are_noticed() -> Result<()> {
+fn incomplete_repositories_are_detected() -> Result<()> {
     let host = Host::new()?;
     let path = host.path("mirror");
     fs::create_dir(&path)?;
@@ -55,7 +55,7 @@ fn half_made_repositories_are_noticed() -> Result<()> {
         std::os::unix::fs::chown(&theirs, Some(65534), None)?;
         let answer = Mirror::open_or_init(&theirs);
         assert!(matches!(answer, Err(MirrorError::NotOurs(_))), "{answer:?}");
-        assert!(theirs.join("x.lock").exists(), "nothing was touched");
+        assert!(theirs.join("x.lock").exists(), "nothing was changed");
     }
     fs::write(path.join("config"), "[core\n\0")?;
     assert!(damaged(&Mirror::open_or_init(&path)));
@@ -71,7 +71,7 @@ fn half_made_repositories_are_noticed() -> Result<()> {
 }
 
 #[test]
-fn a_corrupt_object_store_is_noticed() -> Result<()> {
+fn a_corrupt_object_store_is_detected() -> Result<()> {
     let host = Host::new()?;
     host.write("big", &noise(200_000))?;
     let tip = host.push("big")?;
@@ -100,19 +100,19 @@ fn a_corrupt_object_store_is_noticed() -> Result<()> {
             );
             harm(&pack)?;
         }
-        let noticed = match Mirror::open_or_init(&path) {
+        let detected = match Mirror::open_or_init(&path) {
             Ok(mirror) => {
                 let release = host.path(&format!("release{number}"));
                 fs::create_dir(&release)?;
                 assert!(
                     mirror.checkout(tip, &release).is_err(),
-                    "{number}: nothing is checked out from it"
+                    "{number}: it must not be checked out"
                 );
                 !mirror.has_whole(tip)
             }
             other => damaged(&other),
         };
-        assert!(noticed, "harm {number}");
+        assert!(detected, "harm {number}");
     }
     let path = host.path("mirror-ref");
     Mirror::open_or_init(&path)?.fetch(&host.remote(), MAIN)?;
@@ -125,7 +125,7 @@ fn a_corrupt_object_store_is_noticed() -> Result<()> {
 }
 
 #[test]
-fn many_packs_become_one() -> Result<()> {
+fn many_packs_are_merged() -> Result<()> {
     let host = Host::new()?;
     let path = host.path("mirror");
     let mirror = Mirror::open_or_init(&path)?;
@@ -160,7 +160,7 @@ fn many_packs_become_one() -> Result<()> {
 }
 
 #[test]
-fn a_damaged_mirror_is_not_compacted_away() -> Result<()> {
+fn a_damaged_mirror_is_not_compacted() -> Result<()> {
     let host = Host::new()?;
     let path = host.path("mirror");
     let mirror = Mirror::open_or_init(&path)?;
@@ -183,9 +183,9 @@ fn a_damaged_mirror_is_not_compacted_away() -> Result<()> {
     Ok(())
 }
 
-/// libgit2 goes into trees by recursion; a history may have had any before it was refused.
+/// libgit2 recurses into trees, and a history may contain refused commits with trees of any depth.
 #[test]
-fn a_history_of_any_depth_is_made_one_pack() -> Result<()> {
+fn a_history_with_deep_trees_can_be_packed() -> Result<()> {
     let host = Host::new()?;
     let path = host.path("mirror");
     let mirror = Mirror::open_or_init(&path)?;

@@ -34,23 +34,14 @@ impl std::error::Error for SettingsError {}
 #[derive(Debug, Deserialize)]
 struct RawLimits {
     format: Option<i64>,
-    #[serde(default)]
     keep: Option<usize>,
-    #[serde(default)]
     attempts: Option<u32>,
-    #[serde(default)]
     deploy_timeout: Option<u64>,
-    #[serde(default)]
     health_timeout: Option<u64>,
-    #[serde(default)]
     allow_rewind: Option<bool>,
-    #[serde(default)]
     deploy_window: Option<String>,
-    #[serde(default)]
     signed_by: Option<String>,
-    #[serde(default)]
     max_file: Option<u64>,
-    #[serde(default)]
     max_size: Option<u64>,
 }
 

@@ -7,91 +7,65 @@ use super::{
 };
 use crate::app::App;
 
-/// A file that pullpray writes for an app; root owns it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ManagedFile {
-    /// `/etc/pullpray/APP.toml`.
-    Settings,
+/// A row per file: its mode, its path, and why only root may modify it.
+macro_rules! managed_files {
+    ($($(#[$doc:meta])+ $name:ident $mode:literal $path:expr, $reason:literal;)+) => {
+        /// A file that pullpray writes for an app; root owns it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ManagedFile {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl ManagedFile {
+            const ALL: &[Self] = &[$(Self::$name),+];
+
+            fn row(self) -> (u32, fn(&App) -> PathBuf, &'static str) {
+                match self {
+                    $(Self::$name => ($mode, $path, $reason),)+
+                }
+            }
+        }
+    };
+}
+
+managed_files! {
+    /// The settings.
+    Settings 0o644 |app| settings(&app.name), "it sets the accounts and paths that root uses";
     /// The app's environment.
-    Environment,
+    Environment 0o640 App::environment_file, "systemd reads it as root";
     /// The administrator's deploy script.
-    DeployScript,
+    DeployScript 0o755 App::deploy_script, "polls run it";
     /// The unit of the ssh agent.
-    AgentUnit,
+    AgentUnit 0o644 |app| unit_file(&agent_unit(&app.name)), "systemd runs its commands as root";
     /// gunicorn's socket unit.
-    SocketUnit,
+    SocketUnit 0o644 |app| unit_file(&socket_unit(&app.name)), "systemd applies it";
     /// gunicorn's service unit.
-    ServiceUnit,
+    ServiceUnit 0o644 |app| unit_file(&service_unit(&app.name)), "systemd applies it";
     /// The unit that tries a new release.
-    TrialUnit,
+    TrialUnit 0o644 |app| unit_file(&trial_unit(&app.name)), "systemd applies it";
     /// The cron entry.
-    Cron,
+    Cron 0o644 App::cron, "cron runs its command as any user";
     /// The sudoers drop-in.
-    Sudoers,
+    Sudoers 0o440 App::sudoers, "sudo applies it";
     /// The ssh client's drop-in.
-    SshConfig,
+    SshConfig 0o644 App::ssh_config, "ssh applies it, also for root";
     /// The pinned host key.
-    KnownHosts,
+    KnownHosts 0o644 |app| known_hosts(&app.name), "it lists the trusted host keys";
     /// Root's copy of the data mark.
-    DataMark,
+    DataMark 0o644 |app| data(&app.name), "it identifies the disk with the app's data";
 }
 
 impl ManagedFile {
-    const ALL: [Self; 12] = [
-        Self::Settings,
-        Self::Environment,
-        Self::DeployScript,
-        Self::AgentUnit,
-        Self::SocketUnit,
-        Self::ServiceUnit,
-        Self::TrialUnit,
-        Self::Cron,
-        Self::Sudoers,
-        Self::SshConfig,
-        Self::KnownHosts,
-        Self::DataMark,
-    ];
-
     /// Its path.
     #[must_use]
     pub fn path(self, app: &App) -> PathBuf {
-        self.row(app).0
+        self.row().1(app)
     }
 
     /// Its mode.
     #[must_use]
     pub fn mode(self) -> u32 {
-        match self {
-            Self::Sudoers => 0o440,
-            Self::Environment => 0o640,
-            Self::DeployScript => 0o755,
-            _ => 0o644,
-        }
-    }
-
-    /// Its path, and why only root may modify it.
-    fn row(self, app: &App) -> (PathBuf, &'static str) {
-        let name = &app.name;
-        match self {
-            Self::Settings => (
-                settings(name),
-                "it sets the accounts and paths that root uses",
-            ),
-            Self::Environment => (app.environment_file(), "systemd reads it as root"),
-            Self::DeployScript => (app.deploy_script(), "polls run it"),
-            Self::AgentUnit => (
-                unit_file(&agent_unit(name)),
-                "systemd runs its commands as root",
-            ),
-            Self::SocketUnit => (unit_file(&socket_unit(name)), "systemd applies it"),
-            Self::ServiceUnit => (unit_file(&service_unit(name)), "systemd applies it"),
-            Self::TrialUnit => (unit_file(&trial_unit(name)), "systemd applies it"),
-            Self::Cron => (app.cron(), "cron runs its command as any user"),
-            Self::Sudoers => (app.sudoers(), "sudo applies it"),
-            Self::SshConfig => (app.ssh_config(), "ssh applies it, also for root"),
-            Self::KnownHosts => (known_hosts(name), "it lists the trusted host keys"),
-            Self::DataMark => (data(name), "it identifies the disk with the app's data"),
-        }
+        self.row().0
     }
 }
 
@@ -99,7 +73,8 @@ impl ManagedFile {
 #[must_use]
 pub fn read_by_root(app: &App) -> Vec<(PathBuf, &'static str)> {
     let mut paths = vec![(app.program.clone(), "root's units and cron run it")];
-    paths.extend(ManagedFile::ALL.map(|file| file.row(app)));
+    let files = ManagedFile::ALL.iter().map(|file| file.row());
+    paths.extend(files.map(|(_, path, reason)| (path(app), reason)));
     paths.push((PathBuf::from("/usr/local/sbin"), "first in root's PATH"));
     if let Some(signers) = &app.limits.signed_by {
         let reason = "it lists whose commits are deployed";

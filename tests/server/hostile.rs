@@ -99,7 +99,7 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     ensure!(output.stdout.is_empty() && memory < MIB, "{memory} MiB");
     web.run("pullpray poll todo --verbose")?
         .exits(3)?
-        .says("the answer is longer than")?;
+        .says("the response is longer than")?;
 
     // Signatures are verified before anything else in the commit is read.
     let key = "AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";

@@ -1,4 +1,4 @@
-//! Users and groups: looked up through the system's own databases, made with its own tools.
+//! Users and groups: looked up in the system's databases, changed with the system's tools.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +11,17 @@ use users::os::unix::{GroupExt, UserExt};
 
 use super::{Command, Identity, Server, View};
 
-/// What the accounts that pullpray makes say of themselves.
+/// Comment (GECOS) of the accounts that pullpray creates.
 pub const COMMENT: &str = "runs web apps, made by pullpray";
 
-/// A user of the server.
+/// A user account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Name.
     pub name: String,
-    /// Number.
+    /// User id.
     pub uid: u32,
-    /// Primary group.
+    /// Id of the primary group.
     pub gid: u32,
     /// Home directory.
     pub home: PathBuf,
@@ -29,32 +29,32 @@ pub struct Account {
     pub shell: PathBuf,
 }
 
-/// A group of the server.
+/// A group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupEntry {
     /// Name.
     pub name: String,
-    /// Number.
+    /// Group id.
     pub gid: u32,
-    /// Members that the group's own entry lists.
+    /// Members listed in the group's entry.
     pub members: Vec<String>,
 }
 
 impl View {
-    /// The user of that name.
+    /// Returns the user with that name.
     #[must_use]
     pub fn user(&self, name: &str) -> Option<Account> {
         users::get_user_by_name(name).map(|user| account(&user))
     }
 
-    /// Whether pullpray made the user, by what it says of itself.
+    /// Whether pullpray created the user, according to its comment.
     #[must_use]
     pub fn made_here(&self, name: &str) -> bool {
         let user = nix::unistd::User::from_name(name).ok().flatten();
         user.is_some_and(|user| user.gecos.to_bytes() == COMMENT.as_bytes())
     }
 
-    /// The group of that name.
+    /// Returns the group with that name.
     #[must_use]
     pub fn group(&self, name: &str) -> Option<GroupEntry> {
         users::get_group_by_name(name).map(|group| GroupEntry {
@@ -68,8 +68,8 @@ impl View {
         })
     }
 
-    /// In how many days PAM shuts an account of this server out (below 0: it does already), and the option of
-    /// chage(1) that ends that. Passwords age also where nobody has one. Only root can see it.
+    /// Returns in how many days PAM locks an account (negative: it is locked), and the option of chage(1) that
+    /// prevents this. Passwords age even in accounts without one. Only root can read this.
     ///
     /// # Errors
     /// When /etc/shadow cannot be read.
@@ -78,13 +78,13 @@ impl View {
         Ok(expiry(&text.unwrap_or_default(), name, today))
     }
 
-    /// The user's name, or the number where nobody has it.
+    /// Returns the user's name, or the id if there is no such user.
     #[must_use]
     pub fn user_name(&self, uid: u32) -> String {
         users::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |user| account(&user).name)
     }
 
-    /// The group's name, or the number where nobody has it.
+    /// Returns the group's name, or the id if there is no such group.
     #[must_use]
     pub fn group_name(&self, gid: u32) -> String {
         users::get_group_by_gid(gid).map_or_else(
@@ -93,23 +93,23 @@ impl View {
         )
     }
 
-    /// Owner, group and mode in words: `root:root 0755`.
+    /// Formats owner, group and mode: `root:root 0755`.
     #[must_use]
     pub fn owned(&self, uid: u32, gid: u32, mode: u32) -> String {
         let (user, group) = (self.user_name(uid), self.group_name(gid));
         format!("{user}:{group} {mode:04o}")
     }
 
-    /// Whether the user is in the group, by its primary group or as a listed member.
+    /// Whether the group is the user's primary group or lists the user as a member.
     #[must_use]
     pub fn is_member(&self, user: &Account, group: &GroupEntry) -> bool {
         user.gid == group.gid || group.members.contains(&user.name)
     }
 
-    /// Everything that is needed to be that user.
+    /// Returns what is needed to run a program as that user.
     ///
     /// # Errors
-    /// When there is no such user.
+    /// When the user does not exist.
     pub fn identity(&self, name: &str) -> Result<Identity> {
         let Some(user) = self.user(name) else {
             bail!("there is no user {name}");
@@ -129,13 +129,13 @@ impl View {
         })
     }
 
-    /// The user that this process is.
+    /// Returns the user that this process runs as.
     #[must_use]
     pub fn current_user(&self) -> Option<Account> {
         users::get_user_by_uid(users::get_effective_uid()).map(|user| account(&user))
     }
 
-    /// Processes of that user, as numbers.
+    /// Returns the ids of the user's processes.
     ///
     /// # Errors
     /// When /proc cannot be listed.
@@ -145,8 +145,8 @@ impl View {
             let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else {
                 continue;
             };
-            // A process may end while we look. Who owns its directory would not tell: of one that is setgid,
-            // as ssh-agent is, that is root (proc(5)).
+            // A process may exit meanwhile. The owner of its directory is not reliable: for a setgid program
+            // such as ssh-agent it is root (proc(5)).
             let status = self.read_text(&Path::new("/proc").join(&name).join("status"));
             let status = status.ok().flatten().unwrap_or_default();
             let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
@@ -160,10 +160,10 @@ impl View {
 }
 
 impl Server {
-    /// Makes a system group.
+    /// Creates a system group.
     ///
     /// # Errors
-    /// What groupadd says.
+    /// When groupadd fails.
     pub fn add_group(&self, name: &str) -> Result<()> {
         tool("groupadd")
             .args(["--system", "--", name])
@@ -171,10 +171,10 @@ impl Server {
             .map(drop)
     }
 
-    /// Makes a system account that nobody can log in to, with that primary group.
+    /// Creates a system account without a login shell, with that primary group.
     ///
     /// # Errors
-    /// What useradd says.
+    /// When useradd fails.
     pub fn add_user(&self, name: &str, group: &str, home: &Path, comment: &str) -> Result<()> {
         tool("useradd")
             .args([
@@ -190,18 +190,18 @@ impl Server {
             .map(drop)
     }
 
-    /// Makes a user a member of a group.
+    /// Adds a user to a group.
     ///
     /// # Errors
-    /// What gpasswd says.
+    /// When gpasswd fails.
     pub fn add_member(&self, user: &str, group: &str) -> Result<()> {
         tool("gpasswd").args(["--add", user, group]).run().map(drop)
     }
 
-    /// Takes a user out of a group.
+    /// Removes a user from a group.
     ///
     /// # Errors
-    /// What gpasswd says.
+    /// When gpasswd fails.
     pub fn remove_member(&self, user: &str, group: &str) -> Result<()> {
         tool("gpasswd")
             .args(["--delete", user, group])
@@ -209,11 +209,11 @@ impl Server {
             .map(drop)
     }
 
-    /// Ends everything that an account runs, and removes what would start something again: its crontab, its
-    /// at jobs, that it lingers (loginctl(1)).
+    /// Kills all processes of an account, and removes what could start new ones: its crontab, its at jobs, and
+    /// lingering (loginctl(1)).
     ///
     /// # Errors
-    /// When something of it cannot be removed, or still runs after ten seconds.
+    /// When one of these cannot be removed, or a process still runs after ten seconds.
     pub fn end_account(&self, user: &Account) -> Result<()> {
         let starters = [
             Path::new("/var/spool/cron/crontabs").join(&user.name),
@@ -234,11 +234,11 @@ impl Server {
             if running.is_empty() {
                 return Ok(());
             }
-            // Its own service manager, if it has one, would start anew what is killed.
+            // Its own service manager, if it has one, would restart killed services.
             drop(self.stop(&format!("user@{}.service", user.uid)));
             for pid in running {
                 let pid = Pid::from_raw(i32::try_from(pid)?);
-                // One that is gone already is as good.
+                // It may have exited already.
                 let _gone = kill(pid, Signal::SIGKILL);
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -246,14 +246,14 @@ impl Server {
         bail!("processes of {} still run", user.name)
     }
 
-    /// Removes a user, not its files.
+    /// Removes a user but not its files.
     ///
     /// # Errors
-    /// What usermod or userdel say.
+    /// When usermod or userdel fails.
     pub fn remove_user(&self, name: &str) -> Result<()> {
-        // userdel also deletes a group that is called like the user (USERGROUPS_ENAB, login.defs(5)), even one
-        // that was there before the user. Which group goes is ours to say. The home goes from the entry too,
-        // because usermod would hand what is in it over to the other group.
+        // userdel also deletes the group with the user's name (USERGROUPS_ENAB, login.defs(5)), even if it existed
+        // before the user; so the primary group is changed first. The home is changed too, because usermod would
+        // change the group of the files in it.
         tool("usermod")
             .args(["--home", "/nonexistent", "--gid", "nogroup", "--", name])
             .run()?;
@@ -263,34 +263,34 @@ impl Server {
     /// Removes a group.
     ///
     /// # Errors
-    /// What groupdel says.
+    /// When groupdel fails.
     pub fn remove_group(&self, name: &str) -> Result<()> {
         tool("groupdel").args(["--", name]).run().map(drop)
     }
 }
 
-/// A program that changes the account databases: it locks them and writes them beside first, and
-/// goes on with that even if this process is killed.
+/// A program that changes the account databases. It takes their lock files, so it runs to its end even if this process
+/// is killed.
 fn tool(program: &str) -> Command {
     Command::new(program).survives()
 }
 
-/// The first of the ends that shadow(5) knows, as pam_unix(8) counts them.
+/// The earliest expiry in an entry of shadow(5), calculated as pam_unix(8) does.
 fn expiry(shadow: &str, name: &str, today: i64) -> Option<(i64, &'static str)> {
     let mut lines = shadow.lines().map(|line| line.split(':'));
     let fields: Vec<&str> = lines
         .find(|fields| fields.clone().next() == Some(name))?
         .collect();
     let days = |at: usize| fields.get(at).and_then(|text| text.parse::<i64>().ok());
-    let aged = match (days(2), days(4)) {
+    let password = match (days(2), days(4)) {
         (Some(0), _) => Some((-1, "--lastday \"$(date +%F)\"")),
         (Some(changed), Some(most)) if changed <= today => {
             Some((changed + most - today, "--maxdays -1"))
         }
         _ => None,
     };
-    let expired = days(7).map(|last| (last - today, "--expiredate -1"));
-    aged.into_iter().chain(expired).min()
+    let account = days(7).map(|last| (last - today, "--expiredate -1"));
+    password.into_iter().chain(account).min()
 }
 
 fn account(user: &users::User) -> Account {
@@ -308,9 +308,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_end_as_pam_counts() {
+    fn expiry_matches_pam() {
         let of = |fields: &str| expiry(&format!("ann:!:1:::::\nbob:!:{fields}\n"), "bob", 100);
-        assert_eq!(of("90::::::"), None, "as useradd --system makes it");
+        assert_eq!(of("90::::::"), None, "as useradd --system creates it");
         assert_eq!(of("90:0:99999:7:::"), Some((99_989, "--maxdays -1")));
         assert_eq!(
             of("10:0:90:7:::"),

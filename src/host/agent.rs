@@ -1,18 +1,16 @@
-//! ssh-agent, spoken to directly: which keys it holds, and handing it the deploy key.
+//! A client for ssh-agent: lists its keys, and adds the deploy key.
 //!
-//! Handing over is the one moment when the private key leaves root. `ssh-add` would give it to
-//! whoever answers on the socket's path, and until the agent has bound its socket that path lies in
-//! a directory of the deploy user: it puts a socket of its own there and root hands it the key
-//! (measured). So the key is handed over here, on a connection whose other end is proven to be
-//! the unit's own main process, and in a directory that has been taken away from the user.
+//! Only here does the private key leave root. `ssh-add` would send it to any process that answers on the socket's
+//! path, and until the agent has bound its socket, that path is in a directory of the deploy user, who could put a
+//! socket of their own there and receive the key (measured). So this module sends the key over a connection whose
+//! peer is verified to be the unit's main process, after it has taken the directory from the user.
 //!
-//! A second way in would be to trace the agent: same user, same rights. OpenSSH makes itself
-//! untraceable, but only some instructions after its start. Debian installs ssh-agent setgid
-//! (`_ssh`), and that closes the gap: the kernel makes a process untraceable when it gains a group
-//! by exec, and systemd's child is so already since it changed its user (prctl(2),
-//! PR_SET_DUMPABLE; ptrace(2), "Ptrace access mode checking"). ssh-agent drops the group again, so
-//! what can be checked is that nothing took the setgid away: no_new_privs is off and the file
-//! system is not mounted nosuid; and that nobody traces now.
+//! The user could also trace the agent, which runs as the same user. OpenSSH makes itself untraceable, but only some
+//! instructions after its start. Debian installs ssh-agent setgid (`_ssh`), which closes this gap: the kernel makes a
+//! process untraceable when it gains a group by exec, and systemd's child is untraceable since it changed its user
+//! (prctl(2), PR_SET_DUMPABLE; ptrace(2), "Ptrace access mode checking"). ssh-agent drops the group again, so the
+//! checks are that setgid took effect (no_new_privs is off, the file system is not mounted nosuid) and that no process
+//! traces it now.
 //!
 //! The protocol is draft-ietf-sshm-ssh-agent: a length, a type, strings with lengths.
 
@@ -34,34 +32,33 @@ const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 const ADD_IDENTITY: u8 = 17;
 
-/// A key that an agent holds.
+/// A key in an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentKey {
     /// `SHA256:…`.
     pub fingerprint: String,
-    /// Its public half as OpenSSH writes it, without the comment.
+    /// Public key in OpenSSH's format, without the comment.
     pub public: String,
-    /// Its comment.
+    /// Comment.
     pub comment: String,
 }
 
 impl View {
-    /// The keys that the agent behind a socket holds.
+    /// Lists the keys of the agent at a socket.
     ///
     /// # Errors
-    /// When nobody listens, the agent does not serve this user, or does not speak the protocol.
+    /// When the connection fails, the agent does not serve this user, or its response is invalid.
     pub fn agent_keys(&self, socket: &Path) -> Result<Vec<AgentKey>> {
         let mut agent = connect(&self.real(socket))?;
         parse_keys(&exchange(&mut agent, &[REQUEST_IDENTITIES])?)
     }
 }
 
-/// Hands private keys to the main process of the agent's unit; run by the unit, as root, right
-/// after the agent was started.
+/// Adds private keys to the agent of a unit. The unit runs this as root right after it has started the agent.
 ///
 /// # Errors
-/// When the other end of the socket is not proven to be that process; then nothing was handed
-/// over.
+/// When the peer of the socket cannot be verified to be the unit's main process (then no key was sent), or the agent
+/// refuses a key.
 pub fn hand_over_key(
     server: &Server,
     unit: &str,
@@ -82,15 +79,17 @@ pub fn hand_over_key(
             state.active.as_str(),
             "failed" | "inactive" | "deactivating"
         ) {
-            bail!("{unit} ended before it could be given its key");
+            bail!("{unit} exited before it received its key");
         }
         if Instant::now() > deadline {
-            bail!("{unit} made no socket at {} within 10 s", socket.display());
+            bail!(
+                "{unit} created no socket at {} within 10 s",
+                socket.display()
+            );
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    // From here on the user cannot put anything else in the socket's place. What was put there
-    // before is found out below.
+    // From here on the user cannot replace the socket. A socket that was replaced before is detected below.
     server.make_dir(dir, 0, user.gid, 0o755)?;
     let mut agent = loop {
         match connect(socket) {
@@ -100,10 +99,10 @@ pub fn hand_over_key(
         }
     };
     let peer = getsockopt(&agent, PeerCredentials)
-        .context("failed to ask who is at the other end of the agent's socket")?;
+        .context("failed to determine the peer of the agent's socket")?;
     if u32::try_from(peer.pid()).ok() != Some(main_pid) || peer.uid() != user.uid {
         bail!(
-            "{} is answered by process {} of uid {}, not by the agent (process {main_pid} of {}); the key was not handed over",
+            "process {1} of uid {2} answers at {0}, not the agent (process {main_pid} of {3}); the key was not sent",
             socket.display(),
             peer.pid(),
             peer.uid(),
@@ -131,13 +130,13 @@ fn require_untraceable(server: &Server, pid: u32) -> Result<()> {
     let proc = Path::new("/proc").join(pid.to_string());
     let program = server
         .read_link(&proc.join("exe"))?
-        .ok_or_else(|| anyhow!("the agent ended"))?;
+        .ok_or_else(|| anyhow!("the agent exited"))?;
     let expected = server
         .which("ssh-agent")
         .and_then(|path| std::fs::canonicalize(path).ok());
     if expected.as_deref() != Some(&program) {
         bail!(
-            "process {pid} runs {}, not ssh-agent; the key was not handed over",
+            "process {pid} runs {}, not ssh-agent; the key was not sent",
             program.display()
         );
     }
@@ -154,36 +153,36 @@ fn require_untraceable(server: &Server, pid: u32) -> Result<()> {
             .unwrap_or_default()
     };
     if numbers("TracerPid:") != [0] {
-        bail!("process {pid} is being traced; the key was not handed over");
+        bail!("process {pid} is being traced; the key was not sent");
     }
     let setgid = server
         .stat(&program)?
         .is_some_and(|stat| stat.mode & 0o2000 != 0);
     if setgid && (numbers("NoNewPrivs:") != [0] || server.ignores_setgid(&program)?) {
         bail!(
-            "ssh-agent was started without its own group, so process {pid} could have been traced; the key was not handed over\nhint: does a drop-in set NoNewPrivileges or a system call filter? systemctl cat ssh-agent.\\*"
+            "ssh-agent was started without its own group, so process {pid} could have been traced; the key was not sent\nhint: does a drop-in set NoNewPrivileges or a system call filter? systemctl cat ssh-agent.\\*"
         );
     }
-    // What cannot be traced has a /proc that is root's (proc_pid(5)).
+    // If a process cannot be traced, its files in /proc belong to root (proc_pid(5)).
     if server
         .stat(&proc.join("mem"))?
         .is_some_and(|stat| stat.uid != 0)
     {
-        bail!("process {pid} can be traced by its user; the key was not handed over");
+        bail!("the user can trace process {pid}; the key was not sent");
     }
     Ok(())
 }
 
 fn connect(socket: &Path) -> Result<UnixStream> {
     let stream = UnixStream::connect(socket)
-        .with_context(|| format!("failed to reach the agent at {}", socket.display()))?;
+        .with_context(|| format!("failed to connect to the agent at {}", socket.display()))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     Ok(stream)
 }
 
 fn exchange(agent: &mut UnixStream, message: &[u8]) -> Result<Vec<u8>> {
-    let failed = "failed to speak with the agent";
+    let failed = "failed to communicate with the agent";
     let mut framed = Zeroizing::new(Vec::with_capacity(message.len() + 4));
     framed.extend(u32::try_from(message.len())?.to_be_bytes());
     framed.extend(message);
@@ -193,7 +192,7 @@ fn exchange(agent: &mut UnixStream, message: &[u8]) -> Result<Vec<u8>> {
     let length = u32::from_be_bytes(length) as usize;
     // OpenSSH's own limit for a message (AGENT_MAX_LEN, ssh-agent.c).
     if length == 0 || length > 256 * 1024 {
-        bail!("{failed}: an answer of {length} bytes");
+        bail!("{failed}: a response of {length} bytes");
     }
     let mut answer = vec![0; length];
     agent.read_exact(&mut answer).context(failed)?;
@@ -211,7 +210,7 @@ fn add_identity(key: &PrivateKey) -> Result<Zeroizing<Vec<u8>>> {
         .key_data()
         .ed25519()
         .ok_or_else(|| anyhow!("the deploy key is not an ed25519 key"))?;
-    // Room for all of it at once: a buffer that grew would leave copies behind.
+    // Allocated at once: a growing buffer would leave copies of the key in memory.
     let mut message = Zeroizing::new(Vec::with_capacity(512 + key.comment().len()));
     message.push(ADD_IDENTITY);
     put(&mut message, b"ssh-ed25519");
@@ -222,10 +221,10 @@ fn add_identity(key: &PrivateKey) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 fn parse_keys(answer: &[u8]) -> Result<Vec<AgentKey>> {
-    let broken = || anyhow!("the agent's answer cannot be read");
+    let broken = || anyhow!("invalid response from the agent");
     match answer.first() {
         Some(&IDENTITIES_ANSWER) => {}
-        Some(&FAILURE) => bail!("the agent refuses to list its keys"),
+        Some(&FAILURE) => bail!("the agent refused to list its keys"),
         _ => return Err(broken()),
     }
     let mut rest = &answer[1..];
@@ -261,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_and_nonsense_is_refused() -> Result<()> {
+    fn valid_responses_are_parsed_and_others_refused() -> Result<()> {
         assert_eq!(parse_keys(&[IDENTITIES_ANSWER, 0, 0, 0, 0])?, []);
         for bad in [
             &[][..],
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_agent_takes_the_key() -> Result<()> {
+    fn a_real_agent_accepts_the_key() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let socket = dir.path().join("s");
         #[expect(clippy::disallowed_methods, reason = "a test of its own program")]
@@ -301,12 +300,12 @@ mod tests {
             assert_eq!(
                 u32::try_from(peer.pid())?,
                 agent.id(),
-                "with -D the agent is its own listener"
+                "with -D the agent does not fork"
             );
             assert_eq!(exchange(&mut stream, &add_identity(&key)?)?, [SUCCESS]);
-            let held = Server::real().agent_keys(&socket)?;
+            let keys = Server::real().agent_keys(&socket)?;
             assert_eq!(
-                held,
+                keys,
                 [AgentKey {
                     fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
                     public: PublicKey::from(key.public_key().key_data().clone()).to_openssh()?,

@@ -1,9 +1,9 @@
-//! Directories, made and mended by descriptor.
+//! Creates, repairs and removes directories by descriptor.
 //!
-//! Some of them lie where the deploy user can write. There a path is a trap: between looking at
-//! it and acting on it somebody can put a link in its place, and root would change what the link
-//! leads to. So each part of the path is opened without following links, and owner and mode are
-//! set on the open directory. A link is followed only where nobody but root could have made it.
+//! Some are in directories that the deploy user can write to. There, paths are not safe: between the check and the use
+//! the user could replace a directory by a link, and root would change the link's target. So each part of the path is
+//! opened without following links, and owner and mode are set on the open directory. Links are followed only where
+//! only root could have created them.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -24,13 +24,12 @@ const PLAIN: OFlag = OFlag::O_DIRECTORY
     .union(OFlag::O_RDONLY);
 
 impl Server {
-    /// Makes a directory if it is missing and gives it owner, group and mode. Its parent must be
-    /// there.
+    /// Creates a directory if it is missing, and sets owner, group and mode. Its parent must exist.
     ///
     /// # Errors
-    /// When the path leads through a link that somebody else could have made, or is no directory.
+    /// When the path contains a link that another user could have created, or is not a directory.
     pub fn make_dir(&self, path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()> {
-        let failed = || format!("failed to make the directory {}", path.display());
+        let failed = || format!("failed to create the directory {}", path.display());
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             bail!("{} has no parent", path.display());
         };
@@ -44,11 +43,11 @@ impl Server {
         self.sync_dir_of(path)
     }
 
-    /// Removes whatever stands there, by the descriptor of the directory that it stands in: a file, a directory
-    /// with everything in it, or a link itself. Gone already is fine.
+    /// Removes a file, a link, or a directory recursively, by the descriptor of its parent directory. A missing path is
+    /// not an error.
     ///
     /// # Errors
-    /// When it cannot be removed, or the way leads through a link that somebody else could have made.
+    /// When it cannot be removed, or the path contains a link that another user could have created.
     pub fn remove_any(&self, path: &Path) -> Result<()> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             bail!("{} has no parent", path.display());
@@ -60,11 +59,11 @@ impl Server {
         remove_in(&parent, name).with_context(|| format!("failed to remove {}", path.display()))
     }
 
-    /// Removes everything in a directory and keeps the directory. One that is gone is fine, and
-    /// what was put in its place is removed itself, never followed.
+    /// Removes everything in a directory but keeps the directory. A missing directory is not an error; anything else
+    /// at this path, such as a link, is removed itself.
     ///
     /// # Errors
-    /// When something in it cannot be removed.
+    /// When an entry cannot be removed.
     pub fn empty_tree(&self, path: &Path) -> Result<()> {
         match self.stat(path)?.map(|stat| stat.kind) {
             None => return Ok(()),
@@ -72,11 +71,11 @@ impl Server {
             Some(_) => return self.remove_any(path),
         }
         let dir = self.open_dir(path)?;
-        // Through the open directory: its path may lead elsewhere by now.
-        let held = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        // Through the open directory: its path may point elsewhere by now.
+        let opened = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
         let by_descriptor = Self::at(Path::new("/"));
-        for name in by_descriptor.list(&held)? {
-            let entry = held.join(&name);
+        for name in by_descriptor.list(&opened)? {
+            let entry = opened.join(&name);
             if name == LOST_AND_FOUND && by_descriptor.stat(&entry)?.is_some_and(|s| s.uid == 0) {
                 continue;
             }
@@ -85,23 +84,23 @@ impl Server {
         Ok(())
     }
 
-    /// Gives a directory its owner, group and mode back; `false` if it is gone.
+    /// Restores owner, group and mode of a directory; `false` if it does not exist.
     ///
     /// # Errors
-    /// When the path leads through a link that somebody else could have made, or is no directory.
+    /// When the path contains a link that another user could have created, or is not a directory.
     pub fn restore_dir(&self, path: &Path, uid: u32, gid: u32, mode: u32) -> Result<bool> {
         if self.stat(path)?.is_none() {
             return Ok(false);
         }
         set(&self.open_dir(path)?, uid, gid, mode)
-            .with_context(|| format!("failed to give {} its owner back", path.display()))?;
+            .with_context(|| format!("failed to restore the owner of {}", path.display()))?;
         Ok(true)
     }
 
-    /// Writes a file whole in a directory where others may write, by the directory's descriptor.
+    /// Writes a file atomically in a directory that other users can write to, by the directory's descriptor.
     ///
     /// # Errors
-    /// When the path leads through a link that somebody else could have made, or it cannot be written.
+    /// When the path contains a link that another user could have created, or the file cannot be written.
     pub fn write_in(
         &self,
         dir: &Path,
@@ -111,11 +110,11 @@ impl Server {
         owner: (u32, u32),
     ) -> Result<()> {
         let dir = self.open_dir(dir)?;
-        let held = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
-        Self::at(Path::new("/")).write(&held.join(name), content, mode, Some(owner))
+        let opened = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        Self::at(Path::new("/")).write(&opened.join(name), content, mode, Some(owner))
     }
 
-    /// Opens a directory part by part as the head of this module says.
+    /// Opens a directory part by part; see the module.
     fn open_dir(&self, path: &Path) -> Result<OwnedFd> {
         let mut dir = open(&self.root, PLAIN, Mode::empty())?;
         for part in path.components() {
@@ -127,9 +126,8 @@ impl Server {
         Ok(dir)
     }
 
-    /// Sets owner, group and setgid on a whole tree that should belong to the app, by descriptor.
-    /// Files keep their mode but for group access; links are changed themselves, never followed.
-    /// Gives the number of entries that had to be changed.
+    /// Sets the owner and group of a whole tree, and setgid on its directories, by descriptor. Files keep their mode;
+    /// for links, the link itself is changed. Returns the number of changed entries.
     ///
     /// # Errors
     /// At the first entry that cannot be changed.
@@ -138,11 +136,11 @@ impl Server {
         let guarded = self.read_text(Path::new("/proc/sys/fs/protected_hardlinks"))?;
         let guarded = guarded.is_some_and(|text| text.trim() == "1");
         own(dir, uid, gid, guarded)
-            .with_context(|| format!("failed to mend the owner below {}", path.display()))
+            .with_context(|| format!("failed to set the owner below {}", path.display()))
     }
 }
 
-/// Through the open directory: its path may lead elsewhere by now.
+/// Removes an entry through the open directory, whose path may point elsewhere by now.
 fn remove_in(dir: &OwnedFd, name: &OsStr) -> Result<()> {
     let entry = Path::new("/proc/self/fd")
         .join(dir.as_raw_fd().to_string())
@@ -190,12 +188,12 @@ fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
             let flags = PLAIN.union(OFlag::O_NOFOLLOW);
             match openat(&dir, name.as_c_str(), flags, Mode::empty()) {
                 Ok(below) => changed += own(below, uid, gid, guarded)?,
-                // It went, or became something else, while we looked.
+                // It was removed or replaced meanwhile.
                 Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {}
                 Err(error) => return Err(error.into()),
             }
         } else if stat.st_uid != uid || stat.st_gid != gid {
-            // What is looked at and what is changed is one open file, whatever its name is by now.
+            // The check and the change use the same open file, whatever its name is by now.
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let file = match openat(&dir, name.as_c_str(), flags, Mode::empty()) {
                 Ok(file) => file,
@@ -203,12 +201,12 @@ fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
                 Err(error) => return Err(error.into()),
             };
             let stat = fstat(&file)?;
-            // A second name of somebody else's file would hand that file over, on a kernel that
-            // lets people make such names (proc_sys_fs(5), protected_hardlinks).
+            // A hard link to another user's file would give that file away, if the kernel lets users create such
+            // links (proc_sys_fs(5), protected_hardlinks).
             if !guarded && kind(&stat) == SFlag::S_IFREG && stat.st_nlink > 1 && stat.st_uid != uid
             {
                 bail!(
-                    "{} has another name elsewhere and is left alone",
+                    "{} has another hard link and was not changed",
                     name.to_string_lossy()
                 );
             }
@@ -224,7 +222,7 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-/// Opens a directory inside another one; a link only where root alone can write.
+/// Opens a directory in another one; follows a link only where only root can write.
 fn step_into(dir: OwnedFd, name: &Path) -> Result<OwnedFd> {
     match openat(
         dir.as_fd(),
@@ -237,12 +235,12 @@ fn step_into(dir: OwnedFd, name: &Path) -> Result<OwnedFd> {
             let stat = fstat(&dir)?;
             let link = fstatat(dir.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
             if kind(&link) != SFlag::S_IFLNK {
-                bail!("{} is there and is not a directory", name.display());
+                bail!("{} exists and is not a directory", name.display());
             }
-            let roots = stat.st_uid == 0 && stat.st_mode & 0o022 == 0 && link.st_uid == 0;
-            if !roots {
+            let trusted = stat.st_uid == 0 && stat.st_mode & 0o022 == 0 && link.st_uid == 0;
+            if !trusted {
                 bail!(
-                    "{} is a link in a directory where others can write, and is not followed",
+                    "{} is a link in a directory that other users can write to, and is not followed",
                     name.display()
                 );
             }
@@ -258,7 +256,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     #[test]
-    fn directories_get_their_mode_whatever_the_umask() -> Result<()> {
+    fn make_dir_sets_the_mode_whatever_the_umask() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         let me = std::fs::metadata(root.path())?;
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_is_emptied_and_what_links_lead_to_stays() -> Result<()> {
+    fn empty_tree_does_not_follow_links() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         std::fs::create_dir_all(root.path().join("victim/inside"))?;
@@ -294,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_gets_its_owner_and_setgid_back() -> Result<()> {
+    fn own_tree_restores_owner_and_setgid() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         let me = std::fs::metadata(root.path())?;
@@ -313,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_link_is_refused() -> Result<()> {
+    fn make_dir_refuses_links_of_other_users() -> Result<()> {
         let root = tempfile::tempdir()?;
         let server = Server::at(root.path());
         let me = std::fs::metadata(root.path())?;

@@ -1,4 +1,4 @@
-//! Looking at files, and reading them.
+//! Inspects and reads files.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -13,10 +13,10 @@ use nix::sys::stat::Mode;
 
 use super::View;
 
-/// Where a file system keeps what fsck found: root's, in the top directory of ext2 to ext4.
+/// Directory for the files that fsck recovers, in the top directory of ext2 to ext4; it belongs to root.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
-/// What a path is, links not followed.
+/// Type of a file; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -31,38 +31,38 @@ pub enum Kind {
     Other,
 }
 
-/// What is known about a path without reading it.
+/// Metadata of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// What it is.
+    /// Type.
     pub kind: Kind,
-    /// Owner.
+    /// Owner (user id).
     pub uid: u32,
-    /// Group.
+    /// Group id.
     pub gid: u32,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u32,
-    /// Hard links.
+    /// Number of hard links.
     pub links: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Seconds since 1970 of the last change of content.
+    /// Last modification, in seconds since 1970.
     pub modified: i64,
 }
 
-/// What of a tree is not as it should be.
+/// Entries of a tree with the wrong owner, group or mode.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drift {
-    /// How many entries were looked at.
+    /// Number of checked entries.
     pub seen: usize,
-    /// How many are not as they should be.
+    /// Number of wrong entries.
     pub count: usize,
-    /// The first few of them.
+    /// Paths of the first three.
     pub first: Vec<String>,
 }
 
 impl Drift {
-    /// Adds what was found in another tree.
+    /// Adds the result for another tree.
     pub fn add(&mut self, other: Self) {
         self.seen += other.seen;
         self.count += other.count;
@@ -93,31 +93,31 @@ impl From<Metadata> for Stat {
     }
 }
 
-/// How much of a file system a tree of files takes.
+/// Size of a tree of files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Files and links.
+    /// Number of files and links.
     pub files: u64,
-    /// Their bytes, before filters (line ends) and without the file system's rounding.
+    /// Total bytes, before filters (line ends) and without rounding to blocks.
     pub bytes: u64,
 }
 
 impl View {
-    /// What the path is; `None` if there is nothing.
+    /// Returns metadata of a path; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be told: no access, or something on the way is no directory.
+    /// When access is denied, or a parent is not a directory.
     pub fn stat(&self, path: &Path) -> Result<Option<Stat>> {
         match fs::symlink_metadata(self.real(path)) {
             Ok(meta) => Ok(Some(meta.into())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => {
-                Err(error).with_context(|| format!("failed to look at {}", path.display()))
+                Err(error).with_context(|| format!("failed to inspect {}", path.display()))
             }
         }
     }
 
-    /// What the path leads to, links followed; `None` if there is nothing.
+    /// Returns metadata of a path, following links; `None` if the target does not exist.
     ///
     /// # Errors
     /// As [`View::stat`].
@@ -126,15 +126,15 @@ impl View {
             Ok(meta) => Ok(Some(meta.into())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => {
-                Err(error).with_context(|| format!("failed to look at {}", path.display()))
+                Err(error).with_context(|| format!("failed to inspect {}", path.display()))
             }
         }
     }
 
-    /// The content of a file; `None` if there is none.
+    /// Returns the content of a file; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// When it cannot be read.
     pub fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(self.real(path)) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -143,7 +143,7 @@ impl View {
         }
     }
 
-    /// The content of a text file that lies where others can write; `None` if there is none.
+    /// Returns the content of a text file in a directory that other users can write to; `None` if it does not exist.
     ///
     /// # Errors
     /// As [`View::read_untrusted_bytes`], and when it is not UTF-8.
@@ -154,14 +154,13 @@ impl View {
             .with_context(|| format!("{} is not UTF-8 text", path.display()))
     }
 
-    /// The content of a file that lies where others can write; `None` if there is none. A link
-    /// is not followed, and what is no file is not waited for: a pipe in its place would hold root up
-    /// for good.
+    /// Returns the content of a file in a directory that other users can write to; `None` if it does not exist. Does not
+    /// follow links and does not block: a named pipe would otherwise block root for ever.
     ///
     /// # Errors
-    /// When it is anything but a file of at most 16 MiB, or cannot be read.
+    /// When it is not a regular file of at most 16 MiB, or cannot be read.
     pub fn read_untrusted_bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
-        const MOST: u64 = 16 * 1024 * 1024;
+        const MAX_BYTES: u64 = 16 * 1024 * 1024;
         let failed = || format!("failed to read {}", path.display());
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = match nix::fcntl::open(&self.real(path), flags, Mode::empty()) {
@@ -171,17 +170,17 @@ impl View {
             Err(error) => return Err(error).with_context(failed),
         };
         let stat: Stat = file.metadata().with_context(failed)?.into();
-        if stat.kind != Kind::File || stat.size > MOST {
-            bail!("{} is not a file of ordinary size", path.display());
+        if stat.kind != Kind::File || stat.size > MAX_BYTES {
+            bail!("{} is not a regular file of at most 16 MiB", path.display());
         }
         let mut bytes = Vec::new();
-        file.take(MOST)
+        file.take(MAX_BYTES)
             .read_to_end(&mut bytes)
             .with_context(failed)?;
         Ok(Some(bytes))
     }
 
-    /// The content of a text file; `None` if there is none.
+    /// Returns the content of a text file; `None` if it does not exist.
     ///
     /// # Errors
     /// When it cannot be read or is not UTF-8.
@@ -192,10 +191,10 @@ impl View {
             .with_context(|| format!("{} is not UTF-8 text", path.display()))
     }
 
-    /// Where a link points; `None` if there is no such link.
+    /// Returns the target of a link; `None` if it does not exist.
     ///
     /// # Errors
-    /// When it is something else or cannot be read.
+    /// When it is not a link or cannot be read.
     pub fn read_link(&self, path: &Path) -> Result<Option<PathBuf>> {
         match fs::read_link(self.real(path)) {
             Ok(target) => Ok(Some(target)),
@@ -206,7 +205,7 @@ impl View {
         }
     }
 
-    /// Whether a file begins with these bytes.
+    /// Whether a file starts with these bytes.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -218,26 +217,26 @@ impl View {
         Ok(head == bytes)
     }
 
-    /// Where a path ends once every link on it was followed; `None` if that is the path itself.
+    /// Resolves all links in a path; `None` if it contains none.
     ///
     /// # Errors
-    /// When a link leads nowhere or cannot be read.
+    /// When a link is dangling or cannot be read.
     pub fn link_target(&self, path: &Path) -> Result<Option<PathBuf>> {
         let real = fs::canonicalize(self.real(path))
             .with_context(|| format!("failed to follow {}", path.display()))?;
         Ok((real != self.real(path)).then_some(real))
     }
 
-    /// Entries of a tree that do not belong to this user and group, and directories that do not
-    /// pass the group on. Links are looked at themselves and never followed.
+    /// Finds entries of a tree that do not belong to this user and group, and directories without setgid or group
+    /// access. Does not follow links.
     ///
     /// # Errors
-    /// When a part of the tree cannot be looked at.
+    /// When a part of the tree cannot be read.
     pub fn drift(&self, path: &Path, uid: u32, gid: u32) -> Result<Drift> {
         let mut drift = Drift::default();
-        let mut waiting = vec![path.to_owned()];
-        while let Some(path) = waiting.pop() {
-            // What went while we looked is not ours to judge.
+        let mut pending = vec![path.to_owned()];
+        while let Some(path) = pending.pop() {
+            // Removed meanwhile.
             let Some(stat) = self.stat(&path)? else {
                 continue;
             };
@@ -253,7 +252,7 @@ impl View {
                 }
             }
             if directory {
-                waiting.extend(
+                pending.extend(
                     self.list(&path)?
                         .into_iter()
                         .rev()
@@ -264,7 +263,7 @@ impl View {
         Ok(drift)
     }
 
-    /// The names in a directory, sorted; empty if there is none.
+    /// Lists the names in a directory, sorted; empty if it does not exist.
     ///
     /// # Errors
     /// When it cannot be listed.
@@ -283,7 +282,7 @@ impl View {
         Ok(names)
     }
 
-    /// Whether nothing is in a directory but what a file system of its own begins with (mke2fs(8)).
+    /// Whether a directory is empty, except for the lost+found of a new file system (mke2fs(8)).
     ///
     /// # Errors
     /// When it cannot be listed.
@@ -291,28 +290,28 @@ impl View {
         Ok(self.list(path)?.iter().all(|name| name == LOST_AND_FOUND))
     }
 
-    /// What a tree takes on the disk: its files and directories, and the blocks of all of them.
+    /// Returns the disk usage of a tree: number of files and directories, and bytes of their blocks.
     ///
     /// # Errors
-    /// When a part of it cannot be looked at.
+    /// When a part of it cannot be read.
     pub fn tree_size(&self, path: &Path) -> Result<Size> {
         let mut size = Size::default();
-        let mut waiting = vec![path.to_owned()];
-        while let Some(path) = waiting.pop() {
+        let mut pending = vec![path.to_owned()];
+        while let Some(path) = pending.pop() {
             let meta = match fs::symlink_metadata(self.real(&path)) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                meta => meta.with_context(|| format!("failed to look at {}", path.display()))?,
+                meta => meta.with_context(|| format!("failed to inspect {}", path.display()))?,
             };
             size.files += 1;
             size.bytes += meta.blocks() * 512;
             if meta.is_dir() {
-                waiting.extend(self.list(&path)?.into_iter().map(|name| path.join(name)));
+                pending.extend(self.list(&path)?.into_iter().map(|name| path.join(name)));
             }
         }
         Ok(size)
     }
 
-    /// A program by name in [`super::PATH`], or by absolute path; links followed.
+    /// Finds a program by name in [`super::PATH`], or by absolute path; follows links.
     #[must_use]
     pub fn which(&self, program: &str) -> Option<PathBuf> {
         super::PATH
@@ -323,11 +322,11 @@ impl View {
             })
     }
 
-    /// The path that this process was started from.
+    /// Returns the path of this program's executable.
     ///
     /// # Errors
-    /// When the kernel cannot tell.
+    /// When /proc/self/exe cannot be read.
     pub fn own_program(&self) -> Result<PathBuf> {
-        std::env::current_exe().context("failed to find out which file this program is")
+        std::env::current_exe().context("failed to find the path of this program")
     }
 }

@@ -1,4 +1,4 @@
-//! What kind of server this is: asked once, before anything is planned.
+//! Surveys the server once, before planning: operating system, required programs, Python.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,36 +10,36 @@ use crate::app::environment::{self, Dialect};
 
 use super::{Command, Identity, Kind, View, effective_uid};
 
-/// What was found on the server.
+/// Result of the survey.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {
     /// `Debian GNU/Linux 12 (bookworm)`.
     pub os: String,
-    /// systemd's version, if it is the running init.
+    /// Version of systemd, if it is the running init.
     pub systemd: Option<String>,
-    /// Python's version, if the interpreter is there.
+    /// Version of Python, if the interpreter exists.
     pub python: Option<String>,
-    /// uv's path, if it is there.
+    /// Path of uv, if it is installed.
     pub uv: Option<PathBuf>,
-    /// Whether nginx is there; it is not needed, only told.
+    /// Whether nginx is installed; it is not required, only reported.
     pub nginx: bool,
-    /// What must be there and is not.
+    /// Missing requirements.
     pub missing: Vec<Missing>,
-    /// Directories that nothing can be written to.
+    /// Directories on read-only file systems.
     pub read_only: Vec<PathBuf>,
 }
 
-/// Something that pullpray needs and does not find.
+/// A missing requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// What it is, with what it is needed for.
+    /// Name and purpose.
     pub what: &'static str,
-    /// Debian's package that has it.
+    /// Debian package that contains it.
     pub package: &'static str,
 }
 
 impl Survey {
-    /// What is missing, in words, and the command that installs it; `None` if nothing is.
+    /// Describes what is missing, with the command that installs it; `None` if nothing is.
     #[must_use]
     pub fn lacks(&self) -> Option<(String, String)> {
         let what: Vec<&str> = self.missing.iter().map(|missing| missing.what).collect();
@@ -51,13 +51,13 @@ impl Survey {
     }
 }
 
-/// Programs that init and poll start, and the packages that bring them.
+/// Programs that init and poll start: name, description, Debian package.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("systemctl", "systemd, which runs the app", "systemd"),
     ("cron", "cron, which starts the polls", "cron"),
     (
         "sudo",
-        "sudo, with which the app's account restarts its own service",
+        "sudo, which lets the app's account restart its own service",
         "sudo",
     ),
     ("visudo", "visudo, which checks the sudoers drop-in", "sudo"),
@@ -77,27 +77,28 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("gpasswd", "gpasswd", "passwd"),
 ];
 
-/// Who keeps the clock.
+/// State of clock synchronisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeService {
-    /// One that systemd knows is enabled.
+    /// Whether a service that systemd knows is enabled.
     pub enabled: bool,
-    /// The kernel holds the clock for right, whoever set it.
+    /// Whether the kernel considers the clock synchronised, by any service.
     pub synchronised: bool,
 }
 
 impl View {
-    /// Asks who keeps the clock (timedatectl(1), "show").
+    /// Returns the state of clock synchronisation (`timedatectl show`).
     ///
     /// # Errors
-    /// When timedatectl cannot be asked.
+    /// When timedatectl fails.
     pub fn time_service(&self) -> Result<TimeService> {
-        let said = Command::new("timedatectl")
+        let output = Command::new("timedatectl")
             .args(["show", "--property=NTP", "--property=NTPSynchronized"])
             .deadline(Duration::from_secs(20))
             .run()?;
         let is = |name: &str| {
-            said.stdout
+            output
+                .stdout
                 .lines()
                 .any(|line| line == format!("{name}=yes"))
         };
@@ -107,13 +108,13 @@ impl View {
         })
     }
 
-    /// Looks around, for an app that is to run as this account and use this interpreter. Root never starts the
-    /// interpreter as itself, since what it loads may be others': the account does, or nobody while it is missing.
+    /// Surveys the server for an app with this account and interpreter. Root runs the interpreter as the account, or as
+    /// nobody if it does not exist yet, since other users may be able to modify what the interpreter loads.
     ///
     /// # Errors
-    /// When the server cannot be looked at.
+    /// When a file cannot be read or a program cannot be run.
     pub fn survey(&self, python: &Path, user: &str) -> Result<Survey> {
-        let starts = match effective_uid() {
+        let run_as = match effective_uid() {
             0 => Some(self.identity(user).or_else(|_| self.identity("nobody"))?),
             _ => None,
         };
@@ -124,10 +125,10 @@ impl View {
             ..Survey::default()
         };
         for (program, what, package) in NEEDED {
-            // cron(8) of other distributions is crond.
-            let there = self.which(program).is_some()
+            // Other distributions call cron(8) crond.
+            let found = self.which(program).is_some()
                 || (*program == "cron" && self.which("crond").is_some());
-            if !there {
+            if !found {
                 survey.missing.push(Missing { what, package });
             }
         }
@@ -135,10 +136,10 @@ impl View {
             survey.systemd = systemd_version()?;
         }
         if self.stat_target(python)?.is_some() {
-            survey.python = self.python_version(python, starts.as_ref()).ok();
+            survey.python = self.python_version(python, run_as.as_ref()).ok();
             let venv = Command::new(python)
                 .args(["-I", "-c", "import venv, ensurepip"])
-                .run_as(starts.as_ref())
+                .run_as(run_as.as_ref())
                 .deadline(Duration::from_secs(20))
                 .outcome()?;
             if !venv.success() && survey.uv.is_none() {
@@ -161,37 +162,37 @@ impl View {
         Ok(survey)
     }
 
-    /// Why somebody cannot start a program that knows `--version`; `None` if it was started.
+    /// Returns why a user cannot start a program (with `--version`); `None` if it succeeds.
     #[must_use]
     pub fn cannot_start(&self, program: &Path, identity: &Identity) -> Option<String> {
         let command = Command::new(program)
             .arg("--version")
             .run_as(Some(identity));
         match command.outcome() {
-            Ok(said) if said.success() => None,
-            Ok(said) => Some(said.failure()),
+            Ok(outcome) if outcome.success() => None,
+            Ok(outcome) => Some(outcome.failure()),
             Err(error) => Some(format!("{error:#}")),
         }
     }
 
-    /// The version of a Python interpreter, started as this account: `3.11.2`.
+    /// Returns the version of a Python interpreter, such as `3.11.2`, run as this account.
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn python_version(&self, python: &Path, starts: Option<&Identity>) -> Result<String> {
-        let said = Command::new(python)
+    pub fn python_version(&self, python: &Path, run_as: Option<&Identity>) -> Result<String> {
+        let output = Command::new(python)
             .args(["-I", "-c", "import platform; print(platform.python_implementation(), platform.python_version())"])
-            .run_as(starts)
+            .run_as(run_as)
             .deadline(Duration::from_secs(20))
             .run()?;
-        Ok(said.stdout.trim().replace("CPython ", ""))
+        Ok(output.stdout.trim().replace("CPython ", ""))
     }
 
-    /// What a unit gets of an `EnvironmentFile=`, as the systemd of this server reads it; of one that is
-    /// missing, nothing.
+    /// Returns the variables of an `EnvironmentFile=`, as this server's version of systemd reads it; none if it does
+    /// not exist.
     ///
     /// # Errors
-    /// When it cannot be read, or systemd would not start a unit with it.
+    /// When it cannot be read, or systemd would refuse to start a unit with it.
     pub fn environment(&self, path: &Path) -> Result<Vec<(String, String)>> {
         let text = self.read(path)?.unwrap_or_default();
         let version = systemd_version()?.and_then(|version| version.parse::<u32>().ok());
@@ -208,7 +209,7 @@ impl View {
     }
 
     fn os_name(&self) -> Result<String> {
-        // os-release(5): the same syntax. Nothing depends on its comments.
+        // os-release(5) has the same syntax.
         let text = self.read(Path::new("/etc/os-release"))?.unwrap_or_default();
         let fields = environment::parse(&text, Dialect::Since254).unwrap_or_default();
         let field = |name: &str| {
@@ -220,45 +221,44 @@ impl View {
         Ok(field("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()))
     }
 
-    /// Whether the file system that a path lies on is mounted read-only.
+    /// Whether the file system of a path is mounted read-only.
     ///
     /// # Errors
-    /// When the file system cannot be asked.
+    /// When statvfs(3) fails.
     pub fn is_read_only(&self, dir: &Path) -> Result<bool> {
         let stat = nix::sys::statvfs::statvfs(&self.real(dir))
-            .with_context(|| format!("failed to look at the file system of {}", dir.display()))?;
+            .with_context(|| format!("failed to inspect the file system of {}", dir.display()))?;
         Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
     }
 
-    /// Whether a file's setuid and setgid bits count for nothing, because of how its file system is
-    /// mounted.
+    /// Whether the file system of a file ignores setuid and setgid bits (mounted nosuid).
     ///
     /// # Errors
-    /// When the file system cannot be asked.
+    /// When statvfs(3) fails.
     pub fn ignores_setgid(&self, path: &Path) -> Result<bool> {
         let stat = nix::sys::statvfs::statvfs(&self.real(path))
-            .with_context(|| format!("failed to look at the file system of {}", path.display()))?;
+            .with_context(|| format!("failed to inspect the file system of {}", path.display()))?;
         Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
     }
 
-    /// Free bytes and free inodes for ordinary users where a path lies; some file systems count no
-    /// inodes, which is not the same as having none left.
+    /// Returns the free bytes, and the free inodes, of a path's file system for ordinary users. The inodes are `None` if
+    /// the file system does not count them.
     ///
     /// # Errors
-    /// When the file system cannot be asked.
+    /// When statvfs(3) fails.
     pub fn free_space(&self, path: &Path) -> Result<(u64, Option<u64>)> {
         let stat = nix::sys::statvfs::statvfs(&self.real(path))
-            .with_context(|| format!("failed to look at the file system of {}", path.display()))?;
+            .with_context(|| format!("failed to inspect the file system of {}", path.display()))?;
         Ok((
             stat.blocks_available() * stat.fragment_size(),
             (stat.files() > 0).then(|| stat.files_available()),
         ))
     }
 
-    /// Whether cron runs: its unit is active.
+    /// Whether the unit of cron is active.
     ///
     /// # Errors
-    /// When systemd cannot be asked.
+    /// When systemctl fails.
     pub fn cron_runs(&self) -> Result<bool> {
         for unit in ["cron.service", "crond.service"] {
             let state = self.unit(unit)?;
@@ -269,36 +269,36 @@ impl View {
         Ok(false)
     }
 
-    /// Why cron passes a crontab of the system over, by its own words. Having complained of one, it looks at it again
-    /// only when it has changed, or when cron starts (cron(8)); so also of an account that was not known yet.
+    /// Returns the error for which cron ignores a system crontab, such as an unknown account. cron reads the file again
+    /// only when it has changed, or when cron restarts (cron(8)).
     ///
     /// # Errors
-    /// When the journal cannot be asked.
+    /// When journalctl fails.
     pub fn cron_complaint(&self, file: &Path) -> Result<Option<String>> {
-        let said = Command::new("journalctl")
+        let output = Command::new("journalctl")
             .args(["--quiet", "--no-pager", "--boot", "--output=short-unix"])
             .args(["--identifier=cron", "--lines=1000"])
             .outcome()?;
-        // To the microsecond: what mends it may come in the same second.
+        // To the microsecond: the fix may be written within the same second.
         let written = match std::fs::symlink_metadata(self.real(file)) {
             Ok(meta) => meta.mtime() * 1_000_000 + meta.mtime_nsec() / 1_000,
             Err(_) => return Ok(None),
         };
-        Ok(complaint(&said.stdout, file, written))
+        Ok(complaint(&output.stdout, file, written))
     }
 
-    /// The first part of a path, the file itself or a directory on the way, that others than root
-    /// can change. A named entry of an ACL that may write shows in the group's bits, since they are
-    /// its mask (acl(5)); a link counts by where it leads, and the directory it lies in is a part.
+    /// Returns the first part of a path, the file or one of its parent directories, that users other than root can
+    /// modify. Write access by an ACL entry shows in the group bits, which are the ACL's mask (acl(5)). For a link, it
+    /// checks both the target and the directory of the link.
     ///
     /// # Errors
-    /// When a part cannot be looked at.
+    /// When a part cannot be read.
     pub fn first_changeable(&self, path: &Path) -> Result<Option<PathBuf>> {
-        let mut ways = vec![path.to_owned()];
+        let mut paths = vec![path.to_owned()];
         if let Some(target) = self.link_target(path)? {
-            ways.push(target);
+            paths.push(target);
         }
-        for part in ways.iter().flat_map(|way| way.ancestors()) {
+        for part in paths.iter().flat_map(|path| path.ancestors()) {
             let Some(stat) = self.stat_target(part)? else {
                 continue;
             };
@@ -309,17 +309,17 @@ impl View {
         Ok(None)
     }
 
-    /// Whether every directory on the way to a file, and the file, are root's and nobody else's to
-    /// write; gives the first that is not.
+    /// Returns the first part of a path, the file or one of its parent directories, that does not exist, that users
+    /// other than root can modify, or that others cannot search.
     ///
     /// # Errors
-    /// When one of them cannot be looked at.
+    /// When a part cannot be read.
     pub fn first_untrusted(&self, path: &Path) -> Result<Option<PathBuf>> {
         for part in path.ancestors() {
             let Some(stat) = self.stat_target(part)? else {
                 return Ok(Some(part.to_owned()));
             };
-            // A sticky directory such as /tmp is still one where others can put a name first.
+            // Even in a sticky directory such as /tmp other users can create a name first.
             if stat.uid != 0 || stat.mode & 0o022 != 0 {
                 return Ok(Some(part.to_owned()));
             }
@@ -331,29 +331,33 @@ impl View {
     }
 }
 
+/// Finds cron's last error about a file that is newer than the file's last change, `written` (microseconds since 1970).
 fn complaint(journal: &str, file: &Path, written: i64) -> Option<String> {
     let file = file.display();
-    let (of_it, again) = (
+    let (error_suffix, reload) = (
         format!("; while reading {file}"),
         format!("RELOAD ({file})"),
     );
     let mut complaint = None;
     for line in journal.lines() {
-        if line.contains("INFO (pidfile fd") || line.ends_with(&again) {
+        if line.contains("INFO (pidfile fd") || line.ends_with(&reload) {
             complaint = None;
-        } else if let Some(said) = line.strip_suffix(&of_it) {
+        } else if let Some(entry) = line.strip_suffix(&error_suffix) {
             let at = line.split(' ').next().unwrap_or_default().replace('.', "");
-            let words = said.split_once("]: ").map_or(said, |(_, words)| words);
-            complaint = (at.parse::<i64>().is_ok_and(|at| at > written)).then(|| words.to_owned());
+            let message = entry
+                .split_once("]: ")
+                .map_or(entry, |(_, message)| message);
+            complaint =
+                (at.parse::<i64>().is_ok_and(|at| at > written)).then(|| message.to_owned());
         }
     }
     complaint
 }
 
-/// `252`; `None` where systemctl does not tell.
+/// Version of systemd, such as `252`; `None` if systemctl does not report it.
 fn systemd_version() -> Result<Option<String>> {
-    let said = Command::new("systemctl").arg("--version").outcome()?;
-    Ok(said.stdout.split_whitespace().nth(1).map(str::to_owned))
+    let output = Command::new("systemctl").arg("--version").outcome()?;
+    Ok(output.stdout.split_whitespace().nth(1).map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -361,8 +365,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_complaint_stands_until_cron_reads_the_file_again() {
-        let said = |lines: &[&str]| {
+    fn an_error_of_cron_applies_until_cron_reads_the_file_again() {
+        let found = |lines: &[&str]| {
             let lines: Vec<String> = (100..)
                 .zip(lines)
                 .map(|(at, line)| format!("{at}.123456 web cron[33]: {line}\n"))
@@ -375,12 +379,12 @@ mod tests {
         );
         let known = Some("Error: bad username".to_owned());
         let ignored = "(*system*a) ERROR (Syntax error, this crontab file will be ignored)";
-        assert_eq!(said(&[other, ignored]), None);
-        assert_eq!(said(&[bad, ignored, other]), known);
-        let again = "(*system*a) RELOAD (/etc/cron.d/a)";
-        assert_eq!(said(&[bad, ignored, again]), None);
-        assert_eq!(said(&[bad, ignored, again, bad]), known);
-        assert_eq!(said(&[bad, "(CRON) INFO (pidfile fd = 3)"]), None);
+        assert_eq!(found(&[other, ignored]), None);
+        assert_eq!(found(&[bad, ignored, other]), known);
+        let reload = "(*system*a) RELOAD (/etc/cron.d/a)";
+        assert_eq!(found(&[bad, ignored, reload]), None);
+        assert_eq!(found(&[bad, ignored, reload, bad]), known);
+        assert_eq!(found(&[bad, "(CRON) INFO (pidfile fd = 3)"]), None);
         let old = format!("100.000001 web cron[33]: {bad}\n");
         assert_eq!(
             complaint(&old, Path::new("/etc/cron.d/a"), 100_000_001),

@@ -1,4 +1,4 @@
-//! systemd's units, asked and steered through systemctl.
+//! Queries and controls systemd units through systemctl.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::{Command, Server, View};
 
-/// What systemd says of a unit.
+/// State of a unit (`systemctl show`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnitState {
     /// `loaded`, `not-found`, `masked`, `bad-setting` …
@@ -18,22 +18,22 @@ pub struct UnitState {
     pub sub: String,
     /// `enabled`, `disabled`, `masked` …
     pub enabled: String,
-    /// The main process, 0 if there is none.
+    /// Id of the main process; 0 if there is none.
     pub main_pid: u32,
-    /// Why it ended: `success`, `exit-code`, `trigger-limit-hit` …
+    /// Result of its last run: `success`, `exit-code`, `trigger-limit-hit` …
     pub result: String,
-    /// How often systemd restarted it by itself.
+    /// Number of automatic restarts.
     pub restarts: u32,
-    /// Drop-ins of the administrator.
+    /// Paths of its drop-ins.
     pub drop_ins: Vec<String>,
-    /// Whether its file changed since systemd read it.
+    /// Whether its file changed since systemd loaded it.
     pub needs_reload: bool,
-    /// As whom it runs, drop-ins considered; empty for root and for what is no service.
+    /// User that it runs as, including drop-ins; empty for root, and for units that are not services.
     pub user: String,
 }
 
 impl UnitState {
-    /// Whether it runs or listens.
+    /// Whether it is running or listening.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.active == "active"
@@ -51,27 +51,27 @@ impl View {
     /// Whether systemd is the running init (sd_booted(3)).
     ///
     /// # Errors
-    /// When /run cannot be looked at.
+    /// When /run cannot be read.
     pub fn has_systemd(&self) -> Result<bool> {
         Ok(self.stat(Path::new("/run/systemd/system"))?.is_some())
     }
 
-    /// What systemd says of a unit.
+    /// Returns the state of a unit.
     ///
     /// # Errors
-    /// When systemctl cannot be asked.
+    /// When systemctl fails.
     pub fn unit(&self, name: &str) -> Result<UnitState> {
-        let said = Command::new("systemctl")
+        let output = Command::new("systemctl")
             .args(["show", "--no-pager", "--property", PROPERTIES, "--", name])
             .deadline(Duration::from_secs(30))
             .run()?;
-        Ok(parse(&said.stdout))
+        Ok(parse(&output.stdout))
     }
 
-    /// The last lines that a unit wrote to the journal, for a report.
+    /// Returns the last lines of a unit in the journal; empty if it cannot be read.
     #[must_use]
     pub fn unit_log(&self, name: &str, lines: u32) -> String {
-        let said = Command::new("journalctl")
+        let outcome = Command::new("journalctl")
             .args([
                 "--no-pager",
                 "--quiet",
@@ -83,27 +83,28 @@ impl View {
             .arg(lines.to_string())
             .deadline(Duration::from_secs(10))
             .outcome();
-        said.map(|outcome| outcome.stdout.trim().to_owned())
+        outcome
+            .map(|outcome| outcome.stdout.trim().to_owned())
             .unwrap_or_default()
     }
 }
 
 impl Server {
-    /// Has systemd read its unit files again.
+    /// Reloads systemd's unit files.
     ///
     /// # Errors
-    /// What systemctl says.
+    /// When systemctl fails.
     pub fn reload_units(&self) -> Result<()> {
         self.systemctl(&["daemon-reload"])
     }
 
-    /// Enables a unit and starts it now.
+    /// Enables and starts a unit.
     ///
     /// # Errors
-    /// What systemctl says, and what the unit wrote.
+    /// When systemctl fails; with the unit's last log lines if it cannot be started.
     pub fn enable_now(&self, unit: &str) -> Result<()> {
         self.systemctl(&["enable", "--quiet", "--", unit])?;
-        // A unit that failed before may have used up its starts.
+        // A unit that failed before may have reached its start limit.
         drop(self.systemctl(&["reset-failed", "--", unit]));
         let Err(error) = self.systemctl(&["start", "--", unit]) else {
             return Ok(());
@@ -112,10 +113,10 @@ impl Server {
         bail!("{error:#}\n{log}")
     }
 
-    /// Stops a unit and takes it out of the boot.
+    /// Disables and stops a unit.
     ///
     /// # Errors
-    /// What systemctl says.
+    /// When systemctl fails.
     pub fn disable_now(&self, unit: &str) -> Result<()> {
         self.systemctl(&["disable", "--quiet", "--now", "--", unit])
     }
@@ -123,7 +124,7 @@ impl Server {
     /// Stops a unit.
     ///
     /// # Errors
-    /// What systemctl says.
+    /// When systemctl fails.
     pub(super) fn stop(&self, unit: &str) -> Result<()> {
         self.systemctl(&["stop", "--", unit])
     }
@@ -131,15 +132,15 @@ impl Server {
     /// Restarts a unit.
     ///
     /// # Errors
-    /// What systemctl says.
+    /// When systemctl fails.
     pub fn restart(&self, unit: &str) -> Result<()> {
         self.systemctl(&["restart", "--", unit])
     }
 
-    /// Forgets that a unit failed.
+    /// Resets the failed state of a unit.
     ///
     /// # Errors
-    /// What systemctl says.
+    /// When systemctl fails.
     pub fn reset_failed(&self, unit: &str) -> Result<()> {
         self.systemctl(&["reset-failed", "--", unit])
     }
@@ -153,11 +154,11 @@ impl Server {
             .map(drop)
     }
 
-    /// Runs a verb of an app as a person or cron would: the installed program, in a process of its own. It
-    /// gives up root by itself. `script` is how many seconds the deploy script may take.
+    /// Runs a verb for an app with the installed program, as a person or cron would. It drops privileges itself.
+    /// `script` is the time limit of the deploy script, in seconds.
     ///
     /// # Errors
-    /// When it cannot be started or does not end.
+    /// When it cannot be started or does not exit in time.
     pub fn run_verb(
         &self,
         program: &Path,
@@ -172,23 +173,22 @@ impl Server {
             .outcome()
     }
 
-    /// Has the app's account fetch the repository and look at it; gives what it prints.
+    /// Fetches and inspects the repository as the app's account; returns the output.
     ///
     /// # Errors
-    /// What it says.
+    /// When it fails.
     pub fn run_inspect(&self, program: &Path, app: &str) -> Result<String> {
-        let said = Command::new(program)
+        let output = Command::new(program)
             .args(["inspect", app])
             .deadline(Duration::from_secs(900))
             .run()?;
-        Ok(said.stdout)
+        Ok(output.stdout)
     }
 
-    /// Runs systemctl through sudo, as the rule in the app's sudoers drop-in permits: these very
-    /// arguments and no others.
+    /// Runs systemctl through sudo; the app's sudoers drop-in permits exactly these arguments.
     ///
     /// # Errors
-    /// What sudo or systemctl says.
+    /// When sudo or systemctl fails.
     pub fn sudo_systemctl(&self, systemctl: &Path, arguments: &[&str]) -> Result<()> {
         Command::new("sudo")
             .args(["-n", "--"])
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_systemctl_shows_is_read() {
+    fn the_output_of_systemctl_show_is_parsed() {
         let state = parse(
             "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nMainPID=42\nResult=success\nNRestarts=1\nDropInPaths=/a /b\nNeedDaemonReload=no\n",
         );

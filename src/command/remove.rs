@@ -147,7 +147,7 @@ fn remove_all(
         Some(_) => match server.lock(&layout::state(name))? {
             Locked::Held(lock) => Some(lock),
             Locked::Elsewhere => bail!(
-                "a poll of {name} is at work\nhint: wait for it, then: sudo pullpray remove {name}; who holds {}: sudo lslocks",
+                "a poll of {name} is running\nhint: wait for it, then: sudo pullpray remove {name}; who holds {}: sudo lslocks",
                 layout::state(name).display()
             ),
         },

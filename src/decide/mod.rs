@@ -1,4 +1,4 @@
-//! Whether to deploy the remote's newest commit now. Pure.
+//! Whether to deploy the newest commit on the git host now. Pure.
 //!
 //! Evaluated twice: before the fetch, with what is known then, and again when the commit is here with its history and
 //! signature. So "deploy" means "as far as is known".
@@ -25,7 +25,7 @@ use crate::app::Limits;
 use crate::state::ledger::{Failure, Ledger, Pause};
 use crate::state::refusal::Why;
 
-/// What is known about the remote's newest commit.
+/// What is known about the newest commit on the git host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tip<'a> {
     /// The commit.
@@ -65,7 +65,7 @@ pub enum Decision {
     Waiting(Failure, DateTime<Utc>),
 }
 
-/// Decides about the remote's newest commit.
+/// Decides about the newest commit on the git host.
 ///
 /// `conditions` is a digest of settings and environment: a commit that failed under others gets all its attempts again.
 /// `now` carries this server's offset from UTC, since the deploy window is in local time. The first release waits for no

@@ -95,7 +95,7 @@ impl DeployPolicy {
         })
     }
 
-    /// Decides, and remembers a refusal in the ledger, which the caller stores. `None` means deploy.
+    /// Decides, and records a refusal in the ledger, which the caller stores. `None` means deploy.
     pub fn evaluate(
         &self,
         ledger: &mut Ledger,
@@ -104,7 +104,7 @@ impl DeployPolicy {
         now: DateTime<FixedOffset>,
     ) -> Option<Verdict> {
         let decision = decide(tip, ledger, &self.limits, &self.conditions, now);
-        // The remote has another commit now, or the deploy window has opened.
+        // The git host has another commit now, or the deploy window has opened.
         let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.is_transient();
         if !matches!(decision, Decision::Refused(_)) && ledger.refused.as_ref().is_some_and(over) {
             ledger.refused = None;
@@ -121,7 +121,7 @@ impl DeployPolicy {
         })
     }
 
-    /// Remembers a refusal in the ledger.
+    /// Records a refusal in the ledger; returns the verdict to report.
     pub fn refuse(
         &self,
         ledger: &mut Ledger,
@@ -138,9 +138,9 @@ impl DeployPolicy {
             why,
             conditions: self.inputs_digest(ledger),
         };
-        let news = ledger.record_refusal(refusal.clone());
+        let is_new = ledger.record_refusal(refusal.clone());
         Verdict::Refused {
-            report: !transient && (news || self.by_person),
+            report: !transient && (is_new || self.by_person),
             refusal: ledger.refused.clone().unwrap_or(refusal),
         }
     }
@@ -189,8 +189,8 @@ mod tests {
             matches!(verdict, Some(Verdict::Refused { report: true, .. }))
         };
         let tip = policy.cached_verdict(ledger, commit, commit);
-        if let Some(stopped) = policy.evaluate(ledger, &tip, commit, now()) {
-            return (false, reports(Some(stopped)));
+        if let Some(verdict) = policy.evaluate(ledger, &tip, commit, now()) {
+            return (false, reports(Some(verdict)));
         }
         let tip = Tip {
             commit,
@@ -241,37 +241,37 @@ mod tests {
     #[test]
     fn without_a_list_nothing_is_fetched_and_nothing_deployed() {
         let (mut policy, mut ledger) = (policy("ann"), ledger());
-        policy.preliminary = Signature::Refused("the list is not there".into());
+        policy.preliminary = Signature::Refused("the list is missing".into());
         assert_eq!(polled(&policy, &mut ledger, "b"), (false, true));
         assert_eq!(polled(&policy, &mut ledger, "b"), (false, false));
         let tip = policy.cached_verdict(&ledger, "a", "a");
-        let stopped = policy.evaluate(&mut ledger, &tip, "a", now());
-        assert!(matches!(stopped, Some(Verdict::UpToDate)));
+        let verdict = policy.evaluate(&mut ledger, &tip, "a", now());
+        assert!(matches!(verdict, Some(Verdict::UpToDate)));
     }
 
     #[test]
     fn a_person_who_polls_sees_it_again() {
         let mut ledger = ledger();
-        let asked = DeployPolicy {
+        let by_person = DeployPolicy {
             by_person: true,
             ..policy("")
         };
-        assert_eq!(polled(&asked, &mut ledger, "b"), (true, true));
-        assert_eq!(polled(&asked, &mut ledger, "b"), (false, true));
+        assert_eq!(polled(&by_person, &mut ledger, "b"), (true, true));
+        assert_eq!(polled(&by_person, &mut ledger, "b"), (false, true));
     }
 
     #[test]
-    fn a_closed_window_is_remembered_and_never_reported() {
+    fn a_closed_window_is_recorded_and_never_reported() {
         let mut ledger = ledger();
         let mut policy = policy("");
         // The epoch was a Thursday.
         policy.limits.deploy_window = "Fri 08:00-18:00".parse().ok();
         let tip = policy.cached_verdict(&ledger, "b", "b");
-        let stopped = policy.evaluate(&mut ledger, &tip, "b", now());
+        let verdict = policy.evaluate(&mut ledger, &tip, "b", now());
         assert!(
-            matches!(stopped, Some(Verdict::Refused { report: false, ref refusal })
+            matches!(verdict, Some(Verdict::Refused { report: false, ref refusal })
                 if refusal.why.to_string().ends_with("opens Fri 1970-01-02 08:00")),
-            "{stopped:?}"
+            "{verdict:?}"
         );
         assert!(ledger.refused.is_some());
         let open = now() + chrono::TimeDelta::hours(32);

@@ -86,14 +86,14 @@ fn a_failed_commit_waits_longer_each_time_and_is_then_quarantined() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_blocks_nothing_for_ever() {
+fn a_clock_that_was_set_back_blocks_nothing_forever() {
     let once = ledger(vec![failure(1)]);
-    // The failure lies in the future by less than its pause: believed.
+    // The failure lies in the future by no more than its delay: trusted.
     assert!(matches!(
         decided(&once, "b", "c", -10),
         Decision::Waiting(..)
     ));
-    // By more: it cannot be.
+    // By more: the clock was wrong.
     assert_eq!(decided(&once, "b", "c", -11), Decision::Deploy);
     assert_eq!(decided(&once, "b", "c", -1_000_000), Decision::Deploy);
     let mut unreadable = failure(1);
@@ -105,7 +105,7 @@ fn a_clock_that_was_set_back_blocks_nothing_for_ever() {
 }
 
 #[test]
-fn a_rewritten_history_is_refused_only_where_it_is_not_allowed() {
+fn rewritten_history_is_refused_unless_allowed() {
     let ledger = ledger(Vec::new());
     let strict = Limits {
         allow_rewind: false,
@@ -128,7 +128,7 @@ fn a_rewritten_history_is_refused_only_where_it_is_not_allowed() {
 }
 
 #[test]
-fn what_is_said_first() {
+fn the_order_of_precedence() {
     let mut everything = ledger(vec![failure(3)]);
     everything.pause = Some(pause());
     let limits = Limits {
@@ -189,7 +189,7 @@ fn any_commit() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&COMMITS[..])
 }
 
-/// An instant with a wall clock: mostly of our days, sometimes of any.
+/// A time with an offset: mostly from this decade, sometimes from any.
 fn any_now() -> impl Strategy<Value = DateTime<FixedOffset>> {
     let seconds = prop_oneof![
         8 => 1_700_000_000i64..1_800_000_000,
@@ -270,7 +270,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_there_is_one_answer(
+    fn a_decision_depends_only_on_its_inputs(
         tip in any_tip(), ledger in any_ledger(), limits in any_limits(), now in any_now()
     ) {
         let first = decide(&tip, &ledger, &limits, "c", now);
@@ -281,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn what_must_never_be_deployed_is_not(
+    fn only_permitted_commits_are_deployed(
         tip in any_tip(), ledger in any_ledger(), limits in any_limits(), now in any_now()
     ) {
         let decision = decide(&tip, &ledger, &limits, "c", now);
@@ -300,7 +300,7 @@ proptest! {
             let used_up = ledger.failure(tip.commit).is_some_and(|failure| {
                 failure.conditions == "c" && failure.tries >= limits.attempts
             });
-            prop_assert!(!used_up, "all tries are used up");
+            prop_assert!(!used_up, "no attempt is left");
             let closed = limits
                 .deploy_window
                 .as_ref()
@@ -310,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_commit_is_refused_for_does_not_depend_on_failures(
+    fn refusals_do_not_depend_on_failures(
         tip in any_tip(), ledger in any_ledger(), limits in any_limits(), now in any_now()
     ) {
         let mut clean = ledger.clone();
@@ -319,7 +319,7 @@ proptest! {
         let without = decide(&tip, &clean, &limits, "c", now);
         match (&decision, &without) {
             (Decision::Refused(_), _) => prop_assert_eq!(&decision, &without),
-            // It will not be deployed when the window opens, and so nothing is said of the window.
+            // It will not be deployed when the window opens, so the window does not matter.
             (Decision::Quarantined(_), Decision::Refused(why)) => prop_assert!(why.is_transient()),
             (_, Decision::Refused(_)) => prop_assert!(false, "{:?}", decision),
             _ => {}
@@ -327,7 +327,7 @@ proptest! {
     }
 
     #[test]
-    fn a_commit_with_tries_left_is_deployed_in_the_end(
+    fn a_commit_with_attempts_left_is_deployed_eventually(
         known in any_failure(), limits in any_limits(), now in any_now()
     ) {
         let open = Limits { deploy_window: None, ..limits };
@@ -339,7 +339,7 @@ proptest! {
         match &decision {
             Decision::Deploy => {}
             Decision::Quarantined(_) => prop_assert!(known.tries >= open.attempts),
-            // It failed after `now`, or is believed to: two days after that it is over, too.
+            // It failed after `now`, or the record says so: two days later that is over, too.
             Decision::Waiting(_, due) => {
                 prop_assert!(*due - later.to_utc() <= backoff(known.tries) * 2);
                 let due = due.with_timezone(&now.timezone());
@@ -351,13 +351,13 @@ proptest! {
     }
 
     #[test]
-    fn pauses_grow_up_to_a_day(tries in any::<u32>()) {
+    fn delays_grow_up_to_a_day(tries in any::<u32>()) {
         prop_assert!(backoff(tries) <= backoff(tries.saturating_add(1)));
         prop_assert!(backoff(tries) >= TimeDelta::minutes(10) && backoff(tries) <= TimeDelta::days(1));
     }
 
     #[test]
-    fn a_commit_that_waits_is_due_when_it_was_said(
+    fn a_waiting_commit_is_due_at_the_reported_time(
         tip in any_tip(), ledger in any_ledger(), limits in any_limits(), now in any_now()
     ) {
         if let Decision::Waiting(_, due) = decide(&tip, &ledger, &limits, "c", now) {

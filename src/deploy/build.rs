@@ -129,7 +129,7 @@ impl Staged {
             server.sync_file_system(&venv)?;
             server.write(&venv.join(COMPLETE), b"", 0o664, None)?;
         }
-        writes::refuse_lost(poll, python, &mut self.log, code)?;
+        writes::refuse_writes(poll, python, &mut self.log, code)?;
         refuse_new_databases(server, &self.dir, code)?;
         // All of it must be on the disk before the activation.
         server.sync_file_system(&self.dir)?;

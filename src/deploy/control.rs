@@ -1,7 +1,7 @@
-//! What people do: pause, resume, retry, redeploy, roll back.
+//! Commands of operators: pause, resume, retry, redeploy, roll back.
 //!
 //! A rollback takes the same path as a deployment (switch, restart, health) and pauses deployments: otherwise the next
-//! poll would undo it five minutes later.
+//! poll would undo it.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     let _waits = poll.server.lock_in_time(&layout::logs(name), PATIENCE);
     let Locked::Held(lock) = poll.server.lock_in_time(&layout::state(name), PATIENCE)? else {
         bail!(
-            "a poll of {name} is at work\nhint: try again once it is done: pullpray status {name}"
+            "a poll of {name} is running\nhint: try again once it is done: pullpray status {name}"
         );
     };
     Ok((lock, Ledger::load(poll.server, name)?))
@@ -181,13 +181,13 @@ fn target(
     live: &Release,
     wanted: Option<&str>,
 ) -> Result<Release> {
-    let there = |release: &Release| -> Result<bool> {
+    let exists = |release: &Release| -> Result<bool> {
         let dir = poll.app.releases().join(&release.id);
         Ok(release.id != live.id && poll.server.stat(&dir)?.is_some())
     };
     let mut known = Vec::new();
     for release in &ledger.releases {
-        if there(release)? {
+        if exists(release)? {
             known.push(release.clone());
         }
     }

@@ -1,4 +1,4 @@
-//! The virtual environment that a release needs: keyed by what determines its content, so that unchanged dependencies
+//! The virtual environment that a release needs: keyed by the inputs of its content, so that unchanged dependencies
 //! cost nothing and a rollback finds its own.
 
 use std::collections::BTreeSet;
@@ -45,21 +45,21 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
     } else {
         ""
     };
-    let mut decides = format!("{file}\0{python}\0{}\0", app.python).into_bytes();
+    let mut inputs = format!("{file}\0{python}\0{}\0", app.python).into_bytes();
     let mut own = false;
     if !file.is_empty() {
         for path in relevant(server, release, file)? {
-            decides.extend(path.as_bytes());
-            decides.push(0);
+            inputs.extend(path.as_bytes());
+            inputs.push(0);
             let content = server.read_untrusted_bytes(&release.join(&path));
             let content = content.context(ORDINARY)?.unwrap_or_default();
             own |= file == "requirements.txt" && installs_a_path(&content);
-            decides.extend(content);
-            decides.push(0);
+            inputs.extend(content);
+            inputs.push(0);
         }
     }
     let version: String = python.split('.').take(2).collect::<Vec<_>>().join(".");
-    let digest = sha256(&decides);
+    let digest = sha256(&inputs);
     let name = if file.is_empty() {
         "system"
     } else {
@@ -123,7 +123,7 @@ pub(super) fn imports_from(view: &View, app: &App, venv: &Path) -> Result<BTreeS
 }
 
 /// Whether a file may determine which environment a release needs.
-pub(super) fn may_decide(path: &Path) -> bool {
+pub(super) fn may_determine_environment(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return false;
     };
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_decide_is_known_before_the_checkout() {
+    fn dependency_files_are_recognized() {
         for path in [
             "uv.lock",
             "pyproject.toml",
@@ -199,15 +199,15 @@ mod tests {
             "constraints.txt",
             "requirements/base.txt",
         ] {
-            assert!(may_decide(Path::new(path)), "{path}");
+            assert!(may_determine_environment(Path::new(path)), "{path}");
         }
         for path in ["VERSION", "docs/requirements.txt", "notes.txt", "x/uv.lock"] {
-            assert!(!may_decide(Path::new(path)), "{path}");
+            assert!(!may_determine_environment(Path::new(path)), "{path}");
         }
     }
 
     #[test]
-    fn a_release_that_installs_itself_is_known() {
+    fn a_release_that_installs_itself_is_recognized() {
         for text in [
             "-e .",
             "django\n.\n",

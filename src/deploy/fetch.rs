@@ -1,4 +1,4 @@
-//! Fetching: the commit comes into the mirror, and is checked as a whole only after the policy accepted it.
+//! Fetches the commit into the mirror, which is checked as a whole only after the policy accepted it.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::{could_not_reach, remote};
 use crate::signing::SignedObject;
 
 const MIB: u64 = 1024 * 1024;
-/// May be fetched whatever is free: the check of disk space gives a better error.
+/// The minimum that a fetch may use however little is free: the check of disk space gives a better error.
 const ROOM: u64 = 16 * MIB;
 
 /// A fetched commit.
@@ -29,14 +29,14 @@ pub(super) struct Code {
 
 /// Why a commit could not be fetched.
 pub(super) enum FetchError {
-    /// The git host's fault: the next poll tries again.
+    /// An error of the git host; the next poll retries.
     Remote(String),
     /// It exceeds the limits; why, as the rest of a sentence.
     Unfit(String),
     /// It yielded to an operator's command.
     GaveWay,
-    /// This server's fault.
-    Here(anyhow::Error),
+    /// An error on this server.
+    Local(anyhow::Error),
 }
 
 impl Code {
@@ -72,7 +72,7 @@ impl Code {
 impl Code {
     /// Checks that the commit is complete and within the limits; its trees and files are not read before this. A damaged
     /// mirror is fetched again.
-    pub(super) fn whole(
+    pub(super) fn check_complete(
         self,
         server: &Server,
         app: &App,
@@ -90,7 +90,7 @@ impl Code {
         }
         server
             .remove_tree(&layout::mirror(&app.name))
-            .map_err(FetchError::Here)?;
+            .map_err(FetchError::Local)?;
         let again = fetch(server, app, newest, live)?;
         if again.object != self.object {
             // The policy accepted another commit.
@@ -99,15 +99,15 @@ impl Code {
         }
         match again.mirror.check_whole(again.info.oid, bounds) {
             Ok(()) => Ok(again),
-            Err(MirrorError::Damaged(why) | MirrorError::Missing(why)) => {
-                Err(FetchError::Unfit(format!("it cannot be read whole: {why}")))
-            }
+            Err(MirrorError::Damaged(why) | MirrorError::Missing(why)) => Err(FetchError::Unfit(
+                format!("it is incomplete or damaged: {why}"),
+            )),
             Err(error) => Err(refine(app, error)),
         }
     }
 }
 
-/// Fetches what the remote listed, and finds whether it descends from the live commit. A damaged mirror is only a copy:
+/// Fetches what the git host listed, and finds out whether it descends from the live commit. A damaged mirror is only a copy:
 /// it is removed and fetched again.
 pub(super) fn fetch(
     server: &Server,
@@ -118,7 +118,7 @@ pub(super) fn fetch(
     let path = layout::mirror(&app.name);
     match try_fetch(server, app, newest, live, &path) {
         Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
-            server.remove_tree(&path).map_err(FetchError::Here)?;
+            server.remove_tree(&path).map_err(FetchError::Local)?;
             try_fetch(server, app, newest, live, &path)
         }
         other => other,
@@ -146,12 +146,12 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
         MirrorError::NotACommit(name) => {
             FetchError::Remote(format!("{name} of {} is not a commit", app.repo))
         }
-        // Damaged again right after a new fetch: the host sends it so.
+        // Damaged again right after a new fetch: the host sends it that way.
         MirrorError::Damaged(why) | MirrorError::Missing(why) => FetchError::Remote(format!(
-            "{} sends what git cannot read: {why}",
+            "{} sent data that git cannot read: {why}",
             app.repo.host()
         )),
-        other => FetchError::Here(
+        other => FetchError::Local(
             anyhow!(other.to_string()).context(format!("failed to fetch {}", app.repo)),
         ),
     }

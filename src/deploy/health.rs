@@ -74,15 +74,15 @@ pub(super) fn check_once(poll: &Poll<'_>) -> Result<()> {
 }
 
 fn describe(app: &App, bind: &Bind, status: u16) -> String {
-    let question = format!(
+    let request = format!(
         "GET {} on {bind} (Host: {})",
         app.health_path, app.health_host
     );
     match status {
         400 => format!(
-            "{question} → 400; is {} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent",
+            "{request} → 400; is {} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent",
             app.health_host
         ),
-        _ => format!("{question} → {status}"),
+        _ => format!("{request} → {status}"),
     }
 }

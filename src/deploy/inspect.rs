@@ -23,7 +23,7 @@ pub struct Inspection {
     pub wsgi: Vec<String>,
     /// The settings module that manage.py names.
     pub settings: Option<String>,
-    /// Whether manage.py is at the top, where the deploy script looks for it.
+    /// Whether manage.py is at the top level, where the deploy script expects it.
     pub manage: bool,
 }
 
@@ -33,21 +33,21 @@ pub struct Inspection {
 /// When it cannot be fetched or read, or a poll is running.
 pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
-        bail!("another poll of {} is at work", app.name);
+        bail!("a poll of {} is running", app.name);
     };
     let newest = git::newest(&remote(app), &app.track)
         .map_err(|error| anyhow!(could_not_reach(app, &error)))?
         .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
     let code = fetch::fetch(server, app, &newest, None)
-        .and_then(|code| code.whole(server, app, &newest, None));
+        .and_then(|code| code.check_complete(server, app, &newest, None));
     let code = match code {
         Ok(code) => code,
         Err(fetch::FetchError::Unfit(why)) => {
             bail!("{} cannot be deployed: {why}", newest.name)
         }
         Err(fetch::FetchError::Remote(why)) => bail!(why),
-        Err(fetch::FetchError::GaveWay) => bail!("another command is working on {}", app.name),
-        Err(fetch::FetchError::Here(error)) => return Err(error),
+        Err(fetch::FetchError::GaveWay) => bail!("another command is running for {}", app.name),
+        Err(fetch::FetchError::Local(error)) => return Err(error),
     };
     let oid = code.info().oid;
     let read = |path: &Path| -> Result<String> {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_django_writes_is_found() {
+    fn the_settings_module_is_found() {
         let manage =
             "import os\n    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'todo.settings')\n";
         assert_eq!(settings_module(manage).as_deref(), Some("todo.settings"));

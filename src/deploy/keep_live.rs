@@ -29,11 +29,11 @@ pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Res
     };
     poll.progress(&format!("deploying {} again", newest.name));
     let code = fetch::fetch(server, app, &newest, None)
-        .and_then(|code| code.whole(server, app, &newest, None))
+        .and_then(|code| code.check_complete(server, app, &newest, None))
         .map_err(|error| match error {
             FetchError::Remote(why) | FetchError::Unfit(why) => anyhow!(why),
-            FetchError::Here(error) => error,
-            FetchError::GaveWay => anyhow!("it yielded to another command"),
+            FetchError::Local(error) => error,
+            FetchError::GaveWay => anyhow!("another command is running"),
         })
         .map_err(|error| error.context(format!("{} could not be deployed again", newest.name)))?;
     poll.deploy(code, ledger, conditions(server, app)?, started, None)
@@ -46,8 +46,8 @@ fn is_backing_off(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bo
         descends: None,
         signature: Signature::NotChecked,
     };
-    let mut alone = Ledger::default();
-    alone.failures.clone_from(&ledger.failures);
+    let mut failures_only = Ledger::default();
+    failures_only.failures.clone_from(&ledger.failures);
     let limits = Limits {
         deploy_window: None,
         ..poll.app.limits.clone()
@@ -55,7 +55,7 @@ fn is_backing_off(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bo
     let now = poll.clock.local().fixed_offset();
     let decision = decide::decide(
         &tip,
-        &alone,
+        &failures_only,
         &limits,
         &conditions(poll.server, poll.app)?,
         now,
@@ -74,16 +74,16 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
         app.releases().join(&live.id),
         layout::service_unit(&app.name),
     );
-    let there = server.stat(&dir)?.is_some();
+    let exists = server.stat(&dir)?.is_some();
     // systemd keeps this link exactly while the unit runs: one lstat, where systemctl costs a process.
     let mark = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
     let runs = server.stat(&mark)?.is_some();
     let failed = ledger.failure(&live.commit).is_some();
     let down = matches!(&outcome, PollOutcome::Failed(report) if report.restore_error.is_some());
-    if there && runs && !failed && !down && !poll.now {
+    if exists && runs && !failed && !down && !poll.now {
         return Ok(outcome);
     }
-    if there && runs && health::check_once(poll).is_ok() {
+    if exists && runs && health::check_once(poll).is_ok() {
         if failed {
             ledger
                 .failures
@@ -93,11 +93,12 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
         return Ok(outcome);
     }
     if !poll.now
-        && (is_backing_off(poll, &ledger, &live)? || there && left_alone(poll, &ledger, &unit)?)
+        && (is_backing_off(poll, &ledger, &live)?
+            || exists && stopped_on_purpose(poll, &ledger, &unit)?)
     {
         return Ok(outcome);
     }
-    let mut found = if !there {
+    let mut found = if !exists {
         format!("{} was gone", dir.display())
     } else if runs {
         format!("{unit} was unhealthy")
@@ -105,8 +106,8 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
         format!("{unit} had stopped")
     };
     poll.progress(&found);
-    if there {
-        match restore::restore(poll, &live) {
+    if exists {
+        match restore::restore_previous(poll, &live) {
             Ok(()) => {
                 let recovery = Recovery {
                     found,
@@ -128,7 +129,7 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
 }
 
 /// Whether somebody stopped the service on purpose: disabled or masked it, or stopped it while deployments are paused.
-fn left_alone(poll: &Poll<'_>, ledger: &Ledger, unit: &str) -> Result<bool> {
+fn stopped_on_purpose(poll: &Poll<'_>, ledger: &Ledger, unit: &str) -> Result<bool> {
     let state = poll.server.unit(unit)?;
     let stopped = state.active == "inactive" && state.result == "success";
     Ok(!state.is_enabled() || ledger.pause.is_some() && stopped)

@@ -101,7 +101,7 @@ fn run(poll: &Poll<'_>) -> Result<PollOutcome> {
     }
 }
 
-/// Asks the git host for the newest commit, and deploys it unless the policy says otherwise.
+/// Queries the git host for the newest commit, and deploys it unless the policy refuses it.
 fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (server, app) = (poll.server, poll.app);
     let mut ledger = Ledger::load(server, &app.name)?;
@@ -174,11 +174,11 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
     }
     let object = code.object().to_string();
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    let code = match code.whole(server, app, &newest, live) {
+    let code = match code.check_complete(server, app, &newest, live) {
         Ok(code) => code,
         Err(error) => return poll.record_unfetched(&policy, &mut ledger, &fetched, &object, error),
     };
-    if let Some(why) = space::no_room(poll, &code, ledger.live.as_ref())? {
+    if let Some(why) = space::shortage(poll, &code, ledger.live.as_ref())? {
         let verdict = policy.refuse(&mut ledger, &fetched, &object, why, now());
         ledger.store(server, &app.name)?;
         return Ok(PollOutcome::Skipped(verdict));
@@ -244,13 +244,13 @@ fn rewritten(app: &App, code: &fetch::Code, live: Option<&Release>) -> Option<St
     })
 }
 
-/// Remarks as one.
+/// Joins remarks into one.
 fn join(notes: &[Option<String>]) -> Option<String> {
     let notes: Vec<&str> = notes.iter().flatten().map(String::as_str).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-/// The app's repository, as questions about it need it.
+/// The app's repository, with the limits of a query.
 fn remote(app: &App) -> Remote {
     Remote {
         host: app.ssh_alias(),
@@ -269,7 +269,7 @@ fn could_not_reach(app: &App, error: &RemoteError) -> String {
     format!("could not reach {}: {error}", app.repo.host())
 }
 
-/// A digest of everything beside the commit that decides whether a deployment works: settings, environment, script.
+/// A digest of everything besides the commit that determines whether a deployment works: settings, environment, script.
 fn conditions(server: &Server, app: &App) -> Result<String> {
     let mut all = Vec::new();
     let files: [&Path; 3] = [

@@ -166,9 +166,9 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
                     anyhow::anyhow!(why)
                 }
                 fetch::FetchError::GaveWay => {
-                    anyhow::anyhow!("another command is working on {}", app.name)
+                    anyhow::anyhow!("another command is running for {}", app.name)
                 }
-                fetch::FetchError::Here(error) => error,
+                fetch::FetchError::Local(error) => error,
             })?;
         }
         resolve(&mut found);

@@ -67,7 +67,7 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
         }
     }
     trial::stop(poll)?;
-    let unhealthy = restore::restore(poll, &live).err();
+    let unhealthy = restore::restore_previous(poll, &live).err();
     ledger.under_way = None;
     ledger.store(server, &app.name)?;
     prune::prune(poll, &mut ledger)?;
@@ -80,7 +80,7 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
 
 /// Counts a killed poll as an attempt of its commit; returns whether there was one. The next attempt is due at once:
 /// most often the power failed, or somebody rebooted. But a deploy script that kills its poll, or exhausts the memory,
-/// must not run for ever.
+/// must not run forever.
 pub(super) fn count_killed_poll(
     poll: &Poll<'_>,
     ledger: &mut Ledger,
@@ -88,7 +88,7 @@ pub(super) fn count_killed_poll(
     conditions: &str,
 ) -> bool {
     let under_way = ledger.under_way.as_ref().filter(|r| r.commit == commit);
-    // The first release belongs to init, where somebody is present.
+    // The first release is deployed by init, where an operator is present.
     let (Some(killed), Some(_)) = (under_way, &ledger.live) else {
         return false;
     };

@@ -1,5 +1,5 @@
-//! What happens when a release is unhealthy: the previous one is restored. Also the way of a rollback, which switches to
-//! an earlier release just as a deployment switches to a new one.
+//! Restores the previous release when a new one is unhealthy. A rollback, too, switches to an earlier release here, and
+//! restores the live one if that is unhealthy.
 
 use anyhow::Result;
 
@@ -22,18 +22,20 @@ pub(super) enum ActivationResult {
     },
 }
 
-/// Points `current` to the release that is live by the ledger and restarts.
-pub(super) fn restore(poll: &Poll<'_>, release: &Release) -> Result<()> {
+/// Points `current` to a release that was healthy before, and restarts the service.
+pub(super) fn restore_previous(poll: &Poll<'_>, release: &Release) -> Result<()> {
     poll.progress(&format!("restoring {}", short(&release.commit)));
     point_current(poll, &release.id)?;
     serve(poll, release)
 }
 
-/// Restores the live release unless it answers; why it does not, if not even then.
+/// Restores the live release unless it is healthy; returns the error if it stays unhealthy.
 pub(super) fn ensure_live(poll: &Poll<'_>, live: &Release) -> Option<String> {
     let unhealthy = check_once(poll).err()?;
     poll.progress(&format!("the live release is unhealthy: {unhealthy:#}"));
-    restore(poll, live).err().map(|error| format!("{error:#}"))
+    restore_previous(poll, live)
+        .err()
+        .map(|error| format!("{error:#}"))
 }
 
 /// Switches to an earlier release, tried beside the live one first.
@@ -62,8 +64,8 @@ pub(super) fn serve_or_restore(
         Err(error) => format!("{error:#}"),
     };
     let restored = match previous {
-        Some(previous) => restore(poll, previous),
-        // Nothing was live: an unhealthy first release must not look live.
+        Some(previous) => restore_previous(poll, previous),
+        // Nothing was live: an unhealthy first release must not count as live.
         None => poll.server.remove_file(&poll.app.current()),
     };
     ActivationResult::Unhealthy {

@@ -157,7 +157,7 @@ impl Poll<'_> {
     ) -> Result<PollOutcome> {
         let words = match error {
             fetch::FetchError::Remote(why) => return self.record_unreachable(ledger, why),
-            fetch::FetchError::Here(error) => return Err(error),
+            fetch::FetchError::Local(error) => return Err(error),
             fetch::FetchError::Unfit(words) => words,
             fetch::FetchError::GaveWay => return Ok(PollOutcome::Busy),
         };

@@ -1,7 +1,7 @@
-//! Disk space for a release, checked before anything of it is written: a disk that fills up half-way also stops the
+//! Disk space for a release, checked before anything of it is written: a disk that fills up halfway also stops the
 //! database and everything else on it.
 //!
-//! Too little space is a refusal, not a failure: it uses no attempt, since people free space, not time. It is reported
+//! Too little space is a refusal, not a failure: it uses no attempt, since space does not free itself. It is reported
 //! once and checked again by each poll.
 
 use std::path::{Path, PathBuf};
@@ -73,7 +73,11 @@ fn lacking(places: &[Place]) -> Option<Why> {
 }
 
 /// Why there is not enough space for this commit, if there is not.
-pub(super) fn no_room(poll: &Poll<'_>, code: &Code, live: Option<&Release>) -> Result<Option<Why>> {
+pub(super) fn shortage(
+    poll: &Poll<'_>,
+    code: &Code,
+    live: Option<&Release>,
+) -> Result<Option<Why>> {
     let (server, app) = (poll.server, poll.app);
     for dir in [&app.project_dir, &app.static_dir] {
         // The first release may create the directory of static files.
@@ -84,14 +88,14 @@ pub(super) fn no_room(poll: &Poll<'_>, code: &Code, live: Option<&Release>) -> R
     }
     let oid = code.info().oid;
     let mirror = code.mirror();
-    let asked = |error: crate::git::MirrorError| anyhow!(error.to_string());
-    let tree = mirror.size(oid).map_err(asked)?;
+    let describe = |error: crate::git::MirrorError| anyhow!(error.to_string());
+    let tree = mirror.size(oid).map_err(describe)?;
     let environment = match live.filter(|live| !live.venv.is_empty()) {
         Some(live) => {
-            let files = |oid| mirror.blobs(oid, &dependencies::may_decide);
+            let files = |oid| mirror.blobs(oid, &dependencies::may_determine_environment);
             let before = live.commit.parse().ok().and_then(|oid| files(oid).ok());
             let venv = app.venvs().join(&live.venv);
-            let changed = before != Some(files(oid).map_err(asked)?)
+            let changed = before != Some(files(oid).map_err(describe)?)
                 || !dependencies::imports_from(server, app, &venv)?.is_empty();
             changed.then(|| server.tree_size(&venv)).transpose()?
         }
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_counts_only_if_it_is_made_anew() {
+    fn the_environment_counts_only_if_it_is_created_again() {
         let tree = Size {
             files: 100,
             bytes: 5 * MIB,
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn enough_is_enough_and_a_byte_less_is_not() {
+    fn one_byte_too_few_is_refused() {
         let exactly = place(MIB, 0, None).needed.bytes;
         assert_eq!(lacking(&[place(MIB, exactly, None)]), None);
         assert_eq!(
@@ -165,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn inodes_run_out_where_they_are_counted() {
+    fn inodes_are_compared_where_they_are_counted() {
         let plenty = u64::MAX;
         assert_eq!(lacking(&[place(0, plenty, Some(1010))]), None);
         let why = lacking(&[place(0, plenty, None), place(0, plenty, Some(1009))]);

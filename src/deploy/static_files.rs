@@ -8,7 +8,7 @@ use crate::host::{Kind, Server};
 
 use super::build::STATIC;
 
-/// Copies the release's static files to where the web server looks: each beside its target, then renamed over
+/// Copies the release's static files to the web server's directory: each beside its target, then renamed over
 /// it. Nothing is removed, so that pages served before the switch still find their files.
 pub(super) fn publish(server: &Server, from: &Path, to: &Path) -> Result<()> {
     let mut queue: Vec<PathBuf> = vec![PathBuf::new()];

@@ -1,5 +1,5 @@
-# Run by a poll in a new release, as the app's account: writes to the file named first where the running app is
-# going to write, as JSON. Standard output is not used, because the project may print on it.
+# Run by a poll in a new release, as the app's account: writes, as JSON, where the running app will write to the file
+# of the first argument. Standard output is not used, because the project may print to it.
 import importlib, json, os, sys, urllib.parse
 
 answer, wsgi = sys.argv[1:3]
@@ -9,7 +9,7 @@ try:
 except BaseException:
     import traceback
 
-    # The trial is going to fail of this with words of its own; what the settings say is read all the same.
+    # The trial will fail on this with its own error; the settings are read all the same.
     traceback.print_exc()
 found = []
 
@@ -19,7 +19,7 @@ def add(setting, path, directory):
         found.append([setting, os.path.realpath(os.fspath(path)), directory])
 
 
-def look():
+def collect():
     from django.conf import settings
 
     for name, database in settings.DATABASES.items():
@@ -44,9 +44,9 @@ def look():
         add("SESSION_FILE_PATH", settings.SESSION_FILE_PATH, True)
 
 
-# No Django project, or settings that raise: there is nothing to ask, and the trial tells why.
+# No Django project, or settings that raise: there is nothing to report, and the trial shows the error.
 try:
-    look()
+    collect()
 except Exception:
     traceback = importlib.import_module("traceback")
     traceback.print_exc()

@@ -1,7 +1,7 @@
 //! Where the running app writes, by its own settings. The release is read-only in the sandbox and replaced by the next
 //! one, so an app that writes there is refused before it goes live.
 //!
-//! One process imports the WSGI module as gunicorn does and asks Django. The answer comes in a file, since the project
+//! One process imports the WSGI module as gunicorn does and reads Django's settings. The answer comes in a file, since the project
 //! may print on standard output; the account's code wrote that file, so reading it is bounded and follows no link. Paths
 //! are compared after links are resolved: a shared path lies in shared/.
 //!
@@ -34,7 +34,7 @@ const MOST: usize = 100;
 struct Written(String, PathBuf, bool);
 
 /// Refuses a release whose app would write into it.
-pub(super) fn refuse_lost(
+pub(super) fn refuse_writes(
     poll: &Poll<'_>,
     mut python: ScriptRunner,
     log: &mut File,
@@ -59,7 +59,7 @@ pub(super) fn refuse_lost(
     let Some(found) = found.filter(|found| outcome.success && found.len() <= MOST) else {
         return Err(StageError {
             why: format!(
-                "Django could not be asked where the app writes: Python {}",
+                "failed to find out where the app writes: Python {}",
                 outcome.ended
             ),
             last_lines: outcome.last_lines,
@@ -128,7 +128,7 @@ fn refusal(
         })
         .map(String::as_str)
         .collect();
-    let mut cure = vec![
+    let mut fix = vec![
         format!("{elsewhere}, or share it between releases:"),
         format!(
             "sudo pullpray init {app} --shared-paths {}",
@@ -137,12 +137,12 @@ fn refusal(
     ];
     if !kept.is_empty() {
         let kept: Vec<String> = kept.into_iter().collect();
-        cure.push(format!(
+        fix.push(format!(
             "git tracks files in {}: copy them into shared/ first, or the app misses them",
             kept.join(", ")
         ));
     }
-    (why, cure)
+    (why, fix)
 }
 
 /// The path to share: for a file its directory, because sqlite and log rotation create more beside it, unless git tracks
@@ -174,7 +174,7 @@ fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
 mod tests {
     use super::*;
 
-    fn cure(lost: &[(&str, bool)], shared: &str, tracked: &[&str]) -> String {
+    fn fix(lost: &[(&str, bool)], shared: &str, tracked: &[&str]) -> String {
         let lost: Vec<Written> = lost
             .iter()
             .map(|(path, directory)| Written("X".to_owned(), path.into(), *directory))
@@ -185,8 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn one_command_shares_all_of_it_and_no_code() {
-        let text = cure(
+    fn one_command_shares_all_paths_and_no_code() {
+        let text = fix(
             &[
                 ("data/db.sqlite3", false),
                 ("media", true),
@@ -199,11 +199,11 @@ mod tests {
             text.ends_with("pullpray init todo --shared-paths data/,kept/,media/"),
             "{text}"
         );
-        let text = cure(&[("todo/db.sqlite3", false)], "", &["todo/settings.py"]);
+        let text = fix(&[("todo/db.sqlite3", false)], "", &["todo/settings.py"]);
         assert!(text.ends_with("--shared-paths todo/db.sqlite3"), "{text}");
-        let text = cure(&[("media", true)], "", &["media/a.png"]);
+        let text = fix(&[("media", true)], "", &["media/a.png"]);
         assert!(text.contains("copy them into shared/ first"), "{text}");
         // Nothing can be linked in the place of the release itself.
-        assert!(!cure(&[("", true)], "", &[]).contains("--shared-paths"));
+        assert!(!fix(&[("", true)], "", &[]).contains("--shared-paths"));
     }
 }

@@ -95,7 +95,7 @@ pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit)
     match outcome {
         PollOutcome::Skipped(verdict) => skipped(app, verdict, verbose),
         PollOutcome::Busy => (
-            if_verbose("another poll is at work".to_owned()),
+            if_verbose("another poll is running".to_owned()),
             Exit::Success,
         ),
         PollOutcome::Recovered(recovery, then) => recovered(app, recovery, then, verbose),

@@ -104,16 +104,16 @@ impl Trust {
     }
 }
 
-/// Verifies an object. `local` gives an instant this server's offset from UTC.
+/// Verifies an object. `local` converts Unix time to this server's local time.
 fn verify(
     object: &SignedObject,
     signers: &Signers,
     local: impl Fn(i64) -> Option<DateTime<FixedOffset>>,
 ) -> Signature {
     let signed_tag = object.tag.as_ref();
-    let said = match signed_tag.filter(|(tag, _)| tag.signature.is_some()) {
+    let principals = match signed_tag.filter(|(tag, _)| tag.signature.is_some()) {
         Some((tag, name)) if tag.tag.as_ref() != Some(name) => Err(format!(
-            "the tag {name} is signed as {:?}: it was given another name",
+            "the tag {name} is signed as {:?}: it was renamed",
             tag.tag.as_deref().unwrap_or_default()
         )),
         Some((tag, name)) => {
@@ -124,7 +124,7 @@ fn verify(
             None => format!("the commit {why}"),
         }),
     };
-    match said {
+    match principals {
         Ok(principals) => Signature::Trusted(principals),
         Err(why) => Signature::Refused(why),
     }

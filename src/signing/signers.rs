@@ -232,7 +232,7 @@ fn options(text: &str) -> Result<Conditions, String> {
             _ => return Err(format!("{option:?} is no option of a signer")),
         };
         if twice {
-            return Err(format!("{name} is said twice"));
+            return Err(format!("{name} is given twice"));
         }
     }
     if let (Some(after), Some(before)) = (&conditions.after, &conditions.before)

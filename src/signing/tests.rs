@@ -1,4 +1,4 @@
-//! Against signatures that the real git and ssh-keygen make, and against what git itself says of them.
+//! Signatures by the real git and ssh-keygen, compared with the verdict of git itself.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -52,12 +52,12 @@ fn every_kind_of_key_signs_commits_and_tags() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Result<()> {
+fn every_other_signature_is_refused_with_its_own_reason() -> Result<()> {
     let repo = Repo::new()?;
     let list = format!("ann@x {}", repo.key("ann", "ed25519", "256")?);
     let fingerprint = repo.run("ssh-keygen", &["-lf", "ann.pub"], "")?;
     let fingerprint = fingerprint.split(' ').nth(1).unwrap_or_default();
-    let say = |commit, words: &str| -> Result<()> {
+    let refuses = |commit, words: &str| -> Result<()> {
         refused(&repo.verified(commit, &list)?, words);
         assert!(
             !repo.git_trusts("verify-commit", commit, &list)?,
@@ -66,7 +66,7 @@ fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Resul
         Ok(())
     };
     let unsigned = repo.id("HEAD")?;
-    say(unsigned, "the commit is not signed")?;
+    refuses(unsigned, "the commit is not signed")?;
     for (mark, words) in [
         ("PGP SIGNATURE", "is signed with OpenPGP"),
         ("PGP MESSAGE", "is signed with OpenPGP"),
@@ -75,10 +75,10 @@ fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Resul
         ("WEDDING", "has a signature that cannot be read"),
     ] {
         let text = format!("-----BEGIN {mark}-----\nU1NIU0lH\n-----END {mark}-----");
-        say(repo.armoured(&text)?, words)?;
+        refuses(repo.armoured(&text)?, words)?;
     }
 
-    // The very payload, signed by the right key for something else.
+    // The same payload, signed by the right key for another namespace.
     let (head, message) = repo.parts()?;
     let sign = |namespace: &str, payload: &str| {
         let arguments = ["-q", "-Y", "sign", "-f", "ann", "-n", namespace];
@@ -88,11 +88,11 @@ fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Resul
     let good = repo.armoured(&sign("git", &payload)?)?;
     assert_eq!(repo.verified(good, &list)?, trusted("ann@x"));
     assert!(repo.git_trusts("verify-commit", good, &list)?);
-    say(
+    refuses(
         repo.armoured(&sign("file", &payload)?)?,
         "was made for \"file\" and not for \"git\"",
     )?;
-    say(
+    refuses(
         repo.armoured(&sign("git", &format!("{payload}x"))?)?,
         &format!("is not what the key {fingerprint} signed"),
     )?;
@@ -101,9 +101,9 @@ fn what_is_not_signed_by_a_listed_ssh_key_is_refused_in_its_own_words() -> Resul
     let signed = repo.signed("ann")?.to_string();
     let text = repo.run("git", &["-C", "work", "cat-file", "commit", &signed], "")?;
     let altered = repo.object("commit", &text.replace("body", "evil"))?;
-    say(altered, "it was altered, or the signature was")?;
+    refuses(altered, "it was altered, or the signature was")?;
     let parent = text.replace("author Ann", "author Eve");
-    say(repo.object("commit", &parent)?, "it was altered")?;
+    refuses(repo.object("commit", &parent)?, "it was altered")?;
     // Two signatures: the first is read, and the second was not signed.
     let (_, signature) = text.split_once("gpgsig ").context("not signed")?;
     let (signature, _) = signature.split_once("\n\n").context("no message")?;
@@ -144,22 +144,22 @@ fn a_key_counts_at_the_time_of_the_commit() -> Result<()> {
         ),
     ] {
         let list = format!("ann {options} {key}");
-        let said = repo.verified(commit, &list)?;
+        let signature = repo.verified(commit, &list)?;
         assert_eq!(
-            matches!(said, Signature::Trusted(_)),
+            matches!(signature, Signature::Trusted(_)),
             repo.git_trusts("verify-commit", commit, &list)?,
-            "git sees {options} otherwise"
+            "git disagrees about {options}"
         );
         match words {
-            "" => assert_eq!(said, trusted("ann"), "{options}"),
-            words => refused(&said, words),
+            "" => assert_eq!(signature, trusted("ann"), "{options}"),
+            words => refused(&signature, words),
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
+fn a_signed_tag_takes_precedence_and_must_keep_its_name() -> Result<()> {
     let repo = Repo::new()?;
     let list = format!("ann@x {}", repo.key("ann", "ed25519", "256")?);
     repo.key("eve", "ed25519", "256")?;
@@ -168,7 +168,7 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
         let signed_object = repo.signed_object(repo.id(commit)?, repo.id(tag)?, name)?;
         Ok(verify(&signed_object, &signers, utc))
     };
-    // Of a commit that nobody signed.
+    // Tags of an unsigned commit.
     repo.with_key("ann", &["tag", "-s", "-m", "t", "v1.0.0"])?;
     repo.git(&["tag", "-a", "-m", "t", "v1.0.1"])?;
     repo.git(&["tag", "v1.0.2"])?;
@@ -186,7 +186,7 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
         &verified("HEAD", "v1.0.0", "v9.0.0")?,
         "the tag v9.0.0 is signed as \"v1.0.0\"",
     );
-    // A tag of the signed tag, signed by nobody.
+    // An unsigned tag of the signed tag.
     repo.git(&["tag", "-a", "-m", "t", "v1.0.3", "v1.0.0"])?;
     refused(
         &verified("HEAD", "v1.0.3", "v1.0.3")?,
@@ -203,7 +203,7 @@ fn a_signed_tag_decides_and_keeps_its_name() -> Result<()> {
         &verified("HEAD", "v2.0.2", "v2.0.2")?,
         "the tag v2.0.2 is signed with the key SHA256:",
     );
-    // A signed tag that was put on another commit.
+    // A signed tag that was moved to another commit.
     let text = repo.run("git", &["-C", "work", "cat-file", "tag", "v1.0.0"], "")?;
     let moved = text.replace(
         &repo.id("HEAD~1")?.to_string(),
@@ -244,7 +244,7 @@ fn a_list_that_others_can_modify_accepts_nothing() -> Result<()> {
     );
     // The judgement needs nothing fetched then.
     assert!(matches!(
-        read().verify(|| anyhow::bail!("was asked"))?,
+        read().verify(|| anyhow::bail!("was read"))?,
         Signature::Refused(_)
     ));
     mode(0o644)?;
@@ -260,10 +260,10 @@ fn a_list_that_others_can_modify_accepts_nothing() -> Result<()> {
         (Signers::parse(&text), read().text())
     );
     let commit = repo.signed("ann")?;
-    let said = read().verify(|| repo.signed_object(commit, commit, "main"))?;
-    assert_eq!(said, trusted("ann"));
-    let said = Trust::Anybody.verify(|| anyhow::bail!("was asked"))?;
-    assert_eq!(said, Signature::NotChecked);
+    let signature = read().verify(|| repo.signed_object(commit, commit, "main"))?;
+    assert_eq!(signature, trusted("ann"));
+    let signature = Trust::Anybody.verify(|| anyhow::bail!("was read"))?;
+    assert_eq!(signature, Signature::NotChecked);
 
     fs::write(&file, "# nobody\n")?;
     refused(&read().preliminary(), "cannot be used: it is empty");

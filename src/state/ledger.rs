@@ -29,7 +29,7 @@ pub struct Ledger {
     pub under_way: Option<Release>,
     /// Commits that failed, with their attempts.
     pub failures: Vec<Failure>,
-    /// The remote's newest commit, if it is refused.
+    /// The newest commit, if it is refused.
     pub refused: Option<Refusal>,
     /// Who paused deployments, and why.
     pub pause: Option<Pause>,

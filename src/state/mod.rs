@@ -1,6 +1,6 @@
-//! What pullpray remembers: the receipt of init and the ledger of polls.
+//! Types and formats of the records: the receipt of init and the ledger of polls.
 //!
-//! Both are written before the change they describe, so that after a crash they hold at least what happened.
+//! Both are written before the change they describe, so that after a crash nothing has happened that they do not record.
 
 mod fields;
 pub mod ledger;
@@ -22,7 +22,7 @@ impl fmt::Display for Damaged {
     }
 }
 
-/// A time as records hold it: RFC 3339, UTC, whole seconds.
+/// A time as records write it: RFC 3339, UTC, whole seconds.
 #[must_use]
 pub fn stamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)

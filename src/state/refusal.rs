@@ -1,4 +1,4 @@
-//! Refused commits, and why, as the ledger holds them.
+//! Refused commits, and why, as the ledger records them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub struct Refusal {
     /// The commit.
     #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
-    /// The object that the remote listed: the commit, or the annotated tag that points to it.
+    /// The object that the git host listed: the commit, or the annotated tag that points to it.
     #[serde(deserialize_with = "fields::commit")]
     pub object: String,
     /// Since when, RFC 3339.

@@ -1,7 +1,7 @@
 //! Data marks: whether the app's data directories are the real ones, or an empty mount point.
 //!
 //! After a reboot without a disk that should be mounted, the directory below exists, is empty, and may be writable:
-//! migrations would create a new database, and the site would look healthy. So each data directory holds a mark, root
+//! migrations would create a new database, and the site would look healthy. So each data directory has a mark file, root
 //! keeps a copy outside, and everything that changes something compares them first.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::app::{App, AppName};
 use crate::host::{Kind, Server, View};
 use crate::layout;
 
-/// The directories that hold the mark.
+/// The directories with a mark file.
 #[must_use]
 pub fn dirs(app: &App) -> [PathBuf; 2] {
     [app.shared(), layout::state(&app.name)]
@@ -63,10 +63,10 @@ pub fn missing(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, St
             return Ok(Some((
                 owned,
                 format!(
-                    "{dir} does not hold the data of {app} ({mark} is missing or different): is a disk not mounted? Until it is back, nothing is deployed, created or fixed here"
+                    "{dir} does not hold the data of {app} ({mark} is missing or different): is a disk not mounted? Until it is back, pullpray changes nothing for {app}"
                 ),
                 format!(
-                    "findmnt --target {dir}; sudo mount --all  # if the data is lost for good, or was copied there by hand, and {app} shall continue with what is there: sudo rm {copy} && sudo pullpray doctor {app} --fix --only project.directories"
+                    "findmnt --target {dir}; sudo mount --all  # if the data is lost for good, or was copied there by hand, and {app} should use what is there now: sudo rm {copy} && sudo pullpray doctor {app} --fix --only project.directories"
                 ),
             )));
         }

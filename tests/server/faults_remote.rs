@@ -152,7 +152,7 @@ fn an_interrupted_fetch_is_retried() -> Result<()> {
         let other = scope.spawn(|| poll(&second));
         ensure!(web.page("/")?.shows("version one"));
         // Another poll in the meantime leaves the running one alone.
-        web.run(POLL)?.ok()?.says("another poll is at work")?;
+        web.run(POLL)?.ok()?.says("another poll is running")?;
         let first = first.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
         let other = other.join().map_err(|_| anyhow!("panicked"))??.exits(3)?;
         first.says("could not reach githost: ")?;

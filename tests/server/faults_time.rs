@@ -40,10 +40,10 @@ fn concurrent_polls_do_not_interfere() -> Result<()> {
         for _ in 0..2 {
             poll_is_silent(&web)?;
         }
-        web.run(POLL)?.ok()?.says("another poll is at work")?;
+        web.run(POLL)?.ok()?.says("another poll is running")?;
         web.run("pullpray rollback todo")?
             .exits(1)?
-            .says("a poll of todo is at work")?
+            .says("a poll of todo is running")?
             .says("hint: try again once it is done")?;
         ensure!(web.page("/")?.shows("version two"));
         web.run("touch /tmp/go")?.ok()?;
@@ -58,7 +58,7 @@ fn concurrent_polls_do_not_interfere() -> Result<()> {
 
     // Continuous polls during a rollback: none of them undoes it.
     web.run("(until [ -e /tmp/back ]; do pullpray poll todo || echo failed; done) >/tmp/polls 2>&1 & \
-             for n in $(seq 50); do pullpray rollback todo >/tmp/said 2>&1 && break; grep -q 'is at work' /tmp/said || break; sleep 0.1; done; \
+             for n in $(seq 50); do pullpray rollback todo >/tmp/said 2>&1 && break; grep -q 'is running' /tmp/said || break; sleep 0.1; done; \
              touch /tmp/back; wait; cat /tmp/said")?
         .ok()?
         .says("\"version two\"")?;

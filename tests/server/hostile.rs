@@ -67,8 +67,8 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
             ("message", "the commit or tag object"),
         ],
         &[
-            ("garbage", "it cannot be read whole"),
-            ("missing", "it cannot be read whole"),
+            ("garbage", "it is incomplete or damaged"),
+            ("missing", "it is incomplete or damaged"),
         ],
         &[
             ("zeros", "\"large\" has 512 MiB, more than max_file = 100"),

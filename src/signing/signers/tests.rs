@@ -68,11 +68,12 @@ fn a_key_counts_where_and_when_it_is_said() {
             "counted until 202611231159 only",
         ),
     ] {
-        let said = who(&format!("ann {options} {ANN}"));
+        let result = who(&format!("ann {options} {ANN}"));
         assert!(
-            said.as_ref()
+            result
+                .as_ref()
                 .is_err_and(|why| why.contains(words) && why.contains("the key of ann")),
-            "{options}: {said:?}"
+            "{options}: {result:?}"
         );
     }
     for options in [
@@ -128,17 +129,17 @@ fn what_cannot_be_read_refuses_the_list() {
         (format!("ann valid-after=2026112324 {ANN}"), "is not a time"),
         (
             format!("ann valid-after=20260101,valid-after=20270101 {ANN}"),
-            "said twice",
+            "given twice",
         ),
         (
             format!("ann valid-after=20270101,valid-before=20260101 {ANN}"),
             "is not after",
         ),
     ] {
-        let said = Signers::parse(&line).err();
+        let result = Signers::parse(&line).err();
         assert!(
-            said.as_ref().is_some_and(|why| why.contains(words)),
-            "{line:?}: {said:?}"
+            result.as_ref().is_some_and(|why| why.contains(words)),
+            "{line:?}: {result:?}"
         );
     }
 }

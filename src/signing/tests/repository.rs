@@ -9,10 +9,10 @@ use git2::Oid;
 
 use super::super::*;
 
-/// When everything is committed: 14 November 2023, 22:13:20 UTC.
+/// The time of all commits: 2023-11-14 22:13:20 UTC.
 pub(super) const THEN: &str = "1700000000 +0000";
 
-/// A repository with keys beside it.
+/// A repository, with signing keys beside it.
 pub(super) struct Repo {
     pub(super) dir: tempfile::TempDir,
 }
@@ -59,7 +59,7 @@ impl Repo {
         Ok(self.run("git", &arguments, "")?.trim().to_owned())
     }
 
-    /// Makes a key; gives its public half.
+    /// Creates a key; returns its public half.
     pub(super) fn key(&self, name: &str, kind: &str, bits: &str) -> Result<String> {
         let options = ["-q", "-N", "", "-C", "", "-t", kind, "-b", bits, "-f", name];
         self.run("ssh-keygen", &options, "")?;
@@ -76,7 +76,7 @@ impl Repo {
         Ok(Oid::from_str(&self.git(&["rev-parse", name])?)?)
     }
 
-    /// A commit that is signed with this key.
+    /// Creates a commit signed with this key.
     pub(super) fn signed(&self, key: &str) -> Result<Oid> {
         self.with_key(
             key,
@@ -92,20 +92,20 @@ impl Repo {
         self.id("HEAD")
     }
 
-    /// An object that is written byte by byte.
+    /// Writes an object from its raw text.
     pub(super) fn object(&self, kind: &str, text: &str) -> Result<Oid> {
         let arguments = ["-C", "work", "hash-object", "-t", kind, "-w", "--stdin"];
         Ok(Oid::from_str(self.run("git", &arguments, text)?.trim())?)
     }
 
-    /// HEAD as if it were signed like this.
+    /// Writes a copy of HEAD with this signature.
     pub(super) fn armoured(&self, signature: &str) -> Result<Oid> {
         let (head, message) = self.parts()?;
         let folded = signature.trim_end().replace('\n', "\n ");
         self.object("commit", &format!("{head}\ngpgsig {folded}\n\n{message}"))
     }
 
-    /// Header and message of HEAD, which is not signed.
+    /// The header and message of HEAD, which is not signed.
     pub(super) fn parts(&self) -> Result<(String, String)> {
         let text = self.run("git", &["-C", "work", "cat-file", "commit", "HEAD"], "")?;
         let (head, message) = text.split_once("\n\n").context("no message")?;
@@ -123,7 +123,7 @@ impl Repo {
             fs::create_dir(&mirror)?;
         }
         fs::remove_dir_all(&mirror)?;
-        // With objects that no reference leads to.
+        // Including unreachable objects.
         self.run("cp", &["-r", "work/.git", "mirror.git"], "")?;
         let arguments = ["-C", "mirror.git", "config", "core.bare", "true"];
         self.run("git", &arguments, "")?;
@@ -141,7 +141,7 @@ impl Repo {
         ))
     }
 
-    /// What git says of the same object and list.
+    /// Whether git accepts the same object with the same list.
     pub(super) fn git_trusts(&self, verb: &str, object: Oid, list: &str) -> Result<bool> {
         fs::write(self.path("list"), list)?;
         let file = format!("gpg.ssh.allowedSignersFile={}", self.path("list").display());
@@ -162,6 +162,6 @@ pub(super) fn trusted(who: &str) -> Signature {
 pub(super) fn refused(signature: &Signature, words: &str) {
     assert!(
         matches!(signature, Signature::Refused(why) if why.contains(words)),
-        "{words:?} is not said: {signature:?}"
+        "{words:?} is missing: {signature:?}"
     );
 }

@@ -56,7 +56,6 @@ impl Code {
     /// The commit and its tag, with their signatures.
     pub(super) fn signed_object(&self) -> anyhow::Result<SignedObject> {
         SignedObject::read(&self.mirror, self.info.oid, self.object, &self.name)
-            .map_err(|error| anyhow!(error.to_string()))
             .with_context(|| format!("failed to read the signature of {}", self.info.short))
     }
     /// Its subject, author and time.
@@ -204,10 +203,7 @@ impl Code {
             .and_then(|live| live.commit.parse().ok())
             .and_then(|oid| self.mirror.submodules(oid).ok())
             .unwrap_or_default();
-        let found = self
-            .mirror
-            .submodules(self.info.oid)
-            .map_err(|error| anyhow!(error.to_string()))?;
+        let found = self.mirror.submodules(self.info.oid)?;
         let new: Vec<String> = found
             .iter()
             .filter(|path| !known.contains(path))
@@ -229,7 +225,6 @@ impl Code {
     pub(super) fn checkout(&self, dir: &Path) -> anyhow::Result<()> {
         self.mirror
             .checkout(self.info.oid, dir)
-            .map_err(|error| anyhow!(error.to_string()))
             .with_context(|| format!("failed to check {} out", self.info.short))
     }
 }

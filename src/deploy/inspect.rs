@@ -51,17 +51,11 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     };
     let oid = code.info().oid;
     let read = |path: &Path| -> Result<String> {
-        let bytes = code
-            .mirror()
-            .read_file(oid, path)
-            .map_err(|error| anyhow!(error.to_string()))?;
+        let bytes = code.mirror().read_file(oid, path)?;
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     let wsgi = |path: &Path| path.file_name() == Some("wsgi.py".as_ref());
-    let files = code
-        .mirror()
-        .blobs(oid, &wsgi)
-        .map_err(|error| anyhow!(error.to_string()))?;
+    let files = code.mirror().blobs(oid, &wsgi)?;
     let manage = read(Path::new("manage.py"))?;
     let settings = settings_module(&manage);
     let files: Vec<String> = files

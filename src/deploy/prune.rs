@@ -93,15 +93,14 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .iter()
         .filter_map(|release| release.commit.parse().ok())
         .collect();
-    let mirror = Mirror::open_or_init(&layout::mirror(&app.name))
-        .map_err(|error| anyhow::anyhow!(error.to_string()))?;
+    let mirror = Mirror::open_or_init(&layout::mirror(&app.name))?;
     match mirror.compact(&keep) {
         Ok(_) => {}
         // An object of the history is lost or does not fit into memory: the next fetch brings a new mirror.
         Err(MirrorError::Beyond(_) | MirrorError::Damaged(_)) => {
             server.remove_tree(&layout::mirror(&app.name))?;
         }
-        Err(error) => return Err(anyhow::anyhow!(error.to_string())),
+        Err(error) => return Err(error.into()),
     }
     result
 }

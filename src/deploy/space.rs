@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::host::Size;
 use crate::layout;
@@ -88,14 +88,13 @@ pub(super) fn shortage(
     }
     let oid = code.info().oid;
     let mirror = code.mirror();
-    let describe = |error: crate::git::MirrorError| anyhow!(error.to_string());
-    let tree = mirror.size(oid).map_err(describe)?;
+    let tree = mirror.size(oid)?;
     let environment = match live.filter(|live| !live.venv.is_empty()) {
         Some(live) => {
             let files = |oid| mirror.blobs(oid, &dependencies::may_determine_environment);
             let before = live.commit.parse().ok().and_then(|oid| files(oid).ok());
             let venv = app.venvs().join(&live.venv);
-            let changed = before != Some(files(oid).map_err(describe)?)
+            let changed = before != Some(files(oid)?)
                 || !dependencies::imports_from(server, app, &venv)?.is_empty();
             changed.then(|| server.tree_size(&venv)).transpose()?
         }

@@ -16,7 +16,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
 use serde::Deserialize;
 
 use crate::app::SharedPath;
@@ -82,7 +81,7 @@ pub(super) fn refuse_writes(
     let tracked: Vec<PathBuf> = code
         .mirror()
         .blobs(code.info().oid, &|_| true)
-        .map_err(|error| anyhow!(error.to_string()))?
+        .map_err(anyhow::Error::from)?
         .into_iter()
         .map(|(path, _)| path)
         .collect();

@@ -50,16 +50,8 @@ impl fmt::Display for MirrorError {
     }
 }
 
-impl std::error::Error for MirrorError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Remote(error) => Some(error),
-            Self::Io(_, error) => Some(error),
-            Self::Git(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+// Without a source: the text has it, and a chain would print it twice.
+impl std::error::Error for MirrorError {}
 
 impl From<git2::Error> for MirrorError {
     fn from(error: git2::Error) -> Self {

@@ -34,7 +34,7 @@ pub(super) enum FetchError {
     /// It exceeds the limits; why, as the rest of a sentence.
     Unfit(String),
     /// It yielded to an operator's command.
-    GaveWay,
+    Preempted,
     /// An error on this server.
     Local(anyhow::Error),
 }
@@ -132,8 +132,8 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
         {
             FetchError::Unfit(format!("{error}, which is max_size"))
         }
-        MirrorError::Remote(RemoteError::GaveWay) => FetchError::GaveWay,
-        MirrorError::Beyond(why) => FetchError::Unfit(why),
+        MirrorError::Remote(RemoteError::Preempted) => FetchError::Preempted,
+        MirrorError::LimitExceeded(why) => FetchError::Unfit(why),
         // There may be more space at the next poll.
         MirrorError::Remote(error @ RemoteError::TooMuch { .. }) => {
             FetchError::Remote(format!("{error}, half of what is free for its mirror"))
@@ -168,7 +168,7 @@ fn try_fetch(
     let free = server.free_space(&layout::state(&app.name));
     let room = free.map_or(u64::MAX, |(bytes, _)| (bytes / 2).max(ROOM));
     let remote = Remote {
-        whole: git::FETCH,
+        whole: git::FETCH_TIMEOUT,
         most: app.limits.max_size.saturating_mul(MIB).min(room),
         ..remote(app)
     };

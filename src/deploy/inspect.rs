@@ -46,7 +46,7 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
             bail!("{} cannot be deployed: {why}", newest.name)
         }
         Err(fetch::FetchError::Remote(why)) => bail!(why),
-        Err(fetch::FetchError::GaveWay) => bail!("another command is running for {}", app.name),
+        Err(fetch::FetchError::Preempted) => bail!("another command is running for {}", app.name),
         Err(fetch::FetchError::Local(error)) => return Err(error),
     };
     let oid = code.info().oid;

@@ -33,7 +33,7 @@ pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Res
         .map_err(|error| match error {
             FetchError::Remote(why) | FetchError::Unfit(why) => anyhow!(why),
             FetchError::Local(error) => error,
-            FetchError::GaveWay => anyhow!("another command is running"),
+            FetchError::Preempted => anyhow!("another command is running"),
         })
         .map_err(|error| error.context(format!("{} could not be deployed again", newest.name)))?;
     poll.deploy(code, ledger, conditions(server, app)?, started, None)

@@ -127,7 +127,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
             return poll
                 .record_unreachable(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
         }
-        Err(RemoteError::GaveWay) => return Ok(PollOutcome::Busy),
+        Err(RemoteError::Preempted) => return Ok(PollOutcome::Busy),
         Err(error) => return poll.record_unreachable(&mut ledger, could_not_reach(app, &error)),
     };
     let now = || poll.clock.local().fixed_offset();
@@ -259,9 +259,9 @@ fn remote(app: &App) -> Remote {
         ssh: "/usr/bin/ssh".into(),
         options: crate::render::ssh_arguments(app),
         idle: Duration::from_secs(60),
-        whole: git::QUESTION,
-        most: git::MOST,
-        gives_way: Some(layout::logs(&app.name)),
+        whole: git::QUERY_TIMEOUT,
+        most: git::MAX_QUERY_BYTES,
+        preempted_by: Some(layout::logs(&app.name)),
     }
 }
 

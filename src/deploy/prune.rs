@@ -97,7 +97,7 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
     match mirror.compact(&keep) {
         Ok(_) => {}
         // An object of the history is lost or does not fit into memory: the next fetch brings a new mirror.
-        Err(MirrorError::Beyond(_) | MirrorError::Damaged(_)) => {
+        Err(MirrorError::LimitExceeded(_) | MirrorError::Damaged(_)) => {
             server.remove_tree(&layout::mirror(&app.name))?;
         }
         Err(error) => return Err(error.into()),

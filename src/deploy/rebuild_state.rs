@@ -165,7 +165,7 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
                 fetch::FetchError::Remote(why) | fetch::FetchError::Unfit(why) => {
                     anyhow::anyhow!(why)
                 }
-                fetch::FetchError::GaveWay => {
+                fetch::FetchError::Preempted => {
                     anyhow::anyhow!("another command is running for {}", app.name)
                 }
                 fetch::FetchError::Local(error) => error,

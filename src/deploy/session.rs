@@ -159,7 +159,7 @@ impl Poll<'_> {
             fetch::FetchError::Remote(why) => return self.record_unreachable(ledger, why),
             fetch::FetchError::Local(error) => return Err(error),
             fetch::FetchError::Unfit(words) => words,
-            fetch::FetchError::GaveWay => return Ok(PollOutcome::Busy),
+            fetch::FetchError::Preempted => return Ok(PollOutcome::Busy),
         };
         let now = self.clock.local().fixed_offset();
         let verdict = policy.refuse(ledger, tip, object, Why::Unfit { words }, now);

@@ -86,7 +86,7 @@ impl Mirror {
     /// once.
     ///
     /// # Errors
-    /// [`MirrorError::Beyond`] if it exceeds a bound; [`MirrorError::Damaged`] if an object is missing or damaged.
+    /// [`MirrorError::LimitExceeded`] if it exceeds a bound; [`MirrorError::Damaged`] if an object is missing or damaged.
     pub fn check_whole(&self, oid: Oid, bounds: Bounds) -> Result<(), MirrorError> {
         let odb = self.repo.odb()?;
         let mut seen = HashSet::new();
@@ -99,14 +99,14 @@ impl Mirror {
                 if bytes > bounds.file {
                     let path = sanitize(path.as_os_str().as_bytes());
                     let (has, most) = (bytes >> 20, bounds.file >> 20);
-                    return Err(MirrorError::Beyond(format!(
+                    return Err(MirrorError::LimitExceeded(format!(
                         "{path:?} has {has} MiB, more than max_file = {most}"
                     )));
                 }
                 if whole > bounds.whole {
                     let most = bounds.whole >> 20;
                     let text = format!("its files take more than max_size = {most} MiB");
-                    return Err(MirrorError::Beyond(text));
+                    return Err(MirrorError::LimitExceeded(text));
                 }
                 seen.insert(entry.oid);
             }
@@ -127,13 +127,13 @@ impl Mirror {
     /// Refuses a commit or tag object that is too large to be read into memory.
     ///
     /// # Errors
-    /// [`MirrorError::Beyond`] if it is.
+    /// [`MirrorError::LimitExceeded`] if it is.
     pub(super) fn check_header(&self, oid: Oid) -> Result<(), MirrorError> {
         let header = self.repo.odb()?.read_header(oid);
         let bytes = header.map_err(|error| lost(oid, error))?.0;
         if bytes > MAX_COMMIT {
             let text = format!("the commit or tag object {oid} has {bytes} bytes");
-            return Err(MirrorError::Beyond(text));
+            return Err(MirrorError::LimitExceeded(text));
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Mirror {
         let tree = commit
             .tree()
             .map_err(|error| lost(commit.tree_id(), error))?;
-        let beyond = |text: String| Err(MirrorError::Beyond(text));
+        let limit_exceeded = |text: String| Err(MirrorError::LimitExceeded(text));
         let (mut entries, mut path_bytes) = (0, 0);
         let mut path = Vec::new();
         // Open trees, each with the index of its next entry and the length of its path.
@@ -239,14 +239,14 @@ impl Mirror {
             let name = entry.name_bytes().len();
             drop(entry);
             if name > MAX_NAME || path.len() > MAX_PATH {
-                return beyond(format!(
+                return limit_exceeded(format!(
                     "it has a path that is too long: a name may have {MAX_NAME} bytes, a path {MAX_PATH}"
                 ));
             }
             entries += 1;
             path_bytes += path.len();
             if entries > MAX_ENTRIES || path_bytes > MAX_PATH_BYTES {
-                return beyond(format!(
+                return limit_exceeded(format!(
                     "it has too many files: the limits are {MAX_ENTRIES} files and {} MiB of paths",
                     MAX_PATH_BYTES >> 20
                 ));
@@ -257,7 +257,7 @@ impl Mirror {
             }
             if stack.len() >= MAX_DEPTH {
                 let text = format!("its directories are nested more than {MAX_DEPTH} levels deep");
-                return beyond(text);
+                return limit_exceeded(text);
             }
             let below = self.repo.find_tree(item.oid);
             stack.push((below.map_err(|error| lost(item.oid, error))?, 0, path.len()));

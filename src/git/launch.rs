@@ -32,7 +32,7 @@ pub(super) enum Program {
 /// # Errors
 /// [`RemoteError::Invalid`] if it should run as another user and this process is not root.
 pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, RemoteError> {
-    let (words, protocol) = match program {
+    let (program, v2) = match program {
         Program::UploadPack { v2 } => ("git-upload-pack", v2),
         Program::ReceivePack => ("git-receive-pack", false),
     };
@@ -60,11 +60,11 @@ pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, Remo
         .args(remote.options.iter().flat_map(|option| ["-o", option]))
         // No forwarding of agent or display to the git host, whatever `Host *` says.
         .args(["-a", "-x", "-T", "--", &remote.host])
-        .arg(format!("{words} {}", quote(&remote.path)))
+        .arg(format!("{program} {}", quote(&remote.path)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if protocol {
+    if v2 {
         command.env("GIT_PROTOCOL", "version=2");
     }
     Ok(command)

@@ -245,10 +245,10 @@ impl Mirror {
 fn init(path: &Path) -> Result<(), MirrorError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
-    let beside = path.with_file_name(name);
-    match fs::remove_dir_all(&beside) {
+    let staging = path.with_file_name(name);
+    match fs::remove_dir_all(&staging) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(trying("removing", &beside)(error));
+            return Err(trying("removing", &staging)(error));
         }
         _ => {}
     }
@@ -259,7 +259,7 @@ fn init(path: &Path) -> Result<(), MirrorError> {
         .mkpath(false)
         .mkdir(true)
         .external_template(false);
-    let repo = Repository::init_opts(&beside, &options)?;
+    let repo = Repository::init_opts(&staging, &options)?;
     let mut config = repo.config()?;
     // For references and loose objects. `leftovers` syncs packs, since git2 does not expose libgit2's option.
     config.set_bool("core.fsyncObjectFiles", true)?;
@@ -269,10 +269,10 @@ fn init(path: &Path) -> Result<(), MirrorError> {
     config.set_str("core.bigFileThreshold", "16m")?;
     drop((config, repo));
     for name in ["HEAD", "config"] {
-        leftovers::sync(&beside.join(name))?;
+        leftovers::sync(&staging.join(name))?;
     }
-    leftovers::sync(&beside)?;
-    fs::rename(&beside, path).map_err(trying("creating", path))?;
+    leftovers::sync(&staging)?;
+    fs::rename(&staging, path).map_err(trying("creating", path))?;
     path.parent().map_or(Ok(()), leftovers::sync)
 }
 

@@ -25,7 +25,7 @@ pub enum MirrorError {
     Missing(String),
     /// A commit exceeds a limit; the text names the limit and follows the commit's name. Fetching it again would not
     /// help.
-    Beyond(String),
+    LimitExceeded(String),
     /// A file operation failed: what was tried, and the system's error.
     Io(String, io::Error),
     /// Any other error of libgit2.
@@ -43,7 +43,7 @@ impl fmt::Display for MirrorError {
                 write!(f, "the mirror {} belongs to another user", path.display())
             }
             Self::Missing(what) => write!(f, "not in the mirror: {what}"),
-            Self::Beyond(what) => f.write_str(what),
+            Self::LimitExceeded(what) => f.write_str(what),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Git(error) => f.write_str(error.message()),
         }
@@ -55,8 +55,8 @@ impl std::error::Error for MirrorError {}
 
 impl From<git2::Error> for MirrorError {
     fn from(error: git2::Error) -> Self {
-        if let Some(beyond) = beyond() {
-            return beyond;
+        if let Some(limit_exceeded) = limit_exceeded() {
+            return limit_exceeded;
         }
         // libgit2's errors for objects that exist and cannot be read.
         match error.class() {
@@ -86,12 +86,12 @@ pub(super) fn trying(what: &str, path: &Path) -> impl FnOnce(io::Error) -> Mirro
 }
 
 /// The error, if libgit2 failed only because it reached the memory limit.
-fn beyond() -> Option<MirrorError> {
+fn limit_exceeded() -> Option<MirrorError> {
     const MESSAGE: &str = "it needs more memory than one file of max_file MiB";
-    bounds::reached().then(|| MirrorError::Beyond(MESSAGE.to_owned()))
+    bounds::reached().then(|| MirrorError::LimitExceeded(MESSAGE.to_owned()))
 }
 
 /// The error for a fetched object that cannot be read.
 pub(super) fn damaged(what: &str, error: &git2::Error) -> MirrorError {
-    beyond().unwrap_or_else(|| MirrorError::Damaged(format!("{what}{}", error.message())))
+    limit_exceeded().unwrap_or_else(|| MirrorError::Damaged(format!("{what}{}", error.message())))
 }

@@ -49,7 +49,7 @@ pub use bounds::{Bounds, allow_files_of};
 pub use contents::CommitInfo;
 pub use mirror::Mirror;
 pub use mirror_error::MirrorError;
-pub use newest::{Newest, newest, reads};
+pub use newest::{Newest, describe_readable, newest};
 pub use remote_error::{RemoteError, RemoteErrorKind};
 pub use signed::Signed;
 pub use tip::{refs, tip};
@@ -81,15 +81,15 @@ pub struct Remote {
     /// Most bytes that one session may receive; they are written to disk as they arrive.
     pub most: u64,
     /// A directory; as soon as another process holds its lock, the session is interrupted.
-    pub gives_way: Option<PathBuf>,
+    pub preempted_by: Option<PathBuf>,
 }
 
 /// Time limit of a listing, which takes a few kilobytes.
-pub const QUESTION: Duration = Duration::from_secs(120);
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time limit of a fetch.
-pub const FETCH: Duration = Duration::from_secs(30 * 60);
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Most bytes that a listing may receive.
-pub const MOST: u64 = 64 << 20;
+pub const MAX_QUERY_BYTES: u64 = 64 << 20;
 
 impl Remote {
     /// Rejects hosts and paths that `ssh` or the remote shell could misinterpret.

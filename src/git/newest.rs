@@ -74,7 +74,7 @@ pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, RemoteEr
 ///
 /// # Errors
 /// As [`tip()`].
-pub fn reads(remote: &Remote, track: &Track) -> Result<Option<String>, RemoteError> {
+pub fn describe_readable(remote: &Remote, track: &Track) -> Result<Option<String>, RemoteError> {
     let Some(newest) = newest(remote, track)? else {
         return Ok(None);
     };

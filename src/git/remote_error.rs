@@ -37,8 +37,8 @@ pub enum RemoteError {
         /// The limit that was reached, in bytes.
         most: u64,
     },
-    /// Interrupted for another process that took the lock [`super::Remote::gives_way`].
-    GaveWay,
+    /// Interrupted for another process that took the lock [`super::Remote::preempted_by`].
+    Preempted,
     /// The response is not git's protocol, or not a supported version.
     Protocol(String),
     /// The remote's settings are invalid; nothing was started.
@@ -135,7 +135,7 @@ impl RemoteError {
                 stderr: message, ..
             }
             | Self::Refused { message } => kind_of(message),
-            Self::TooMuch { .. } | Self::GaveWay | Self::Protocol(_) | Self::Invalid(_) => {
+            Self::TooMuch { .. } | Self::Preempted | Self::Protocol(_) | Self::Invalid(_) => {
                 RemoteErrorKind::Other
             }
         }
@@ -178,7 +178,7 @@ impl fmt::Display for RemoteError {
             Self::TooMuch { most } => {
                 write!(f, "the git host sent more than {} MiB", most >> 20)
             }
-            Self::GaveWay => f.write_str("interrupted by another command"),
+            Self::Preempted => f.write_str("interrupted by another command"),
             Self::Protocol(what) => write!(f, "invalid response from the git host: {what}"),
             Self::Invalid(what) => f.write_str(what),
         }

@@ -60,10 +60,10 @@ impl Mirror {
         }
         let tag = self.repo.find_tag(oid)?;
         let data = object.data();
-        let begin = signature_at(data);
+        let start = signature_at(data);
         Ok(Some(Signed {
-            signature: (begin < data.len()).then(|| data[begin..].to_vec()),
-            payload: data[..begin].to_vec(),
+            signature: (start < data.len()).then(|| data[start..].to_vec()),
+            payload: data[..start].to_vec(),
             time: tag.tagger().map(|tagger| tagger.when().seconds()),
             tag: Some(String::from_utf8_lossy(tag.name_bytes()).into_owned()),
         }))
@@ -73,15 +73,15 @@ impl Mirror {
 /// Returns the offset of a tag's signature, which starts at the last header line (git's parse_signed_buffer()); the
 /// length of `data` if there is none.
 fn signature_at(data: &[u8]) -> usize {
-    let mut begin = data.len();
+    let mut start = data.len();
     let mut at = 0;
     for line in data.split_inclusive(|byte| *byte == b'\n') {
         if HEADERS.iter().any(|mark| line.starts_with(mark)) {
-            begin = at;
+            start = at;
         }
         at += line.len();
     }
-    begin
+    start
 }
 
 #[cfg(test)]

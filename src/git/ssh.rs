@@ -54,7 +54,7 @@ pub(super) struct Session {
     exit: Option<i32>,
 }
 
-/// Checks at intervals whether another process waits for the lock ([`Remote::gives_way`]).
+/// Checks at intervals whether another process waits for the lock ([`Remote::preempted_by`]).
 #[derive(Debug)]
 pub(super) struct Preemption {
     dir: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(super) struct Preemption {
 impl Preemption {
     pub(super) fn new(remote: &Remote) -> Self {
         Self {
-            dir: remote.gives_way.clone(),
+            dir: remote.preempted_by.clone(),
             next: Instant::now(),
         }
     }
@@ -121,7 +121,7 @@ impl Session {
     ///
     /// # Errors
     /// [`RemoteError::TimedOut`] after the idle limit, [`RemoteError::TooSlow`] after the limit for the session,
-    /// [`RemoteError::TooMuch`], [`RemoteError::GaveWay`]; ssh has been terminated then.
+    /// [`RemoteError::TooMuch`], [`RemoteError::Preempted`]; ssh has been terminated then.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, RemoteError> {
         if !self.wait(Want::Bytes, self.idle)? {
             return Ok(0);
@@ -253,7 +253,7 @@ impl Session {
             let (ready, got_stderr) = self.poll_once(want, left.min(CHECK_INTERVAL));
             if self.preemption.is_wanted() {
                 self.kill();
-                return Err(RemoteError::GaveWay);
+                return Err(RemoteError::Preempted);
             }
             if ready && Instant::now() < self.until {
                 return Ok(true);

@@ -98,7 +98,7 @@ impl Lease {
         let error = if Instant::now() >= self.fetch.until {
             Some(RemoteError::TooSlow { whole })
         } else {
-            preemption.is_wanted().then_some(RemoteError::GaveWay)
+            preemption.is_wanted().then_some(RemoteError::Preempted)
         };
         error.map(|error| self.fetch.record(error)).is_none()
     }

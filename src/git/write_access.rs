@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn only_known_refusals_prove_read_only() {
-        for (words, proven) in [
+        for (message, proven) in [
             (
                 "ERROR: The key you are authenticating with has been marked as read only.",
                 true,
@@ -115,9 +115,9 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(
-                matches!(refusal(words.into()), WriteAccess::ReadOnly(_)),
+                matches!(refusal(message.into()), WriteAccess::ReadOnly(_)),
                 proven,
-                "{words}"
+                "{message}"
             );
         }
     }

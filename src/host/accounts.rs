@@ -49,7 +49,7 @@ impl View {
 
     /// Whether pullpray created the user, according to its comment.
     #[must_use]
-    pub fn made_here(&self, name: &str) -> bool {
+    pub fn created_by_pullpray(&self, name: &str) -> bool {
         let user = nix::unistd::User::from_name(name).ok().flatten();
         user.is_some_and(|user| user.gecos.to_bytes() == COMMENT.as_bytes())
     }

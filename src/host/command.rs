@@ -111,7 +111,7 @@ impl Command {
     /// # Errors
     /// When it cannot be started, does not exit before its deadline, or writes too much.
     pub fn outcome(self) -> Result<Outcome> {
-        let command = self.words();
+        let command = self.command_line();
         let name = self.program.display().to_string();
         let failed = || format!("failed to run {name}");
         let mut stdout = memory("stdout").with_context(failed)?;
@@ -193,16 +193,16 @@ impl Command {
         self.outcome()?.ok()
     }
 
-    fn words(&self) -> String {
-        let mut words = self
+    fn command_line(&self) -> String {
+        let mut line = self
             .program
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         for argument in &self.arguments {
-            words.push(' ');
-            words.push_str(&argument.to_string_lossy());
+            line.push(' ');
+            line.push_str(&argument.to_string_lossy());
         }
-        words
+        line
     }
 }
 

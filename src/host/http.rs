@@ -215,7 +215,7 @@ mod tests {
         let path = dir.path().join("sock");
         let _never_accepts = std::os::unix::net::UnixListener::bind(&path)?;
         let patience = Duration::from_millis(100);
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut full = Vec::new();
         let error = loop {
             match connect(&path, patience) {
@@ -224,7 +224,7 @@ mod tests {
             }
         };
         assert_eq!(error, HttpError::TimedOut(patience));
-        assert!(begun.elapsed() < Duration::from_secs(10) && full.len() < 10_000);
+        assert!(started.elapsed() < Duration::from_secs(10) && full.len() < 10_000);
         Ok(())
     }
 

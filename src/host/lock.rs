@@ -57,10 +57,10 @@ impl Server {
     /// # Errors
     /// As for [`Server::lock`].
     pub fn lock_in_time(&self, dir: &Path, patience: Duration) -> Result<Locked> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             match self.lock(dir)? {
-                Locked::Elsewhere if begun.elapsed() < patience => {
+                Locked::Elsewhere if started.elapsed() < patience => {
                     // Consecutive polls release it only while the next process starts.
                     std::thread::sleep(Duration::from_millis(10));
                 }

@@ -46,7 +46,7 @@ pub struct ScriptRunner {
 
 /// How a script ended.
 #[derive(Debug)]
-pub struct GuestOutcome {
+pub struct ScriptOutcome {
     /// Whether it exited with 0 in time, and its log could be written.
     pub success: bool,
     /// How it ended, for a sentence that starts with its name.
@@ -66,7 +66,7 @@ impl ScriptRunner {
     ///
     /// # Errors
     /// When it cannot be started or its output cannot be read.
-    pub fn run(self, log: &mut File) -> Result<GuestOutcome> {
+    pub fn run(self, log: &mut File) -> Result<ScriptOutcome> {
         let failed = || format!("failed to run {}", self.program.display());
         nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
         let (mut output, theirs) = std::io::pipe().with_context(failed)?;
@@ -118,7 +118,7 @@ impl ScriptRunner {
         if let Some(error) = &log_error {
             how.push_str(&format!(", and its output could not be logged: {error}"));
         }
-        Ok(GuestOutcome {
+        Ok(ScriptOutcome {
             // If the log cannot be written, neither can the release.
             success: status.is_some_and(|status| status.success()) && log_error.is_none(),
             ended: how,

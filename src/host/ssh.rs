@@ -23,8 +23,8 @@ impl HostKey {
     /// # Errors
     /// When it is not a public key.
     pub fn parse(text: &str) -> Result<Self> {
-        let words: Vec<&str> = text.split_whitespace().take(2).collect();
-        let key = words.join(" ");
+        let parts: Vec<&str> = text.split_whitespace().take(2).collect();
+        let key = parts.join(" ");
         let public = PublicKey::from_openssh(&key)
             .with_context(|| format!("{key:?} is not a public key"))?;
         Ok(Self {

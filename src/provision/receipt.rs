@@ -82,7 +82,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
             });
         }
     }
-    if view.made_here(app.user.as_str()) {
+    if view.created_by_pullpray(app.user.as_str()) {
         changes.push(Change::User {
             name: app.user.to_string(),
             before: Before::Created,

@@ -27,9 +27,9 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
         ssh: "/usr/bin/ssh".into(),
         options: render::ssh_arguments(app),
         idle: Duration::from_secs(30),
-        whole: git::QUESTION,
-        most: git::MOST,
-        gives_way: None,
+        whole: git::QUERY_TIMEOUT,
+        most: git::MAX_QUERY_BYTES,
+        preempted_by: None,
     }))
 }
 
@@ -67,7 +67,7 @@ impl Step for Access<'_> {
                 "read with the key in the agent".to_owned(),
             ));
         }
-        match git::reads(&remote, &app.track) {
+        match git::describe_readable(&remote, &app.track) {
             Ok(Some(words)) => Ok(Finding::Ok(format!("reads {words}"))),
             Ok(None) => Ok(Finding::ManualFix(
                 format!("the repository can be read and {}", app.track.missing()),

@@ -94,7 +94,7 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
             format!("IdentityFile={}", key.display()),
         ],
     );
-    let words = match git::reads(&remote, &app.track) {
+    let words = match git::describe_readable(&remote, &app.track) {
         Ok(words) => words,
         Err(error)
             if matches!(

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::asking::{MAIN, failed};
 use super::host::{Host, RUN, is_dead};
+use super::requests::{MAIN, failed};
 use crate::git::{Mirror, Remote, RemoteError, RemoteErrorKind, tip};
 use crate::host::Identity;
 

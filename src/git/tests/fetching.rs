@@ -149,9 +149,9 @@ fn killed_in_mid_fetch() -> Result<()> {
             options: Vec::new(),
             ssh: dir.join("ssh"),
             idle: std::time::Duration::from_secs(20),
-            whole: super::super::QUESTION,
-            most: super::super::MOST,
-            gives_way: None,
+            whole: super::super::QUERY_TIMEOUT,
+            most: super::super::MAX_QUERY_BYTES,
+            preempted_by: None,
         };
         mirror.fetch(&remote, MAIN)?;
         return Ok(());

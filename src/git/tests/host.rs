@@ -109,9 +109,9 @@ impl Host {
             ssh: self.path("ssh"),
             options: Vec::new(),
             idle: Duration::from_secs(20),
-            whole: super::super::QUESTION,
-            most: super::super::MOST,
-            gives_way: None,
+            whole: super::super::QUERY_TIMEOUT,
+            most: super::super::MAX_QUERY_BYTES,
+            preempted_by: None,
         }
     }
 

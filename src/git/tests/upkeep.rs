@@ -11,7 +11,7 @@ use crate::git::{Mirror, MirrorError};
 
 const MAIN: &str = "refs/heads/main";
 
-type Harm = fn(&Path) -> Result<()>;
+type Damage = fn(&Path) -> Result<()>;
 
 fn damaged<T>(result: &Result<T, MirrorError>) -> bool {
     matches!(result, Err(MirrorError::Damaged(_)))
@@ -75,7 +75,7 @@ fn a_corrupt_object_store_is_detected() -> Result<()> {
     let host = Host::new()?;
     host.write("big", &noise(200_000))?;
     let tip = host.push("big")?;
-    let harms: [Harm; 5] = [
+    let damages: [Damage; 5] = [
         |pack| {
             let mut bytes = fs::read(pack)?;
             let middle = bytes.len() / 2;
@@ -87,7 +87,7 @@ fn a_corrupt_object_store_is_detected() -> Result<()> {
         |pack| Ok(fs::remove_file(pack)?),
         |pack| Ok(fs::write(pack.with_extension("idx"), "")?),
     ];
-    for (number, harm) in harms.iter().enumerate() {
+    for (number, damage) in damages.iter().enumerate() {
         let path = host.path(&format!("mirror{number}"));
         let mirror = Mirror::open_or_init(&path)?;
         mirror.fetch(&host.remote(), MAIN)?;
@@ -98,7 +98,7 @@ fn a_corrupt_object_store_is_detected() -> Result<()> {
                 pack.with_extension("idx"),
                 std::os::unix::fs::PermissionsExt::from_mode(0o644),
             );
-            harm(&pack)?;
+            damage(&pack)?;
         }
         let detected = match Mirror::open_or_init(&path) {
             Ok(mirror) => {
@@ -112,7 +112,7 @@ fn a_corrupt_object_store_is_detected() -> Result<()> {
             }
             other => damaged(&other),
         };
-        assert!(detected, "harm {number}");
+        assert!(detected, "damage {number}");
     }
     let path = host.path("mirror-ref");
     Mirror::open_or_init(&path)?.fetch(&host.remote(), MAIN)?;

@@ -5,7 +5,7 @@ use git2::Oid;
 
 use super::host::{Host, RUN, RUN_V0};
 use crate::app::Track;
-use crate::git::{Mirror, MirrorError, Newest, newest, reads};
+use crate::git::{Mirror, MirrorError, Newest, describe_readable, newest};
 
 fn branch(name: &str) -> Result<Track> {
     Ok(Track::Branch(name.parse()?))
@@ -64,7 +64,7 @@ fn read_access_is_checked_even_for_a_commit() -> Result<()> {
     let host = Host::new()?;
     let first = Oid::from_str(&host.git("work", &["rev-parse", "HEAD"])?)?;
     let short = &first.to_string()[..7];
-    let description = |track: &Track| reads(&host.remote(), track);
+    let description = |track: &Track| describe_readable(&host.remote(), track);
     assert_eq!(
         description(&branch("main")?)?,
         Some(format!("main at {short}"))

@@ -68,8 +68,8 @@ pub enum Decision {
 /// Decides about the newest commit on the git host.
 ///
 /// `conditions` is a digest of settings and environment: a commit that failed under others gets all its attempts again.
-/// `now` carries this server's offset from UTC, since the deploy window is in local time. The first release waits for no
-/// window: there is nothing live to protect.
+/// `now` carries this server's offset from UTC, since the deploy window is in local time. The first release waits for
+/// no window: there is nothing live to protect.
 pub fn decide(
     tip: &Tip<'_>,
     ledger: &Ledger,
@@ -129,9 +129,9 @@ pub fn backoff(tries: u32) -> TimeDelta {
 
 /// When a failed commit is due again.
 ///
-/// `None` if it is due now: the record has no valid time, or one that is more than a pause ahead of `now`. Then the clock
-/// was set back, or was wrong at the failure, and waiting for that time could take forever. A smaller difference is
-/// accepted, so a commit never waits longer than two pauses.
+/// `None` if it is due now: the record has no valid time, or one that is more than a pause ahead of `now`. Then the
+/// clock was set back, or was wrong at the failure, and waiting for that time could take forever. A smaller difference
+/// is accepted, so a commit never waits longer than two pauses.
 #[must_use]
 pub fn next_try(failure: &Failure, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let last = DateTime::parse_from_rfc3339(&failure.last).ok()?.to_utc();

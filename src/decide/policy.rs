@@ -53,8 +53,8 @@ impl DeployPolicy {
         sha256(format!("{}\0{}\0{live}", self.conditions, signers).as_bytes())
     }
 
-    /// What is known before the fetch: the reason of an earlier refusal, while its inputs are the same. So a refused commit
-    /// is not fetched again with every poll.
+    /// What is known before the fetch: the reason of an earlier refusal, while its inputs are the same. So a refused
+    /// commit is not fetched again with every poll.
     pub fn cached_verdict<'a>(&self, ledger: &Ledger, object: &str, commit: &'a str) -> Tip<'a> {
         let mut tip = Tip {
             commit,

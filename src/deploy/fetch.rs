@@ -69,8 +69,8 @@ impl Code {
 }
 
 impl Code {
-    /// Checks that the commit is complete and within the limits; its trees and files are not read before this. A damaged
-    /// mirror is fetched again.
+    /// Checks that the commit is complete and within the limits; its trees and files are not read before this. A
+    /// damaged mirror is fetched again.
     pub(super) fn check_complete(
         self,
         server: &Server,
@@ -106,8 +106,8 @@ impl Code {
     }
 }
 
-/// Fetches what the git host listed, and finds out whether it descends from the live commit. A damaged mirror is only a copy:
-/// it is removed and fetched again.
+/// Fetches what the git host listed, and finds out whether it descends from the live commit. A damaged mirror is only a
+/// copy: it is removed and fetched again.
 pub(super) fn fetch(
     server: &Server,
     app: &App,

@@ -1,5 +1,5 @@
-//! The migrations that a deployment applied, from the output of `manage.py migrate`. They stay applied when the previous
-//! release is restored, so the report names them.
+//! The migrations that a deployment applied, from the output of `manage.py migrate`. They stay applied when the
+//! previous release is restored, so the report names them.
 
 /// Lines as Django prints them: `  Applying items.0002_colour... OK`, or `... FAKED` (django
 /// `core/management/commands/migrate.py`, `migration_progress_callback`).

@@ -2,10 +2,11 @@
 //!
 //! Each stage consumes what the one before returned, so none can be skipped. Nothing before the activation touches what
 //! is live; everything after it can be undone. The ledger is written before the activation and after it, so a poll that
-//! was killed at any instant is followed by one that recovers: it starts from the release that was last known to be good.
+//! was killed at any instant is followed by one that recovers: it starts from the release that was last known to be
+//! good.
 //!
-//! `restore` has what happens when a release is unhealthy, `recover` what follows a killed poll, `keep_live` what follows
-//! a site that went down by itself, `control` what people do: pause, resume, retry, redeploy, roll back.
+//! `restore` has what happens when a release is unhealthy, `recover` what follows a killed poll, `keep_live` what
+//! follows a site that went down by itself, `control` what people do: pause, resume, retry, redeploy, roll back.
 
 mod activate;
 mod build;

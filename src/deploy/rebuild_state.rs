@@ -1,5 +1,5 @@
-//! Damaged or missing state: it is moved aside, never deleted, and rebuilt from the server: the releases, `current`, the
-//! mirror.
+//! Damaged or missing state: it is moved aside, never deleted, and rebuilt from the server: the releases, `current`,
+//! the mirror.
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,9 @@
 //! Where the running app writes, by its own settings. The release is read-only in the sandbox and replaced by the next
 //! one, so an app that writes there is refused before it goes live.
 //!
-//! One process imports the WSGI module as gunicorn does and reads Django's settings. The answer comes in a file, since the project
-//! may print on standard output; the account's code wrote that file, so reading it is bounded and follows no link. Paths
-//! are compared after links are resolved: a shared path lies in shared/.
+//! One process imports the WSGI module as gunicorn does and reads Django's settings. The answer comes in a file, since
+//! the project may print on standard output; the account's code wrote that file, so reading it is bounded and follows
+//! no link. Paths are compared after links are resolved: a shared path lies in shared/.
 //!
 //! What is tolerated, and why:
 //! - an empty MEDIA_ROOT: Django's default; a project without uploads never writes there. One that is
@@ -25,7 +25,7 @@ use super::fetch::Code;
 use super::{Poll, StageError};
 
 const PROBE: &str = include_str!("writes.py");
-/// No project has more settings than this.
+/// More entries than any project has.
 const MOST: usize = 100;
 
 /// The setting, the path it names, and whether that is a directory.
@@ -44,7 +44,7 @@ pub(super) fn refuse_writes(
     let answer = release.join(".pullpray-writes.json");
     server.remove_file(&answer)?;
     let Some(wsgi) = app.wsgi.as_ref().map(ToString::to_string) else {
-        // Without one there is no service either.
+        // Without a WSGI module there is no service.
         return Ok(());
     };
     let module = wsgi.split(':').next().unwrap_or_default();
@@ -66,7 +66,7 @@ pub(super) fn refuse_writes(
         });
     };
     server.remove_file(&answer)?;
-    // Nothing lies in a path that cannot be resolved.
+    // An unresolvable path contains nothing.
     let release = std::fs::canonicalize(&release).unwrap_or(release);
     let lost: Vec<Written> = found
         .into_iter()
@@ -93,7 +93,7 @@ pub(super) fn refuse_writes(
     })
 }
 
-/// The error, and its fix line by line: one command for all the paths and those that are shared already.
+/// The error and the lines of its fix: one command with all paths, including those that are shared already.
 fn refusal(
     app: &str,
     shared: &[SharedPath],
@@ -105,7 +105,7 @@ fn refusal(
         .map(|Written(setting, path, _)| format!("{} ({setting})", path.display()))
         .collect();
     let why = format!(
-        "the app would write into the release, which is read-only for it and goes with the next one: {}",
+        "the app would write into the release, which is read-only and replaced by the next one: {}",
         named.join(", ")
     );
     let elsewhere = "have the settings name a place below os.environ[\"PULLPRAY_SHARED\"]";
@@ -144,8 +144,8 @@ fn refusal(
     (why, fix)
 }
 
-/// The path to share: for a file its directory, because sqlite and log rotation create more beside it, unless git tracks
-/// files there.
+/// The path to share: for a file its directory, because sqlite and log rotation create more beside it, unless git
+/// tracks files there.
 fn to_share(Written(_, path, directory): &Written, tracked: &[PathBuf]) -> Option<SharedPath> {
     let parent = path.parent().filter(|parent| {
         !directory && !parent.as_os_str().is_empty() && !holds_files(parent, tracked)
@@ -202,7 +202,7 @@ mod tests {
         assert!(text.ends_with("--shared-paths todo/db.sqlite3"), "{text}");
         let text = fix(&[("media", true)], "", &["media/a.png"]);
         assert!(text.contains("copy them into shared/ first"), "{text}");
-        // Nothing can be linked in the place of the release itself.
+        // The release itself cannot be a link.
         assert!(!fix(&[("", true)], "", &[]).contains("--shared-paths"));
     }
 }

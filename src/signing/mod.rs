@@ -130,7 +130,7 @@ fn verify(
     }
 }
 
-/// This server's clock at an instant.
+/// Converts Unix time to local time.
 fn local(seconds: i64) -> Option<DateTime<FixedOffset>> {
     let time = DateTime::from_timestamp(seconds, 0)?;
     Some(time.with_timezone(&Local).fixed_offset())
@@ -141,14 +141,14 @@ fn read(view: &View, list: &Path) -> Result<(Signers, String), String> {
     let path = list.display();
     match view.stat_target(list) {
         Ok(Some(_)) => {}
-        Ok(None) => return Err(format!("{path}, which lists the signers, is not there")),
+        Ok(None) => return Err(format!("the list of allowed signers, {path}, is missing")),
         Err(error) => return Err(format!("{error:#}")),
     }
     match view.first_changeable(list) {
         Ok(None) => {}
         Ok(Some(part)) => {
             return Err(format!(
-                "{path} lists the signers, and others than root can change {0}; sudo chown root {0} && sudo chmod go-w {0}",
+                "{path} lists the allowed signers, but not only root can modify {0}: sudo chown root {0} && sudo chmod go-w {0}",
                 part.display()
             ));
         }
@@ -163,7 +163,7 @@ fn read(view: &View, list: &Path) -> Result<(Signers, String), String> {
         }
     };
     let signers = Signers::parse(&text)
-        .map_err(|why| format!("{path}, which lists the signers, cannot be used: {why}"))?;
+        .map_err(|why| format!("the list of allowed signers, {path}, is invalid: {why}"))?;
     Ok((signers, text))
 }
 
@@ -178,46 +178,46 @@ fn signer(
     };
     let begins = |mark: &str| armoured.starts_with(mark.as_bytes());
     if begins("-----BEGIN PGP ") {
-        return Err("is signed with OpenPGP, and only ssh keys are trusted here".to_owned());
+        return Err("is signed with OpenPGP, but pullpray accepts SSH signatures only".to_owned());
     }
     if begins("-----BEGIN SIGNED MESSAGE-----") {
-        return Err("is signed with X.509, and only ssh keys are trusted here".to_owned());
+        return Err("is signed with X.509, but pullpray accepts SSH signatures only".to_owned());
     }
     let signature = SshSig::from_pem(armoured).map_err(|error| {
-        format!("has a signature that cannot be read ({error}; certificates are not known here)")
+        format!("has a signature that cannot be read ({error}; certificates are not supported)")
     })?;
     let key = signature.public_key();
     let fingerprint = key.fingerprint(HashAlg::Sha256);
     if !signers.lists(key) {
         let authorities = match signers.authorities() {
             0 => "",
-            _ => " (certificate authorities are not used here)",
+            _ => " (certificate authorities are not supported)",
         };
         return Err(format!(
-            "is signed with the key {fingerprint}, which the list of signers does not have{authorities}"
+            "is signed with the key {fingerprint}, which is not in the list of allowed signers{authorities}"
         ));
     }
     if signature.namespace() != NAMESPACE {
         return Err(format!(
-            "has a signature that was made for {:?} and not for {NAMESPACE:?}",
+            "has a signature for {:?}, not for {NAMESPACE:?}",
             signature.namespace()
         ));
     }
     // Without a hash it would be ssh-rsa's SHA-1, which OpenSSH rejects.
     if signature.algorithm() == (Algorithm::Rsa { hash: None }) {
-        return Err("is signed with SHA-1, which proves nothing".to_owned());
+        return Err("is signed with SHA-1, which is not secure".to_owned());
     }
     PublicKey::from(key.clone())
         .verify(NAMESPACE, &signed.payload, &signature)
         .map_err(|_| {
             format!(
-                "is not what the key {fingerprint} signed: it was altered, or the signature was"
+                "does not match its signature by the key {fingerprint}: one of them was altered"
             )
         })?;
     let at = signed
         .time
         .and_then(local)
-        .ok_or("is signed and has no readable date")?;
+        .ok_or("is signed but has no readable date")?;
     signers
         .who(key, NAMESPACE, at)
         .map(str::to_owned)

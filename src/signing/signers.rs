@@ -80,7 +80,7 @@ impl Signers {
         if signers.is_empty() {
             return Err(match authorities {
                 0 => "it is empty".to_owned(),
-                _ => "it lists certificate authorities only, which are not used here".to_owned(),
+                _ => "it lists certificate authorities only, which are not supported".to_owned(),
             });
         }
         Ok(Self {
@@ -101,7 +101,8 @@ impl Signers {
         self.signers.iter().any(|signer| signer.key == *key)
     }
 
-    /// The principals of the first line that allows this key for a namespace at a time (with this server's offset from UTC).
+    /// The principals of the first line that allows this key for a namespace at a time (with this server's offset from
+    /// UTC).
     ///
     /// # Errors
     /// Why no line does, as the rest of a sentence: `its key is not in the list`.
@@ -135,10 +136,10 @@ impl Conditions {
         // Inclusive at both ends, as in OpenSSH's check_allowed_keys_line().
         match (&self.after, &self.before) {
             (Some(after), _) if after.same_clock(at) < after.time => {
-                Some(format!("counts from {} on only", after.text))
+                Some(format!("is valid only from {} on", after.text))
             }
             (_, Some(before)) if before.same_clock(at) > before.time => {
-                Some(format!("counted until {} only", before.text))
+                Some(format!("was valid only until {}", before.text))
             }
             _ => None,
         }

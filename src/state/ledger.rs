@@ -189,8 +189,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// The readable parts of a damaged ledger, and whether it was JSON at all. Releases and the deployment in progress are
-    /// read from the server instead.
+    /// The readable parts of a damaged ledger, and whether it was JSON at all. Releases and the deployment in progress
+    /// are read from the server instead.
     #[must_use]
     pub fn salvage(text: &str) -> (Self, bool) {
         let parts = serde_json::from_str::<serde_json::Map<_, _>>(text);

@@ -1,6 +1,7 @@
 //! Types and formats of the records: the receipt of init and the ledger of polls.
 //!
-//! Both are written before the change they describe, so that after a crash nothing has happened that they do not record.
+//! Both are written before the change they describe, so that after a crash nothing has happened that they do not
+//! record.
 
 mod fields;
 pub mod ledger;

@@ -1,7 +1,7 @@
 //! The receipt: everything that init creates, adopts or replaces, one entry per line, written before the change.
 //!
-//! One JSON object per line, only appended, and synced before its change. A line truncated by a power failure is the last
-//! one, and its change did not happen. `remove` removes only what the receipt lists as created.
+//! One JSON object per line, only appended, and synced before its change. A line truncated by a power failure is the
+//! last one, and its change did not happen. `remove` removes only what the receipt lists as created.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! Data marks: whether the app's data directories are the real ones, or an empty mount point.
 //!
 //! After a reboot without a disk that should be mounted, the directory below exists, is empty, and may be writable:
-//! migrations would create a new database, and the site would look healthy. So each data directory has a mark file, root
-//! keeps a copy outside, and everything that changes something compares them first.
+//! migrations would create a new database, and the site would look healthy. So each data directory has a mark file,
+//! root keeps a copy outside, and everything that changes something compares them first.
 
 use std::path::{Path, PathBuf};
 

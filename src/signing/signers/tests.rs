@@ -52,20 +52,20 @@ fn a_key_counts_where_and_when_it_is_said() {
             "may sign for \"file\" and not for \"git\"",
         ),
         ("namespaces=\"*,!git\"", "and not for \"git\""),
-        ("valid-after=20261124", "counts from 20261124 on only"),
-        ("valid-before=20261123", "counted until 20261123 only"),
+        ("valid-after=20261124", "is valid only from 20261124 on"),
+        ("valid-before=20261123", "was valid only until 20261123"),
         // Noon here is ten o'clock in Greenwich.
         (
             "valid-after=202611231001Z",
-            "counts from 202611231001Z on only",
+            "is valid only from 202611231001Z on",
         ),
         (
             "valid-before=20261123095959Z",
-            "counted until 20261123095959Z only",
+            "was valid only until 20261123095959Z",
         ),
         (
             "valid-before=202611231159",
-            "counted until 202611231159 only",
+            "was valid only until 202611231159",
         ),
     ] {
         let result = who(&format!("ann {options} {ANN}"));

@@ -120,7 +120,7 @@ fn wall_clock(now: DateTime<FixedOffset>) -> NaiveDateTime {
     utc.checked_add_offset(*now.offset()).unwrap_or(utc)
 }
 
-/// The pause after a number of failures: 10 minutes after the first, doubled with each, at most a day.
+/// The delay after a number of failures: 10 minutes after the first, doubled with each, at most a day.
 #[must_use]
 pub fn backoff(tries: u32) -> TimeDelta {
     let doublings = tries.saturating_sub(1).min(8);
@@ -129,17 +129,17 @@ pub fn backoff(tries: u32) -> TimeDelta {
 
 /// When a failed commit is due again.
 ///
-/// `None` if it is due now: the record has no valid time, or one that is more than a pause ahead of `now`. Then the
+/// `None` if it is due now: the record has no valid time, or one that is more than one delay ahead of `now`. Then the
 /// clock was set back, or was wrong at the failure, and waiting for that time could take forever. A smaller difference
-/// is accepted, so a commit never waits longer than two pauses.
+/// is accepted, so a commit never waits longer than two delays.
 #[must_use]
 pub fn next_try(failure: &Failure, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let last = DateTime::parse_from_rfc3339(&failure.last).ok()?.to_utc();
-    let pause = backoff(failure.tries);
+    let delay = backoff(failure.tries);
     let believable = last
-        .checked_sub_signed(pause)
+        .checked_sub_signed(delay)
         .is_none_or(|from| from <= now);
-    last.checked_add_signed(pause).filter(|_| believable)
+    last.checked_add_signed(delay).filter(|_| believable)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@
 //! was killed at any instant is followed by one that recovers: it starts from the release that was last known to be
 //! good.
 //!
-//! `restore` has what happens when a release is unhealthy, `recover` what follows a killed poll, `keep_live` what
-//! follows a site that went down by itself, `control` what people do: pause, resume, retry, redeploy, roll back.
+//! `restore` restores the previous release when the new one is unhealthy, `recover` cleans up after a killed poll,
+//! `keep_live` restarts a site that went down, `control` has the operators' commands: pause, resume, retry, redeploy,
+//! roll back.
 
 mod activate;
 mod build;

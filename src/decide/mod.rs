@@ -67,14 +67,14 @@ pub enum Decision {
 
 /// Decides about the newest commit on the git host.
 ///
-/// `conditions` is a digest of settings and environment: a commit that failed under others gets all its attempts again.
+/// `inputs_digest` is the digest of settings and environment: a commit that failed under others gets all its attempts again.
 /// `now` carries this server's offset from UTC, since the deploy window is in local time. The first release waits for
 /// no window: there is nothing live to protect.
 pub fn decide(
     tip: &Tip<'_>,
     ledger: &Ledger,
     limits: &Limits,
-    conditions: &str,
+    inputs_digest: &str,
     now: DateTime<FixedOffset>,
 ) -> Decision {
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
@@ -94,7 +94,7 @@ pub fn decide(
     }
     let failure = ledger
         .failure(tip.commit)
-        .filter(|failure| failure.conditions == conditions);
+        .filter(|failure| failure.inputs_digest == inputs_digest);
     if let Some(failure) = failure.filter(|failure| failure.tries >= limits.attempts) {
         return Decision::Quarantined(failure.clone());
     }

@@ -34,7 +34,7 @@ pub struct DeployPolicy {
     /// The settings' limits; without the deploy window for `--now`.
     pub limits: Limits,
     /// A digest of everything beside the commit that decides whether a deployment works.
-    pub conditions: String,
+    pub inputs_digest: String,
     /// The text of the list of signers: another list is another decision.
     pub signers: String,
     /// The signature check before the commit is here: [`Signature::Refused`] without a usable list.
@@ -50,7 +50,7 @@ impl DeployPolicy {
     fn inputs_digest(&self, ledger: &Ledger) -> String {
         let live = ledger.live.as_ref().map_or("", |live| live.commit.as_str());
         let signers = &self.signers;
-        sha256(format!("{}\0{}\0{live}", self.conditions, signers).as_bytes())
+        sha256(format!("{}\0{}\0{live}", self.inputs_digest, signers).as_bytes())
     }
 
     /// What is known before the fetch: the reason of an earlier refusal, while its inputs are the same. So a refused
@@ -80,7 +80,7 @@ impl DeployPolicy {
         ledger.refused.as_ref().filter(|refusal| {
             refusal.commit == commit
                 && refusal.object == object
-                && refusal.conditions == self.inputs_digest(ledger)
+                && refusal.inputs_digest == self.inputs_digest(ledger)
         })
     }
 
@@ -103,7 +103,7 @@ impl DeployPolicy {
         object: &str,
         now: DateTime<FixedOffset>,
     ) -> Option<Verdict> {
-        let decision = decide(tip, ledger, &self.limits, &self.conditions, now);
+        let decision = decide(tip, ledger, &self.limits, &self.inputs_digest, now);
         // The git host has another commit now, or the deploy window has opened.
         let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.is_transient();
         if !matches!(decision, Decision::Refused(_)) && ledger.refused.as_ref().is_some_and(over) {
@@ -136,7 +136,7 @@ impl DeployPolicy {
             object: object.to_owned(),
             since: stamp(now.to_utc()),
             why,
-            conditions: self.inputs_digest(ledger),
+            inputs_digest: self.inputs_digest(ledger),
         };
         let is_new = ledger.record_refusal(refusal.clone());
         Verdict::Refused {
@@ -162,7 +162,7 @@ mod tests {
                 allow_rewind: false,
                 ..Limits::default()
             },
-            conditions: "c".into(),
+            inputs_digest: "c".into(),
             signers: self::signers(signers),
             preliminary: Signature::NotChecked,
             by_person: false,

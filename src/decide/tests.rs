@@ -15,7 +15,7 @@ fn failure(tries: u32) -> Failure {
         last: at(0).to_rfc3339(),
         why: "why".into(),
         log: None,
-        conditions: "c".into(),
+        inputs_digest: "c".into(),
     }
 }
 fn release(commit: &str) -> Release {
@@ -47,9 +47,9 @@ fn tip(commit: &str) -> Tip<'_> {
         signature: Signature::NotChecked,
     }
 }
-fn decided(ledger: &Ledger, commit: &str, conditions: &str, minute: i64) -> Decision {
+fn decided(ledger: &Ledger, commit: &str, inputs_digest: &str, minute: i64) -> Decision {
     let limits = Limits::default();
-    decide(&tip(commit), ledger, &limits, conditions, at(minute))
+    decide(&tip(commit), ledger, &limits, inputs_digest, at(minute))
 }
 
 #[test]
@@ -78,10 +78,7 @@ fn a_failed_commit_waits_longer_each_time_and_is_then_quarantined() {
         decided(&thrice, "b", "c", 100_000),
         Decision::Quarantined(_)
     ));
-    assert_eq!(
-        decided(&thrice, "b", "other conditions", 0),
-        Decision::Deploy
-    );
+    assert_eq!(decided(&thrice, "b", "other inputs", 0), Decision::Deploy);
     assert_eq!(decided(&thrice, "next", "c", 0), Decision::Deploy);
 }
 
@@ -216,7 +213,7 @@ fn any_failure() -> impl Strategy<Value = Failure> {
         commit: commit.into(),
         tries,
         last,
-        conditions: if same { "c".into() } else { "other".into() },
+        inputs_digest: if same { "c".into() } else { "other".into() },
         ..failure(tries)
     })
 }
@@ -298,7 +295,7 @@ proptest! {
                 "rewound"
             );
             let used_up = ledger.failure(tip.commit).is_some_and(|failure| {
-                failure.conditions == "c" && failure.tries >= limits.attempts
+                failure.inputs_digest == "c" && failure.tries >= limits.attempts
             });
             prop_assert!(!used_up, "no attempt is left");
             let closed = limits

@@ -11,7 +11,7 @@ use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
 use super::fetch::{self, FetchError};
-use super::{Poll, PollOutcome, conditions, health, restore};
+use super::{Poll, PollOutcome, health, inputs_digest, restore};
 use crate::decide::{self, Decision, Signature, Tip};
 use crate::report::Recovery;
 use crate::text::short;
@@ -36,7 +36,7 @@ pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Res
             FetchError::Preempted => anyhow!("another command is running"),
         })
         .map_err(|error| error.context(format!("{} could not be deployed again", newest.name)))?;
-    poll.deploy(code, ledger, conditions(server, app)?, started, None)
+    poll.deploy(code, ledger, inputs_digest(server, app)?, started, None)
 }
 
 /// Whether the live commit failed when it was deployed again, and its next attempt is not due. Nothing else delays it.
@@ -57,7 +57,7 @@ fn is_backing_off(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bo
         &tip,
         &failures_only,
         &limits,
-        &conditions(poll.server, poll.app)?,
+        &inputs_digest(poll.server, poll.app)?,
         now,
     );
     Ok(decision != Decision::Deploy)

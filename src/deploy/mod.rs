@@ -116,7 +116,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
             deploy_window: app.limits.deploy_window.clone().filter(|_| !poll.now),
             ..app.limits.clone()
         },
-        conditions: conditions(server, app)?,
+        inputs_digest: inputs_digest(server, app)?,
         signers: trust.text().to_owned(),
         preliminary: trust.preliminary(),
         by_person: poll.now,
@@ -137,7 +137,8 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
     if poll.now {
         ledger.failures.clear();
     } else {
-        policy.killed = recover::count_killed_poll(poll, &mut ledger, &commit, &policy.conditions);
+        policy.killed =
+            recover::count_killed_poll(poll, &mut ledger, &commit, &policy.inputs_digest);
     }
     let cached = policy.cached_verdict(&ledger, &object, &commit);
     if let Some(verdict) = policy.evaluate(&mut ledger, &cached, &object, now()) {
@@ -186,7 +187,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
         return Ok(PollOutcome::Skipped(verdict));
     }
     ledger.refused = None;
-    poll.deploy(code, ledger, policy.conditions, started, ended_outage)
+    poll.deploy(code, ledger, policy.inputs_digest, started, ended_outage)
 }
 
 impl Poll<'_> {
@@ -199,7 +200,7 @@ impl Poll<'_> {
         &self,
         code: fetch::Code,
         mut ledger: Ledger,
-        conditions: String,
+        inputs_digest: String,
         started: f64,
         ended_outage: Option<RemoteOutage>,
     ) -> Result<PollOutcome> {
@@ -211,11 +212,11 @@ impl Poll<'_> {
         if let Some(note) = &note {
             self.progress(note);
         }
-        if let Some(killed) = &ledger.under_way {
+        if let Some(killed) = &ledger.in_progress {
             end_leftovers(&self.app.releases().join(&killed.id));
         }
         let mut staged = build::stage(self, &code)?;
-        ledger.under_way = Some(staged.release().clone());
+        ledger.in_progress = Some(staged.release().clone());
         ledger.store(self.server, &self.app.name)?;
         let result = staged
             .build(self, &code, &ledger)
@@ -225,7 +226,7 @@ impl Poll<'_> {
         let attempt = Attempt {
             took: self.clock.elapsed() - started,
             at: stamp(self.clock.now()),
-            conditions,
+            inputs_digest,
             note,
         };
         match result {
@@ -272,7 +273,7 @@ fn could_not_reach(app: &App, error: &RemoteError) -> String {
 }
 
 /// A digest of everything besides the commit that determines whether a deployment works: settings, environment, script.
-fn conditions(server: &Server, app: &App) -> Result<String> {
+fn inputs_digest(server: &Server, app: &App) -> Result<String> {
     let mut all = Vec::new();
     let files: [&Path; 3] = [
         &layout::settings(&app.name),

@@ -38,7 +38,7 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     };
     let found = if let Some(drift) = &drift {
         drift.clone()
-    } else if let Some(killed) = &ledger.under_way {
+    } else if let Some(killed) = &ledger.in_progress {
         format!(
             "the poll that deployed {} was killed",
             short(&killed.commit)
@@ -55,7 +55,7 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
         return Ok(None);
     };
     poll.progress(&found);
-    if let Some(killed) = &ledger.under_way {
+    if let Some(killed) = &ledger.in_progress {
         let dir = app.releases().join(&killed.id);
         end_leftovers(&dir);
         if target.as_deref() != Some(&layout::release_link(&killed.id)) {
@@ -68,7 +68,7 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     }
     trial::stop(poll)?;
     let unhealthy = restore::restore_previous(poll, &live).err();
-    ledger.under_way = None;
+    ledger.in_progress = None;
     ledger.store(server, &app.name)?;
     prune::prune(poll, &mut ledger)?;
     Ok(Some(Recovery {
@@ -85,11 +85,11 @@ pub(super) fn count_killed_poll(
     poll: &Poll<'_>,
     ledger: &mut Ledger,
     commit: &str,
-    conditions: &str,
+    inputs_digest: &str,
 ) -> bool {
-    let under_way = ledger.under_way.as_ref().filter(|r| r.commit == commit);
+    let in_progress = ledger.in_progress.as_ref().filter(|r| r.commit == commit);
     // The first release is deployed by init, where an operator is present.
-    let (Some(killed), Some(_)) = (under_way, &ledger.live) else {
+    let (Some(killed), Some(_)) = (in_progress, &ledger.live) else {
         return false;
     };
     let failure = Failure {
@@ -98,7 +98,7 @@ pub(super) fn count_killed_poll(
         last: stamp(poll.clock.now()),
         why: "the poll that deployed it was killed".to_owned(),
         log: Some(layout::logs(&poll.app.name).join(format!("{}.log", killed.id))),
-        conditions: conditions.to_owned(),
+        inputs_digest: inputs_digest.to_owned(),
     };
     ledger.record_failure(failure);
     true

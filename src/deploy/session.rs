@@ -48,7 +48,7 @@ pub(super) struct Attempt {
     /// When it ended, RFC 3339.
     pub(super) at: String,
     /// The digest of settings, environment and deploy script.
-    pub(super) conditions: String,
+    pub(super) inputs_digest: String,
     /// A remark on the commit.
     pub(super) note: Option<String>,
 }
@@ -105,14 +105,14 @@ impl Poll<'_> {
             None => error.restore_error,
         };
         let release = staged.release().clone();
-        ledger.under_way = None;
+        ledger.in_progress = None;
         ledger.record_failure(Failure {
             commit: release.commit.clone(),
             tries: 0,
             last: attempt.at.clone(),
             why: error.why.clone(),
             log: Some(staged.log().to_owned()),
-            conditions: attempt.conditions,
+            inputs_digest: attempt.inputs_digest,
         });
         let migrations = staged.migrations(server);
         let outcome = Outcome::Failed(error.why.clone());

@@ -118,7 +118,7 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     };
     // During a deployment other polls exit at once and record nothing.
     let busy = ledger
-        .under_way
+        .in_progress
         .as_ref()
         .map_or(0, |_| app.limits.deploy_timeout);
     let grace = TimeDelta::minutes(10) + TimeDelta::seconds(busy.try_into().unwrap_or(0));

@@ -45,12 +45,12 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         )?,
         None => writeln!(text, "{}: nothing is live yet", app.name)?,
     }
-    if let Some(under_way) = &ledger.under_way {
+    if let Some(in_progress) = &ledger.in_progress {
         writeln!(
             text,
             "  now       {} \"{}\" is being deployed, or was when its poll was killed",
-            short(&under_way.commit),
-            for_terminal(&under_way.subject)
+            short(&in_progress.commit),
+            for_terminal(&in_progress.subject)
         )?;
     }
     match (&ledger.outage, &ledger.last_check) {

@@ -26,7 +26,7 @@ pub struct Ledger {
     /// Successful releases that are still on the disk, oldest first, the live one included.
     pub releases: Vec<Release>,
     /// A deployment in progress; a poll that finds one knows that its poll was killed.
-    pub under_way: Option<Release>,
+    pub in_progress: Option<Release>,
     /// Commits that failed, with their attempts.
     pub failures: Vec<Failure>,
     /// The newest commit, if it is refused.
@@ -80,7 +80,7 @@ pub struct Failure {
     /// The last attempt's log.
     pub log: Option<PathBuf>,
     /// The digest of settings and environment; when it changes, the commit is due again.
-    pub conditions: String,
+    pub inputs_digest: String,
 }
 
 /// A pause of deployments.
@@ -176,7 +176,7 @@ impl Default for Ledger {
             live: None,
             previous: None,
             releases: Vec::new(),
-            under_way: None,
+            in_progress: None,
             failures: Vec::new(),
             refused: None,
             pause: None,
@@ -203,7 +203,7 @@ impl Ledger {
             whole.insert(name, part);
             salvaged = serde_json::from_value(whole.into()).unwrap_or(salvaged);
         }
-        salvaged.under_way = None;
+        salvaged.in_progress = None;
         (salvaged, parsed)
     }
 
@@ -244,7 +244,7 @@ impl Ledger {
     pub fn record_live(&mut self, release: Release) {
         self.failures
             .retain(|failure| failure.commit != release.commit);
-        self.under_way = None;
+        self.in_progress = None;
         // A redeployed commit replaces its lost release, and is no target of a rollback.
         self.releases
             .retain(|known| known.id != release.id && known.commit != release.commit);
@@ -290,7 +290,7 @@ mod tests {
                 last: "t".into(),
                 why: "w".into(),
                 log: None,
-                conditions: "c".into(),
+                inputs_digest: "c".into(),
             });
         }
         assert_eq!(ledger.failure("a").map(|f| f.tries), Some(2));
@@ -308,7 +308,7 @@ mod tests {
             object: commit.into(),
             since: since.into(),
             why: Why::NotDescendant { live: live.into() },
-            conditions: "c".into(),
+            inputs_digest: "c".into(),
         };
         let mut ledger = Ledger::default();
         assert!(ledger.record_refusal(refusal("a", "x", "1")));
@@ -340,7 +340,7 @@ mod tests {
                 needed: 100,
                 free,
             },
-            conditions: "c".into(),
+            inputs_digest: "c".into(),
         };
         let mut ledger = Ledger::default();
         assert!(ledger.record_refusal(refusal(Scarce::Bytes, 5)));

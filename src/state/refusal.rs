@@ -24,7 +24,7 @@ pub struct Refusal {
     /// Why.
     pub why: Why,
     /// The digest of all other inputs: settings, signers, the live commit.
-    pub conditions: String,
+    pub inputs_digest: String,
 }
 
 /// Why a commit is refused.

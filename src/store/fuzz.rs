@@ -46,7 +46,7 @@ proptest! {
                 prop_assert_eq!(Ledger::load(&server, &app).unwrap(), ledger);
             }
             let (salvaged, _) = Ledger::salvage(&String::from_utf8_lossy(&bytes));
-            prop_assert_eq!(salvaged.under_way, None);
+            prop_assert_eq!(salvaged.in_progress, None);
         }
     }
 }

@@ -51,9 +51,9 @@ with open(LEDGER) as file:
     paused = json.load(file)
 paused["pause"].update(by="ann", why="why")
 assert paused["live"] and paused["failures"] and paused["history"], paused
-more = dict(paused, previous=paused["live"], under_way=paused["live"])
+more = dict(paused, previous=paused["live"], in_progress=paused["live"])
 more["refused"] = {"commit": paused["live"]["commit"], "object": paused["live"]["commit"], "since": paused["pause"]["since"],
-                   "why": {"kind": "not_trusted", "words": "words"}, "conditions": "c"}
+                   "why": {"kind": "not_trusted", "words": "words"}, "inputs_digest": "c"}
 more["outage"] = {"since": paused["pause"]["since"], "polls": 2, "why": "why", "reported": False}
 count = 0
 for planted in texts(more):

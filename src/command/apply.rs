@@ -123,6 +123,10 @@ impl Apply<'_> {
             Finding::Unproven(what) | Finding::Unknown(what) => {
                 self.ui.done(Mark::Skipped, &step.title(), what);
             }
+            Finding::Warning(why, hint) => {
+                self.ui.done(Mark::Skipped, &step.title(), why);
+                self.ui.note(hint);
+            }
             other => self.ui.done(mark, &step.title(), &format!("{other:?}")),
         }
     }

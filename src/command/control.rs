@@ -59,7 +59,7 @@ pub(super) fn rollback(server: &Server, name: &AppName, release: Option<&str>) -
             } => (
                 Exit::Failed,
                 format!(
-                    "rollback failed: {}; the previous release was restored, and deployments are paused until: pullpray resume {name}",
+                    "rollback failed: {}; the release that was live was restored, and deployments are paused until: pullpray resume {name}",
                     for_terminal(&why)
                 ),
             ),

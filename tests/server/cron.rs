@@ -112,6 +112,13 @@ fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
         .ok()?
         .says("warn  account.user           the account gunicorn expires in ")?
         .says("sudo chage --expiredate -1 gunicorn")?;
+    // init prints the warning in words, too.
+    let init = web
+        .run("pullpray init todo --schedule '*/5 * * * *' --yes")?
+        .ok()?;
+    init.says("the account gunicorn expires in ")?
+        .says("sudo chage --expiredate -1 gunicorn")?;
+    ensure!(!init.stdout.contains("Warning("), "{init}");
     Ok(())
 }
 

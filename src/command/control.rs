@@ -8,7 +8,7 @@ use crate::app::AppName;
 use crate::deploy::Poll;
 use crate::deploy::control::{self, RollbackOutcome};
 use crate::exit::Exit;
-use crate::host::{Clock, Server};
+use crate::host::Server;
 use crate::report::poll::title;
 use crate::store::marks;
 use crate::text::for_terminal;
@@ -27,11 +27,11 @@ fn as_app(
         return Ok(exit);
     }
     marks::ensure_present(server, name)?;
-    let clock = Clock::system();
     let poll = Poll {
         server,
         app: &app,
-        clock: &clock,
+        clock: server.clock(),
+        remote: &crate::deploy::remote(server, &app),
         now: false,
         by_cron: false,
         progress: &|_| {},

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::{App, AppName};
 use crate::cli;
 use crate::exit::Exit;
-use crate::host::{Clock, Server, effective_uid};
+use crate::host::{Server, effective_uid};
 use crate::layout;
 use crate::provision::{self, Changes, CheckContext, Converged, Finding, Step, StepId};
 use crate::state::receipt::Receipt;
@@ -276,7 +276,6 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             return Ok(());
         }
     }
-    let clock = Clock::system();
     let mut receipt = Receipt::load(server, &app.name)?;
     for step in steps(app) {
         let wanted =
@@ -284,8 +283,13 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
         if !wanted || (arguments.offline && step.needs_network()) {
             continue;
         }
-        let mut changes =
-            Changes::begin(server, &mut receipt, &clock, &app.name, arguments.overwrite)?;
+        let mut changes = Changes::begin(
+            server,
+            &mut receipt,
+            server.clock(),
+            &app.name,
+            arguments.overwrite,
+        )?;
         if arguments.offline {
             changes.set_offline();
         }

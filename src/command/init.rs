@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::exit::Exit;
-use crate::host::{Clock, Server, effective_uid};
+use crate::host::{Server, effective_uid};
 use crate::layout;
 use crate::provision::{self, CheckContext, Finding, Planned};
 use crate::state::receipt::Receipt;
@@ -47,7 +47,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
                 let mut apply = Apply {
                     server,
                     ui: ui.as_mut(),
-                    clock: &Clock::system(),
+                    clock: server.clock(),
                     receipt,
                     overwrite: init.overwrite,
                     interactive: init.interactive,

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use crate::app::App;
 use crate::cli;
 use crate::exit::Exit;
-use crate::host::{Clock, Server, effective_uid};
+use crate::host::{Server, effective_uid};
 use crate::provision::{self, Changes, Converged, Finding, NextKeyAccess, Rotation, StepId};
 use crate::state::receipt::Receipt;
 use crate::text::for_terminal;
@@ -52,9 +52,8 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
     }
     let mut ui = ui::open(false);
     let ui = ui.as_mut();
-    let clock = Clock::system();
     let mut receipt = Receipt::load(server, &app.name)?;
-    let mut changes = Changes::begin(server, &mut receipt, &clock, &app.name, false)?;
+    let mut changes = Changes::begin(server, &mut receipt, server.clock(), &app.name, false)?;
     let (_, old) = provision::public_key(server, &app.name)?.ok_or_else(|| {
         anyhow!(
             "{} has no deploy key to rotate\nhint: sudo pullpray init {}",

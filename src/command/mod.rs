@@ -27,7 +27,7 @@ use clap::Parser;
 use crate::app::{App, AppName, Facts, Settings};
 use crate::cli::{Cli, Verb};
 use crate::exit::{Exit, UsageError};
-use crate::host::{Command, Server, View, effective_uid};
+use crate::host::{Server, View, effective_uid};
 use crate::layout;
 use crate::ui;
 
@@ -215,12 +215,16 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
             std::env::args().skip(1).collect::<Vec<_>>().join(" ")
         )));
     }
-    // The file itself, wherever it lies: its directory need not be open to the account.
-    let ended = Command::new("/proc/self/exe")
-        .args(std::env::args_os().skip(1))
-        .env(BY, by(server))
-        .run_as(Some(&identity))
-        .relay(ui::stdout(), ui::stderr())
+    let words = std::env::args_os().skip(1);
+    let by = by(server);
+    let ended = server
+        .run_self(
+            words,
+            Some((BY, &by)),
+            Some(&identity),
+            ui::stdout(),
+            ui::stderr(),
+        )
         .map_err(|error| {
             let program = server.own_program().unwrap_or_default();
             anyhow!(error).context(format!(

@@ -8,7 +8,7 @@ use crate::app::{App, AppName};
 use crate::cli;
 use crate::deploy;
 use crate::exit::Exit;
-use crate::host::{Clock, Command, Server, effective_uid};
+use crate::host::{Server, effective_uid};
 use crate::layout;
 use crate::report::{self, PollOutcome};
 use crate::store::marks;
@@ -28,12 +28,13 @@ pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
 fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
     let mut worst = Exit::Success;
     for name in super::named(server, &[])? {
-        let ended = Command::new("/proc/self/exe")
-            .arg("poll")
-            .args(arguments.now.then_some("--now"))
-            .args(arguments.verbose.then_some("--verbose"))
-            .arg(name.as_str())
-            .relay(ui::stdout(), ui::stderr())?;
+        let now = arguments.now.then_some("--now");
+        let verbose = arguments.verbose.then_some("--verbose");
+        let words = ["poll", name.as_str()]
+            .into_iter()
+            .chain(now)
+            .chain(verbose);
+        let ended = server.run_self(words, None, None, ui::stdout(), ui::stderr())?;
         worst = worst.worse(Exit::of_child(ended.code()));
     }
     Ok(worst)
@@ -48,7 +49,6 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
     if !data_is_there(server, name)? {
         return Ok(Exit::Failed);
     }
-    let clock = Clock::system();
     let progress = |text: &str| {
         if arguments.verbose {
             // There is nowhere left to report that this cannot be written.
@@ -58,7 +58,8 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
     let outcome = deploy::poll(&deploy::Poll {
         server,
         app: &app,
-        clock: &clock,
+        clock: server.clock(),
+        remote: &deploy::remote(server, &app),
         now: arguments.now,
         by_cron: by_cron(),
         progress: &progress,

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::app::AppName;
 use crate::cli;
 use crate::exit::Exit;
-use crate::host::{Clock, Kind, Locked, Server, effective_uid};
+use crate::host::{Kind, Locked, Server, effective_uid};
 use crate::layout;
 use crate::provision::{self, Undone, in_order_of_removal};
 use crate::state::receipt::{Before, Change, Receipt};
@@ -153,7 +153,6 @@ fn remove_all(
         },
         None => None,
     };
-    let clock = Clock::system();
     let mut failed = 0;
     for change in changes {
         let row = row(change, purge);
@@ -162,7 +161,7 @@ fn remove_all(
             && provision::is_shared(server, change, others)?
         {
             let mut theirs = Receipt::load(server, other)?;
-            theirs.announce(server, &clock, "remove", (*change).clone())?;
+            theirs.announce(server, server.clock(), "remove", (*change).clone())?;
             ui.done(Mark::Unchanged, &title, &format!("stays: {other} needs it"));
             continue;
         }
@@ -184,7 +183,7 @@ fn remove_all(
                 {
                     Receipt::load(server, other)?.announce(
                         server,
-                        &clock,
+                        server.clock(),
                         "remove",
                         (*change).clone(),
                     )?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::AppName;
 use crate::cli;
 use crate::exit::Exit;
-use crate::host::{Clock, Server};
+use crate::host::Server;
 use crate::provision;
 use crate::report::status::{self, Status};
 use crate::state::ledger::Ledger;
@@ -45,7 +45,7 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
     let free = server
         .free_space(app.project_dir.as_path())
         .map_or(0, |(bytes, _)| bytes);
-    let overdue = provision::overdue(server, &app, &ledger, &Clock::system())?;
+    let overdue = provision::overdue(server, &app, &ledger, server.clock())?;
     Ok(Status {
         app,
         ledger,
@@ -99,10 +99,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
         )?;
         return Ok(exit);
     }
-    let clock = Clock::system();
     for (name, known) in &apps {
         let text = match known {
-            Ok(status) => status::render(status, clock.now(), arguments.history)?,
+            Ok(status) => status::render(status, server.clock().now(), arguments.history)?,
             Err(error) => format!("{name}: {}\n", for_terminal(&format!("{error:#}"))),
         };
         write!(out, "{text}")?;

@@ -1,15 +1,14 @@
 //! Building a release: one commit in its own directory, without touching what is live.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::app::SharedPath;
 use crate::host::import_check;
-use crate::host::{Kind, PATH, ScriptRunner, Server};
+use crate::host::{Kind, Log, PATH, ScriptRunner, Server};
 use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 use crate::state::stamp;
@@ -31,7 +30,7 @@ pub(super) struct Staged {
     release: Release,
     dir: PathBuf,
     log_path: PathBuf,
-    log: File,
+    log: Log,
 }
 
 /// A release that is ready for its trial.
@@ -255,7 +254,7 @@ impl Staged {
             environment: runner.environment.clone(),
             deadline: runner.deadline,
         };
-        let outcome = runner.run(&mut self.log)?;
+        let outcome = runner.run(server, &mut self.log)?;
         if outcome.success {
             return Ok(python);
         }
@@ -314,12 +313,4 @@ fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<
         }
     }
     Ok(())
-}
-
-impl Server {
-    /// Creates a log that must not exist yet.
-    fn create_log(&self, path: &Path) -> Result<File> {
-        self.create_new(path, 0o640)
-            .with_context(|| format!("failed to create the log {}", path.display()))
-    }
 }

@@ -10,7 +10,7 @@ use crate::host::Server;
 use crate::layout;
 use crate::state::ledger::Release;
 
-use super::{could_not_reach, remote};
+use super::could_not_reach;
 use crate::signing::SignedObject;
 
 const MIB: u64 = 1024 * 1024;
@@ -74,6 +74,7 @@ impl Code {
     pub(super) fn check_complete(
         self,
         server: &Server,
+        remote: &dyn Remote,
         app: &App,
         newest: &Newest,
         live: Option<&str>,
@@ -90,7 +91,7 @@ impl Code {
         server
             .remove_tree(&layout::mirror(&app.name))
             .map_err(FetchError::Local)?;
-        let again = fetch(server, app, newest, live)?;
+        let again = fetch(server, remote, app, newest, live)?;
         if again.object != self.object {
             // The policy accepted another commit.
             let text = format!("{} of {} moved in the meantime", self.name, app.repo);
@@ -110,15 +111,16 @@ impl Code {
 /// copy: it is removed and fetched again.
 pub(super) fn fetch(
     server: &Server,
+    remote: &dyn Remote,
     app: &App,
     newest: &Newest,
     live: Option<&str>,
 ) -> Result<Code, FetchError> {
     let path = layout::mirror(&app.name);
-    match try_fetch(server, app, newest, live, &path) {
+    match try_fetch(server, remote, app, newest, live, &path) {
         Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
             server.remove_tree(&path).map_err(FetchError::Local)?;
-            try_fetch(server, app, newest, live, &path)
+            try_fetch(server, remote, app, newest, live, &path)
         }
         other => other,
     }
@@ -158,6 +160,7 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
 
 fn try_fetch(
     server: &Server,
+    remote: &dyn Remote,
     app: &App,
     newest: &Newest,
     live: Option<&str>,
@@ -167,19 +170,11 @@ fn try_fetch(
     // A disk filled by a fetch would also stop the database.
     let free = server.free_space(&layout::state(&app.name));
     let room = free.map_or(u64::MAX, |(bytes, _)| (bytes / 2).max(ROOM));
-    let remote = Remote {
-        whole: git::FETCH_TIMEOUT,
-        most: app.limits.max_size.saturating_mul(MIB).min(room),
-        ..remote(app)
-    };
-    let mirror = Mirror::open_or_init(path)?;
-    let (oid, live) = if let Some(reference) = &newest.reference {
-        (mirror.fetch(&remote, reference)?, live)
-    } else {
-        // A pinned commit need not descend from the live one.
-        mirror.fetch_commit(&remote, newest.commit)?;
-        (newest.commit, None)
-    };
+    let most = app.limits.max_size.saturating_mul(MIB).min(room);
+    let mirror = Mirror::on(server, path)?;
+    let oid = remote.fetch(&mirror, newest, most)?;
+    // A pinned commit need not descend from the live one.
+    let live = live.filter(|_| newest.reference.is_some());
     let info = mirror.commit(oid)?;
     // Histories are complete: a commit that the mirror lacks is no ancestor.
     let descends = match live.and_then(|live| live.parse().ok()) {

@@ -1,6 +1,6 @@
 //! Health: two good HTTP answers in a row from the same main process.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -18,11 +18,11 @@ const APART: Duration = Duration::from_millis(250);
 /// Why it is not, once `health_timeout` is over or the unit has failed.
 pub(super) fn wait_until_healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
-    let until = Instant::now() + Duration::from_secs(app.limits.health_timeout);
+    let until = poll.clock.monotonic() + Duration::from_secs(app.limits.health_timeout);
     let mut good = 0;
     let mut process = 0;
     let why = loop {
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.saturating_sub(poll.clock.monotonic());
         let state = server.unit(unit)?;
         let why = if state.is_active() {
             if state.main_pid != process {
@@ -51,10 +51,10 @@ pub(super) fn wait_until_healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Re
             good = 0;
             format!("{unit} is {} ({})", state.active, state.result)
         };
-        if state.active == "failed" || Instant::now() >= until {
+        if state.active == "failed" || poll.clock.monotonic() >= until {
             break why;
         }
-        std::thread::sleep(APART);
+        poll.clock.sleep(APART);
     };
     anyhow::bail!("{why}")
 }

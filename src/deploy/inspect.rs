@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Module, Wsgi};
-use crate::git;
+use crate::git::Remote;
 use crate::host::{Locked, Server};
 use crate::layout;
 
@@ -35,11 +35,13 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
         bail!("a poll of {} is running", app.name);
     };
-    let newest = git::newest(&remote(app), &app.track)
+    let remote = remote(server, app);
+    let newest = remote
+        .newest(&app.track)
         .map_err(|error| anyhow!(could_not_reach(app, &error)))?
         .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
-    let code = fetch::fetch(server, app, &newest, None)
-        .and_then(|code| code.check_complete(server, app, &newest, None));
+    let code = fetch::fetch(server, &remote, app, &newest, None)
+        .and_then(|code| code.check_complete(server, &remote, app, &newest, None));
     let code = match code {
         Ok(code) => code,
         Err(fetch::FetchError::Unfit(why)) => {

@@ -28,8 +28,8 @@ pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Res
         commit: oid,
     };
     poll.progress(&format!("deploying {} again", newest.name));
-    let code = fetch::fetch(server, app, &newest, None)
-        .and_then(|code| code.check_complete(server, app, &newest, None))
+    let code = fetch::fetch(server, poll.remote, app, &newest, None)
+        .and_then(|code| code.check_complete(server, poll.remote, app, &newest, None))
         .map_err(|error| match error {
             FetchError::Remote(why) | FetchError::Unfit(why) => anyhow!(why),
             FetchError::Local(error) => error,

@@ -38,8 +38,8 @@ use anyhow::{Context, Result};
 
 use crate::app::{AbsPath, App, Limits, Track};
 use crate::decide::{DeployPolicy, Signature, Tip};
-use crate::git::{self, Remote, RemoteError};
-use crate::host::{Clock, Locked, Server, end_leftovers};
+use crate::git::{self, Remote, RemoteError, SshRemote};
+use crate::host::{Clock, Locked, Server};
 use crate::layout;
 use crate::report::PollOutcome;
 use crate::signing::Trust;
@@ -57,6 +57,8 @@ pub struct Poll<'a> {
     pub app: &'a App,
     /// The time.
     pub clock: &'a Clock,
+    /// The app's repository.
+    pub remote: &'a dyn Remote,
     /// `--now`: retry failed commits at once, and ignore the deploy window.
     pub now: bool,
     /// Whether cron started it.
@@ -123,7 +125,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
         killed: false,
     };
 
-    let newest = match git::newest(&remote(app), &app.track) {
+    let newest = match poll.remote.newest(&app.track) {
         Ok(Some(newest)) => newest,
         Ok(None) => {
             return poll
@@ -155,7 +157,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
         poll.record_reachable(&mut ledger)?;
         return Ok(PollOutcome::Skipped(verdict));
     }
-    let code = match fetch::fetch(server, app, &newest, live) {
+    let code = match fetch::fetch(server, poll.remote, app, &newest, live) {
         Ok(code) => code,
         Err(error) => return poll.record_unfetched(&policy, &mut ledger, &cached, &object, error),
     };
@@ -177,7 +179,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
     }
     let object = code.object().to_string();
     let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    let code = match code.check_complete(server, app, &newest, live) {
+    let code = match code.check_complete(server, poll.remote, app, &newest, live) {
         Ok(code) => code,
         Err(error) => return poll.record_unfetched(&policy, &mut ledger, &fetched, &object, error),
     };
@@ -213,7 +215,8 @@ impl Poll<'_> {
             self.progress(note);
         }
         if let Some(killed) = &ledger.in_progress {
-            end_leftovers(&self.app.releases().join(&killed.id));
+            self.server
+                .end_leftovers(&self.app.releases().join(&killed.id));
         }
         let mut staged = build::stage(self, &code)?;
         ledger.in_progress = Some(staged.release().clone());
@@ -254,17 +257,18 @@ fn join(notes: &[Option<String>]) -> Option<String> {
 }
 
 /// The app's repository, with the limits of a query.
-fn remote(app: &App) -> Remote {
-    Remote {
+#[must_use]
+pub fn remote(server: &Server, app: &App) -> SshRemote {
+    SshRemote {
         host: app.ssh_alias(),
         path: app.repo.path().to_owned(),
         run_as: None,
-        ssh: "/usr/bin/ssh".into(),
+        ssh: server.real(Path::new("/usr/bin/ssh")),
         options: crate::render::ssh_arguments(app),
         idle: Duration::from_secs(60),
         whole: git::QUERY_TIMEOUT,
         most: git::MAX_QUERY_BYTES,
-        preempted_by: Some(layout::logs(&app.name)),
+        preempted_by: Some(server.real(&layout::logs(&app.name))),
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
         .iter()
         .filter_map(|release| release.commit.parse().ok())
         .collect();
-    let mirror = Mirror::open_or_init(&layout::mirror(&app.name))?;
+    let mirror = Mirror::on(server, &layout::mirror(&app.name))?;
     match mirror.compact(&keep) {
         Ok(_) => {}
         // An object of the history is lost or does not fit into memory: the next fetch brings a new mirror.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use chrono::NaiveDateTime;
 
-use crate::git::{self, Mirror};
+use crate::git::Mirror;
 use crate::host::Kind;
 use crate::layout;
 use crate::state::Damaged;
@@ -14,7 +14,7 @@ use crate::state::ledger::{Ledger, Pause, Release};
 use crate::state::stamp;
 
 use super::build::{COMPLETE, STAMP};
-use super::{Poll, fetch, remote};
+use super::{Poll, fetch};
 
 /// Moves damaged state aside and rebuilds it; returns what was done, if anything was.
 pub(super) fn rebuild(poll: &Poll<'_>) -> Result<Option<String>> {
@@ -147,7 +147,7 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
     }
     let path = layout::mirror(&app.name);
     let resolve = |releases: &mut Vec<Release>| {
-        let mirror = Mirror::open_or_init(&path).ok();
+        let mirror = Mirror::on(server, &path).ok();
         for release in releases.iter_mut() {
             let found = mirror.as_ref().and_then(|m| m.by_digits(&release.commit));
             if let Some(info) = found {
@@ -158,10 +158,11 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
         releases.iter().all(|release| release.commit.len() == 40)
     };
     if !resolve(&mut found) {
-        let newest = git::newest(&remote(app), &app.track)
+        let newest = (poll.remote)
+            .newest(&app.track)
             .map_err(|error| anyhow::anyhow!(super::could_not_reach(app, &error)))?;
         if let Some(newest) = newest {
-            fetch::fetch(server, app, &newest, None).map_err(|error| match error {
+            fetch::fetch(server, poll.remote, app, &newest, None).map_err(|error| match error {
                 fetch::FetchError::Remote(why) | fetch::FetchError::Unfit(why) => {
                     anyhow::anyhow!(why)
                 }

@@ -3,7 +3,6 @@
 
 use anyhow::Result;
 
-use crate::host::end_leftovers;
 use crate::layout;
 use crate::state::ledger::{Failure, Ledger};
 use crate::state::stamp;
@@ -57,7 +56,7 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     poll.progress(&found);
     if let Some(killed) = &ledger.in_progress {
         let dir = app.releases().join(&killed.id);
-        end_leftovers(&dir);
+        server.end_leftovers(&dir);
         if target.as_deref() != Some(&layout::release_link(&killed.id)) {
             server.remove_tree(&dir)?;
         }

@@ -13,13 +13,12 @@
 //! - file sessions without SESSION_FILE_PATH: they lie in /tmp, which is the unit's own.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::app::SharedPath;
-use crate::host::ScriptRunner;
+use crate::host::{Log, ScriptRunner};
 
 use super::fetch::Code;
 use super::{Poll, StageError};
@@ -36,7 +35,7 @@ struct Written(String, PathBuf, bool);
 pub(super) fn refuse_writes(
     poll: &Poll<'_>,
     mut python: ScriptRunner,
-    log: &mut File,
+    log: &mut Log,
     code: &Code,
 ) -> Result<(), StageError> {
     let (server, app) = (poll.server, poll.app);
@@ -50,7 +49,7 @@ pub(super) fn refuse_writes(
     let module = wsgi.split(':').next().unwrap_or_default();
     python.arguments = vec!["-c".into(), PROBE.into(), (&answer).into(), module.into()];
     python.set("PYTHONDONTWRITEBYTECODE", "1");
-    let outcome = python.run(log)?;
+    let outcome = python.run(poll.server, log)?;
     let found: Option<Vec<Written>> = match server.read_untrusted(&answer)? {
         Some(text) => serde_json::from_str(&text).ok(),
         None => None,

@@ -30,6 +30,7 @@ impl Mirror {
     /// When the directory is not empty or its path not absolute, the commit is unknown or damaged, or the disk is full.
     /// Files written before the error stay.
     pub fn checkout(&self, oid: Oid, dir: &Path) -> Result<(), MirrorError> {
+        let dir = &*self.server.changing(dir);
         let tree = self.find_commit(oid)?.tree_id();
         let refuse = |kind, text| trying("checking out into", dir)(std::io::Error::new(kind, text));
         if !dir.is_absolute() {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::{Remote, RemoteError};
+use super::{RemoteError, SshRemote};
 use crate::host::spawn::{self, OnOurDeath};
 use crate::host::{current_identity, effective_uid};
 
@@ -31,7 +31,7 @@ pub(super) enum Program {
 ///
 /// # Errors
 /// [`RemoteError::Invalid`] if it should run as another user and this process is not root.
-pub(super) fn command(remote: &Remote, program: Program) -> Result<Command, RemoteError> {
+pub(super) fn command(remote: &SshRemote, program: Program) -> Result<Command, RemoteError> {
     let (program, v2) = match program {
         Program::UploadPack { v2 } => ("git-upload-pack", v2),
         Program::ReceivePack => ("git-receive-pack", false),

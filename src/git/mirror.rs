@@ -23,7 +23,8 @@ use nix::unistd::geteuid;
 
 use super::mirror_error::{damaged, trying};
 use super::transport::{Lease, register};
-use super::{MirrorError, Remote, RemoteError, leftovers};
+use super::{MirrorError, RemoteError, SshRemote, leftovers};
+use crate::host::Server;
 
 /// Reference to the last fetched object. It keeps the commit and its history reachable.
 pub(super) const TIP: &str = "refs/pullpray/tip";
@@ -32,6 +33,7 @@ pub(super) const TIP: &str = "refs/pullpray/tip";
 pub struct Mirror {
     pub(super) repo: Repository,
     pub(super) path: PathBuf,
+    pub(super) server: Server,
 }
 
 impl fmt::Debug for Mirror {
@@ -71,9 +73,22 @@ impl Mirror {
         let mirror = Self {
             repo,
             path: path.to_owned(),
+            server: Server::real(),
         };
         mirror.check_tip()?;
         Ok(mirror)
+    }
+
+    /// [`Mirror::open_or_init`] for a path of the server.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn on(server: &Server, path: &Path) -> Result<Self, MirrorError> {
+        let mirror = Self::open_or_init(&server.changing(path))?;
+        Ok(Self {
+            server: server.clone(),
+            ..mirror
+        })
     }
 
     /// A quick check for damage: HEAD is valid (only because a checkout fails without it), and the reference points to
@@ -103,7 +118,7 @@ impl Mirror {
     /// [`MirrorError::NoReference`] if the remote has no such reference (libgit2 alone would silently keep the old
     /// one), [`MirrorError::Remote`] if the request fails, [`MirrorError::Damaged`] if the fetched objects do not fit
     /// the existing ones.
-    pub fn fetch(&self, remote: &Remote, reference: &str) -> Result<Oid, MirrorError> {
+    pub fn fetch(&self, remote: &SshRemote, reference: &str) -> Result<Oid, MirrorError> {
         if !git2::Reference::is_valid_name(reference) {
             let text = format!("{reference:?} is not a valid reference name");
             return Err(RemoteError::Invalid(text).into());
@@ -123,6 +138,7 @@ impl Mirror {
         }
         self.check_header(end.id())?;
         let commit = end.peel_to_commit().map_err(lost)?;
+        self.server.changing(Path::new(TIP));
         self.repo.reference(TIP, target, true, "fetch")?;
         Ok(commit.id())
     }
@@ -135,7 +151,7 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::NoReference`] if the remote does not have or does not provide the commit; otherwise as
     /// [`Mirror::fetch`].
-    pub fn fetch_commit(&self, remote: &Remote, commit: Oid) -> Result<(), MirrorError> {
+    pub fn fetch_commit(&self, remote: &SshRemote, commit: Oid) -> Result<(), MirrorError> {
         if self.find_commit(commit).is_err() {
             remote.check()?;
             let by_id = [format!("+{commit}:{TIP}")];
@@ -163,6 +179,35 @@ impl Mirror {
         Ok(())
     }
 
+    /// Fetches from a repository on this machine, without ssh.
+    #[cfg(test)]
+    pub(super) fn fetch_local(
+        &self,
+        from: &Path,
+        newest: &super::Newest,
+    ) -> Result<Oid, MirrorError> {
+        let from = from.to_string_lossy().into_owned();
+        let mut remote = self.repo.remote_anonymous(&from)?;
+        let specs = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/test/{kind}/*"));
+        remote.download(&specs, None)?;
+        let Some(name) = newest.reference.as_deref() else {
+            self.find_commit(newest.commit)
+                .map_err(|_| MirrorError::NoReference(format!("commit {}", newest.commit)))?;
+            self.repo.reference(TIP, newest.commit, true, "fetch")?;
+            return Ok(newest.commit);
+        };
+        let listed = remote
+            .list()?
+            .iter()
+            .find(|head| head.name() == name)
+            .map(|head| head.oid());
+        let target = listed.ok_or_else(|| MirrorError::NoReference(name.to_owned()))?;
+        let commit = self.repo.find_object(target, None)?.peel_to_commit()?.id();
+        self.server.changing(Path::new(TIP));
+        self.repo.reference(TIP, target, true, "fetch")?;
+        Ok(commit)
+    }
+
     /// Returns the last fetched object: a commit, or an annotated tag.
     ///
     /// # Errors
@@ -175,7 +220,7 @@ impl Mirror {
     /// Runs a download, then syncs the new packs to disk.
     fn receive<T>(
         &self,
-        remote: &Remote,
+        remote: &SshRemote,
         download: impl FnOnce(&Lease) -> Result<T, MirrorError>,
     ) -> Result<T, MirrorError> {
         let lease = Lease::new(remote);

@@ -15,6 +15,7 @@
 //! | `launch`, `ssh` | starts `ssh`, talks to it, times it out and reaps it |
 //! | `pktline` | git's packet framing, without I/O |
 //! | `remote_error` | errors of requests, and their category |
+//! | `remote` | what polls need of a git host |
 //! | `tip`, `newest` | references of a remote, and the newest tracked one |
 //! | `write_access` | verifies that the key is read-only |
 //! | `transport`, `bounds` | libgit2 over `ssh`, with limited memory |
@@ -36,9 +37,12 @@ mod mirror;
 mod mirror_error;
 mod newest;
 mod pktline;
+mod remote;
 mod remote_error;
 mod signed;
 mod ssh;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tip;
@@ -49,7 +53,9 @@ pub use bounds::{Bounds, allow_files_of};
 pub use contents::CommitInfo;
 pub use mirror::Mirror;
 pub use mirror_error::MirrorError;
-pub use newest::{Newest, describe_readable, newest};
+use newest::newest;
+pub use newest::{Newest, describe_readable};
+pub use remote::Remote;
 pub use remote_error::{RemoteError, RemoteErrorKind};
 pub use signed::Signed;
 pub use tip::{refs, tip};
@@ -62,7 +68,7 @@ use crate::host::Identity;
 
 /// A repository on a git host, and how to reach it.
 #[derive(Debug, Clone)]
-pub struct Remote {
+pub struct SshRemote {
     /// Host to connect to: an alias in `ssh_config`.
     pub host: String,
     /// Path of the repository, exactly as passed to `git-upload-pack`
@@ -91,7 +97,7 @@ pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Most bytes that a listing may receive.
 pub const MAX_QUERY_BYTES: u64 = 64 << 20;
 
-impl Remote {
+impl SshRemote {
     /// Rejects hosts and paths that `ssh` or the remote shell could misinterpret.
     ///
     /// The host name `-oProxyCommand=…` would run a program here, and a path that starts with `-` could run one

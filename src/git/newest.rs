@@ -2,7 +2,7 @@
 
 use git2::Oid;
 
-use super::{Remote, RemoteError, refs, tip};
+use super::{RemoteError, SshRemote, refs, tip};
 use crate::app::Track;
 
 /// The newest tracked commit on the remote.
@@ -25,7 +25,7 @@ pub struct Newest {
 ///
 /// # Errors
 /// As [`tip()`].
-pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, RemoteError> {
+pub fn newest(remote: &SshRemote, track: &Track) -> Result<Option<Newest>, RemoteError> {
     match track {
         Track::Branch(branch) => {
             let reference = format!("refs/heads/{branch}");
@@ -74,7 +74,7 @@ pub fn newest(remote: &Remote, track: &Track) -> Result<Option<Newest>, RemoteEr
 ///
 /// # Errors
 /// As [`tip()`].
-pub fn describe_readable(remote: &Remote, track: &Track) -> Result<Option<String>, RemoteError> {
+pub fn describe_readable(remote: &SshRemote, track: &Track) -> Result<Option<String>, RemoteError> {
     let Some(newest) = newest(remote, track)? else {
         return Ok(None);
     };

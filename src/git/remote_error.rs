@@ -22,22 +22,22 @@ pub enum RemoteError {
         /// The remote's message.
         message: String,
     },
-    /// No data for longer than [`super::Remote::idle`]; ssh was terminated.
+    /// No data for longer than [`super::SshRemote::idle`]; ssh was terminated.
     TimedOut {
         /// The limit that was reached.
         idle: Duration,
     },
-    /// Not finished within [`super::Remote::whole`]; ssh was terminated.
+    /// Not finished within [`super::SshRemote::whole`]; ssh was terminated.
     TooSlow {
         /// The limit that was reached.
         whole: Duration,
     },
-    /// More data than [`super::Remote::most`]; ssh was terminated.
+    /// More data than [`super::SshRemote::most`]; ssh was terminated.
     TooMuch {
         /// The limit that was reached, in bytes.
         most: u64,
     },
-    /// Interrupted for another process that took the lock [`super::Remote::preempted_by`].
+    /// Interrupted for another process that took the lock [`super::SshRemote::preempted_by`].
     Preempted,
     /// The response is not git's protocol, or not a supported version.
     Protocol(String),

@@ -21,7 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::launch::{Program, command};
 use super::remote_error::sanitize;
-use super::{Remote, RemoteError};
+use super::{RemoteError, SshRemote};
 use crate::host::is_held;
 use crate::host::spawn;
 
@@ -54,7 +54,7 @@ pub(super) struct Session {
     exit: Option<i32>,
 }
 
-/// Checks at intervals whether another process waits for the lock ([`Remote::preempted_by`]).
+/// Checks at intervals whether another process waits for the lock ([`SshRemote::preempted_by`]).
 #[derive(Debug)]
 pub(super) struct Preemption {
     dir: Option<PathBuf>,
@@ -62,7 +62,7 @@ pub(super) struct Preemption {
 }
 
 impl Preemption {
-    pub(super) fn new(remote: &Remote) -> Self {
+    pub(super) fn new(remote: &SshRemote) -> Self {
         Self {
             dir: remote.preempted_by.clone(),
             next: Instant::now(),
@@ -93,7 +93,7 @@ impl Session {
     /// # Errors
     /// [`RemoteError::Invalid`] if the remote is invalid or this process cannot change the user,
     /// [`RemoteError::Ssh`] if ssh cannot be started.
-    pub(super) fn open(remote: &Remote, program: Program) -> Result<Self, RemoteError> {
+    pub(super) fn open(remote: &SshRemote, program: Program) -> Result<Self, RemoteError> {
         remote.check()?;
         let mut command = command(remote, program)?;
         let mut child = command.spawn().map_err(|error| RemoteError::Ssh {

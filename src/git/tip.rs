@@ -10,7 +10,7 @@ use git2::Oid;
 use super::launch::Program;
 use super::pktline::{Decoder, LONGEST, Malformed, Packet, encode};
 use super::ssh::Session;
-use super::{Remote, RemoteError, remote_error::sanitize};
+use super::{RemoteError, SshRemote, remote_error::sanitize};
 
 /// Most bytes of a response: half a million references. Without a limit a hostile host could keep a poll reading for
 /// ever, or fill its memory.
@@ -27,7 +27,7 @@ pub type FoundRef = (String, Oid, Option<Oid>);
 ///
 /// # Errors
 /// When the request fails; a missing reference is not an error.
-pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, RemoteError> {
+pub fn tip(remote: &SshRemote, reference: &str) -> Result<Option<Oid>, RemoteError> {
     if !git2::Reference::is_valid_name(reference) {
         return Err(RemoteError::Invalid(format!(
             "{reference:?} is not the name of a reference"
@@ -47,7 +47,7 @@ pub fn tip(remote: &Remote, reference: &str) -> Result<Option<Oid>, RemoteError>
 ///
 /// # Errors
 /// As [`tip`].
-pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, RemoteError> {
+pub fn refs(remote: &SshRemote, prefix: &str) -> Result<Vec<FoundRef>, RemoteError> {
     if prefix.chars().any(|c| c.is_control() || c == ' ') {
         return Err(RemoteError::Invalid(format!(
             "{prefix:?} is not the start of a reference name"
@@ -67,7 +67,7 @@ pub fn refs(remote: &Remote, prefix: &str) -> Result<Vec<FoundRef>, RemoteError>
 /// Called for each reference whose name starts with the prefix.
 type OnRef<'a> = dyn FnMut(&[u8], Oid, Option<Oid>) + 'a;
 
-fn list_refs(remote: &Remote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), RemoteError> {
+fn list_refs(remote: &SshRemote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), RemoteError> {
     let mut talk = Conversation::open(remote, Program::UploadPack { v2: true })?;
     match talk.line()? {
         Some(line) if line == b"version 2" => list_refs_v2(&mut talk, prefix, on_ref)?,
@@ -211,7 +211,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Starts the program on the host.
-    pub(super) fn open(remote: &Remote, program: Program) -> Result<Self, RemoteError> {
+    pub(super) fn open(remote: &SshRemote, program: Program) -> Result<Self, RemoteError> {
         let session = Session::open(remote, program)?;
         Ok(Self {
             session,

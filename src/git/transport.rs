@@ -17,14 +17,14 @@ use git2::{ConfigLevel, Error, ErrorClass, ErrorCode};
 
 use super::launch::Program;
 use super::ssh::{Preemption, Session};
-use super::{Remote, RemoteError, bounds, remote_error::sanitize};
+use super::{RemoteError, SshRemote, bounds, remote_error::sanitize};
 
 const SCHEME: &str = "pullpray";
 
 /// A fetch in progress.
 #[derive(Debug)]
 struct Fetch {
-    remote: Remote,
+    remote: SshRemote,
     /// When it must be finished.
     until: Instant,
     failure: Mutex<Option<RemoteError>>,
@@ -71,7 +71,7 @@ pub(super) struct Lease {
 
 impl Lease {
     /// Registers the remote.
-    pub(super) fn new(remote: &Remote) -> Self {
+    pub(super) fn new(remote: &SshRemote) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let fetch = Arc::new(Fetch {
             remote: remote.clone(),

@@ -12,7 +12,7 @@ use super::launch::Program;
 use super::pktline::Packet;
 use super::remote_error::sanitize;
 use super::tip::{Conversation, tip};
-use super::{Remote, RemoteError};
+use super::{RemoteError, SshRemote};
 
 /// Whether the key can write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum WriteAccess {
 ///
 /// # Errors
 /// When the repository cannot be read or the connection fails; then nothing is known.
-pub fn write_access(remote: &Remote) -> Result<WriteAccess, RemoteError> {
+pub fn write_access(remote: &SshRemote) -> Result<WriteAccess, RemoteError> {
     // An empty repository has no HEAD; a successful request is enough.
     let _ = tip(remote, "HEAD")?;
     let mut talk = Conversation::open(remote, Program::ReceivePack)?;

@@ -1,7 +1,7 @@
 //! Users and groups: looked up in the system's databases, changed with the system's tools.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -40,32 +40,137 @@ pub struct GroupEntry {
     pub members: Vec<String>,
 }
 
+/// The system's users and groups; in tests a list.
+pub trait Accounts: fmt::Debug + Send + Sync {
+    /// The user with that name.
+    fn user(&self, name: &str) -> Option<Account>;
+    /// The user with that id.
+    fn user_by_id(&self, uid: u32) -> Option<Account>;
+    /// The user's comment (GECOS).
+    fn comment(&self, name: &str) -> Option<String>;
+    /// The group with that name.
+    fn group(&self, name: &str) -> Option<GroupEntry>;
+    /// The group with that id.
+    fn group_by_id(&self, gid: u32) -> Option<GroupEntry>;
+    /// The ids of all groups of a user.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn groups_of(&self, user: &Account) -> Result<Vec<u32>>;
+    /// Changes the databases.
+    ///
+    /// # Errors
+    /// When the system's tool fails.
+    fn change(&self, change: &AccountChange<'_>) -> Result<()>;
+}
+
+/// A change of users and groups.
+#[derive(Debug, Clone, Copy)]
+pub enum AccountChange<'a> {
+    /// Creates a system group.
+    AddGroup(&'a str),
+    /// Creates a system account without a home and a login shell: its name and primary group.
+    AddUser(&'a str, &'a str),
+    /// Adds a user to a group.
+    AddMember(&'a str, &'a str),
+    /// Removes a user from a group.
+    RemoveMember(&'a str, &'a str),
+    /// Removes a user but not its files.
+    RemoveUser(&'a str),
+    /// Removes a group.
+    RemoveGroup(&'a str),
+}
+
+/// The databases of this machine (nsswitch.conf(5)), changed with the tools of shadow.
+#[derive(Debug)]
+pub(super) struct Databases;
+
+impl Accounts for Databases {
+    fn user(&self, name: &str) -> Option<Account> {
+        users::get_user_by_name(name).map(|user| account(&user))
+    }
+
+    fn user_by_id(&self, uid: u32) -> Option<Account> {
+        users::get_user_by_uid(uid).map(|user| account(&user))
+    }
+
+    fn comment(&self, name: &str) -> Option<String> {
+        let user = nix::unistd::User::from_name(name).ok().flatten()?;
+        user.gecos.into_string().ok()
+    }
+
+    fn group(&self, name: &str) -> Option<GroupEntry> {
+        users::get_group_by_name(name).map(|group| entry(&group))
+    }
+
+    fn group_by_id(&self, gid: u32) -> Option<GroupEntry> {
+        users::get_group_by_gid(gid).map(|group| entry(&group))
+    }
+
+    fn groups_of(&self, user: &Account) -> Result<Vec<u32>> {
+        let groups = users::get_user_groups(&user.name, user.gid)
+            .with_context(|| format!("failed to list the groups of {}", user.name))?;
+        Ok(groups.iter().map(users::Group::gid).collect())
+    }
+
+    fn change(&self, change: &AccountChange<'_>) -> Result<()> {
+        let run = |arguments: &[&str]| {
+            // It takes the databases' lock files, so it runs to its end even if this process is killed.
+            let command = Command::new(arguments[0]).args(&arguments[1..]);
+            command.survives().run().map(drop)
+        };
+        match *change {
+            AccountChange::AddGroup(name) => run(&["groupadd", "--system", "--", name]),
+            AccountChange::AddUser(name, group) => run(&[
+                "useradd",
+                "--system",
+                "--no-create-home",
+                "--shell=/usr/sbin/nologin",
+                "--home-dir=/nonexistent",
+                "--comment",
+                COMMENT,
+                "--gid",
+                group,
+                "--",
+                name,
+            ]),
+            AccountChange::AddMember(user, group) => run(&["gpasswd", "--add", user, group]),
+            AccountChange::RemoveMember(user, group) => run(&["gpasswd", "--delete", user, group]),
+            AccountChange::RemoveUser(name) => {
+                // userdel also deletes the group with the user's name (USERGROUPS_ENAB, login.defs(5)), even if it
+                // existed before the user; so the primary group is changed first. The home is changed too, because
+                // usermod would change the group of the files in it.
+                run(&[
+                    "usermod",
+                    "--home=/nonexistent",
+                    "--gid=nogroup",
+                    "--",
+                    name,
+                ])?;
+                run(&["userdel", "--", name])
+            }
+            AccountChange::RemoveGroup(name) => run(&["groupdel", "--", name]),
+        }
+    }
+}
+
 impl View {
     /// Returns the user with that name.
     #[must_use]
     pub fn user(&self, name: &str) -> Option<Account> {
-        users::get_user_by_name(name).map(|user| account(&user))
+        self.outside.accounts.user(name)
     }
 
     /// Whether pullpray created the user, according to its comment.
     #[must_use]
     pub fn created_by_pullpray(&self, name: &str) -> bool {
-        let user = nix::unistd::User::from_name(name).ok().flatten();
-        user.is_some_and(|user| user.gecos.to_bytes() == COMMENT.as_bytes())
+        self.outside.accounts.comment(name).as_deref() == Some(COMMENT)
     }
 
     /// Returns the group with that name.
     #[must_use]
     pub fn group(&self, name: &str) -> Option<GroupEntry> {
-        users::get_group_by_name(name).map(|group| GroupEntry {
-            name: group.name().to_string_lossy().into_owned(),
-            gid: group.gid(),
-            members: group
-                .members()
-                .iter()
-                .map(|member| member.to_string_lossy().into_owned())
-                .collect(),
-        })
+        self.outside.accounts.group(name)
     }
 
     /// Returns in how many days PAM locks an account (negative: it is locked), and the option of chage(1) that
@@ -81,16 +186,15 @@ impl View {
     /// Returns the user's name, or the id if there is no such user.
     #[must_use]
     pub fn user_name(&self, uid: u32) -> String {
-        users::get_user_by_uid(uid).map_or_else(|| uid.to_string(), |user| account(&user).name)
+        let user = self.outside.accounts.user_by_id(uid);
+        user.map_or_else(|| uid.to_string(), |user| user.name)
     }
 
     /// Returns the group's name, or the id if there is no such group.
     #[must_use]
     pub fn group_name(&self, gid: u32) -> String {
-        users::get_group_by_gid(gid).map_or_else(
-            || gid.to_string(),
-            |group| group.name().to_string_lossy().into_owned(),
-        )
+        let group = self.outside.accounts.group_by_id(gid);
+        group.map_or_else(|| gid.to_string(), |group| group.name)
     }
 
     /// Formats owner, group and mode: `root:root 0755`.
@@ -114,9 +218,7 @@ impl View {
         let Some(user) = self.user(name) else {
             bail!("there is no user {name}");
         };
-        let groups = users::get_user_groups(name, user.gid)
-            .with_context(|| format!("failed to list the groups of {name}"))?;
-        let mut groups: Vec<u32> = groups.iter().map(users::Group::gid).collect();
+        let mut groups = self.outside.accounts.groups_of(&user)?;
         if !groups.contains(&user.gid) {
             groups.push(user.gid);
         }
@@ -132,7 +234,7 @@ impl View {
     /// Returns the user that this process runs as.
     #[must_use]
     pub fn current_user(&self) -> Option<Account> {
-        users::get_user_by_uid(users::get_effective_uid()).map(|user| account(&user))
+        self.outside.accounts.user_by_id(super::effective_uid())
     }
 
     /// Returns the ids of the user's processes.
@@ -160,53 +262,12 @@ impl View {
 }
 
 impl Server {
-    /// Creates a system group.
+    /// Changes users and groups.
     ///
     /// # Errors
-    /// When groupadd fails.
-    pub fn add_group(&self, name: &str) -> Result<()> {
-        tool("groupadd")
-            .args(["--system", "--", name])
-            .run()
-            .map(drop)
-    }
-
-    /// Creates a system account without a login shell, with that primary group.
-    ///
-    /// # Errors
-    /// When useradd fails.
-    pub fn add_user(&self, name: &str, group: &str, home: &Path, comment: &str) -> Result<()> {
-        tool("useradd")
-            .args([
-                "--system",
-                "--no-create-home",
-                "--shell",
-                "/usr/sbin/nologin",
-            ])
-            .args(["--gid", group, "--comment", comment, "--home-dir"])
-            .arg(home)
-            .args(["--", name])
-            .run()
-            .map(drop)
-    }
-
-    /// Adds a user to a group.
-    ///
-    /// # Errors
-    /// When gpasswd fails.
-    pub fn add_member(&self, user: &str, group: &str) -> Result<()> {
-        tool("gpasswd").args(["--add", user, group]).run().map(drop)
-    }
-
-    /// Removes a user from a group.
-    ///
-    /// # Errors
-    /// When gpasswd fails.
-    pub fn remove_member(&self, user: &str, group: &str) -> Result<()> {
-        tool("gpasswd")
-            .args(["--delete", user, group])
-            .run()
-            .map(drop)
+    /// When the system's tool fails.
+    pub fn change_accounts(&self, change: AccountChange<'_>) -> Result<()> {
+        self.outside.accounts.change(&change)
     }
 
     /// Kills all processes of an account, and removes what could start new ones: its crontab, its at jobs, and
@@ -245,34 +306,6 @@ impl Server {
         }
         bail!("processes of {} still run", user.name)
     }
-
-    /// Removes a user but not its files.
-    ///
-    /// # Errors
-    /// When usermod or userdel fails.
-    pub fn remove_user(&self, name: &str) -> Result<()> {
-        // userdel also deletes the group with the user's name (USERGROUPS_ENAB, login.defs(5)), even if it existed
-        // before the user; so the primary group is changed first. The home is changed too, because usermod would
-        // change the group of the files in it.
-        tool("usermod")
-            .args(["--home", "/nonexistent", "--gid", "nogroup", "--", name])
-            .run()?;
-        tool("userdel").args(["--", name]).run().map(drop)
-    }
-
-    /// Removes a group.
-    ///
-    /// # Errors
-    /// When groupdel fails.
-    pub fn remove_group(&self, name: &str) -> Result<()> {
-        tool("groupdel").args(["--", name]).run().map(drop)
-    }
-}
-
-/// A program that changes the account databases. It takes their lock files, so it runs to its end even if this process
-/// is killed.
-fn tool(program: &str) -> Command {
-    Command::new(program).survives()
 }
 
 /// The earliest expiry in an entry of shadow(5), calculated as pam_unix(8) does.
@@ -291,6 +324,17 @@ fn expiry(shadow: &str, name: &str, today: i64) -> Option<(i64, &'static str)> {
     };
     let account = days(7).map(|last| (last - today, "--expiredate -1"));
     password.into_iter().chain(account).min()
+}
+
+fn entry(group: &users::Group) -> GroupEntry {
+    let members = group.members().iter();
+    GroupEntry {
+        name: group.name().to_string_lossy().into_owned(),
+        gid: group.gid(),
+        members: members
+            .map(|member| member.to_string_lossy().into_owned())
+            .collect(),
+    }
 }
 
 fn account(user: &users::User) -> Account {

@@ -92,7 +92,7 @@ pub fn hand_over_key(
     // From here on the user cannot replace the socket. A socket that was replaced before is detected below.
     server.make_dir(dir, 0, user.gid, 0o755)?;
     let mut agent = loop {
-        match connect(socket) {
+        match connect(&server.real(socket)) {
             Ok(agent) => break agent,
             Err(error) if Instant::now() > deadline => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
@@ -131,9 +131,11 @@ fn require_untraceable(server: &Server, pid: u32) -> Result<()> {
     let program = server
         .read_link(&proc.join("exe"))?
         .ok_or_else(|| anyhow!("the agent exited"))?;
-    let expected = server
-        .which("ssh-agent")
-        .and_then(|path| std::fs::canonicalize(path).ok());
+    let expected = server.which("ssh-agent");
+    let expected = match &expected {
+        Some(path) => server.link_target(path)?.or_else(|| expected.clone()),
+        None => None,
+    };
     if expected.as_deref() != Some(&program) {
         bail!(
             "process {pid} runs {}, not ssh-agent; the key was not sent",

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
-use super::Identity;
 use super::spawn::{self, OnOurDeath};
+use super::{Identity, Server};
 
 /// Bytes of a program's output to return: the last ones, which contain the error.
 const OUTPUT_LIMIT: u64 = 256 * 1024;
@@ -168,7 +168,7 @@ impl Command {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn relay(self, out: impl Write + Send, err: impl Write) -> std::io::Result<ExitStatus> {
+    fn relay(self, out: impl Write + Send, err: impl Write) -> std::io::Result<ExitStatus> {
         let on_death = OnOurDeath::Signal(Signal::SIGTERM);
         let mut child = spawn::command(&self.program, self.run_as.as_ref(), on_death)
             .args(&self.arguments)
@@ -203,6 +203,30 @@ impl Command {
             line.push_str(&argument.to_string_lossy());
         }
         line
+    }
+}
+
+impl Server {
+    /// Runs this program again, as another account or for another app, and relays its output. The file itself, wherever
+    /// it lies: its directory need not be open to the account.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run_self<T: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = T>,
+        variable: Option<(&str, &str)>,
+        run_as: Option<&Identity>,
+        out: impl Write + Send,
+        err: impl Write,
+    ) -> std::io::Result<ExitStatus> {
+        let mut command = Command::new("/proc/self/exe")
+            .args(arguments)
+            .run_as(run_as);
+        if let Some((name, value)) = variable {
+            command = command.env(name, value);
+        }
+        command.relay(out, err)
     }
 }
 

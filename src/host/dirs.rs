@@ -34,6 +34,7 @@ impl Server {
             bail!("{} has no parent", path.display());
         };
         let parent = self.open_dir(parent).with_context(failed)?;
+        self.changing(path);
         match mkdirat(&parent, name, Mode::from_bits_truncate(0o700)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(error) => return Err(error).with_context(failed),
@@ -56,6 +57,7 @@ impl Server {
             return Ok(());
         }
         let parent = self.open_dir(parent)?;
+        self.changing(path);
         remove_in(&parent, name).with_context(|| format!("failed to remove {}", path.display()))
     }
 
@@ -71,6 +73,7 @@ impl Server {
             Some(_) => return self.remove_any(path),
         }
         let dir = self.open_dir(path)?;
+        self.changing(path);
         // Through the open directory: its path may point elsewhere by now.
         let opened = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
         let by_descriptor = Self::at(Path::new("/"));
@@ -92,6 +95,7 @@ impl Server {
         if self.stat(path)?.is_none() {
             return Ok(false);
         }
+        self.changing(path);
         set(&self.open_dir(path)?, uid, gid, mode)
             .with_context(|| format!("failed to restore the owner of {}", path.display()))?;
         Ok(true)
@@ -109,8 +113,9 @@ impl Server {
         mode: u32,
         owner: (u32, u32),
     ) -> Result<()> {
-        let dir = self.open_dir(dir)?;
-        let opened = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+        let opened_dir = self.open_dir(dir)?;
+        self.changing(&dir.join(name));
+        let opened = Path::new("/proc/self/fd").join(opened_dir.as_raw_fd().to_string());
         Self::at(Path::new("/")).write(&opened.join(name), content, mode, Some(owner))
     }
 
@@ -133,6 +138,7 @@ impl Server {
     /// At the first entry that cannot be changed.
     pub fn own_tree(&self, path: &Path, uid: u32, gid: u32) -> Result<usize> {
         let dir = self.open_dir(path)?;
+        self.changing(path);
         let guarded = self.read_text(Path::new("/proc/sys/fs/protected_hardlinks"))?;
         let guarded = guarded.is_some_and(|text| text.trim() == "1");
         own(dir, uid, gid, guarded)

@@ -224,7 +224,10 @@ impl View {
     pub fn link_target(&self, path: &Path) -> Result<Option<PathBuf>> {
         let real = fs::canonicalize(self.real(path))
             .with_context(|| format!("failed to follow {}", path.display()))?;
-        Ok((real != self.real(path)).then_some(real))
+        let on_server = real
+            .strip_prefix(&self.root)
+            .map(|rest| Path::new("/").join(rest));
+        Ok((real != self.real(path)).then(|| on_server.unwrap_or(real)))
     }
 
     /// Finds entries of a tree that do not belong to this user and group, and directories without setgid or group

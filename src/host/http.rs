@@ -62,12 +62,27 @@ impl Stream for UnixStream {
     }
 }
 
-impl View {
+/// The app's listen address, as seen by a visitor; in tests an app that answers as told.
+pub trait Http: fmt::Debug + Send + Sync {
     /// Sends `GET path` with that Host header and reads the header of the response.
     ///
     /// # Errors
     /// [`HttpError`] if there is no response within `patience`.
-    pub fn http_get(
+    fn get(
+        &self,
+        bind: &Bind,
+        path: &HealthPath,
+        host: &HealthHost,
+        patience: Duration,
+    ) -> Result<Response, HttpError>;
+}
+
+/// Connections over TCP and Unix sockets.
+#[derive(Debug)]
+pub(super) struct Sockets;
+
+impl Http for Sockets {
+    fn get(
         &self,
         bind: &Bind,
         path: &HealthPath,
@@ -91,6 +106,22 @@ impl View {
             Bind::Unix(path) => Box::new(connect(path.as_path(), patience)?),
         };
         request(stream, path, host, started, patience)
+    }
+}
+
+impl View {
+    /// Sends `GET path` with that Host header and reads the header of the response.
+    ///
+    /// # Errors
+    /// [`HttpError`] if there is no response within `patience`.
+    pub fn http_get(
+        &self,
+        bind: &Bind,
+        path: &HealthPath,
+        host: &HealthHost,
+        patience: Duration,
+    ) -> Result<Response, HttpError> {
+        self.outside.http.get(bind, path, host, patience)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::app::App;
-use crate::host::{Command, View};
+use crate::host::View;
 
 /// Imports in the release what the unit will import, and checks where it came from: code of another release is old,
 /// and disappears when that release is removed.
@@ -38,7 +38,8 @@ pub fn broken(view: &View, app: &App, release: &Path, venv: &Path) -> Result<Opt
     }
     let wsgi = app.wsgi.as_ref().map(crate::app::Wsgi::target);
     let module = wsgi.as_deref().and_then(|target| target.split(':').next());
-    let mut command = Command::new(&python)
+    let mut command = view
+        .command(&python)
         .args(["-B", "-c", PROOF])
         .args([release, &app.releases()])
         .arg("gunicorn.app.wsgiapp")

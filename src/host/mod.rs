@@ -22,23 +22,34 @@ pub mod spawn;
 mod ssh;
 mod sudo;
 mod survey;
+#[cfg(test)]
+pub mod testing;
 mod units;
 mod write;
 
-pub use accounts::{Account, COMMENT, GroupEntry};
+use accounts::Accounts;
+pub use accounts::{Account, AccountChange, GroupEntry};
 pub use agent::{AgentKey, hand_over_key};
 pub use clock::Clock;
-pub use command::{Command, Outcome};
+use command::Command;
+pub use command::Outcome;
 pub use files::{Drift, Kind, Size};
+use http::Http;
+#[cfg(test)]
+pub use http::{HttpError, Response};
 pub use identity::{Identity, current_identity, effective_uid};
 pub use lock::{Lock, Locked, is_held};
 pub use publish::PUBLISHED_DIR;
-pub use script::{ScriptRunner, end_leftovers};
+pub use script::{Log, ScriptRunner};
 pub use ssh::HostKey;
+#[cfg(test)]
+pub use units::UnitState;
+use units::Units;
 pub use write::sync_path;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Search path for the programs that pullpray starts, in the administrator's order.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -47,6 +58,20 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 #[derive(Debug, Clone)]
 pub struct View {
     root: PathBuf,
+    outside: Outside,
+}
+
+/// What is not a file or a program of the server: few and small traits, so that a test can stand in for each. Files and
+/// programs are real, below the root.
+#[derive(Debug, Clone)]
+struct Outside {
+    units: Arc<dyn Units>,
+    http: Arc<dyn Http>,
+    accounts: Arc<dyn Accounts>,
+    clock: Clock,
+    /// Announced before every change, so that a test can end it there as SIGKILL would.
+    #[cfg(test)]
+    instants: Arc<testing::Instants>,
 }
 
 /// Read and write access to the server.
@@ -56,12 +81,32 @@ pub struct Server {
 }
 
 impl View {
-    /// Resolves an absolute path of the server to a path of this process.
-    fn real(&self, path: &Path) -> PathBuf {
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.outside.clock
+    }
+
+    /// Resolves an absolute path of the server to a path of this process. Only this room and `git` need it.
+    pub(crate) fn real(&self, path: &Path) -> PathBuf {
         if self.root == Path::new("/") {
             return path.to_owned();
         }
         self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// A program of the server: by name, found in [`PATH`], or by absolute path.
+    fn command(&self, program: impl AsRef<Path>) -> Command {
+        Command::new(self.program(program.as_ref()))
+    }
+
+    /// The path of a program below the root. For this machine a bare name stays, and execvp(3) finds it.
+    fn program(&self, program: &Path) -> PathBuf {
+        if self.root == Path::new("/") || program.starts_with("/proc/self") {
+            return program.to_owned();
+        }
+        let found = program.to_str().and_then(|name| self.which(name));
+        self.real(&found.unwrap_or_else(|| Path::new("/usr/bin").join(program)))
     }
 }
 
@@ -78,8 +123,23 @@ impl Server {
         Self {
             view: View {
                 root: root.to_owned(),
+                outside: Outside {
+                    units: Arc::new(units::Systemd),
+                    http: Arc::new(http::Sockets),
+                    accounts: Arc::new(accounts::Databases),
+                    clock: Clock::system(),
+                    #[cfg(test)]
+                    instants: Arc::default(),
+                },
             },
         }
+    }
+
+    /// Resolves a path that is about to be changed. Every change passes here first.
+    pub(crate) fn changing(&self, path: &Path) -> PathBuf {
+        #[cfg(test)]
+        self.outside.instants.pass(&path.display().to_string());
+        self.real(path)
     }
 
     /// The read-only handle.

@@ -24,7 +24,7 @@ impl Server {
     pub fn publish_dir(&self, path: &Path) -> Result<()> {
         let failed = || format!("failed to create {}", path.display());
         self.make_own_dirs(path)?;
-        open_to_others(&self.real(path), PUBLISHED_DIR).with_context(failed)
+        open_to_others(&self.changing(path), PUBLISHED_DIR).with_context(failed)
     }
 
     /// Copies a file with one atomic rename. Within one file system the copy is a hard link and takes no
@@ -35,7 +35,7 @@ impl Server {
     /// When it cannot be copied.
     pub fn publish_file(&self, from: &Path, to: &Path) -> Result<()> {
         let failed = || format!("failed to publish {}", to.display());
-        let (real_from, real_to) = (self.real(from), self.real(to));
+        let (real_from, real_to) = (self.real(from), self.changing(to));
         // Even if there is nothing to copy: a killed run may have left it.
         let staged = staging_path(&real_to)?;
         match fs::remove_file(&staged) {
@@ -55,7 +55,7 @@ impl Server {
             fs::copy(&real_from, &staged).with_context(failed)?;
         }
         open_to_others(&staged, PUBLISHED_FILE).with_context(failed)?;
-        fs::rename(&staged, &real_to).with_context(failed)
+        fs::rename(&staged, self.changing(to)).with_context(failed)
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
+use super::Server;
 use super::command::describe_exit;
 use super::spawn::{self, OnOurDeath, terminate_group};
 
@@ -43,6 +45,10 @@ pub struct ScriptRunner {
     /// Time limit.
     pub deadline: Duration,
 }
+
+/// The log of a deployment, open for writing.
+#[derive(Debug)]
+pub struct Log(File);
 
 /// How a script ended.
 #[derive(Debug)]
@@ -66,15 +72,19 @@ impl ScriptRunner {
     ///
     /// # Errors
     /// When it cannot be started or its output cannot be read.
-    pub fn run(self, log: &mut File) -> Result<ScriptOutcome> {
+    pub fn run(self, server: &Server, log: &mut Log) -> Result<ScriptOutcome> {
         let failed = || format!("failed to run {}", self.program.display());
         nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
         let (mut output, theirs) = std::io::pipe().with_context(failed)?;
-        let mut command = spawn::command(&self.program, None, OnOurDeath::Signal(Signal::SIGKILL));
+        let mut command = spawn::command(
+            &server.program(&self.program),
+            None,
+            OnOurDeath::Signal(Signal::SIGKILL),
+        );
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
-            .current_dir(&self.directory)
+            .current_dir(server.real(&self.directory))
             .stdin(Stdio::null())
             .stdout(theirs.try_clone().with_context(failed)?)
             .stderr(theirs);
@@ -83,7 +93,7 @@ impl ScriptRunner {
         fcntl(output.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
 
         let until = Instant::now() + self.deadline;
-        let mut captured = BoundedLog::new(log);
+        let mut captured = BoundedLog::new(&mut log.0);
         let mut status = None;
         let result = (|| -> Result<()> {
             let mut open = true;
@@ -102,7 +112,7 @@ impl ScriptRunner {
         if status.is_none() {
             terminate_group(&mut child)?;
         }
-        kill_descendants();
+        server.kill_descendants();
         result.with_context(failed)?;
         captured.drain(&mut output)?;
         let (last_lines, log_error) = captured.finish();
@@ -209,84 +219,99 @@ impl<'a> BoundedLog<'a> {
     }
 }
 
-/// Kills and reaps every descendant of this process.
-fn kill_descendants() {
-    let me = std::process::id();
-    for _ in 0..200 {
-        let found = descendants(me);
-        for pid in &found {
-            // It may have exited by itself.
-            let _ended = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-        }
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(status) if status.pid().is_some() => {}
-                Err(Errno::EINTR) => {}
-                _ => break,
-            }
-        }
-        if found.is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+impl Server {
+    /// Creates a log that must not exist yet.
+    ///
+    /// # Errors
+    /// When it exists or cannot be created.
+    #[expect(clippy::disallowed_methods, reason = "creates the log")]
+    pub fn create_log(&self, path: &Path) -> Result<Log> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o640)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(self.changing(path))
+            .with_context(|| format!("failed to create the log {}", path.display()))?;
+        Ok(Log(file))
     }
-}
 
-/// Kills the processes that a script left in this release after its poll was killed. They are no longer descendants
-/// of a poll, but each has the release in its environment.
-pub fn end_leftovers(release: &Path) {
-    let mut mark = OsString::from("PULLPRAY_RELEASE=");
-    mark.push(release);
-    for _ in 0..200 {
-        let Ok(entries) = std::fs::read_dir("/proc") else {
-            return;
-        };
-        let mut found = false;
-        for entry in entries.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-                continue;
-            };
+    /// Kills the processes that a script left in this release after its poll was killed. They are no longer descendants
+    /// of a poll, but each has the release in its environment.
+    pub fn end_leftovers(&self, release: &Path) {
+        let mut mark = OsString::from("PULLPRAY_RELEASE=");
+        mark.push(release);
+        let belongs = |pid: i32| {
             // The environment of other accounts' processes is not readable.
-            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let belongs = environment
-                .split(|&byte| byte == 0)
-                .any(|variable| variable == mark.as_bytes());
-            found |= belongs && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok();
-        }
-        if !found {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn descendants(of: u32) -> Vec<i32> {
-    let mut parents: Vec<(i32, i32)> = Vec::new();
-    let Ok(entries) = std::fs::read_dir(Path::new("/proc")) else {
-        return Vec::new();
-    };
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-            continue;
+            let path = format!("/proc/{pid}/environ");
+            let environment = self.read(Path::new(&path)).ok().flatten();
+            environment.is_some_and(|environment| {
+                let mut variables = environment.split(|&byte| byte == 0);
+                variables.any(|variable| variable == mark.as_bytes())
+            })
         };
-        // The name in parentheses may contain anything, so fields are counted from its end (proc_pid_stat(5)).
-        let parent = std::fs::read_to_string(entry.path().join("stat"))
-            .ok()
-            .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()))
-            .and_then(|rest| rest.split_whitespace().nth(1).and_then(|n| n.parse().ok()));
-        if let Some(parent) = parent {
-            parents.push((pid, parent));
+        for _ in 0..200 {
+            let mut found = self.processes();
+            found.retain(|pid| belongs(*pid) && kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok());
+            if found.is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
-    let mut found: Vec<i32> = Vec::new();
-    let mut edge = vec![i32::try_from(of).unwrap_or(0)];
-    while let Some(parent) = edge.pop() {
-        for (pid, its_parent) in &parents {
-            if *its_parent == parent && !found.contains(pid) {
-                found.push(*pid);
-                edge.push(*pid);
+
+    /// Kills and reaps every descendant of this process.
+    fn kill_descendants(&self) {
+        for _ in 0..200 {
+            let found = self.descendants(std::process::id());
+            if found.is_empty() {
+                return;
+            }
+            for pid in found {
+                // It may have exited by itself.
+                let _ended = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            loop {
+                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                    Ok(status) if status.pid().is_some() => {}
+                    Err(Errno::EINTR) => {}
+                    _ => break,
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The ids of all processes.
+    fn processes(&self) -> Vec<i32> {
+        let names = self.list(Path::new("/proc")).unwrap_or_default();
+        let pids = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+        pids.collect()
+    }
+
+    fn descendants(&self, of: u32) -> Vec<i32> {
+        // The name in parentheses may contain anything, so fields are counted from its end (proc_pid_stat(5)).
+        let parent = |pid: i32| -> Option<i32> {
+            let stat = self.read(Path::new(&format!("/proc/{pid}/stat"))).ok()??;
+            let stat = String::from_utf8_lossy(&stat);
+            let (_, rest) = stat.rsplit_once(')')?;
+            rest.split_whitespace().nth(1)?.parse().ok()
+        };
+        let parents: Vec<(i32, i32)> = self
+            .processes()
+            .into_iter()
+            .filter_map(|pid| Some((pid, parent(pid)?)))
+            .collect();
+        let mut found: Vec<i32> = Vec::new();
+        let mut edge = vec![i32::try_from(of).unwrap_or(0)];
+        while let Some(parent) = edge.pop() {
+            for (pid, its_parent) in &parents {
+                if *its_parent == parent && !found.contains(pid) {
+                    found.push(*pid);
+                    edge.push(*pid);
+                }
             }
         }
+        found
     }
-    found
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use ssh_key::{HashAlg, PublicKey};
 
-use super::{Command, Identity, View};
+use super::{Identity, View};
 
 /// A host's public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,8 @@ impl View {
         alias: &str,
         run_as: Option<&Identity>,
     ) -> Result<BTreeMap<String, Vec<String>>> {
-        let output = Command::new("ssh")
+        let output = self
+            .command("ssh")
             .args(["-G", "--", alias])
             .run_as(run_as)
             .run()?;
@@ -90,7 +91,8 @@ impl View {
     /// # Errors
     /// When the host cannot be reached or sends no key.
     pub fn scan_host_keys(&self, host: &str, port: u16) -> Result<Vec<HostKey>> {
-        let output = Command::new("ssh-keyscan")
+        let output = self
+            .command("ssh-keyscan")
             .args([
                 "-T",
                 "10",
@@ -146,7 +148,8 @@ impl View {
         options: &[String],
         run_as: Option<&Identity>,
     ) -> Result<String> {
-        let output = Command::new("ssh")
+        let output = self
+            .command("ssh")
             .args(options.iter().flat_map(|option| ["-o", option]))
             .args(["-T", "--", alias])
             .run_as(run_as)

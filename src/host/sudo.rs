@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Command, Identity, View};
+use super::{Identity, View};
 
 impl View {
     /// Whether sudo allows that user to run exactly these arguments (`sudo -n -l`). Whether it asks for a password
@@ -13,7 +13,8 @@ impl View {
     /// # Errors
     /// When sudo cannot be run.
     pub fn sudo_allows(&self, identity: &Identity, arguments: &[&str]) -> Result<bool> {
-        let output = Command::new("sudo")
+        let output = self
+            .command("sudo")
             .args(["-n", "-l", "--"])
             .args(arguments)
             .run_as(Some(identity))
@@ -26,7 +27,8 @@ impl View {
     /// # Errors
     /// When sudo cannot be run or fails.
     pub fn sudo_rules(&self, identity: &Identity) -> Result<String> {
-        let output = Command::new("sudo")
+        let output = self
+            .command("sudo")
             .args(["-n", "-l", "-l"])
             .run_as(Some(identity))
             .run()?;
@@ -39,7 +41,7 @@ impl View {
     /// # Errors
     /// When visudo cannot be run.
     pub fn sudoers_complaints(&self, file: Option<&Path>) -> Result<String> {
-        let mut command = Command::new("visudo").arg("-c");
+        let mut command = self.command("visudo").arg("-c");
         if let Some(file) = file {
             command = command.args(["-O", "-P", "-f"]).arg(file);
         }

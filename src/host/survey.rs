@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::app::environment::{self, Dialect};
 
-use super::{Command, Identity, Kind, View, effective_uid};
+use super::{Identity, Kind, View, effective_uid};
 
 /// Result of the survey.
 #[derive(Debug, Clone, Default)]
@@ -92,7 +92,8 @@ impl View {
     /// # Errors
     /// When timedatectl fails.
     pub fn time_service(&self) -> Result<TimeService> {
-        let output = Command::new("timedatectl")
+        let output = self
+            .command("timedatectl")
             .args(["show", "--property=NTP", "--property=NTPSynchronized"])
             .deadline(Duration::from_secs(20))
             .run()?;
@@ -133,11 +134,12 @@ impl View {
             }
         }
         if self.has_systemd()? {
-            survey.systemd = systemd_version()?;
+            survey.systemd = self.outside.units.version()?;
         }
         if self.stat_target(python)?.is_some() {
             survey.python = self.python_version(python, run_as.as_ref()).ok();
-            let venv = Command::new(python)
+            let venv = self
+                .command(python)
                 .args(["-I", "-c", "import venv, ensurepip"])
                 .run_as(run_as.as_ref())
                 .deadline(Duration::from_secs(20))
@@ -165,7 +167,8 @@ impl View {
     /// Returns why a user cannot start a program (with `--version`); `None` if it succeeds.
     #[must_use]
     pub fn cannot_start(&self, program: &Path, identity: &Identity) -> Option<String> {
-        let command = Command::new(program)
+        let command = self
+            .command(program)
             .arg("--version")
             .run_as(Some(identity));
         match command.outcome() {
@@ -180,7 +183,7 @@ impl View {
     /// # Errors
     /// When it cannot be run.
     pub fn python_version(&self, python: &Path, run_as: Option<&Identity>) -> Result<String> {
-        let output = Command::new(python)
+        let output = self.command(python)
             .args(["-I", "-c", "import platform; print(platform.python_implementation(), platform.python_version())"])
             .run_as(run_as)
             .deadline(Duration::from_secs(20))
@@ -195,7 +198,11 @@ impl View {
     /// When it cannot be read, or systemd would refuse to start a unit with it.
     pub fn environment(&self, path: &Path) -> Result<Vec<(String, String)>> {
         let text = self.read(path)?.unwrap_or_default();
-        let version = systemd_version()?.and_then(|version| version.parse::<u32>().ok());
+        let version = self
+            .outside
+            .units
+            .version()?
+            .and_then(|version| version.parse::<u32>().ok());
         let dialect = match version {
             Some(version) if version < 254 => Dialect::Before254,
             _ => Dialect::Since254,
@@ -275,7 +282,8 @@ impl View {
     /// # Errors
     /// When journalctl fails.
     pub fn cron_complaint(&self, file: &Path) -> Result<Option<String>> {
-        let output = Command::new("journalctl")
+        let output = self
+            .command("journalctl")
             .args(["--quiet", "--no-pager", "--boot", "--output=short-unix"])
             .args(["--identifier=cron", "--lines=1000"])
             .outcome()?;
@@ -352,12 +360,6 @@ fn complaint(journal: &str, file: &Path, written: i64) -> Option<String> {
         }
     }
     complaint
-}
-
-/// Version of systemd, such as `252`; `None` if systemctl does not report it.
-fn systemd_version() -> Result<Option<String>> {
-    let output = Command::new("systemctl").arg("--version").outcome()?;
-    Ok(output.stdout.split_whitespace().nth(1).map(str::to_owned))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Queries and controls systemd units through systemctl.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,6 +48,66 @@ impl UnitState {
 
 const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,User";
 
+/// systemd, as pullpray uses it: through systemctl and journalctl; in tests a table of units.
+pub trait Units: fmt::Debug + Send + Sync {
+    /// The version, such as `252`; `None` if it does not report one.
+    ///
+    /// # Errors
+    /// When systemctl cannot be run.
+    fn version(&self) -> Result<Option<String>>;
+    /// The state of a unit.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    fn show(&self, unit: &str) -> Result<UnitState>;
+    /// The last lines of a unit in the journal; empty if it cannot be read.
+    fn log(&self, unit: &str, lines: u32) -> String;
+    /// Runs systemctl with these arguments; through sudo if it gets the path of the systemctl that sudoers names.
+    ///
+    /// # Errors
+    /// When systemctl or sudo fails.
+    fn control(&self, arguments: &[&str], sudo: Option<&Path>) -> Result<()>;
+}
+
+/// The systemd of this machine.
+#[derive(Debug)]
+pub(super) struct Systemd;
+
+impl Units for Systemd {
+    fn version(&self) -> Result<Option<String>> {
+        let output = Command::new("systemctl").arg("--version").outcome()?;
+        Ok(output.stdout.split_whitespace().nth(1).map(str::to_owned))
+    }
+
+    fn show(&self, unit: &str) -> Result<UnitState> {
+        let output = Command::new("systemctl")
+            .args(["show", "--no-pager", "--property", PROPERTIES, "--", unit])
+            .deadline(Duration::from_secs(30))
+            .run()?;
+        Ok(parse(&output.stdout))
+    }
+
+    fn log(&self, unit: &str, lines: u32) -> String {
+        let outcome = Command::new("journalctl")
+            .args(["--no-pager", "--quiet", "--output=cat", "--unit", unit])
+            .args(["--lines", &lines.to_string()])
+            .deadline(Duration::from_secs(10))
+            .outcome();
+        outcome
+            .map(|outcome| outcome.stdout.trim().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn control(&self, arguments: &[&str], sudo: Option<&Path>) -> Result<()> {
+        let command = match sudo {
+            Some(systemctl) => Command::new("sudo").args(["-n", "--"]).arg(systemctl),
+            None => Command::new("systemctl").arg("--no-ask-password"),
+        };
+        let command = command.args(arguments).deadline(Duration::from_secs(120));
+        command.run().map(drop)
+    }
+}
+
 impl View {
     /// Whether systemd is the running init (sd_booted(3)).
     ///
@@ -61,31 +122,13 @@ impl View {
     /// # Errors
     /// When systemctl fails.
     pub fn unit(&self, name: &str) -> Result<UnitState> {
-        let output = Command::new("systemctl")
-            .args(["show", "--no-pager", "--property", PROPERTIES, "--", name])
-            .deadline(Duration::from_secs(30))
-            .run()?;
-        Ok(parse(&output.stdout))
+        self.outside.units.show(name)
     }
 
     /// Returns the last lines of a unit in the journal; empty if it cannot be read.
     #[must_use]
     pub fn unit_log(&self, name: &str, lines: u32) -> String {
-        let outcome = Command::new("journalctl")
-            .args([
-                "--no-pager",
-                "--quiet",
-                "--output=cat",
-                "--unit",
-                name,
-                "--lines",
-            ])
-            .arg(lines.to_string())
-            .deadline(Duration::from_secs(10))
-            .outcome();
-        outcome
-            .map(|outcome| outcome.stdout.trim().to_owned())
-            .unwrap_or_default()
+        self.outside.units.log(name, lines)
     }
 }
 
@@ -105,7 +148,7 @@ impl Server {
     pub fn enable_now(&self, unit: &str) -> Result<()> {
         self.systemctl(&["enable", "--quiet", "--", unit])?;
         // A unit that failed before may have reached its start limit.
-        drop(self.systemctl(&["reset-failed", "--", unit]));
+        drop(self.reset_failed(unit));
         let Err(error) = self.systemctl(&["start", "--", unit]) else {
             return Ok(());
         };
@@ -146,12 +189,15 @@ impl Server {
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Result<()> {
-        Command::new("systemctl")
-            .arg("--no-ask-password")
-            .args(arguments)
-            .deadline(Duration::from_secs(120))
-            .run()
-            .map(drop)
+        self.outside.units.control(arguments, None)
+    }
+
+    /// Runs systemctl through sudo; the app's sudoers drop-in permits exactly these arguments.
+    ///
+    /// # Errors
+    /// When sudo or systemctl fails.
+    pub fn sudo_systemctl(&self, systemctl: &Path, arguments: &[&str]) -> Result<()> {
+        self.outside.units.control(arguments, Some(systemctl))
     }
 
     /// Runs a verb for an app with the installed program, as a person or cron would. It drops privileges itself.
@@ -166,7 +212,7 @@ impl Server {
         app: &str,
         script: u64,
     ) -> Result<super::Outcome> {
-        Command::new(program)
+        self.command(program)
             .args(verb)
             .arg(app)
             .deadline(Duration::from_secs(script + 900))
@@ -178,25 +224,8 @@ impl Server {
     /// # Errors
     /// When it fails.
     pub fn run_inspect(&self, program: &Path, app: &str) -> Result<String> {
-        let output = Command::new(program)
-            .args(["inspect", app])
-            .deadline(Duration::from_secs(900))
-            .run()?;
-        Ok(output.stdout)
-    }
-
-    /// Runs systemctl through sudo; the app's sudoers drop-in permits exactly these arguments.
-    ///
-    /// # Errors
-    /// When sudo or systemctl fails.
-    pub fn sudo_systemctl(&self, systemctl: &Path, arguments: &[&str]) -> Result<()> {
-        Command::new("sudo")
-            .args(["-n", "--"])
-            .arg(systemctl)
-            .args(arguments)
-            .deadline(Duration::from_secs(120))
-            .run()
-            .map(drop)
+        let command = self.command(program).args(["inspect", app]);
+        Ok(command.deadline(Duration::from_secs(900)).run()?.stdout)
     }
 }
 

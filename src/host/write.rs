@@ -91,7 +91,7 @@ impl Server {
             }
             file.set_permissions(fs::Permissions::from_mode(mode))?;
             file.sync_all()?;
-            let (from, to) = (self.real(&staged), self.real(path));
+            let (from, to) = (self.real(&staged), self.changing(path));
             renameat2(AT_FDCWD, &from, AT_FDCWD, &to, rename)?;
             Ok(())
         })();
@@ -125,7 +125,7 @@ impl Server {
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits())
-            .open(self.real(path))
+            .open(self.changing(path))
             .with_context(failed)?;
         fchown(&file, Some(uid), Some(gid)).with_context(failed)?;
         file.set_permissions(fs::Permissions::from_mode(mode))
@@ -143,7 +143,7 @@ impl Server {
             .create(true)
             .mode(mode)
             .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(self.real(path))
+            .open(self.changing(path))
             .with_context(failed)?;
         file.write_all(line.as_bytes()).with_context(failed)?;
         file.write_all(b"\n").with_context(failed)?;
@@ -157,7 +157,7 @@ impl Server {
     /// When the link cannot be created or renamed; the old link is then unchanged.
     pub fn switch_link(&self, path: &Path, target: &Path) -> Result<()> {
         let failed = || format!("failed to point {} to {}", path.display(), target.display());
-        let real = self.real(path);
+        let real = self.changing(path);
         let staged = staging_path(&real)?;
         match fs::remove_file(&staged) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -166,7 +166,7 @@ impl Server {
             _ => {}
         }
         std::os::unix::fs::symlink(target, &staged).with_context(failed)?;
-        fs::rename(&staged, &real).with_context(failed)?;
+        fs::rename(&staged, self.changing(path)).with_context(failed)?;
         self.sync_dir_of(path)
     }
 
@@ -175,7 +175,7 @@ impl Server {
     /// # Errors
     /// When it exists and cannot be removed.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
-        match fs::remove_file(self.real(path)) {
+        match fs::remove_file(self.changing(path)) {
             Ok(()) => self.sync_dir_of(path),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => {
@@ -189,7 +189,7 @@ impl Server {
     /// # Errors
     /// When it cannot be renamed.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        fs::rename(self.real(from), self.real(to))
+        fs::rename(self.real(from), self.changing(to))
             .with_context(|| format!("failed to rename {} to {}", from.display(), to.display()))?;
         self.sync_dir_of(to)
     }
@@ -199,7 +199,7 @@ impl Server {
     /// # Errors
     /// When it cannot be removed for another reason.
     pub fn remove_empty_dir(&self, path: &Path) -> Result<bool> {
-        match fs::remove_dir(self.real(path)) {
+        match fs::remove_dir(self.changing(path)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
@@ -215,7 +215,7 @@ impl Server {
     /// # Errors
     /// When an entry cannot be removed.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
-        let real = self.real(path);
+        let real = self.changing(path);
         let removed = match fs::remove_dir_all(&real) {
             // Permission bits never stop root, and root must not resolve a path twice.
             Err(error) if error.kind() == ErrorKind::PermissionDenied && effective_uid() != 0 => {
@@ -231,25 +231,12 @@ impl Server {
         }
     }
 
-    /// Creates a new file and opens it for writing.
-    ///
-    /// # Errors
-    /// When it exists or cannot be created.
-    pub fn create_new(&self, path: &Path, mode: u32) -> Result<File> {
-        Ok(OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(self.real(path))?)
-    }
-
     /// Creates a new directory, owned by this process's user.
     ///
     /// # Errors
     /// When it exists or cannot be created.
     pub fn make_own_dir(&self, path: &Path) -> Result<()> {
-        fs::create_dir(self.real(path))
+        fs::create_dir(self.changing(path))
             .with_context(|| format!("failed to create {}", path.display()))
     }
 
@@ -258,7 +245,7 @@ impl Server {
     /// # Errors
     /// When it cannot be created.
     pub fn make_own_dirs(&self, path: &Path) -> Result<()> {
-        fs::create_dir_all(self.real(path))
+        fs::create_dir_all(self.changing(path))
             .with_context(|| format!("failed to create {}", path.display()))
     }
 

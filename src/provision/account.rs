@@ -9,7 +9,7 @@ use crate::app::{App, Settings};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 
-use crate::host::{Clock, effective_uid};
+use crate::host::effective_uid;
 
 use super::eligibility::{answers_of, ineligible};
 use super::{About, Changes, CheckContext, Finding, Step, StepId};
@@ -74,7 +74,7 @@ fn expiry(context: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
     if effective_uid() != 0 {
         return Ok(None);
     }
-    let today = Clock::system().now().timestamp() / 86_400;
+    let today = context.view.clock().now().timestamp() / 86_400;
     let found = context.view.expires(name, today)?;
     Ok(found.filter(|(days, _)| *days < 30).map(|(days, option)| {
         let remedy = format!("sudo chage {option} {name}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::app::AppName;
-use crate::host::{COMMENT, Clock, Kind, Server};
+use crate::host::{AccountChange, Clock, Kind, Server};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
@@ -301,7 +301,7 @@ impl<'a> Changes<'a> {
             name: name.into(),
             before: Before::Created,
         })?;
-        self.server.add_group(name)
+        self.server.change_accounts(AccountChange::AddGroup(name))
     }
 
     /// Creates a system account.
@@ -314,7 +314,7 @@ impl<'a> Changes<'a> {
             before: Before::Created,
         })?;
         self.server
-            .add_user(name, group, Path::new("/nonexistent"), COMMENT)
+            .change_accounts(AccountChange::AddUser(name, group))
     }
 
     /// Adds a user to a group.
@@ -327,7 +327,8 @@ impl<'a> Changes<'a> {
             group: group.into(),
             before: Before::Created,
         })?;
-        self.server.add_member(user, group)
+        self.server
+            .change_accounts(AccountChange::AddMember(user, group))
     }
 
     /// Enables and starts a unit.

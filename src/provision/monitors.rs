@@ -63,7 +63,7 @@ impl Step for RecentPoll<'_> {
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));
         }
-        let clock = Clock::system();
+        let clock = context.view.clock();
         let last = ledger
             .last_check
             .as_deref()
@@ -81,7 +81,7 @@ impl Step for RecentPoll<'_> {
                 format!("the last poll was at {last}, which is in the future"),
             ));
         }
-        if let Some(why) = overdue(context.view, self.0, &ledger, &clock)? {
+        if let Some(why) = overdue(context.view, self.0, &ledger, clock)? {
             return Ok(Finding::ManualFix(
                 why,
                 format!(
@@ -138,7 +138,7 @@ impl Step for ClockSync<'_> {
         About::new(StepId::ServerClock, "clock", "server", "time of day")
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        let clock = Clock::system();
+        let clock = context.view.clock();
         let now = clock.local().format("%Y-%m-%d %H:%M %Z");
         // Earlier timestamps in the ledger and the receipt are the only evidence that needs no network.
         let ledger = match Ledger::load(context.view, &self.0.name) {

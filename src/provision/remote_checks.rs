@@ -127,7 +127,7 @@ impl Step for OnlyThisRepository<'_> {
         }
         let mut refused = Vec::new();
         for (other, repo) in neighbours(context.view, app)? {
-            let there = git::Remote {
+            let there = git::SshRemote {
                 path: repo.path().to_owned(),
                 ..remote.clone()
             };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use crate::app::App;
-use crate::git::{self, Remote, RemoteError, RemoteErrorKind, WriteAccess};
+use crate::git::{self, RemoteError, RemoteErrorKind, SshRemote, WriteAccess};
 use crate::host::View;
 use crate::render;
 
@@ -16,11 +16,11 @@ pub(super) struct Access<'a>(pub(super) &'a App);
 pub(super) struct ReadOnly<'a>(pub(super) &'a App);
 
 /// The remote as the app's account reaches it; `None` while the account or the ssh alias is missing.
-pub(super) fn remote(view: &View, app: &App) -> Result<Option<Remote>> {
+pub(super) fn remote(view: &View, app: &App) -> Result<Option<SshRemote>> {
     if view.user(app.user.as_str()).is_none() || view.stat(&app.ssh_config())?.is_none() {
         return Ok(None);
     }
-    Ok(Some(Remote {
+    Ok(Some(SshRemote {
         host: app.ssh_alias(),
         path: app.repo.path().to_owned(),
         run_as: Some(view.identity(app.user.as_str())?),

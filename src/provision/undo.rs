@@ -8,7 +8,7 @@ use ssh_key::{HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
 use crate::app::{AppName, RepoUrl, Settings};
-use crate::host::{Account, Kind, Server};
+use crate::host::{Account, AccountChange, Kind, Server};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 use crate::state::sha256;
@@ -77,7 +77,7 @@ pub fn undo(
         Change::Group { name, before } => match before {
             Before::Created if server.group(name).is_none() => removed("already gone"),
             Before::Created => {
-                server.remove_group(name)?;
+                server.change_accounts(AccountChange::RemoveGroup(name))?;
                 removed("removed")
             }
             _ => kept("existed before pullpray".to_owned()),
@@ -86,7 +86,7 @@ pub fn undo(
             (Before::Created, None) => removed("already gone"),
             (Before::Created, Some(user)) => {
                 server.end_account(&user)?;
-                server.remove_user(name)?;
+                server.change_accounts(AccountChange::RemoveUser(name))?;
                 removed("removed")
             }
             _ => kept("existed before pullpray".to_owned()),
@@ -97,7 +97,7 @@ pub fn undo(
             before,
         } => match (before, server.user(user), server.group(group)) {
             (Before::Created, Some(who), Some(of)) if server.is_member(&who, &of) => {
-                server.remove_member(user, group)?;
+                server.change_accounts(AccountChange::RemoveMember(user, group))?;
                 removed("removed")
             }
             (Before::Created, ..) => removed("already gone"),

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::host::{Host, RUN, is_dead};
 use super::requests::{MAIN, failed};
-use crate::git::{Mirror, Remote, RemoteError, RemoteErrorKind, tip};
+use crate::git::{Mirror, RemoteError, RemoteErrorKind, SshRemote, tip};
 use crate::host::Identity;
 
 #[test]
@@ -39,7 +39,7 @@ fn slow_and_endless_responses_are_limited() -> Result<()> {
     // One packet, byte by byte, without a long pause and without end.
     host.script("printf 03e8; while :; do printf a; sleep 0.05; done")?;
     let whole = Duration::from_millis(400);
-    let slow = Remote {
+    let slow = SshRemote {
         whole,
         ..host.remote()
     };
@@ -50,7 +50,7 @@ fn slow_and_endless_responses_are_limited() -> Result<()> {
     let line = format!("003a{} refs/heads/x", "1".repeat(40));
     host.script(&format!("yes '{line}'"))?;
     let most = 1 << 20;
-    let endless = Remote {
+    let endless = SshRemote {
         most,
         ..host.remote()
     };
@@ -115,7 +115,7 @@ fn root_becomes_the_user_and_the_environment_is_clean() -> Result<()> {
         groups: vec![65534],
         home: "/nonexistent".into(),
     };
-    let remote = Remote {
+    let remote = SshRemote {
         run_as: Some(identity),
         ..host.remote()
     };

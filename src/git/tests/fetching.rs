@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::host::{Host, RUN, RUN_V0, is_dead, noise};
-use crate::git::{Mirror, MirrorError, Remote, RemoteError, RemoteErrorKind};
+use crate::git::{Mirror, MirrorError, RemoteError, RemoteErrorKind, SshRemote};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -63,7 +63,7 @@ fn rewritten_branches_tags_and_deleted_branches() -> Result<()> {
 fn errors_of_the_remote_keep_their_message() -> Result<()> {
     let host = Host::new()?;
     let mirror = Mirror::open_or_init(&host.path("mirror"))?;
-    let kind = |remote: &Remote| match mirror.fetch(remote, MAIN) {
+    let kind = |remote: &SshRemote| match mirror.fetch(remote, MAIN) {
         Err(MirrorError::Remote(error)) => Ok((error.kind(), error.to_string())),
         other => bail!("{other:?}"),
     };
@@ -83,7 +83,7 @@ fn errors_of_the_remote_keep_their_message() -> Result<()> {
     assert_eq!(kind(&host.remote())?.0, RemoteErrorKind::Other);
     host.script("echo 'Welcome'; sleep 600")?;
     assert_eq!(kind(&host.impatient())?.0, RemoteErrorKind::Other);
-    let bad = Remote {
+    let bad = SshRemote {
         host: "-oProxyCommand=x".into(),
         ..host.remote()
     };
@@ -142,7 +142,7 @@ fn killed_in_mid_fetch() -> Result<()> {
     if let Ok(dir) = std::env::var(MARK) {
         let dir = std::path::PathBuf::from(dir);
         let mirror = Mirror::open_or_init(&dir.join("mirror"))?;
-        let remote = Remote {
+        let remote = SshRemote {
             host: "h".into(),
             path: dir.join("repo.git").display().to_string(),
             run_as: None,

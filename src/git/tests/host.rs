@@ -9,7 +9,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 use git2::Oid;
 
-use crate::git::Remote;
+use crate::git::SshRemote;
 
 /// Fake ssh: runs the command with a shell, as sshd does.
 pub(super) const RUN: &str = "for last; do :; done\nexec sh -c \"$last\"\n";
@@ -101,8 +101,8 @@ impl Host {
         Ok(())
     }
 
-    pub(super) fn remote(&self) -> Remote {
-        Remote {
+    pub(super) fn remote(&self) -> SshRemote {
+        SshRemote {
             host: "host-repo-app".into(),
             path: self.path("repo.git").display().to_string(),
             run_as: None,
@@ -115,15 +115,15 @@ impl Host {
         }
     }
 
-    pub(super) fn remote_at(&self, path: &Path) -> Remote {
-        Remote {
+    pub(super) fn remote_at(&self, path: &Path) -> SshRemote {
+        SshRemote {
             path: path.display().to_string(),
             ..self.remote()
         }
     }
 
-    pub(super) fn impatient(&self) -> Remote {
-        Remote {
+    pub(super) fn impatient(&self) -> SshRemote {
+        SshRemote {
             idle: Duration::from_millis(300),
             ..self.remote()
         }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use git2::Oid;
 
 use super::host::{Host, RUN, RUN_V0};
-use crate::git::{Remote, RemoteError, RemoteErrorKind, WriteAccess, refs, tip, write_access};
+use crate::git::{RemoteError, RemoteErrorKind, SshRemote, WriteAccess, refs, tip, write_access};
 
 pub(super) const MAIN: &str = "refs/heads/main";
 
@@ -102,7 +102,7 @@ fn hosts_and_paths_that_look_like_options_are_refused() -> Result<()> {
         ("h", ""),
         ("a b", "a"),
     ] {
-        let remote = Remote {
+        let remote = SshRemote {
             host: name.into(),
             path: path.into(),
             ..good.clone()
@@ -164,7 +164,7 @@ fn errors_contain_the_stderr_of_ssh() -> Result<()> {
     )?;
     let message = failed(tip(&host.remote(), MAIN))?.to_string();
     assert!(message.ends_with("19999 line of chatter") && message.len() < 9000);
-    let gone = Remote {
+    let gone = SshRemote {
         ssh: host.path("none"),
         ..host.remote()
     };

@@ -62,7 +62,7 @@ impl Stream for UnixStream {
     }
 }
 
-/// The app's listen address, as seen by a visitor; in tests an app that answers as told.
+/// The app's listen address, as seen by a visitor; in tests an app with set answers.
 pub trait Http: fmt::Debug + Send + Sync {
     /// Sends `GET path` with that Host header and reads the header of the response.
     ///

@@ -81,18 +81,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Invalid input, which ends with [`Exit::Usage`].
-#[derive(Debug)]
-pub struct UsageError(pub String);
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@
 //! | room | what it is | pure |
 //! |---|---|---|
 //! | `exit`, `text` | exit codes by their meaning; text made safe for a terminal, and abbreviated | yes |
+//! | `error` | errors with hints and an exit code, to the place that shows them | yes |
 //! | [`app`] | answers become an [`app::App`]; names, schedules, windows, the settings file | yes |
 //! | [`layout`] | every path, unit name and reserved directory on the server | yes |
 //! | `render` | an app becomes the text of a file (templates/) | yes |
@@ -84,6 +85,7 @@ pub mod cli;
 mod command;
 mod decide;
 mod deploy;
+mod error;
 mod exit;
 mod git;
 mod host;

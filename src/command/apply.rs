@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
 use crate::app::{Answers, App};
 use crate::deploy::Inspection;
+use crate::error::WithHint;
 use crate::exit::Exit;
 use crate::host::{Clock, Server};
 use crate::layout;
@@ -185,16 +186,21 @@ impl Apply<'_> {
         );
         let wsgi = match found.wsgi.as_slice() {
             [only] => only.clone(),
-            [] if !self.interactive => bail!(
-                "there is no wsgi.py in the repository\nhint: pullpray init {} --wsgi MODULE:CALLABLE",
-                app.name
-            ),
-            [_, _, ..] if !self.interactive => bail!(
-                "the repository has several WSGI modules: {}\nhint: pullpray init {} --wsgi {}",
-                found.wsgi.join(", "),
-                app.name,
-                found.wsgi.join(" | --wsgi ")
-            ),
+            [] if !self.interactive => {
+                return Err(anyhow!("there is no wsgi.py in the repository")
+                    .hint(format!("{} --wsgi MODULE:CALLABLE", go_on(&app))));
+            }
+            several @ [_, _, ..] if !self.interactive => {
+                return Err(anyhow!(
+                    "the repository has several WSGI modules: {}",
+                    several.join(", ")
+                )
+                .hint(format!(
+                    "{} --wsgi {}",
+                    go_on(&app),
+                    several.join(" | --wsgi ")
+                )));
+            }
             several => {
                 let question = ui::Question {
                     prompt: "WSGI module".to_owned(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::app::{App, AppName};
 use crate::cli;
+use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::layout;
@@ -16,7 +17,7 @@ use crate::store::marks;
 use crate::text::for_terminal;
 use crate::ui::{self, Mark};
 
-use super::{load, named, usage};
+use super::{load, named};
 
 /// The version of the JSON form; tests/project/doctor.schema.json describes it.
 const SCHEMA: u32 = 1;
@@ -64,7 +65,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         return list(server, &names);
     }
     if arguments.fix && effective_uid() != 0 {
-        return Err(usage("only root can fix\nhint: sudo pullpray doctor --fix"));
+        return Err(usage("only root can fix").hint("sudo pullpray doctor --fix"));
     }
     let mut checks = Vec::new();
     for name in &names {
@@ -154,9 +155,7 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
     let steps = steps(app);
     for id in &arguments.only {
         if !steps.iter().any(|step| step.id().as_str() == id) {
-            return Err(usage(format!(
-                "there is no check {id}\nhint: pullpray doctor --list"
-            )));
+            return Err(usage(format!("there is no check {id}")).hint("pullpray doctor --list"));
         }
     }
     Ok(steps
@@ -185,9 +184,7 @@ fn unusable(name: &AppName, error: &anyhow::Error, remedy: String) -> Check {
         id: StepId::AppSettings.as_str(),
         title: "settings file".to_owned(),
         status: Status::Fail,
-        message: (format!("{error:#}").split("\nhint: ").next())
-            .unwrap_or_default()
-            .to_owned(),
+        message: format!("{error:#}"),
         detail: None,
         remediation: vec![remedy],
     }
@@ -245,7 +242,10 @@ fn from_finding(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
             remediation: vec![hint],
             ..say(Status::Fail, why)
         },
-        Err(error) => say(Status::Error, format!("{error:#}")),
+        Err(error) => Check {
+            remediation: error::hints(&error),
+            ..say(Status::Error, format!("{error:#}"))
+        },
     }
 }
 
@@ -268,9 +268,7 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
     }
     if !arguments.yes {
         if !ui::is_interactive() {
-            return Err(usage(
-                "there is no terminal to ask on\nhint: --yes fixes without asking",
-            ));
+            return Err(usage("there is no terminal to ask on").hint("--yes fixes without asking"));
         }
         if !ui.confirm(&fix_question(failing.len(), &app.name), true)? {
             return Ok(());

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 
 use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
+use crate::error::{WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::layout;
@@ -18,15 +19,17 @@ use crate::ui::{self, Mark, Ui};
 
 use super::apply::Apply;
 use super::plan::{show, show_files, show_modified, stop_if_broken};
+use super::questions;
 use super::questions::would_change;
-use super::{questions, usage};
 
 pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
     let root = effective_uid() == 0;
     if !root && !arguments.dry_run {
-        return Err(usage(
-            "init creates accounts, units and files in /etc, so it needs root\nhint: sudo pullpray init, or, to see only what it would do: pullpray init --dry-run",
-        ));
+        return Err(
+            usage("init creates accounts, units and files in /etc, so it needs root").hint(
+                "sudo pullpray init, or, to see only what it would do: pullpray init --dry-run",
+            ),
+        );
     }
     let mut ui = ui::open(arguments.yes);
     let mut init = Init {
@@ -287,7 +290,7 @@ fn saved(server: &Server, answers: &Answers, facts: &Facts) -> Result<Option<Set
         return Ok(None);
     };
     if !explicit && let Some(why) = would_change(&name, answers, &saved.answers, facts) {
-        return Err(usage(why));
+        return Err(why);
     }
     Ok(Some(saved))
 }
@@ -317,6 +320,7 @@ fn missing(
         }
         text.push_str(&problem.to_string());
     }
+    let error = usage(text);
     if absent == ["--host-key"]
         && let Some(repo) = answers
             .get("repo")
@@ -324,14 +328,13 @@ fn missing(
         && let Ok(keys) = server.scan_host_keys(repo.host(), repo.port())
         && let Some(key) = keys.first()
     {
-        text.push_str(&format!(
-            "\nhint: {} shows {}; once you have compared it: --host-key {}",
+        return error.hint(format!(
+            "{} shows {1}; once you have compared it: --host-key {1}",
             repo.host(),
-            key.fingerprint,
             key.fingerprint
         ));
     }
-    usage(text)
+    error
 }
 
 fn welcome(ui: &mut dyn Ui, server: &Server) -> Result<()> {
@@ -362,7 +365,7 @@ fn welcome(ui: &mut dyn Ui, server: &Server) -> Result<()> {
     ui.say("  never          touches your own ssh keys, opens a port, or runs your code as root");
     ui.say("");
     if let Some((what, install)) = survey.lacks() {
-        bail!("{what}\nhint: {install}");
+        return Err(anyhow!(what).hint(install));
     }
     Ok(())
 }

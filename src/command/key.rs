@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 
 use crate::app::App;
 use crate::cli;
+use crate::error::{WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::provision::{self, Changes, Converged, Finding, NextKeyAccess, Rotation, StepId};
@@ -14,7 +15,7 @@ use crate::state::receipt::Receipt;
 use crate::text::for_terminal;
 use crate::ui::{self, Mark, Ui};
 
-use super::{access, load, usage};
+use super::{access, load};
 
 pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
     let app = load(server, &arguments.app)?;
@@ -22,11 +23,10 @@ pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
         return rotate(server, &app, arguments.wait);
     }
     let (key, fingerprint) = provision::public_key(server, &app.name)?.ok_or_else(|| {
-        anyhow!(
-            "{} has no deploy key\nhint: sudo pullpray doctor {} --fix --only key.deploy",
-            app.name,
+        anyhow!("{} has no deploy key", app.name).hint(format!(
+            "sudo pullpray doctor {} --fix --only key.deploy",
             app.name
-        )
+        ))
     })?;
     let mut out = ui::stdout();
     writeln!(out, "{key}")?;
@@ -44,24 +44,18 @@ pub(super) fn run(server: &Server, arguments: &cli::Key) -> Result<Exit> {
 }
 
 fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
+    let resume = format!("sudo pullpray key {} --rotate", app.name);
     if effective_uid() != 0 {
-        return Err(usage(format!(
-            "only root can rotate the deploy key\nhint: sudo pullpray key {} --rotate",
-            app.name
-        )));
+        return Err(usage("only root can rotate the deploy key").hint(resume));
     }
     let mut ui = ui::open(false);
     let ui = ui.as_mut();
     let mut receipt = Receipt::load(server, &app.name)?;
     let mut changes = Changes::begin(server, &mut receipt, server.clock(), &app.name, false)?;
     let (_, old) = provision::public_key(server, &app.name)?.ok_or_else(|| {
-        anyhow!(
-            "{} has no deploy key to rotate\nhint: sudo pullpray init {}",
-            app.name,
-            app.name
-        )
+        anyhow!("{} has no deploy key to rotate", app.name)
+            .hint(format!("sudo pullpray init {}", app.name))
     })?;
-    let resume = format!("sudo pullpray key {} --rotate", app.name);
     if provision::rotation(server, &app.name)? != Rotation::Switched {
         let (key, fingerprint) = provision::next_key(&mut changes, app)?;
         ui.done(Mark::Ok, "next key", &format!("ed25519 {fingerprint}"));
@@ -116,9 +110,12 @@ fn await_access(
             NextKeyAccess::Denied(why) => Some(why),
             NextKeyAccess::Writable => {
                 return Err(anyhow!(
-                    "the next key has write access to {}: an attacker on this server could change the code; the old key stays in use\nhint: remove it, add it again without write access, then: {resume}",
+                    "the next key has write access to {}: an attacker on this server could change the code; the old key stays in use",
                     app.repo.slug()
-                ));
+                )
+                .hint(format!(
+                    "remove it, add it again without write access, then: {resume}"
+                )));
             }
         })
     };
@@ -148,18 +145,16 @@ fn settle(
     let Some(step) = steps.iter().find(|step| step.id() == id) else {
         return Err(anyhow!("there is no step {id}"));
     };
-    let failed = |why: String| anyhow!("{}: {why}\nhint: {resume}", step.title());
-    match provision::converge(step.as_ref(), changes)
-        .map_err(|error| failed(format!("{error:#}")))?
-    {
+    let failed = |error: anyhow::Error| error.context(step.title()).hint(resume);
+    match provision::converge(step.as_ref(), changes).map_err(failed)? {
         Converged::Unchanged(Finding::Ok(what) | Finding::Unproven(what))
         | Converged::Changed(Finding::Ok(what) | Finding::Unproven(what)) => {
             ui.done(Mark::Ok, &step.title(), &for_terminal(&what));
             Ok(())
         }
-        Converged::AwaitsAccess(why) => Err(failed(why)),
+        Converged::AwaitsAccess(why) => Err(failed(anyhow!(why))),
         Converged::Unchanged(other) | Converged::Changed(other) => {
-            Err(failed(format!("{other:?}")))
+            Err(failed(anyhow!("{other:?}")))
         }
     }
 }

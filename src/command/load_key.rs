@@ -3,11 +3,12 @@
 use anyhow::{Result, anyhow};
 
 use crate::app::AppName;
+use crate::error::usage;
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid, hand_over_key};
 use crate::layout;
 
-use super::{load, usage};
+use super::load;
 
 pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
     if effective_uid() != 0 {

@@ -26,9 +26,11 @@ use clap::Parser;
 
 use crate::app::{App, AppName, Facts, Settings};
 use crate::cli::{Cli, Verb};
-use crate::exit::{Exit, UsageError};
+use crate::error::{self, WithHint, usage};
+use crate::exit::Exit;
 use crate::host::{Server, View, effective_uid};
 use crate::layout;
+use crate::text::for_terminal;
 use crate::ui;
 
 /// Runs the command line on this machine, prints errors, and gives the exit code.
@@ -52,10 +54,9 @@ pub fn main() -> ExitCode {
             ) {
                 return Exit::Interrupted.into();
             }
-            let usage = error.downcast_ref::<UsageError>().is_some();
             // There is nowhere left to report that this cannot be written.
             drop(write!(ui::stderr(), "{}", shown(&error)));
-            if usage { Exit::Usage } else { Exit::Failed }
+            error::exit(&error)
         }
     };
     exit.into()
@@ -64,25 +65,29 @@ pub fn main() -> ExitCode {
 /// `error:` and what failed, each cause on a line of its own, hints last.
 fn shown(error: &anyhow::Error) -> String {
     let mut lines = String::new();
-    let mut hints = String::new();
     for (number, cause) in error.chain().enumerate() {
         let before = if number == 0 { "error: " } else { "  -> " };
         for (line_number, line) in cause.to_string().lines().enumerate() {
-            if let Some(hint) = line.strip_prefix("hint: ") {
-                hints.push_str(&format!("  hint: {}\n", crate::text::for_terminal(hint)));
-                continue;
-            }
             let before = if line_number == 0 { before } else { "     " };
-            lines.push_str(&format!("{before}{}\n", crate::text::for_terminal(line)));
+            lines.push_str(&format!("{before}{}\n", for_terminal(line)));
         }
     }
-    lines + &hints
+    lines + &hint_lines(error)
+}
+
+/// The hints of an error, each on a line of its own.
+fn hint_lines(error: &anyhow::Error) -> String {
+    let hints = error::hints(error);
+    let lines = hints
+        .iter()
+        .map(|hint| format!("  hint: {}\n", for_terminal(hint)));
+    lines.collect()
 }
 
 /// Dispatches to the verb.
 ///
 /// # Errors
-/// What failed; [`UsageError`] for invalid input.
+/// What failed; with [`Exit::Usage`] for invalid input.
 fn run(cli: Cli, server: &Server) -> Result<Exit> {
     match cli.verb {
         Verb::Init(arguments) => init::run(server, &arguments),
@@ -103,10 +108,6 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
     }
 }
 
-fn usage(text: impl Into<String>) -> anyhow::Error {
-    anyhow!(UsageError(text.into()))
-}
-
 /// The apps that were named; all apps of this server if none was.
 fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
     if !apps.is_empty() {
@@ -115,9 +116,7 @@ fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
     let mut names = view.apps()?;
     names.extend(view.lost_apps()?);
     if names.is_empty() {
-        return Err(usage(
-            "there is no app on this server yet\nhint: sudo pullpray init",
-        ));
+        return Err(usage("there is no app on this server yet").hint("sudo pullpray init"));
     }
     Ok(names)
 }
@@ -142,9 +141,10 @@ fn load(view: &View, name: &AppName) -> Result<App> {
     let Some(settings) = settings(view, name)? else {
         if view.lost_apps()?.contains(name) {
             return Err(usage(format!(
-                "{} is gone, and {name} is on this server; init puts back what it wrote there last\nhint: sudo pullpray init {name}",
+                "{} is gone, and {name} is on this server; init puts back what it wrote there last",
                 path.display()
-            )));
+            ))
+            .hint(format!("sudo pullpray init {name}")));
         }
         let others: Vec<String> = view.apps()?.iter().map(ToString::to_string).collect();
         let known = if others.is_empty() {
@@ -152,9 +152,10 @@ fn load(view: &View, name: &AppName) -> Result<App> {
         } else {
             format!("there are: {}", others.join(", "))
         };
-        return Err(usage(format!(
-            "there is no app {name} on this server ({known})\nhint: sudo pullpray init {name}"
-        )));
+        return Err(
+            usage(format!("there is no app {name} on this server ({known})"))
+                .hint(format!("sudo pullpray init {name}")),
+        );
     };
     let facts = Facts {
         program: view.own_program()?,
@@ -209,11 +210,9 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         return Ok(None);
     }
     if me != 0 {
-        return Err(usage(format!(
-            "only {} and root can do this\nhint: sudo pullpray {}",
-            app.user,
-            std::env::args().skip(1).collect::<Vec<_>>().join(" ")
-        )));
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        return Err(usage(format!("only {} and root can do this", app.user))
+            .hint(format!("sudo pullpray {}", arguments.join(" "))));
     }
     let words = std::env::args_os().skip(1);
     let by = by(server);
@@ -227,11 +226,10 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         )
         .map_err(|error| {
             let program = server.own_program().unwrap_or_default();
-            anyhow!(error).context(format!(
-                "failed to run {0} as {1}\nhint: sudo chmod 0755 {0}",
-                program.display(),
-                app.user
-            ))
+            let program = program.display();
+            anyhow!(error)
+                .context(format!("failed to run {program} as {}", app.user))
+                .hint(format!("sudo chmod 0755 {program}"))
         })?;
     // Whoever waits for this process hears of the signal that ended the one that did the work.
     if let Some(signal) = ended.signal() {

@@ -1,7 +1,8 @@
 //! The plan: shown before anything changes, and refused where applying it would not help.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 
+use crate::error::{self, WithHint};
 use crate::provision::{CheckContext, Finding, Planned, StepId};
 use crate::ui::{PlanRow, Ui};
 
@@ -47,10 +48,17 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
 /// All of it at once, if there is any.
 pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
     let mut text = String::new();
+    let mut hints = Vec::new();
     for planned in plan {
         let problem = match &planned.finding {
-            Ok(Finding::ManualFix(why, hint)) => format!("{why}\nhint: {hint}"),
-            Err(error) => format!("{error:#}"),
+            Ok(Finding::ManualFix(why, hint)) => {
+                hints.push(hint.clone());
+                why.clone()
+            }
+            Err(error) => {
+                hints.extend(error::hints(error));
+                format!("{error:#}")
+            }
             _ => continue,
         };
         if !text.is_empty() {
@@ -65,7 +73,7 @@ pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
     if text.is_empty() {
         return Ok(());
     }
-    bail!("{text}")
+    Err(hints.into_iter().fold(anyhow!(text), WithHint::hint))
 }
 
 /// Shows every file that would be written as a diff; returns the steps that could not be checked, and why.
@@ -81,14 +89,14 @@ pub(super) fn show_files(
             Ok(finding) if finding.is_satisfied() => continue,
             Ok(_) => {}
             Err(error) => {
-                unseen.push((id, format!("{error:#}")));
+                unseen.push((id, error::in_one_line(error)));
                 continue;
             }
         }
         match planned.step.preview(context) {
             Ok(Some((path, diff))) => ui.diff(&path.display().to_string(), &diff),
             Ok(None) => {}
-            Err(error) => unseen.push((id, format!("{error:#}"))),
+            Err(error) => unseen.push((id, error::in_one_line(&error))),
         }
     }
     unseen

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::app::{ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl};
+use crate::error::{self, WithHint, usage};
 use crate::host::View;
 use crate::provision;
 use crate::ui::{Question, Ui};
@@ -84,17 +85,19 @@ pub(super) fn would_change(
     answers: &Answers,
     saved: &Answers,
     facts: &Facts,
-) -> Option<String> {
+) -> Option<anyhow::Error> {
     let mut saved = saved.clone();
     saved.set("app", name.as_str());
     let changes = answers.changes(&saved, facts);
     let value = |name| saved.get(name).unwrap_or_default();
     let follows: String = ["branch", "tag", "commit"].map(value).concat();
     (!changes.is_empty()).then(|| {
-        format!(
-            "the app {name} exists already and follows {follows} of {}\nhint: to change it: sudo pullpray init {name} {changes}\nhint: to create another app: --app NAME",
+        usage(format!(
+            "the app {name} exists already and follows {follows} of {}",
             value("repo")
-        )
+        ))
+        .hint(format!("to change it: sudo pullpray init {name} {changes}"))
+        .hint("to create another app: --app NAME")
     })
 }
 
@@ -118,7 +121,7 @@ fn check(
     match provision::ineligible(view, &value, name) {
         Ok(None) => {}
         Ok(Some((why, _))) => return Err(why),
-        Err(error) => return Err(format!("{error:#}")),
+        Err(error) => return Err(error::in_one_line(&error)),
     }
     match name {
         "operator" if view.user(text).is_none() => {
@@ -143,7 +146,7 @@ fn check(
             };
             let saved = super::settings(view, &app).ok().flatten();
             match saved.and_then(|saved| would_change(&app, answers, &saved.answers, facts)) {
-                Some(why) => Err(why.replace("\nhint: ", "; ")),
+                Some(why) => Err(error::in_one_line(&why)),
                 None => Ok(()),
             }
         }
@@ -167,11 +170,11 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         Ok(keys) => keys,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
-            bail!(
-                "{error:#}\nhint: check the name, and that this server may connect to it: ssh-keyscan -p {} {}",
+            return Err(error.hint(format!(
+                "check the name, and that this server may connect to it: ssh-keyscan -p {} {}",
                 repo.port(),
                 repo.host()
-            );
+            )));
         }
     };
     let Some(key) = keys.first() else {

@@ -1,9 +1,10 @@
 //! `pullpray remove APP`: removes everything init created, from its receipt.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::app::AppName;
 use crate::cli;
+use crate::error::{WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Kind, Locked, Server, effective_uid};
 use crate::layout;
@@ -12,16 +13,14 @@ use crate::state::receipt::{Before, Change, Receipt};
 use crate::store::marks;
 use crate::ui::{self, Mark, PlanRow, Ui};
 
-use super::{load, usage};
+use super::load;
 
 pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
-    if effective_uid() != 0 {
-        return Err(usage(format!(
-            "remove removes what root created, so it needs root\nhint: sudo pullpray remove {}",
-            arguments.app
-        )));
-    }
     let name = &arguments.app;
+    let again = format!("sudo pullpray remove {name}");
+    if effective_uid() != 0 {
+        return Err(usage("remove removes what root created, so it needs root").hint(again));
+    }
     // Without its data, remove would report that nothing is left. Something that the account put in the place of a
     // directory does not count: it could otherwise prevent the removal.
     if let Some((dir, why, hint)) = marks::missing(server, name)?
@@ -29,7 +28,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
             .stat(&dir)?
             .is_none_or(|stat| stat.kind == Kind::Directory)
     {
-        bail!("{why}\nhint: {hint}");
+        return Err(anyhow!(why).hint(hint));
     }
     let receipt = Receipt::load(server, name)?;
     // What the receipt lacks would stay.
@@ -38,7 +37,8 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         Err(_) => (receipt.is_damaged()).then(|| format!("the receipt of {name} is damaged")),
     };
     if let Some(why) = lacks {
-        bail!("{why}\nhint: sudo pullpray doctor {name} --fix --only app.receipt");
+        let fix = format!("sudo pullpray doctor {name} --fix --only app.receipt");
+        return Err(anyhow!(why).hint(fix));
     }
     let mut ui = ui::open(arguments.yes);
     if receipt.entries().is_empty() {
@@ -62,9 +62,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
     ui.plan(&rows);
     if !arguments.yes {
         if !ui::is_interactive() {
-            return Err(usage(
-                "there is no terminal to ask on\nhint: --yes removes without asking",
-            ));
+            return Err(
+                usage("there is no terminal to ask on").hint("--yes removes without asking")
+            );
         }
         if !ui.type_to_confirm("Type the app's name to go on", name.as_str())? {
             ui.say("Nothing was changed.");
@@ -146,10 +146,12 @@ fn remove_all(
     let _lock = match server.stat(&layout::state(name))? {
         Some(_) => match server.lock(&layout::state(name))? {
             Locked::Held(lock) => Some(lock),
-            Locked::Elsewhere => bail!(
-                "a poll of {name} is running\nhint: wait for it, then: sudo pullpray remove {name}; who holds {}: sudo lslocks",
-                layout::state(name).display()
-            ),
+            Locked::Elsewhere => {
+                return Err(anyhow!("a poll of {name} is running").hint(format!(
+                    "wait for it, then: sudo pullpray remove {name}; who holds {}: sudo lslocks",
+                    layout::state(name).display()
+                )));
+            }
         },
         None => None,
     };
@@ -197,10 +199,11 @@ fn remove_all(
         }
     }
     if failed > 0 {
-        bail!(
-            "{failed} of {} could not be removed; the receipt stays\nhint: sudo pullpray remove {name}",
+        return Err(anyhow!(
+            "{failed} of {} could not be removed; the receipt stays",
             changes.len()
-        );
+        )
+        .hint(format!("sudo pullpray remove {name}")));
     }
     server.reload_units()?;
     provision::close_receipt(server, name)?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::app::AppName;
 use crate::cli;
+use crate::error;
 use crate::exit::Exit;
 use crate::host::Server;
 use crate::provision;
@@ -16,7 +17,7 @@ use crate::store::marks;
 use crate::text::for_terminal;
 use crate::ui;
 
-use super::{load, named};
+use super::{hint_lines, load, named};
 
 /// The version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -79,7 +80,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
             .map(|(name, known)| {
                 let (error, known) = match known {
                     Ok(known) => (None, Some(known)),
-                    Err(error) => (Some(format!("{error:#}")), None),
+                    Err(error) => (Some(error::in_one_line(&error)), None),
                 };
                 AppStatus {
                     app: name.to_string(),
@@ -102,7 +103,11 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
     for (name, known) in &apps {
         let text = match known {
             Ok(status) => status::render(status, server.clock().now(), arguments.history)?,
-            Err(error) => format!("{name}: {}\n", for_terminal(&format!("{error:#}"))),
+            Err(error) => format!(
+                "{name}: {}\n{}",
+                for_terminal(&format!("{error:#}")),
+                hint_lines(error)
+            ),
         };
         write!(out, "{text}")?;
     }

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
+use crate::error::WithHint;
 use crate::host::import_check;
 use crate::host::{Lock, Locked};
 use crate::layout;
@@ -27,9 +28,8 @@ fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
     // Polls that check or fetch see this lock and yield. It ends with this process, so none yields to a dead one.
     let _waits = poll.server.lock_in_time(&layout::logs(name), PATIENCE);
     let Locked::Held(lock) = poll.server.lock_in_time(&layout::state(name), PATIENCE)? else {
-        bail!(
-            "a poll of {name} is running\nhint: try again once it is done: pullpray status {name}"
-        );
+        return Err(anyhow!("a poll of {name} is running")
+            .hint(format!("try again once it is done: pullpray status {name}")));
     };
     Ok((lock, Ledger::load(poll.server, name)?))
 }
@@ -81,8 +81,9 @@ pub fn redeploy(poll: &Poll<'_>) -> Result<PollOutcome> {
     let (_lock, mut ledger) = begin(poll)?;
     let Some(live) = ledger.live.clone() else {
         let name = &poll.app.name;
-        bail!(
-            "nothing of {name} is live yet, so there is nothing to redeploy\nhint: sudo pullpray poll {name} -v"
+        return Err(
+            anyhow!("nothing of {name} is live yet, so there is nothing to redeploy")
+                .hint(format!("sudo pullpray poll {name} -v")),
         );
     };
     ledger

@@ -152,9 +152,7 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
             "{} sent data that git cannot read: {why}",
             app.repo.host()
         )),
-        other => FetchError::Local(
-            anyhow!(other.to_string()).context(format!("failed to fetch {}", app.repo)),
-        ),
+        other => FetchError::Local(anyhow!(other).context(format!("failed to fetch {}", app.repo))),
     }
 }
 

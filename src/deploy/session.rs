@@ -37,7 +37,7 @@ impl StageError {
 
 impl From<anyhow::Error> for StageError {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(format!("{error:#}"))
+        Self::new(crate::error::in_one_line(&error))
     }
 }
 

@@ -24,6 +24,8 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use ssh_key::{HashAlg, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use crate::error::WithHint;
+
 use super::{Account, Server, View};
 
 const FAILURE: u8 = 5;
@@ -161,9 +163,12 @@ fn require_untraceable(server: &Server, pid: u32) -> Result<()> {
         .stat(&program)?
         .is_some_and(|stat| stat.mode & 0o2000 != 0);
     if setgid && (numbers("NoNewPrivs:") != [0] || server.ignores_setgid(&program)?) {
-        bail!(
-            "ssh-agent was started without its own group, so process {pid} could have been traced; the key was not sent\nhint: does a drop-in set NoNewPrivileges or a system call filter? systemctl cat ssh-agent.\\*"
-        );
+        return Err(anyhow!(
+            "ssh-agent was started without its own group, so process {pid} could have been traced; the key was not sent"
+        )
+        .hint(
+            "does a drop-in set NoNewPrivileges or a system call filter? systemctl cat ssh-agent.\\*",
+        ));
     }
     // If a process cannot be traced, its files in /proc belong to root (proc_pid(5)).
     if server

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use crate::app::environment::{self, Dialect};
+use crate::error::WithHint;
 
 use super::{Identity, Kind, View, effective_uid};
 
@@ -208,10 +209,8 @@ impl View {
             _ => Dialect::Since254,
         };
         environment::parse(&text, dialect).map_err(|error| {
-            anyhow!(
-                "{} cannot be used: {error}\nhint: no unit starts with it either; save it as UTF-8",
-                path.display()
-            )
+            anyhow!("{} cannot be used: {error}", path.display())
+                .hint("no unit starts with it either; save it as UTF-8")
         })
     }
 

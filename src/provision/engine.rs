@@ -1,6 +1,8 @@
 //! The engine: plans and applies steps.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::error::WithHint;
 
 use super::{Changes, CheckContext, Finding, Step};
 
@@ -44,7 +46,7 @@ pub fn converge(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Converged>
     match step.check(&changes.context())? {
         finding if finding.is_satisfied() => return Ok(Converged::Unchanged(finding)),
         Finding::AwaitsAccess(why) => return Ok(Converged::AwaitsAccess(why)),
-        Finding::ManualFix(why, hint) => bail!("{why}\nhint: {hint}"),
+        Finding::ManualFix(why, hint) => return Err(anyhow!(why).hint(hint)),
         Finding::Blocked(on, why) => bail!("blocked by {on} ({why})"),
         _ => {}
     }
@@ -55,7 +57,7 @@ pub fn converge(step: &dyn Step, changes: &mut Changes<'_>) -> Result<Converged>
         .context("applied, but the check afterwards failed")?;
     match after {
         finding if finding.is_satisfied() => Ok(Converged::Changed(finding)),
-        Finding::ManualFix(why, hint) => bail!("{why}\nhint: {hint}"),
+        Finding::ManualFix(why, hint) => return Err(anyhow!(why).hint(hint)),
         Finding::Absent(what) => bail!("applied, but still missing ({what})"),
         Finding::Differs(what, _) => bail!("applied, but still wrong: {what}"),
         other => bail!("applied, but still wrong: {other:?}"),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::app::App;
+use crate::error::WithHint;
 use crate::host::import_check;
 use crate::host::{Kind, View, effective_uid};
 use crate::layout;
@@ -107,9 +108,10 @@ impl Step for FirstRelease<'_> {
         }
         let (verb, words) = (verb.join(" "), output.stdout + &output.stderr);
         if output.code == Some(0) {
-            bail!(
-                "pullpray {verb} {name} ended without a release: deployments are paused, or another poll has just started\n{words}hint: pullpray status {name}"
-            );
+            return Err(anyhow!(
+                "pullpray {verb} {name} ended without a release: deployments are paused, or another poll has just started\n{words}"
+            )
+            .hint(format!("pullpray status {name}")));
         }
         if first {
             // systemd would restart an unhealthy first release forever, and a socket without a release

@@ -6,9 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 
 use crate::app::{App, AppName};
+use crate::error::WithHint;
 use crate::host::{Kind, Server, View};
 use crate::layout;
 
@@ -80,7 +81,7 @@ pub fn missing(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, St
 /// When a directory lacks its mark.
 pub fn ensure_present(view: &View, app: &AppName) -> Result<()> {
     match missing(view, app)? {
-        Some((_, why, hint)) => bail!("{why}\nhint: {hint}"),
+        Some((_, why, hint)) => Err(anyhow!(why).hint(hint)),
         None => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ use syn::visit::{self, Visit};
 const ROOMS: &[(&str, bool)] = &[
     ("exit", true),
     ("text", true),
+    ("error", true),
     ("app", true),
     ("layout", true),
     ("render", true),

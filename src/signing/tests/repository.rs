@@ -127,9 +127,8 @@ impl Repo {
         self.run("cp", &["-r", "work/.git", "mirror.git"], "")?;
         let arguments = ["-C", "mirror.git", "config", "core.bare", "true"];
         self.run("git", &arguments, "")?;
-        let mirror = Mirror::open_or_init(&mirror).map_err(|e| anyhow::anyhow!(e.to_string()))?;
-        SignedObject::read(&mirror, commit, object, name)
-            .map_err(|e| anyhow::anyhow!(e.to_string()))
+        let mirror = Mirror::open_or_init(&mirror)?;
+        Ok(SignedObject::read(&mirror, commit, object, name)?)
     }
 
     pub(super) fn verified(&self, commit: Oid, list: &str) -> Result<Signature> {

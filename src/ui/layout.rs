@@ -71,7 +71,7 @@ impl Layout {
             Some(column) if column + MIN_DETAIL <= room => column,
             Some(_) => indent + 2,
         };
-        wrap(line.trim_end(), room, room, hang)
+        wrap(line.trim_end(), room, hang)
     }
 
     /// `title` in a column with `detail` beside it, or below if there is no room.
@@ -81,7 +81,7 @@ impl Layout {
         let small = width_of(before) + 2;
         let head = format!("{before}{title}");
         if detail.is_empty() {
-            return wrap(&head, room, room, small);
+            return wrap(&head, room, small);
         }
         let start = width_of(before) + column + 1;
         let gap = start.saturating_sub(width_of(&head)).max(2);
@@ -100,9 +100,9 @@ impl Layout {
             } else {
                 small
             };
-            out = wrap(&line, room, room, hang);
+            out = wrap(&line, room, hang);
         } else {
-            out = wrap(&head, room, room, small);
+            out = wrap(&head, room, small);
             out.extend(indented(first, small, room));
         }
         for line in lines {
@@ -264,34 +264,21 @@ fn in_words(mark: Mark, detail: &str) -> String {
 }
 
 fn indented(text: &str, indent: usize, room: usize) -> Vec<String> {
-    wrap(&format!("{}{text}", " ".repeat(indent)), room, room, indent)
+    wrap(&format!("{}{text}", " ".repeat(indent)), room, indent)
 }
 
-/// Wraps `line` at spaces: the first line to `first` columns, the others to `rest`
-/// columns including their indent of `hang`. A word that is too long stays whole, for
-/// the terminal to wrap, so that it can be copied.
-pub(super) fn wrap(line: &str, first: usize, rest: usize, hang: usize) -> Vec<String> {
-    if width_of(line) <= first {
-        return vec![line.to_owned()];
-    }
-    let mut out = Vec::new();
-    let mut current = String::new();
-    let mut room = first;
-    for (i, word) in line.split(' ').enumerate() {
-        let has_text = !current.trim().is_empty();
-        // A continuation line starts with its indent, without another space.
-        let space = usize::from(i > 0 && (has_text || out.is_empty()));
-        if has_text && !word.is_empty() && width_of(&current) + space + width_of(word) > room {
-            out.push(current.trim_end().to_owned());
-            current = format!("{}{word}", " ".repeat(hang));
-            room = rest;
-        } else {
-            current.push_str(&" ".repeat(space));
-            current.push_str(word);
-        }
-    }
-    out.push(current.trim_end().to_owned());
-    out
+/// Wraps `line` at spaces to `room` columns, with an indent of `hang` from the second line on. A word that is too long
+/// stays whole, for the terminal to wrap, so that it can be copied.
+pub(super) fn wrap(line: &str, room: usize, hang: usize) -> Vec<String> {
+    let indent = " ".repeat(hang);
+    let options = textwrap::Options::new(room)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
+        .subsequent_indent(&indent);
+    let lines = textwrap::wrap(line, options);
+    lines.into_iter().map(|line| line.into_owned()).collect()
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Prompt<'_> {
             (layout.paint(Colour::Bold, &padded) + &shown_default, needed)
         } else {
             let question = format!("{label} {shown_default}");
-            let lines = wrap(question.trim_end(), width, width, 2);
+            let lines = wrap(question.trim_end(), width, 2);
             above.extend(lines.iter().map(|line| layout.paint(Colour::Bold, line)));
             ("  > ".to_owned(), 4)
         };

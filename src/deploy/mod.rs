@@ -167,7 +167,7 @@ fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
     let fetched = Tip {
         commit: &fetched,
         descends: code.descends(),
-        signature: trust.verify(|| code.signed_object())?,
+        signature: trust.verify(server, || code.signed_object())?,
     };
     if let Some(verdict) = policy.evaluate(&mut ledger, &fetched, &code.object().to_string(), now())
     {

@@ -119,6 +119,7 @@ pub fn hand_over_key(
                 .ok_or_else(|| anyhow!("{} is missing", key_file.display()))?,
         );
         let key = PrivateKey::from_openssh(text.as_slice())
+            .map_err(anyhow::Error::msg)
             .with_context(|| format!("{} is not a private key", key_file.display()))?;
         let answer = exchange(&mut agent, &add_identity(&key)?)?;
         if answer.first() != Some(&SUCCESS) {
@@ -300,7 +301,8 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(10));
             }
             let mut key =
-                PrivateKey::random(&mut ssh_key::rand_core::OsRng, ssh_key::Algorithm::Ed25519)?;
+                PrivateKey::random(&mut ssh_key::rand_core::OsRng, ssh_key::Algorithm::Ed25519)
+                    .map_err(anyhow::Error::msg)?;
             key.set_comment("pullpray todo@web");
             let mut stream = connect(&socket)?;
             let peer = getsockopt(&stream, PeerCredentials)?;
@@ -315,7 +317,9 @@ mod tests {
                 keys,
                 [AgentKey {
                     fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
-                    public: PublicKey::from(key.public_key().key_data().clone()).to_openssh()?,
+                    public: PublicKey::from(key.public_key().key_data().clone())
+                        .to_openssh()
+                        .map_err(anyhow::Error::msg)?,
                     comment: "pullpray todo@web".into()
                 }]
             );

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,12 +23,17 @@ const OUTPUT_LIMIT: u64 = 256 * 1024;
 /// A program that writes more bytes than this is stopped: output is kept in memory, and a program may never stop.
 const TOO_MUCH: u64 = 16 * 1024 * 1024;
 
+/// Where a program finds the files that it inherits.
+pub(super) const DESCRIPTORS: &str = "/proc/self/fd/";
+
 /// A program to start.
 #[derive(Debug)]
 pub struct Command {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    stdin: Option<File>,
+    files: Vec<File>,
     run_as: Option<Identity>,
     deadline: Duration,
     survives: bool,
@@ -55,6 +61,8 @@ impl Command {
             program: program.as_ref().to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            stdin: None,
+            files: Vec::new(),
             run_as: None,
             deadline: Duration::from_secs(60),
             survives: false,
@@ -82,6 +90,27 @@ impl Command {
         self.environment
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
+    }
+
+    /// Sets its standard input, which is empty otherwise.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn stdin(mut self, content: &[u8]) -> Result<Self> {
+        self.stdin = Some(memory_of(content)?);
+        Ok(self)
+    }
+
+    /// Adds the path of a file with this content as an argument. The file is in memory: it needs no directory, and
+    /// none is left behind.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn file(mut self, content: &[u8]) -> Result<Self> {
+        let file = memory_of(content)?;
+        let path = format!("{DESCRIPTORS}{}", file.as_raw_fd());
+        self.files.push(file);
+        Ok(self.arg(path))
     }
 
     /// Runs it as another user; only root can.
@@ -126,9 +155,10 @@ impl Command {
         child
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
-            .stdin(Stdio::null())
+            .stdin(self.stdin.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::from(stdout.try_clone().with_context(failed)?))
             .stderr(Stdio::from(stderr.try_clone().with_context(failed)?));
+        spawn::inherit(&mut child, self.files);
         let mut child = child.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => anyhow!("{name} is not installed"),
             _ => anyhow!(error).context(failed()),
@@ -300,6 +330,13 @@ fn memory(name: &str) -> Result<File> {
     Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
 }
 
+fn memory_of(content: &[u8]) -> Result<File> {
+    let mut file = memory("input")?;
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
+
 /// Reads the last [`OUTPUT_LIMIT`] bytes of a file in memory.
 fn tail(file: &mut File) -> Result<String> {
     let length = file.seek(SeekFrom::End(0))?;
@@ -310,74 +347,4 @@ fn tail(file: &mut File) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    #[test]
-    fn no_environment_is_inherited_and_failures_are_reported() -> Result<()> {
-        let env = Command::new("env").env("A", "1").run()?;
-        let mut names: Vec<&str> = env
-            .stdout
-            .lines()
-            .filter_map(|l| l.split('=').next())
-            .collect();
-        names.sort_unstable();
-        assert_eq!(names, ["A", "LC_ALL", "PATH"]);
-        let error = Command::new("sh")
-            .args(["-c", "echo why >&2; exit 3"])
-            .run()
-            .err();
-        assert_eq!(
-            error.map(|e| e.to_string()).as_deref(),
-            Some("sh -c echo why >&2; exit 3 exited with status 3: why")
-        );
-        let error = Command::new("no-such-program").run().err();
-        assert_eq!(
-            error.map(|e| e.to_string()).as_deref(),
-            Some("no-such-program is not installed")
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn a_child_has_its_own_session_and_no_terminal() -> Result<()> {
-        let output = Command::new("sh")
-            .args(["-c", "cut -d' ' -f1,6,7 /proc/$$/stat; ls -l /proc/$$/fd"])
-            .run()?;
-        let first = output.stdout.lines().next().unwrap_or_default();
-        let [pid, session, terminal] = first.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("{first}");
-        };
-        assert_eq!((session, terminal), (pid, "0"));
-        // The one more is the directory that ls reads.
-        assert_eq!(
-            output.stdout.matches(" -> ").count(),
-            3,
-            "{}",
-            output.stdout
-        );
-        assert_eq!(output.stdout.matches(" -> /memfd:").count(), 2);
-        assert_eq!(output.stdout.matches(" -> /dev/null").count(), 1);
-        Ok(())
-    }
-
-    #[test]
-    fn endless_output_is_stopped() {
-        let error = Command::new("yes").run().err();
-        assert!(error.is_some_and(|e| e.to_string().contains("wrote more than 16 MiB")));
-    }
-
-    #[test]
-    fn a_deadline_terminates_the_whole_group() {
-        let started = Instant::now();
-        let error = Command::new("sh")
-            .args(["-c", "sleep 30 & sleep 30"])
-            .deadline(Duration::from_millis(100))
-            .run()
-            .err();
-        assert!(error.is_some_and(|e| e.to_string().contains("did not end")));
-        assert!(started.elapsed() < Duration::from_secs(10));
-    }
-}
+mod tests;

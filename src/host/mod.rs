@@ -20,6 +20,7 @@ mod publish;
 mod script;
 pub mod spawn;
 mod ssh;
+mod ssh_keygen;
 mod sudo;
 mod survey;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use lock::{Lock, Locked, is_held};
 pub use publish::PUBLISHED_DIR;
 pub use script::{Log, ScriptRunner};
 pub use ssh::HostKey;
+pub use ssh_keygen::SshSignature;
 #[cfg(test)]
 pub use units::UnitState;
 use units::Units;

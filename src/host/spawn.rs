@@ -5,7 +5,8 @@
 //! * runs in its own session. A child with the caller's controlling terminal allows privilege escalation: another
 //!   process of its account traces it, opens `/dev/tty` and types into root's shell (`TIOCSTI`, ioctl_tty(2)),
 //!   or reads what root types. After setsid(2) `/dev/tty` cannot be opened. No descriptor is inherited: the three
-//!   standard ones are always set, all others are closed, including those that a shell left open.
+//!   standard ones are always set, all others are closed, including those that a shell left open, except the files
+//!   that [`inherit`] gets.
 //! * drops privileges in the order groups, group, user, and verifies that it cannot regain root, before it executes
 //!   anything of that account.
 //! * dies with its parent, unless it should survive (`PR_SET_PDEATHSIG`, set after the change of identity, which
@@ -13,12 +14,14 @@
 //! * inherits nothing of our environment.
 //! * is terminated with its whole process group, whose id is that of its session: TERM, [`TERM_GRACE`], KILL.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid, setsid};
@@ -96,6 +99,20 @@ fn close_descriptors_on_exec() {
                 libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
             }
         }
+    }
+}
+
+/// Keeps these files open in the child, under the same descriptors.
+pub fn inherit(command: &mut Command, files: Vec<File>) {
+    // SAFETY: as in `command`: fcntl(2) on descriptors that the closure owns.
+    #[expect(unsafe_code, reason = "the only way to act between fork and exec")]
+    unsafe {
+        command.pre_exec(move || {
+            for file in &files {
+                fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
+            Ok(())
+        });
     }
 }
 

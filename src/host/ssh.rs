@@ -26,6 +26,7 @@ impl HostKey {
         let parts: Vec<&str> = text.split_whitespace().take(2).collect();
         let key = parts.join(" ");
         let public = PublicKey::from_openssh(&key)
+            .map_err(anyhow::Error::msg)
             .with_context(|| format!("{key:?} is not a public key"))?;
         Ok(Self {
             key,

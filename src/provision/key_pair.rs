@@ -40,10 +40,12 @@ pub(super) fn ensure(
     let old = changes.server().read(private)?.map(Zeroizing::new);
     let key = if let Some(text) = &old {
         PrivateKey::from_openssh(text.as_slice())
+            .map_err(anyhow::Error::msg)
             .with_context(|| format!("{} is not a private key", private.display()))?
     } else {
         let hostname = nix::unistd::gethostname().context("failed to read the hostname")?;
         let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)
+            .map_err(anyhow::Error::msg)
             .context("failed to generate a key")?;
         let title = render::key_title(app, &hostname.to_string_lossy());
         key.set_comment(format!("{title}{suffix}"));
@@ -55,6 +57,7 @@ pub(super) fn ensure(
     } else {
         let text = key
             .to_openssh(LineEnding::LF)
+            .map_err(anyhow::Error::msg)
             .context("failed to encode the key")?;
         // The receipt stores the public half's fingerprint, not a digest of the secret.
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
@@ -76,6 +79,8 @@ pub(super) fn public_line(key: &PrivateKey) -> Result<String> {
 /// Public key line and fingerprint.
 pub(super) fn parse_public(text: &str) -> Result<(String, String)> {
     let line = text.trim().to_owned();
-    let key = PublicKey::from_openssh(&line).context("not a public key")?;
+    let key = PublicKey::from_openssh(&line)
+        .map_err(anyhow::Error::msg)
+        .context("not a public key")?;
     Ok((line, key.fingerprint(HashAlg::Sha256).to_string()))
 }

@@ -135,6 +135,7 @@ pub fn switch_key(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     let text = changes.server().read(&next)?.map(Zeroizing::new);
     if let Some(text) = text {
         let key = PrivateKey::from_openssh(text.as_slice())
+            .map_err(anyhow::Error::msg)
             .with_context(|| format!("{} is not a private key", next.display()))?;
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         changes.replace_with(&next, &private, &fingerprint)?;
@@ -148,6 +149,7 @@ pub(super) fn finish(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     let text = changes.server().read(&private)?.map(Zeroizing::new);
     let text = text.with_context(|| format!("{} does not exist", private.display()))?;
     let key = PrivateKey::from_openssh(text.as_slice())
+        .map_err(anyhow::Error::msg)
         .with_context(|| format!("{} is not a private key", private.display()))?;
     changes.file(
         &layout::public_key(&app.name),

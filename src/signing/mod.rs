@@ -1,43 +1,32 @@
-//! Signatures of fetched commits and tags, verified against the list of allowed signers.
-//!
-//! [`Trust::read`] and [`SignedObject::read`] read, [`verify`] is pure.
+//! Signatures of fetched commits and tags, verified against the list of allowed signers by ssh-keygen, as git does it. So
+//! whatever ssh-keygen verifies is supported, certificates and hardware keys too, and a list means what it means to git:
+//! each valid line permits a key, and ssh-keygen skips an invalid one. Its exit status decides; its words are only quoted
+//! as the reason of a refusal.
 //!
 //! A signed tag covers its name and its commit. So for an annotated tag that is signed, its signature decides, and its
 //! own name must be the name it was found under: a compromised git host could offer an old signed tag under a new name.
 //! For a tag without a signature, the commit's decides.
 //!
-//! A key must be valid at the time that the commit or tag states, as `git verify-commit` passes it to ssh-keygen
-//! (`-Overify-time`); otherwise every commit would lose its signature when its author's key expires. The signer chooses
+//! A key or certificate must be valid at the time that the commit or tag states (`-Overify-time`), as for
+//! `git verify-commit`; otherwise every commit would lose its signature when its author's key expires. The signer chooses
 //! that time. So `valid-before` retires the key of an honest owner; a stolen key must be removed from the list, since a
 //! thief can backdate commits.
 
 use std::path::Path;
 
 use anyhow::Result;
-use chrono::{DateTime, FixedOffset, Local};
-use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
-
-use crate::git::{Mirror, MirrorError, Signed};
-use crate::host::View;
-
-#[cfg(test)]
-mod fuzz;
-mod signers;
-
-pub use signers::Signers;
 
 use crate::decide::Signature;
-
-/// The namespace that git signs in (gitformat-signature(5)).
-const NAMESPACE: &str = "git";
+use crate::git::{Mirror, MirrorError, Signed};
+use crate::host::{SshSignature, View};
 
 /// Who may sign, by the settings.
 #[derive(Debug, Clone)]
 pub enum Trust {
     /// No signature is required.
     Anybody,
-    /// The signers of this list; with its text.
-    Listed(Signers, String),
+    /// The signers of the list with this text.
+    Listed(String),
     /// The list cannot be used, so nothing is accepted; why.
     Nobody(String),
 }
@@ -74,7 +63,7 @@ impl Trust {
             return Self::Anybody;
         };
         match read(view, list) {
-            Ok((signers, text)) => Self::Listed(signers, text),
+            Ok(text) => Self::Listed(text),
             Err(why) => Self::Nobody(why),
         }
     }
@@ -83,61 +72,54 @@ impl Trust {
     pub fn text(&self) -> &str {
         match self {
             Self::Anybody => "",
-            Self::Listed(_, text) | Self::Nobody(text) => text,
+            Self::Listed(text) | Self::Nobody(text) => text,
         }
     }
 
     /// The signature check before the fetch.
     pub fn preliminary(&self) -> Signature {
         match self {
-            Self::Anybody | Self::Listed(..) => Signature::NotChecked,
+            Self::Anybody | Self::Listed(_) => Signature::NotChecked,
             Self::Nobody(why) => Signature::Refused(why.clone()),
         }
     }
 
     /// Verifies the fetched object, which is read only if a signature is required.
-    pub fn verify(&self, fetched: impl FnOnce() -> Result<SignedObject>) -> Result<Signature> {
-        Ok(match self {
-            Self::Listed(signers, _) => verify(&fetched()?, signers, local),
-            Self::Anybody | Self::Nobody(_) => self.preliminary(),
-        })
+    ///
+    /// # Errors
+    /// When it cannot be read, or ssh-keygen cannot be run or is too old.
+    pub fn verify(
+        &self,
+        view: &View,
+        fetched: impl FnOnce() -> Result<SignedObject>,
+    ) -> Result<Signature> {
+        match self {
+            Self::Listed(list) => verify(view, &fetched()?, list),
+            Self::Anybody | Self::Nobody(_) => Ok(self.preliminary()),
+        }
     }
 }
 
-/// Verifies an object. `local` converts Unix time to this server's local time.
-fn verify(
-    object: &SignedObject,
-    signers: &Signers,
-    local: impl Fn(i64) -> Option<DateTime<FixedOffset>>,
-) -> Signature {
+/// Verifies an object.
+fn verify(view: &View, object: &SignedObject, list: &str) -> Result<Signature> {
+    let judge = |signed| signer(view, signed, list);
     let signed_tag = object.tag.as_ref();
-    let principals = match signed_tag.filter(|(tag, _)| tag.signature.is_some()) {
+    let principal = match signed_tag.filter(|(tag, _)| tag.signature.is_some()) {
         Some((tag, name)) if tag.tag.as_ref() != Some(name) => Err(format!(
             "the tag {name} is signed as {:?}: it was renamed",
             tag.tag.as_deref().unwrap_or_default()
         )),
-        Some((tag, name)) => {
-            signer(tag, signers, local).map_err(|why| format!("the tag {name} {why}"))
-        }
-        None => signer(&object.commit, signers, local).map_err(|why| match &object.tag {
+        Some((tag, name)) => judge(tag)?.map_err(|why| format!("the tag {name} {why}")),
+        None => judge(&object.commit)?.map_err(|why| match &object.tag {
             Some((_, name)) => format!("the tag {name} is not signed, and the commit {why}"),
             None => format!("the commit {why}"),
         }),
     };
-    match principals {
-        Ok(principals) => Signature::Trusted(principals),
-        Err(why) => Signature::Refused(why),
-    }
+    Ok(principal.map_or_else(Signature::Refused, Signature::Trusted))
 }
 
-/// Converts Unix time to local time.
-fn local(seconds: i64) -> Option<DateTime<FixedOffset>> {
-    let time = DateTime::from_timestamp(seconds, 0)?;
-    Some(time.with_timezone(&Local).fixed_offset())
-}
-
-/// The list and its text, or why it cannot be used.
-fn read(view: &View, list: &Path) -> Result<(Signers, String), String> {
+/// The text of the list, or why it cannot be used.
+fn read(view: &View, list: &Path) -> Result<String, String> {
     let path = list.display();
     match view.stat_target(list) {
         Ok(Some(_)) => {}
@@ -154,79 +136,56 @@ fn read(view: &View, list: &Path) -> Result<(Signers, String), String> {
         }
         Err(error) => return Err(format!("{error:#}")),
     }
-    let text = match view.read_text(list) {
-        Ok(text) => text.unwrap_or_default(),
-        Err(error) => {
-            return Err(format!(
-                "{error:#}; polls run as the app's account: sudo chmod a+r {path}"
-            ));
-        }
-    };
-    let signers = Signers::parse(&text)
-        .map_err(|why| format!("the list of allowed signers, {path}, is invalid: {why}"))?;
-    Ok((signers, text))
+    match view.read_text(list) {
+        Ok(text) => Ok(text.unwrap_or_default()),
+        Err(error) => Err(format!(
+            "{error:#}; polls run as the app's account: sudo chmod a+r {path}"
+        )),
+    }
 }
 
-/// The principals that signed it, or why there are none, as the rest of a sentence after "the commit".
-fn signer(
-    signed: &Signed,
-    signers: &Signers,
-    local: impl Fn(i64) -> Option<DateTime<FixedOffset>>,
-) -> Result<String, String> {
+/// The principal that signed it, or why there is none, as the rest of a sentence after "the commit".
+fn signer(view: &View, signed: &Signed, list: &str) -> Result<Result<String, String>> {
     let Some(armoured) = &signed.signature else {
-        return Err("is not signed".to_owned());
+        return Ok(Err("is not signed".to_owned()));
     };
-    let begins = |mark: &str| armoured.starts_with(mark.as_bytes());
-    if begins("-----BEGIN PGP ") {
-        return Err("is signed with OpenPGP, but pullpray accepts SSH signatures only".to_owned());
+    for (mark, format) in [("PGP ", "OpenPGP"), ("SIGNED MESSAGE-----", "X.509")] {
+        if armoured.starts_with(format!("-----BEGIN {mark}").as_bytes()) {
+            return Ok(Err(format!(
+                "is signed with {format}, but pullpray accepts SSH signatures only"
+            )));
+        }
     }
-    if begins("-----BEGIN SIGNED MESSAGE-----") {
-        return Err("is signed with X.509, but pullpray accepts SSH signatures only".to_owned());
+    let Some(time) = signed.time else {
+        return Ok(Err("is signed but has no readable date".to_owned()));
+    };
+    let signature = SshSignature {
+        armoured,
+        list,
+        time,
+    };
+    let mut denied = String::new();
+    match view.find_principals(&signature)? {
+        Ok(principals) => {
+            for principal in principals.lines().filter(|line| !line.is_empty()) {
+                match view.verify_signature(&signature, &signed.payload, principal)? {
+                    Ok(_) => return Ok(Ok(principal.to_owned())),
+                    Err(why) => denied = why,
+                }
+            }
+        }
+        Err(why) => denied = why,
     }
-    let signature = SshSig::from_pem(armoured).map_err(|error| {
-        format!("has a signature that cannot be read ({error}; certificates are not supported)")
-    })?;
-    let key = signature.public_key();
-    let fingerprint = key.fingerprint(HashAlg::Sha256);
-    if !signers.lists(key) {
-        let authorities = match signers.authorities() {
-            0 => "",
-            _ => " (certificate authorities are not supported)",
-        };
-        return Err(format!(
-            "is signed with the key {fingerprint}, which is not in the list of allowed signers{authorities}"
-        ));
-    }
-    if signature.namespace() != NAMESPACE {
-        return Err(format!(
-            "has a signature for {:?}, not for {NAMESPACE:?}",
-            signature.namespace()
-        ));
-    }
-    // Without a hash it would be ssh-rsa's SHA-1, which OpenSSH rejects.
-    if signature.algorithm() == (Algorithm::Rsa { hash: None }) {
-        return Err("is signed with SHA-1, which is not secure".to_owned());
-    }
-    PublicKey::from(key.clone())
-        .verify(NAMESPACE, &signed.payload, &signature)
-        .map_err(|_| {
-            format!(
-                "does not match its signature by the key {fingerprint}: one of them was altered"
-            )
-        })?;
-    let at = signed
-        .time
-        .and_then(local)
-        .ok_or("is signed but has no readable date")?;
-    signers
-        .who(key, NAMESPACE, at)
-        .map(str::to_owned)
-        .map_err(|why| {
-            format!(
-                "is signed at {}, and {why}",
-                at.format("%Y-%m-%d %H:%M %:z")
-            )
-        })
+    Ok(Err(
+        match view.check_signature(&signature, &signed.payload)? {
+            Ok(key) => {
+                format!(
+                    "is signed with the key {key}, which the list of allowed signers does not permit{denied}"
+                )
+            }
+            Err(why) => format!("has an invalid signature{why}"),
+        },
+    ))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A repository with keys beside it, signed by git and ssh-keygen themselves.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use git2::Oid;
 
 use super::super::*;
+use crate::host::Server;
 
 /// The time of all commits: 2023-11-14 22:13:20 UTC.
 pub(super) const THEN: &str = "1700000000 +0000";
@@ -22,6 +24,8 @@ impl Repo {
         let repo = Self {
             dir: tempfile::tempdir()?,
         };
+        fs::create_dir_all(repo.path("root/usr/bin"))?;
+        symlink("/usr/bin/ssh-keygen", repo.path("root/usr/bin/ssh-keygen"))?;
         repo.run("git", &["init", "-q", "-b", "main", "work"], "")?;
         repo.git(&["commit", "-q", "--allow-empty", "-m", "unsigned"])?;
         Ok(repo)
@@ -40,6 +44,7 @@ impl Repo {
             .stdin(Stdio::from(fs::File::open(&file)?))
             .env_clear()
             .env("PATH", std::env::var("PATH")?)
+            .envs(std::env::var_os("TZ").map(|zone| ("TZ", zone)))
             .env("HOME", self.dir.path())
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_NAME"), "Ann")))
@@ -131,13 +136,24 @@ impl Repo {
         Ok(SignedObject::read(&mirror, commit, object, name)?)
     }
 
+    /// The server whose ssh-keygen is asked.
+    pub(super) fn server(&self) -> Server {
+        Server::at(&self.path("root"))
+    }
+
     pub(super) fn verified(&self, commit: Oid, list: &str) -> Result<Signature> {
-        let signers = Signers::parse(list).map_err(anyhow::Error::msg)?;
-        Ok(verify(
-            &self.signed_object(commit, commit, "main")?,
-            &signers,
-            utc,
-        ))
+        self.verified_tag(commit, commit, "main", list)
+    }
+
+    pub(super) fn verified_tag(
+        &self,
+        commit: Oid,
+        object: Oid,
+        name: &str,
+        list: &str,
+    ) -> Result<Signature> {
+        let object = self.signed_object(commit, object, name)?;
+        verify(&self.server(), &object, list)
     }
 
     /// Whether git accepts the same object with the same list.
@@ -147,10 +163,6 @@ impl Repo {
         let object = object.to_string();
         Ok(self.git(&["-c", &file, verb, &object]).is_ok())
     }
-}
-
-pub(super) fn utc(seconds: i64) -> Option<DateTime<FixedOffset>> {
-    Some(DateTime::from_timestamp(seconds, 0)?.fixed_offset())
 }
 
 pub(super) fn trusted(who: &str) -> Signature {

@@ -9,7 +9,7 @@ use crate::app::{Answers, App};
 use crate::deploy::Inspection;
 use crate::error::WithHint;
 use crate::exit::Exit;
-use crate::host::{Clock, Server};
+use crate::host::Server;
 use crate::layout;
 use crate::provision::{self, Changes, Converged, Finding, Step, StepId};
 use crate::state::ledger::Ledger;
@@ -29,7 +29,6 @@ fn go_on(app: &App) -> String {
 pub(super) struct Apply<'a> {
     pub(super) server: &'a Server,
     pub(super) ui: &'a mut dyn Ui,
-    pub(super) clock: &'a Clock,
     pub(super) receipt: Receipt,
     pub(super) overwrite: bool,
     pub(super) interactive: bool,
@@ -56,8 +55,7 @@ impl Apply<'_> {
 
     /// Applies the steps up to one of them, or all; an exit code if it has to stop earlier.
     fn walk(&mut self, app: &App, until: Option<StepId>) -> Result<Option<Exit>> {
-        for step in provision::list(app) {
-            let step = step.as_ref();
+        for step in &provision::list(app) {
             if ui::interrupted() {
                 return Err(access::interrupted(self.ui, &go_on(app)));
             }
@@ -83,14 +81,9 @@ impl Apply<'_> {
         Ok(None)
     }
 
-    fn converge(&mut self, app: &App, step: &dyn Step) -> Result<Converged> {
-        let mut changes = Changes::begin(
-            self.server,
-            &mut self.receipt,
-            self.clock,
-            &app.name,
-            self.overwrite,
-        )?;
+    fn converge(&mut self, app: &App, step: &Step<'_>) -> Result<Converged> {
+        let mut changes =
+            Changes::begin(self.server, &mut self.receipt, &app.name, self.overwrite)?;
         let converged = provision::converge(step, &mut changes);
         if let Err(error) = &converged {
             let text = format!("{error:#}");
@@ -106,7 +99,7 @@ impl Apply<'_> {
         })
     }
 
-    fn report(&mut self, step: &dyn Step, finding: &Finding, mark: Mark) {
+    fn report(&mut self, step: &Step<'_>, finding: &Finding, mark: Mark) {
         if !self.printed.insert(step.id()) {
             return;
         }
@@ -120,20 +113,22 @@ impl Apply<'_> {
                 };
                 self.ui.done(mark, &step.title(), &what);
             }
-            Finding::LocallyModified(what, _) => self.ui.done(Mark::Unchanged, &step.title(), what),
+            Finding::LocallyModified { what, .. } => {
+                self.ui.done(Mark::Unchanged, &step.title(), what);
+            }
             Finding::Unproven(what) | Finding::Unknown(what) => {
                 self.ui.done(Mark::Skipped, &step.title(), what);
             }
-            Finding::Warning(why, hint) => {
-                self.ui.done(Mark::Skipped, &step.title(), why);
-                self.ui.note(hint);
+            Finding::Warning(problem) => {
+                self.ui.done(Mark::Skipped, &step.title(), &problem.why);
+                self.ui.note(&problem.remedy);
             }
-            other => self.ui.done(mark, &step.title(), &format!("{other:?}")),
+            other => self.ui.done(mark, &step.title(), other.summary()),
         }
     }
 
     /// Shows the key and where to add it, and retries until the git host accepts it.
-    fn await_access(&mut self, app: &App, step: &dyn Step, why: &str) -> Result<Option<Exit>> {
+    fn await_access(&mut self, app: &App, step: &Step<'_>, why: &str) -> Result<Option<Exit>> {
         let (key, fingerprint) = provision::public_key(self.server, &app.name)?
             .ok_or_else(|| anyhow!("the public key is gone"))?;
         self.ui.done(
@@ -146,10 +141,10 @@ impl Apply<'_> {
         );
         access::show_key(self.ui, app, &key, &fingerprint);
         let mut found = None;
-        let (server, clock, overwrite) = (self.server, self.clock, self.overwrite);
+        let (server, overwrite) = (self.server, self.overwrite);
         let receipt = &mut self.receipt;
         let mut attempt = || {
-            let mut changes = Changes::begin(server, receipt, clock, &app.name, overwrite)?;
+            let mut changes = Changes::begin(server, receipt, &app.name, overwrite)?;
             Ok(match provision::converge(step, &mut changes)? {
                 Converged::Unchanged(finding) | Converged::Changed(finding) => {
                     found = Some(finding);
@@ -253,7 +248,7 @@ impl Apply<'_> {
         let name = &app.name;
         let next = app
             .schedule
-            .next_after(&self.clock.local())
+            .next_after(&self.server.clock().local())
             .map_or_else(String::new, |at| {
                 format!(" (next at {})", at.format("%H:%M"))
             });

@@ -118,7 +118,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
     )
 }
 
-fn steps(app: &App) -> Vec<Box<dyn Step + '_>> {
+fn steps(app: &App) -> Vec<Step<'_>> {
     let mut steps = provision::list(app);
     steps.extend(provision::monitors(app));
     steps
@@ -167,12 +167,12 @@ fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Ch
             if arguments.offline && step.needs_network() {
                 return check(
                     app,
-                    step.as_ref(),
+                    step,
                     Status::Skip,
                     "contacts the git host, and --offline was given".to_owned(),
                 );
             }
-            from_finding(app, step.as_ref(), step.check(&look))
+            from_finding(app, step, step.check(&look))
         })
         .collect())
 }
@@ -190,7 +190,7 @@ fn unusable(name: &AppName, error: &anyhow::Error, remedy: String) -> Check {
     }
 }
 
-fn check(app: &App, step: &dyn Step, status: Status, message: String) -> Check {
+fn check(app: &App, step: &Step<'_>, status: Status, message: String) -> Check {
     Check {
         app: app.name.to_string(),
         id: step.id().as_str(),
@@ -202,7 +202,7 @@ fn check(app: &App, step: &dyn Step, status: Status, message: String) -> Check {
     }
 }
 
-fn from_finding(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
+fn from_finding(app: &App, step: &Step<'_>, finding: Result<Finding>) -> Check {
     let fix = format!(
         "sudo pullpray doctor {} --fix --only {}",
         app.name,
@@ -211,26 +211,26 @@ fn from_finding(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
     let say = |status, message: String| check(app, step, status, message);
     match finding {
         Ok(Finding::Ok(what)) => say(Status::Ok, what),
-        Ok(Finding::LocallyModified(what, diff)) => Check {
+        Ok(Finding::LocallyModified { what, diff }) => Check {
             detail: Some(diff),
             ..say(Status::Ok, what)
         },
         Ok(Finding::Unproven(what)) => say(Status::Warn, what),
-        Ok(Finding::Warning(why, hint)) => Check {
-            remediation: vec![hint],
-            ..say(Status::Warn, why)
+        Ok(Finding::Warning(problem)) => Check {
+            remediation: vec![problem.remedy],
+            ..say(Status::Warn, problem.why)
         },
         Ok(Finding::Absent(what)) => Check {
             remediation: vec![fix],
             ..say(Status::Fail, format!("is missing ({what})"))
         },
-        Ok(Finding::Differs(what, diff)) => Check {
+        Ok(Finding::Differs { what, diff }) => Check {
             detail: diff,
             remediation: vec![fix],
             ..say(Status::Fail, what)
         },
         Ok(Finding::Unknown(why)) => say(Status::Skip, why),
-        Ok(Finding::Blocked(on, why)) => say(Status::Skip, format!("waits for {on} ({why})")),
+        Ok(Finding::Blocked { on, why }) => say(Status::Skip, format!("waits for {on} ({why})")),
         Ok(Finding::AwaitsAccess(why)) => Check {
             remediation: vec![format!("sudo pullpray init {}", app.name)],
             ..say(
@@ -238,9 +238,9 @@ fn from_finding(app: &App, step: &dyn Step, finding: Result<Finding>) -> Check {
                 format!("the git host does not accept the deploy key: {why}"),
             )
         },
-        Ok(Finding::ManualFix(why, hint)) => Check {
-            remediation: vec![hint],
-            ..say(Status::Fail, why)
+        Ok(Finding::ManualFix(problem)) => Check {
+            remediation: vec![problem.remedy],
+            ..say(Status::Fail, problem.why)
         },
         Err(error) => Check {
             remediation: error::hints(&error),
@@ -275,23 +275,17 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
         }
     }
     let mut receipt = Receipt::load(server, &app.name)?;
-    for step in steps(app) {
+    for step in &steps(app) {
         let wanted =
             arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id().as_str());
         if !wanted || (arguments.offline && step.needs_network()) {
             continue;
         }
-        let mut changes = Changes::begin(
-            server,
-            &mut receipt,
-            server.clock(),
-            &app.name,
-            arguments.overwrite,
-        )?;
+        let mut changes = Changes::begin(server, &mut receipt, &app.name, arguments.overwrite)?;
         if arguments.offline {
             changes.set_offline();
         }
-        match provision::converge(step.as_ref(), &mut changes) {
+        match provision::converge(step, &mut changes) {
             Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id().as_str(), "fixed"),
             Ok(Converged::Unchanged(_)) => {}
             Ok(Converged::AwaitsAccess(why)) => {

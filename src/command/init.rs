@@ -50,7 +50,6 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
                 let mut apply = Apply {
                     server,
                     ui: ui.as_mut(),
-                    clock: server.clock(),
                     receipt,
                     overwrite: init.overwrite,
                     interactive: init.interactive,
@@ -157,13 +156,13 @@ impl Init<'_> {
         }
         show(ui, &plan);
         if self.arguments.dry_run {
-            return Ok(Consent::Stop(dry_run(ui, &plan, &context, self.root)?));
+            return Ok(Consent::Stop(dry_run(ui, &plan, self.root)?));
         }
         stop_if_broken(&plan)?;
         if !self.interactive {
             return Ok(Consent::Apply);
         }
-        consent(ui, &plan, &context)
+        consent(ui, &plan)
     }
 }
 
@@ -200,13 +199,8 @@ fn asks_to_replace(ui: &mut dyn Ui, plan: &[Planned<'_>], may_ask: bool) -> Resu
 }
 
 /// Shows every file that would be written; what only root can check is named, not guessed.
-fn dry_run(
-    ui: &mut dyn Ui,
-    plan: &[Planned<'_>],
-    context: &CheckContext<'_>,
-    root: bool,
-) -> Result<Exit> {
-    let unseen = show_files(ui, plan, context);
+fn dry_run(ui: &mut dyn Ui, plan: &[Planned<'_>], root: bool) -> Result<Exit> {
+    let unseen = show_files(ui, plan);
     if root {
         stop_if_broken(plan)?;
     }
@@ -230,12 +224,12 @@ fn dry_run(
     })
 }
 
-fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>], context: &CheckContext<'_>) -> Result<Consent> {
+fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Result<Consent> {
     let options = ["yes", "show every file", "change an answer", "no"];
     let agreed = match ui.choose("Go on?", &options, 0)? {
         0 => true,
         1 => {
-            show_files(ui, plan, context);
+            show_files(ui, plan);
             ui.confirm("Go on?", true)?
         }
         2 => return Ok(Consent::Change),

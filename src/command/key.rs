@@ -51,7 +51,7 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
     let mut ui = ui::open(false);
     let ui = ui.as_mut();
     let mut receipt = Receipt::load(server, &app.name)?;
-    let mut changes = Changes::begin(server, &mut receipt, server.clock(), &app.name, false)?;
+    let mut changes = Changes::begin(server, &mut receipt, &app.name, false)?;
     let (_, old) = provision::public_key(server, &app.name)?.ok_or_else(|| {
         anyhow!("{} has no deploy key to rotate", app.name)
             .hint(format!("sudo pullpray init {}", app.name))
@@ -146,15 +146,14 @@ fn settle(
         return Err(anyhow!("there is no step {id}"));
     };
     let failed = |error: anyhow::Error| error.context(step.title()).hint(resume);
-    match provision::converge(step.as_ref(), changes).map_err(failed)? {
-        Converged::Unchanged(Finding::Ok(what) | Finding::Unproven(what))
-        | Converged::Changed(Finding::Ok(what) | Finding::Unproven(what)) => {
-            ui.done(Mark::Ok, &step.title(), &for_terminal(&what));
-            Ok(())
-        }
+    match provision::converge(step, changes).map_err(failed)? {
+        Converged::Unchanged(finding) | Converged::Changed(finding) => match finding {
+            Finding::Ok(what) | Finding::Unproven(what) => {
+                ui.done(Mark::Ok, &step.title(), &for_terminal(&what));
+                Ok(())
+            }
+            other => Err(failed(anyhow!(other.summary().to_owned()))),
+        },
         Converged::AwaitsAccess(why) => Err(failed(anyhow!(why))),
-        Converged::Unchanged(other) | Converged::Changed(other) => {
-            Err(failed(anyhow!("{other:?}")))
-        }
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 
 use crate::error::{self, WithHint};
-use crate::provision::{CheckContext, Finding, Planned, StepId};
+use crate::provision::{self, Finding, Fix, Planned, StepId};
 use crate::ui::{PlanRow, Ui};
 
 pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
@@ -11,26 +11,20 @@ pub(super) fn show(ui: &mut dyn Ui, plan: &[Planned<'_>]) {
         .iter()
         .filter_map(|planned| {
             let row = planned.step.about();
-            let (mark, detail) = match &planned.finding {
-                Ok(Finding::Absent(what) | Finding::Blocked(_, what)) => ('+', what.clone()),
-                Ok(Finding::Differs(what, _)) => ('~', what.clone()),
-                Ok(Finding::AwaitsAccess(_)) => {
-                    ('+', "waits for the deploy key to be added".to_owned())
-                }
-                Ok(Finding::LocallyModified(what, _)) => ('=', what.clone()),
-                Ok(
-                    Finding::Ok(_)
-                    | Finding::Unproven(_)
-                    | Finding::Unknown(_)
-                    | Finding::Warning(..),
-                ) => return None,
-                Ok(Finding::ManualFix(..)) | Err(_) => return None,
+            let finding = planned.finding.as_ref().ok()?;
+            let (mark, detail) = match finding {
+                Finding::Absent(_) | Finding::Blocked { .. } => ('+', finding.summary()),
+                Finding::Differs { .. } => ('~', finding.summary()),
+                Finding::AwaitsAccess(_) => ('+', "waits for the deploy key to be added"),
+                Finding::LocallyModified { .. } => ('=', finding.summary()),
+                Finding::Ok(_) | Finding::Unproven(_) | Finding::Unknown(_) => return None,
+                Finding::Warning(_) | Finding::ManualFix(_) => return None,
             };
             Some(PlanRow {
                 mark,
-                kind: row.kind.to_owned(),
+                kind: row.id.kind().to_owned(),
                 what: row.what,
-                detail,
+                detail: detail.to_owned(),
             })
         })
         .collect();
@@ -51,9 +45,9 @@ pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
     let mut hints = Vec::new();
     for planned in plan {
         let problem = match &planned.finding {
-            Ok(Finding::ManualFix(why, hint)) => {
-                hints.push(hint.clone());
-                why.clone()
+            Ok(Finding::ManualFix(problem)) => {
+                hints.push(problem.remedy.clone());
+                problem.why.clone()
             }
             Err(error) => {
                 hints.extend(error::hints(error));
@@ -77,26 +71,23 @@ pub(super) fn stop_if_broken(plan: &[Planned<'_>]) -> Result<()> {
 }
 
 /// Shows every file that would be written as a diff; returns the steps that could not be checked, and why.
-pub(super) fn show_files(
-    ui: &mut dyn Ui,
-    plan: &[Planned<'_>],
-    context: &CheckContext<'_>,
-) -> Vec<(StepId, String)> {
+pub(super) fn show_files(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Vec<(StepId, String)> {
     let mut unseen = Vec::new();
     for planned in plan {
-        let id = planned.step.id();
         match &planned.finding {
-            Ok(finding) if finding.is_satisfied() => continue,
-            Ok(_) => {}
-            Err(error) => {
-                unseen.push((id, error::in_one_line(error)));
-                continue;
+            Ok(Finding::Absent(_)) => {
+                if let Some((path, text)) = planned.step.fix().and_then(Fix::preview) {
+                    let diff = provision::unified(&path, "", &text);
+                    ui.diff(&path.display().to_string(), &diff);
+                }
             }
-        }
-        match planned.step.preview(context) {
-            Ok(Some((path, diff))) => ui.diff(&path.display().to_string(), &diff),
-            Ok(None) => {}
-            Err(error) => unseen.push((id, error::in_one_line(&error))),
+            Ok(Finding::Differs { diff, .. }) => {
+                if let Some(diff) = diff {
+                    ui.diff(&planned.step.about().what, diff);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => unseen.push((planned.step.id(), error::in_one_line(error))),
         }
     }
     unseen
@@ -106,7 +97,7 @@ pub(super) fn show_files(
 pub(super) fn show_modified(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> bool {
     let mut any = false;
     for planned in plan {
-        if let Ok(Finding::LocallyModified(what, diff)) = &planned.finding {
+        if let Ok(Finding::LocallyModified { what, diff }) = &planned.finding {
             any = true;
             let path = planned.step.about().what;
             ui.note(&format!("{path}: {what}; --overwrite replaces it"));

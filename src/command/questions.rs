@@ -120,7 +120,7 @@ fn check(
     };
     match provision::ineligible(view, &value, name) {
         Ok(None) => {}
-        Ok(Some((why, _))) => return Err(why),
+        Ok(Some(problem)) => return Err(problem.why),
         Err(error) => return Err(error::in_one_line(&error)),
     }
     match name {

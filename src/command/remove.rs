@@ -8,8 +8,8 @@ use crate::error::{WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Kind, Locked, Server, effective_uid};
 use crate::layout;
-use crate::provision::{self, Undone, in_order_of_removal};
-use crate::state::receipt::{Before, Change, Receipt};
+use crate::provision::{self, Removal, Removed, Undone};
+use crate::state::receipt::{Change, Receipt};
 use crate::store::marks;
 use crate::ui::{self, Mark, PlanRow, Ui};
 
@@ -53,10 +53,15 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
         return Ok(Exit::Success);
     }
     let others: Vec<AppName> = others(server, name)?;
-    let changes = in_order_of_removal(&receipt);
+    let removal = Removal {
+        server,
+        receipt: &receipt,
+        app: name,
+        others: &others,
+        purge: arguments.purge,
+    };
     ui.heading(&format!("Removes {name} from this server"));
-    let rows: Vec<PlanRow> = changes
-        .iter()
+    let rows: Vec<PlanRow> = (removal.changes().into_iter())
         .map(|change| row(change, arguments.purge))
         .collect();
     ui.plan(&rows);
@@ -71,15 +76,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Remove) -> Result<Exit> {
             return Ok(Exit::Success);
         }
     }
-    remove_all(
-        server,
-        ui.as_mut(),
-        &receipt,
-        name,
-        &changes,
-        &others,
-        arguments.purge,
-    )
+    remove_all(ui.as_mut(), &removal)
 }
 
 /// Other apps that have a receipt: they inherit what was created for all of them.
@@ -93,38 +90,8 @@ fn others(server: &Server, name: &AppName) -> Result<Vec<AppName>> {
 }
 
 fn row(change: &Change, purge: bool) -> PlanRow {
-    let (kind, what, before) = match change {
-        Change::File { path, before, .. } => ("file", path.display().to_string(), Some(before)),
-        Change::Line { path, .. } => ("line", path.display().to_string(), None),
-        Change::Directory { path, before, .. } => ("dir", path.display().to_string(), Some(before)),
-        Change::Group { name, before } => ("group", name.clone(), Some(before)),
-        Change::User { name, before } => ("user", name.clone(), Some(before)),
-        Change::Member {
-            user,
-            group,
-            before,
-        } => ("member", format!("{user} of {group}"), Some(before)),
-        Change::Unit { name } => ("unit", name.clone(), None),
-        Change::Release { path, .. } => ("app", path.display().to_string(), None),
-    };
-    let (mark, detail) = match (change, before) {
-        (Change::Directory { was: Some(_), .. }, _) => (
-            '=',
-            "existed before, and stays, with its earlier owner and mode",
-        ),
-        (_, Some(Before::Adopted)) => ('=', "existed before, and stays"),
-        (_, Some(Before::Replaced(_))) => ('~', "the earlier file is restored"),
-        (Change::Release { .. }, _) if purge => (
-            '-',
-            "releases, environments, static files, mirror, logs, and shared/ with the app's data",
-        ),
-        (Change::Release { .. }, _) => (
-            '-',
-            "releases, environments, static files, mirror, logs; shared/ with the app's data stays",
-        ),
-        (Change::Directory { .. }, _) => ('-', "if it is empty"),
-        _ => ('-', ""),
-    };
+    let (kind, what) = change.subject();
+    let (mark, detail) = change.reversal().describe(purge);
     PlanRow {
         mark,
         kind: kind.to_owned(),
@@ -133,15 +100,8 @@ fn row(change: &Change, purge: bool) -> PlanRow {
     }
 }
 
-fn remove_all(
-    server: &Server,
-    ui: &mut dyn Ui,
-    receipt: &Receipt,
-    name: &AppName,
-    changes: &[&Change],
-    others: &[AppName],
-    purge: bool,
-) -> Result<Exit> {
+fn remove_all(ui: &mut dyn Ui, removal: &Removal<'_>) -> Result<Exit> {
+    let (server, name) = (removal.server, removal.app);
     // No poll may run or start while the directories are removed.
     let _lock = match server.stat(&layout::state(name))? {
         Some(_) => match server.lock(&layout::state(name))? {
@@ -155,48 +115,20 @@ fn remove_all(
         },
         None => None,
     };
+    let changes = removal.changes();
     let mut failed = 0;
-    for change in changes {
-        let row = row(change, purge);
-        let title = format!("{} {}", row.kind, row.what);
-        if let Some(other) = others.first()
-            && provision::is_shared(server, change, others)?
-        {
-            let mut theirs = Receipt::load(server, other)?;
-            theirs.announce(server, server.clock(), "remove", (*change).clone())?;
-            ui.done(Mark::Unchanged, &title, &format!("stays: {other} needs it"));
-            continue;
-        }
-        let ended = match change {
-            Change::Release { .. } => provision::end_account(server, receipt, others),
-            _ => Ok(()),
-        };
-        match ended.and_then(|()| provision::undo(server, receipt, name, change, purge)) {
-            Ok(Undone::Removed(what)) => ui.done(Mark::Ok, &title, &what),
-            Ok(Undone::Kept(why)) => {
-                // A directory that also holds another app's files: the last app removes it.
-                if let (
-                    Some(other),
-                    Change::Directory {
-                        before: Before::Created,
-                        ..
-                    },
-                ) = (others.first(), change)
-                {
-                    Receipt::load(server, other)?.announce(
-                        server,
-                        server.clock(),
-                        "remove",
-                        (*change).clone(),
-                    )?;
-                }
-                ui.done(Mark::Unchanged, &title, &format!("stays: {why}"));
-            }
+    for change in &changes {
+        let (kind, what) = change.subject();
+        let (mark, text) = match removal.undo(change) {
+            Ok(Removed::NeededBy(other)) => (Mark::Unchanged, format!("stays: {other} needs it")),
+            Ok(Removed::Undone(Undone::Removed(what))) => (Mark::Ok, what),
+            Ok(Removed::Undone(Undone::Kept(why))) => (Mark::Unchanged, format!("stays: {why}")),
             Err(error) => {
                 failed += 1;
-                ui.done(Mark::Failed, &title, &format!("{error:#}"));
+                (Mark::Failed, format!("{error:#}"))
             }
-        }
+        };
+        ui.done(mark, &format!("{kind} {what}"), &text);
     }
     if failed > 0 {
         return Err(anyhow!(
@@ -205,8 +137,7 @@ fn remove_all(
         )
         .hint(format!("sudo pullpray remove {name}")));
     }
-    server.reload_units()?;
-    provision::close_receipt(server, name)?;
+    removal.finish()?;
     ui.say("");
     ui.say(&format!(
         "{name} is removed. Delete its deploy key in the repository's settings on the git host, too."

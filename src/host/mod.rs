@@ -34,7 +34,7 @@ pub use agent::{AgentKey, hand_over_key};
 pub use clock::Clock;
 use command::Command;
 pub use command::Outcome;
-pub use files::{Drift, Kind, Size};
+pub use files::{Drift, Kind, Size, Stat};
 use http::Http;
 #[cfg(test)]
 pub use http::{HttpError, Response};

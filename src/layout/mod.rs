@@ -150,6 +150,16 @@ pub fn trial_unit(app: &AppName) -> String {
 pub fn trial_runtime(app: &AppName) -> String {
     format!("gunicorn.{app}.trial")
 }
+/// The units of an app: agent, socket, service, trial.
+#[must_use]
+pub fn units(app: &AppName) -> [String; 4] {
+    [
+        agent_unit(app),
+        socket_unit(app),
+        service_unit(app),
+        trial_unit(app),
+    ]
+}
 /// The socket of the trial unit.
 #[must_use]
 pub fn trial_socket(app: &AppName) -> PathBuf {
@@ -199,29 +209,52 @@ impl App {
     pub fn cron(&self) -> PathBuf {
         Path::new("/etc/cron.d").join(format!("pullpray-{}", self.name))
     }
+    /// The project directory.
+    #[must_use]
+    pub fn project(&self) -> Project<'_> {
+        Project(self.project_dir.as_path())
+    }
     /// The link to the live release.
     #[must_use]
     pub fn current(&self) -> PathBuf {
-        self.project_dir.as_path().join("current")
+        self.project().current()
     }
     /// The link to a release during its trial; it does not exist otherwise.
     #[must_use]
     pub fn next(&self) -> PathBuf {
-        self.project_dir.as_path().join("next")
+        self.project().next()
     }
     /// Directory of the releases.
     #[must_use]
     pub fn releases(&self) -> PathBuf {
-        self.project_dir.as_path().join("releases")
+        self.project().releases()
     }
     /// Directory of the persistent files, shared between releases.
     #[must_use]
     pub fn shared(&self) -> PathBuf {
-        self.project_dir.as_path().join("shared")
+        self.project().shared()
     }
     /// Directory of the virtual environments.
     #[must_use]
     pub fn venvs(&self) -> PathBuf {
-        self.project_dir.as_path().join("venvs")
+        self.project().venvs()
     }
 }
+
+/// A project directory, also of an app whose settings are gone: what is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Project<'a>(pub &'a Path);
+
+macro_rules! entries {
+    ($($name:ident)+) => {
+        impl Project<'_> {
+            $(#[doc = concat!("Its `", stringify!($name), "`; see [`App`].")]
+            #[must_use]
+            pub fn $name(self) -> PathBuf {
+                self.0.join(stringify!($name))
+            })+
+        }
+    };
+}
+
+entries! { current next releases shared venvs }

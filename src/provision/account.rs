@@ -9,10 +9,10 @@ use crate::app::{App, Settings};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 
-use crate::host::effective_uid;
+use crate::host::{GroupEntry, effective_uid};
 
 use super::eligibility::{answers_of, ineligible};
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
 pub(super) struct Group<'a>(pub(super) &'a App);
 pub(super) struct User<'a>(pub(super) &'a App);
@@ -24,12 +24,7 @@ pub(super) struct Membership<'a> {
 
 /// A note that the user or group is pre-existing, unless the receipt records that pullpray created it.
 fn origin(receipt: &Receipt, change: &Change) -> &'static str {
-    if !receipt.is_readable()
-        || receipt
-            .entries()
-            .iter()
-            .any(|entry| entry.change == *change)
-    {
+    if !receipt.is_readable() || receipt.records(change) {
         ""
     } else {
         "pre-existing, "
@@ -57,7 +52,7 @@ fn missing(
     };
     let app = &app.name;
     Ok((name == *wanted).then(|| {
-        Finding::ManualFix(
+        Finding::manual(
             format!(
                 "the {answer} {name} existed before pullpray and is now unknown to this server: is its directory service unavailable? pullpray does not create another one under that name"
             ),
@@ -80,31 +75,27 @@ fn expiry(context: &CheckContext<'_>, name: &str) -> Result<Option<Finding>> {
         let remedy = format!("sudo chage {option} {name}");
         if days < 0 {
             let why = format!("the account {name} has expired (chage --list {name}): cron does not run its jobs");
-            return Finding::ManualFix(why, remedy);
+            return Finding::manual(why, remedy);
         }
         let why = format!("the account {name} expires in {days} days (chage --list {name}): cron will then not run its jobs");
-        Finding::Warning(why, remedy)
+        Finding::warning(why, remedy)
     }))
 }
 
 impl Group<'_> {
     /// Another app's account that is a member of the group: why that is wrong, and the command that fixes it.
-    fn foreign_member(&self, context: &CheckContext<'_>) -> Result<Option<(String, String)>> {
+    fn foreign_member(
+        &self,
+        context: &CheckContext<'_>,
+        group: &GroupEntry,
+    ) -> Result<Option<Problem>> {
         let app = self.0;
-        let members = context
-            .view
-            .group(app.group.as_str())
-            .map(|group| group.members);
         for other in context.view.facts(None)?.others {
             if other.name == app.name || other.user == app.user {
                 continue;
             }
-            if members
-                .iter()
-                .flatten()
-                .any(|name| name == other.user.as_str())
-            {
-                return Ok(Some((
+            if (group.members.iter()).any(|name| name == other.user.as_str()) {
+                return Ok(Some(Problem::new(
                     format!(
                         "{}, which runs {}, is a member of {}: it can read and modify the files of {}",
                         other.user, other.name, app.group, app.name
@@ -117,55 +108,47 @@ impl Group<'_> {
     }
 }
 
-impl Step for Group<'_> {
+impl Check for Group<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AccountGroup,
-            format!("group {}", self.0.group),
-            "group",
-            self.0.group.to_string(),
-        )
+        About::new(StepId::AccountGroup, &self.0.group)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.group.to_string();
-        if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), "group")? {
-            return Ok(Finding::ManualFix(why, remedy));
+        if let Some(problem) = ineligible(context.view, &answers_of(self.0), "group")? {
+            return Ok(problem.into());
         }
         let created = Change::Group {
             name: name.clone(),
             before: Before::Created,
         };
         Ok(match context.view.group(&name) {
-            Some(_) if self.foreign_member(context)?.is_some() => {
-                let (why, remedy) = self.foreign_member(context)?.unwrap_or_default();
-                Finding::ManualFix(why, remedy)
-            }
-            Some(group) => {
-                let origin = origin(context.receipt, &created);
-                Finding::Ok(format!("{origin}gid {}", group.gid))
-            }
+            Some(group) => match self.foreign_member(context, &group)? {
+                Some(problem) => problem.into(),
+                None => {
+                    let origin = origin(context.receipt, &created);
+                    Finding::Ok(format!("{origin}gid {}", group.gid))
+                }
+            },
             None => missing(context, self.0, ("group", "group"), &created)?
-                .unwrap_or_else(|| Finding::Absent("system group".to_owned())),
+                .unwrap_or_else(|| Finding::absent("system group")),
         })
     }
+}
+
+impl Fix for Group<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         changes.group(self.0.group.as_str())
     }
 }
 
-impl Step for User<'_> {
+impl Check for User<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AccountUser,
-            format!("user {}", self.0.user),
-            "user",
-            self.0.user.to_string(),
-        )
+        About::new(StepId::AccountUser, &self.0.user)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = self.0.user.to_string();
-        if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), "user")? {
-            return Ok(Finding::ManualFix(why, remedy));
+        if let Some(problem) = ineligible(context.view, &answers_of(self.0), "user")? {
+            return Ok(problem.into());
         }
         let created = Change::User {
             name: name.clone(),
@@ -178,33 +161,35 @@ impl Step for User<'_> {
                     .unwrap_or_else(|| Finding::Ok(format!("{origin}uid {}", user.uid)))
             }
             None => missing(context, self.0, ("user", "passwd"), &created)?
-                .unwrap_or_else(|| Finding::Absent("system account, /usr/sbin/nologin".to_owned())),
+                .unwrap_or_else(|| Finding::absent("system account, /usr/sbin/nologin")),
         })
     }
+}
+
+impl Fix for User<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         changes.user(self.0.user.as_str(), self.0.group.as_str())
     }
 }
 
-impl Step for Membership<'_> {
+impl Check for Membership<'_> {
     fn about(&self) -> About {
-        About::new(
-            self.id,
-            format!("{} in {}", self.user, self.app.group),
-            "member",
-            format!("{} of {}", self.user, self.app.group),
-        )
+        let (user, group) = (self.user, &self.app.group);
+        About {
+            title: format!("{user} in {group}"),
+            ..About::new(self.id, format!("{user} of {group}"))
+        }
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let Some(user) = context.view.user(self.user) else {
             // An earlier step creates the app's account; pullpray never creates a person's.
             if self.user == self.app.user.as_str() {
-                return Ok(Finding::Blocked(
+                return Ok(Finding::blocked(
                     StepId::AccountUser,
                     format!("added to {}", self.app.group),
                 ));
             }
-            return Ok(Finding::ManualFix(
+            return Ok(Finding::manual(
                 format!("there is no user {}", self.user),
                 format!(
                     "sudo pullpray init {} --operator ''  # or name an existing account",
@@ -213,23 +198,25 @@ impl Step for Membership<'_> {
             ));
         };
         if self.id == StepId::AccountOperator
-            && let Some((why, remedy)) =
-                ineligible(context.view, &answers_of(self.app), "operator")?
+            && let Some(problem) = ineligible(context.view, &answers_of(self.app), "operator")?
         {
-            return Ok(Finding::ManualFix(why, remedy));
+            return Ok(problem.into());
         }
         let Some(group) = context.view.group(self.app.group.as_str()) else {
-            return Ok(Finding::Blocked(
+            return Ok(Finding::blocked(
                 StepId::AccountGroup,
                 format!("added to {}", self.app.group),
             ));
         };
         Ok(if context.view.is_member(&user, &group) {
-            Finding::Ok("member".to_owned())
+            Finding::ok("member")
         } else {
-            Finding::Absent("added; takes effect at the next login".to_owned())
+            Finding::absent("added; takes effect at the next login")
         })
     }
+}
+
+impl Fix for Membership<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         changes.member(self.user, self.app.group.as_str())
     }

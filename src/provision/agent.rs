@@ -7,7 +7,7 @@ use crate::host::AgentKey;
 use crate::layout;
 
 use super::key_pair::public_key;
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
 pub(super) struct AgentRuns<'a>(pub(super) &'a App);
 
@@ -35,75 +35,53 @@ pub(super) fn loaded_keys(context: &CheckContext<'_>, app: &App) -> Result<Vec<A
     context.view.agent_keys(&socket)
 }
 
-impl Step for AgentRuns<'_> {
+impl Check for AgentRuns<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AgentKey,
-            "deploy key in agent",
-            "unit",
-            layout::agent_unit(&self.0.name),
-        )
+        About::new(StepId::AgentKey, layout::agent_unit(&self.0.name))
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let unit = layout::agent_unit(&self.0.name);
         let state = context.view.unit(&unit)?;
         if state.load == "masked" {
-            return Ok(Finding::ManualFix(
-                format!("{unit} is masked"),
-                format!("sudo systemctl unmask {unit}"),
-            ));
+            return Ok(Problem::masked(&unit).into());
         }
         if state.load == "not-found" {
-            return Ok(Finding::Blocked(
-                StepId::AgentUnit,
-                "enabled and started".to_owned(),
-            ));
+            return Ok(Finding::blocked(StepId::AgentUnit, "enabled and started"));
         }
         if !state.is_active() || !state.is_enabled() {
             let is = format!("{unit} is {} and {}", state.active, state.enabled);
-            return Ok(Finding::Differs(is, None));
+            return Ok(Finding::differs(is));
         }
         let Some((_, wanted)) = public_key(context.view, &self.0.name)? else {
-            return Ok(Finding::Blocked(
-                StepId::KeyDeploy,
-                "gets the key loaded".to_owned(),
-            ));
+            return Ok(Finding::blocked(StepId::KeyDeploy, "gets the key loaded"));
         };
         let socket = layout::agent_socket(&self.0.name);
         // A restart creates it again.
         if context.view.stat(&socket)?.is_none() {
-            return Ok(Finding::Differs(
-                format!(
-                    "{unit} runs, but its socket {} does not exist",
-                    socket.display()
-                ),
-                None,
-            ));
+            let socket = socket.display();
+            return Ok(Finding::differs(format!(
+                "{unit} runs, but its socket {socket} does not exist"
+            )));
         }
         let keys = context.view.agent_keys(&socket)?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
             return Ok(Finding::Ok(format!("{unit} runs as {}", self.0.user)));
         }
-        Ok(Finding::Differs(
-            if keys.is_empty() {
-                "the agent has no key loaded".to_owned()
-            } else {
-                format!(
-                    "the agent has {} other keys loaded, but not the deploy key",
-                    keys.len()
-                )
-            },
-            None,
-        ))
+        Ok(Finding::differs(match keys.len() {
+            0 => "the agent has no key loaded".to_owned(),
+            many => format!("the agent has {many} other keys loaded, but not the deploy key"),
+        }))
     }
+}
 
+impl Fix for AgentRuns<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let unit = layout::agent_unit(&self.0.name);
-        let running = changes.server().unit(&unit)?.is_active();
+        let running = changes.context().view.unit(&unit)?.is_active();
         changes.unit(&unit)?;
         if running {
-            changes.server().restart(&unit)?;
+            changes.restart(&unit)?;
         }
         Ok(())
     }

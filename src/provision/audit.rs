@@ -8,31 +8,22 @@ use crate::app::App;
 use crate::host::{Drift, Kind};
 use crate::layout;
 
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::directories::owner;
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct DropIns<'a>(pub(super) &'a App);
 pub(super) struct Ownership<'a>(pub(super) &'a App);
 pub(super) struct PrivilegeEscalation<'a>(pub(super) &'a App);
 
-impl Step for DropIns<'_> {
+impl Check for DropIns<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::UnitsDropIns,
-            "unit overrides",
-            "unit",
-            layout::service_unit(&self.0.name),
-        )
+        About::new(StepId::UnitsDropIns, layout::service_unit(&self.0.name))
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
         let mut found = Vec::new();
         let mut changed = None;
-        for unit in [
-            layout::agent_unit(name),
-            layout::socket_unit(name),
-            layout::service_unit(name),
-            layout::trial_unit(name),
-        ] {
+        for unit in layout::units(name) {
             let drop_ins = context.view.unit(&unit)?.drop_ins;
             if !drop_ins.is_empty() {
                 found.extend(drop_ins);
@@ -40,8 +31,8 @@ impl Step for DropIns<'_> {
             }
         }
         Ok(match changed {
-            None => Finding::Ok("no unit overrides".to_owned()),
-            Some(unit) => Finding::Warning(
+            None => Finding::ok("no unit overrides"),
+            Some(unit) => Finding::warning(
                 format!("{} overrides unit settings", found.join(", ")),
                 format!(
                     "systemctl cat {unit}  # left as is; to remove it: sudo systemctl revert {unit}"
@@ -63,70 +54,52 @@ impl Ownership<'_> {
     }
 }
 
-impl Step for Ownership<'_> {
+impl Check for Ownership<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::ProjectOwnership,
-            "ownership and setgid",
-            "dirs",
-            self.0.project_dir.to_string(),
-        )
+        About::new(StepId::ProjectOwnership, &self.0.project_dir)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let (Some(user), Some(group)) = (
-            context.view.user(app.user.as_str()),
-            context.view.group(app.group.as_str()),
-        ) else {
-            return Ok(Finding::Blocked(
+        let Some((user, group)) = owner(context.view, app) else {
+            return Ok(Finding::blocked(
                 StepId::AccountUser,
-                "the account does not exist".to_owned(),
+                "the account does not exist",
             ));
         };
         let mut all = Drift::default();
         for tree in self.trees() {
-            all.add(context.view.drift(&tree, user.uid, group.gid)?);
+            all.add(context.view.drift(&tree, user, group)?);
         }
         Ok(match all.first.first() {
             None => Finding::Ok(format!(
                 "{} entries owned by {}:{}",
                 all.seen, app.user, app.group
             )),
-            Some(_) => Finding::Differs(
-                format!(
-                    "{} of {} entries have a wrong owner or group, or no setgid bit, such as: {}",
-                    all.count,
-                    all.seen,
-                    all.first.join(", ")
-                ),
-                None,
-            ),
+            Some(_) => Finding::differs(format!(
+                "{} of {} entries have a wrong owner or group, or no setgid bit, such as: {}",
+                all.count,
+                all.seen,
+                all.first.join(", ")
+            )),
         })
     }
+}
+
+impl Fix for Ownership<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let app = self.0;
-        let server = changes.server();
-        let user = server
-            .user(app.user.as_str())
-            .ok_or_else(|| anyhow!("user {} does not exist", app.user))?;
-        let group = server
-            .group(app.group.as_str())
-            .ok_or_else(|| anyhow!("group {} does not exist", app.group))?;
+        let owner = owner(changes.context().view, app)
+            .ok_or_else(|| anyhow!("the account does not exist"))?;
         for tree in self.trees() {
-            server.own_tree(&tree, user.uid, group.gid)?;
+            changes.own_tree(&tree, owner)?;
         }
         Ok(())
     }
 }
 
-impl Step for PrivilegeEscalation<'_> {
+impl Check for PrivilegeEscalation<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AuditRoot,
-            "privilege-escalation paths",
-            "audit",
-            "files that root reads or runs",
-        )
+        About::new(StepId::AuditRoot, "files that root reads or runs")
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
@@ -192,7 +165,7 @@ impl Step for PrivilegeEscalation<'_> {
             )));
         };
         let all: Vec<String> = findings.into_iter().map(|(finding, _)| finding).collect();
-        Ok(Finding::ManualFix(all.join("; "), remedy))
+        Ok(Finding::manual(all.join("; "), remedy))
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::app::AppName;
-use crate::host::{AccountChange, Clock, Kind, Server};
+use crate::app::{App, AppName};
+use crate::host::{AccountChange, Kind, Server};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
@@ -23,10 +23,9 @@ pub(super) fn backup_name(path: &Path, sha: &str) -> String {
 /// Write access to the server that records every change in the receipt first.
 #[derive(Debug)]
 pub struct Changes<'a> {
-    server: &'a Server,
-    receipt: &'a mut Receipt,
-    clock: &'a Clock,
-    app: &'a AppName,
+    pub(super) server: &'a Server,
+    pub(super) receipt: &'a mut Receipt,
+    pub(super) app: &'a AppName,
     step: StepId,
     overwrite: bool,
     offline: bool,
@@ -40,14 +39,12 @@ impl<'a> Changes<'a> {
     pub fn begin(
         server: &'a Server,
         receipt: &'a mut Receipt,
-        clock: &'a Clock,
         app: &'a AppName,
         overwrite: bool,
     ) -> Result<Self> {
         let mut changes = Self {
             server,
             receipt,
-            clock,
             app,
             step: StepId::ProjectDirectories,
             overwrite,
@@ -97,24 +94,13 @@ impl<'a> Changes<'a> {
         self.step = step;
     }
 
-    /// The server, for operations that need no record in the receipt.
-    #[must_use]
-    pub fn server(&self) -> &Server {
-        self.server
-    }
-
-    /// The clock.
-    #[must_use]
-    pub fn clock(&self) -> &Clock {
-        self.clock
-    }
-
     /// Read-only context for checks.
     #[must_use]
     pub fn context(&self) -> CheckContext<'_> {
         CheckContext {
             view: self.server.view(),
             receipt: self.receipt,
+
             overwrite: self.overwrite,
             offline: self.offline,
         }
@@ -122,7 +108,7 @@ impl<'a> Changes<'a> {
 
     fn announce(&mut self, change: Change) -> Result<()> {
         self.receipt
-            .announce(self.server, self.clock, self.step.as_str(), change)
+            .announce(self.server, self.step.as_str(), change)
     }
 
     /// Writes a file atomically. Content that pullpray did not write is backed up first.
@@ -231,7 +217,7 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn renew_receipt(&mut self, traces: Vec<Change>) -> Result<()> {
-        self.receipt.repair(self.server, self.clock)?;
+        self.receipt.repair(self.server)?;
         for change in traces {
             if !self.receipt.mentions(&change) {
                 self.announce(change)?;
@@ -240,11 +226,26 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// Records that a file existed before pullpray.
+    /// Records that a file existed before pullpray, and sets its owner and mode.
     ///
     /// # Errors
-    /// When the receipt cannot be written.
-    pub fn adopt_file(&mut self, path: &Path) -> Result<()> {
+    /// When the receipt cannot be written, or the file cannot be changed.
+    pub fn adopt(&mut self, path: &Path, (uid, gid): (u32, u32), mode: u32) -> Result<()> {
+        self.record_adopted(path)?;
+        self.server.restore_mode(path, uid, gid, mode)
+    }
+
+    /// Writes a file's own content again, with this owner and mode: it loses its other hard links, and cron reads it
+    /// again.
+    ///
+    /// # Errors
+    /// When the receipt or the file cannot be written.
+    pub fn rewrite(&mut self, path: &Path, is: &[u8], mode: u32, owner: (u32, u32)) -> Result<()> {
+        self.record_adopted(path)?;
+        self.server.write(path, is, mode, Some(owner))
+    }
+
+    fn record_adopted(&mut self, path: &Path) -> Result<()> {
         if self.receipt.before(path).is_some() {
             return Ok(());
         }
@@ -253,6 +254,27 @@ impl<'a> Changes<'a> {
             before: Before::Adopted,
             sha256: String::new(),
         })
+    }
+
+    /// Writes the settings file, and root's copy of it, which restores a damaged one. The copy needs no record: it is
+    /// beside the receipt, and is removed with it.
+    ///
+    /// # Errors
+    /// When one of them cannot be written.
+    pub fn settings(&mut self, path: &Path, text: &str) -> Result<()> {
+        self.file(path, text.as_bytes(), 0o644, (0, 0))?;
+        let copy = layout::settings_copy(self.app);
+        (self.server).write(&copy, text.as_bytes(), 0o600, Some((0, 0)))
+    }
+
+    /// Marks the directories with the app's data. The marks need no record of their own: they are in directories whose
+    /// content [`Changes::release`] records; root's copy is recorded.
+    ///
+    /// # Errors
+    /// When a mark cannot be written.
+    pub fn mark(&mut self, app: &App, owner: (u32, u32)) -> Result<()> {
+        let copy = marks::mark(self.server, app, owner)?;
+        self.file(&layout::data(self.app), copy.as_bytes(), 0o644, (0, 0))
     }
 
     /// Creates a directory, or sets the owner and mode of an existing one.

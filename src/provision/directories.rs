@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
-use crate::app::App;
+use crate::app::{App, Bind};
 use crate::host::{Kind, PUBLISHED_DIR, View};
 use crate::layout;
 use crate::store::marks;
 
 use super::eligibility::{answers_of, ineligible};
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
 pub(super) struct Directories<'a>(pub(super) &'a App);
 
@@ -37,25 +37,28 @@ struct Spec {
 impl Directories<'_> {
     fn specs(&self) -> Vec<Spec> {
         let app = self.0;
+        let root = [
+            (layout::SETTINGS_DIR.into(), 0o755),
+            (app.poller_dir(), 0o755),
+            (layout::AGENT_DIR.into(), 0o755),
+            (layout::KEYS_DIR.into(), 0o755),
+            (layout::STATE_DIR.into(), 0o755),
+            (layout::RECEIPTS_DIR.into(), 0o700),
+        ];
+        let its = [
+            (layout::state(&app.name), 0o750),
+            (layout::logs(&app.name), 0o750),
+            (app.project_dir.as_path().to_owned(), 0o2770),
+            (app.releases(), 0o2770),
+            (app.shared(), 0o2770),
+            (app.venvs(), 0o2770),
+            // World-readable for the web server, unlike the project directory.
+            (app.static_dir.as_path().to_owned(), PUBLISHED_DIR),
+        ];
+        let owned = root.map(|dir| (Owner::Root, dir)).into_iter();
         let mut specs: Vec<Spec> = Vec::new();
-        let mut add = |path: PathBuf, owner: Owner, mode: u32| {
-            let mut parents: Vec<PathBuf> = path
-                .ancestors()
-                .skip(1)
-                .filter(|p| *p != Path::new("/"))
-                .map(Path::to_owned)
-                .collect();
-            parents.reverse();
-            for part in parents {
-                if !specs.iter().any(|spec: &Spec| spec.path == part) {
-                    specs.push(Spec {
-                        path: part,
-                        owner: Owner::Root,
-                        mode: 0o755,
-                        parent: true,
-                    });
-                }
-            }
+        for (owner, (path, mode)) in owned.chain(its.map(|dir| (Owner::App, dir))) {
+            add_parents(&mut specs, &path);
             specs.retain(|spec| spec.path != path);
             specs.push(Spec {
                 path,
@@ -63,73 +66,53 @@ impl Directories<'_> {
                 mode,
                 parent: false,
             });
-        };
-        add(layout::SETTINGS_DIR.into(), Owner::Root, 0o755);
-        add(app.poller_dir(), Owner::Root, 0o755);
-        add(layout::AGENT_DIR.into(), Owner::Root, 0o755);
-        add(layout::KEYS_DIR.into(), Owner::Root, 0o755);
-        add(layout::STATE_DIR.into(), Owner::Root, 0o755);
-        add(layout::RECEIPTS_DIR.into(), Owner::Root, 0o700);
-        add(layout::state(&app.name), Owner::App, 0o750);
-        add(layout::logs(&app.name), Owner::App, 0o750);
-        add(app.project_dir.as_path().to_owned(), Owner::App, 0o2770);
-        add(app.releases(), Owner::App, 0o2770);
-        add(app.shared(), Owner::App, 0o2770);
-        add(app.venvs(), Owner::App, 0o2770);
-        // World-readable for the web server, unlike the project directory.
-        add(
-            app.static_dir.as_path().to_owned(),
-            Owner::App,
-            PUBLISHED_DIR,
-        );
-        if let crate::app::Bind::Unix(path) = &app.bind
-            && let Some(dir) = path.as_path().parent()
-        {
-            for part in dir
-                .ancestors()
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-                .filter(|p| *p != Path::new("/"))
-            {
-                specs.push(Spec {
-                    path: part.to_owned(),
-                    owner: Owner::Root,
-                    mode: 0o755,
-                    parent: true,
-                });
-            }
+        }
+        if let Bind::Unix(path) = &app.bind {
+            add_parents(&mut specs, path.as_path());
         }
         specs
     }
+}
 
-    fn ids(&self, view: &View) -> Option<(u32, u32)> {
-        let user = view.user(self.0.user.as_str())?;
-        let group = view.group(self.0.group.as_str())?;
-        Some((user.uid, group.gid))
+/// Adds the missing parents of a path, topmost first.
+fn add_parents(specs: &mut Vec<Spec>, path: &Path) {
+    let parents: Vec<&Path> = path.ancestors().skip(1).collect();
+    for part in parents.into_iter().rev().skip(1) {
+        if !specs.iter().any(|spec| spec.path == part) {
+            specs.push(Spec {
+                path: part.to_owned(),
+                owner: Owner::Root,
+                mode: 0o755,
+                parent: true,
+            });
+        }
     }
 }
 
-impl Step for Directories<'_> {
+/// Ids of the app's user and group, as far as they exist.
+pub(super) fn owner(view: &View, app: &App) -> Option<(u32, u32)> {
+    let (user, group) = (
+        view.user(app.user.as_str())?,
+        view.group(app.group.as_str())?,
+    );
+    Some((user.uid, group.gid))
+}
+
+impl Check for Directories<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::ProjectDirectories,
-            "directories",
-            "dirs",
-            self.0.project_dir.to_string(),
-        )
+        About::new(StepId::ProjectDirectories, &self.0.project_dir)
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         for name in ["project_dir", "static_dir", "bind"] {
-            if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), name)? {
-                return Ok(Finding::ManualFix(why, remedy));
+            if let Some(problem) = ineligible(context.view, &answers_of(self.0), name)? {
+                return Ok(problem.into());
             }
         }
         if let Some((_, why, remedy)) = marks::missing(context.view, &self.0.name)? {
-            return Ok(Finding::ManualFix(why, remedy));
+            return Ok(Finding::manual(why, remedy));
         }
-        let ids = self.ids(context.view);
+        let ids = owner(context.view, self.0);
         let mut absent = Vec::new();
         let mut differs = Vec::new();
         for spec in self.specs() {
@@ -143,10 +126,7 @@ impl Step for Directories<'_> {
                 Some(stat.kind)
             };
             if kind != Some(Kind::Directory) {
-                return Ok(Finding::ManualFix(
-                    format!("{} exists and is not a directory", spec.path.display()),
-                    format!("sudo mv -T {0} {0}.was", spec.path.display()),
-                ));
+                return Ok(Problem::not_a("directory", &spec.path).into());
             }
             if spec.parent {
                 continue;
@@ -172,7 +152,7 @@ impl Step for Directories<'_> {
             absent.push(layout::data(&self.0.name).display().to_string());
         }
         if !differs.is_empty() {
-            return Ok(Finding::Differs(differs.join(", "), None));
+            return Ok(Finding::differs(differs.join(", ")));
         }
         if absent.is_empty() {
             return Ok(Finding::Ok(format!(
@@ -188,20 +168,23 @@ impl Step for Directories<'_> {
             absent.len()
         )))
     }
+}
 
+impl Fix for Directories<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let ids = self.ids(changes.server()).ok_or_else(|| {
+        let app = self.0;
+        let ids = owner(changes.context().view, app).ok_or_else(|| {
             anyhow!(
                 "the user {} or the group {} does not exist",
-                self.0.user,
-                self.0.group
+                app.user,
+                app.group
             )
         })?;
         // From here on the app can write to them. Recorded before the last one is created: if this run is
         // killed, the next one finds them all and would not record it.
-        changes.release(self.0.project_dir.as_path(), self.0.static_dir.as_path())?;
+        changes.release(app.project_dir.as_path(), app.static_dir.as_path())?;
         for spec in self.specs() {
-            if spec.parent && changes.server().stat(&spec.path)?.is_some() {
+            if spec.parent && changes.context().view.stat(&spec.path)?.is_some() {
                 continue;
             }
             let owner = match spec.owner {
@@ -210,10 +193,9 @@ impl Step for Directories<'_> {
             };
             changes.directory(&spec.path, owner, spec.mode)?;
         }
-        if !marks::is_marked(changes.server(), self.0)? {
-            let copy = marks::mark(changes.server(), self.0, ids)?;
-            changes.file(&layout::data(&self.0.name), copy.as_bytes(), 0o644, (0, 0))?;
+        if marks::is_marked(changes.context().view, app)? {
+            return Ok(());
         }
-        Ok(())
+        changes.mark(app, ids)
     }
 }

@@ -15,6 +15,8 @@ use crate::host::{Account, GroupEntry, View};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt};
 
+use super::Problem;
+
 /// Groups whose members have privileges that an app must not have: read root's files, write to disks, become
 /// root. Debian's groups, and those of common packages.
 const PRIVILEGED: &str = "root adm admin sudo wheel staff shadow disk kmem tty docker lxd incus incus-admin libvirt kvm \
@@ -34,11 +36,7 @@ pub type AnswerLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 ///
 /// # Errors
 /// When the server's state cannot be read.
-pub fn ineligible(
-    view: &View,
-    answers: AnswerLookup<'_>,
-    name: &str,
-) -> Result<Option<(String, String)>> {
+pub fn ineligible(view: &View, answers: AnswerLookup<'_>, name: &str) -> Result<Option<Problem>> {
     let given = |name: &str| answers(name).filter(|text| !text.is_empty());
     let (Some(app), Some(text)) = (given("app").and_then(|app| app.parse().ok()), given(name))
     else {
@@ -74,7 +72,8 @@ pub fn ineligible(
         _ => (None, String::new()),
     };
     let flag = name.replace('_', "-");
-    Ok(why.map(|why| (why, format!("sudo pullpray init {app} --{flag} {instead}"))))
+    let remedy = format!("sudo pullpray init {app} --{flag} {instead}");
+    Ok(why.map(|why| Problem::new(why, remedy)))
 }
 
 /// The answers that produce an app.
@@ -110,11 +109,6 @@ impl Rules<'_> {
         saved.is_some_and(|saved| saved.answers.get(name) == Some(text))
     }
 
-    fn is_recorded(&self, change: &Change) -> bool {
-        let mut entries = self.receipt.entries().iter();
-        entries.any(|entry| entry.change == *change)
-    }
-
     fn user(&self, name: &str) -> Result<Option<String>> {
         for other in self.view.facts(None)?.others {
             if other.name != self.app && other.user.as_str() == name {
@@ -134,7 +128,7 @@ impl Rules<'_> {
             name: name.to_owned(),
             before: Before::Created,
         };
-        let ours = self.is_saved("user", name) || self.is_recorded(&created);
+        let ours = self.is_saved("user", name) || self.receipt.records(&created);
         if user.uid == NOBODY
             || (user.uid < FIRST_LOGIN_ID && !ours && self.is_package_account(&user)?)
         {
@@ -207,7 +201,7 @@ impl Rules<'_> {
         // The private group of the app's account, without other members, is safe.
         let unshared = group.members.iter().all(|member| *member == self.user);
         let ours =
-            self.is_recorded(&created) || (private && unshared) || !self.receipt.is_readable();
+            self.receipt.records(&created) || (private && unshared) || !self.receipt.is_readable();
         (group.gid < FIRST_LOGIN_ID && !ours).then(|| {
             format!(
                 "the group {name} is a system group (gid {}) that pullpray did not create",

@@ -6,50 +6,58 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use similar::TextDiff;
 
-use crate::host::{Kind, Server, View};
+use crate::app::App;
+use crate::host::{Kind, View};
+use crate::layout::ManagedFile;
 use crate::state::sha256;
 
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
-
-/// Verifies a file in place with the program that reads it: `None` if it is accepted, otherwise what is
-/// wrong and a command.
-pub(super) type Verify<'a> = Box<dyn Fn(&View) -> Result<Option<(String, String)>> + 'a>;
-/// Why the program that reads the file ignores it until it is rewritten; `None` if it does not.
-pub(super) type Ignored<'a> = Box<dyn Fn(&View) -> Result<Option<String>> + 'a>;
-/// Validates new content; on error the file is not written.
-pub(super) type Before<'a> = Box<dyn Fn(&Server, &[u8]) -> Result<()> + 'a>;
-/// Runs after the write; on error the write is reverted.
-pub(super) type After<'a> = Box<dyn Fn(&Server) -> Result<()> + 'a>;
-
-/// How the content of a file is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
-    /// Must equal the rendered template, unless the administrator modified it.
-    Ours,
-    /// Written once; belongs to the administrator from then on.
-    WrittenOnce,
-}
+use super::finding::wrong_owner;
+use super::readers::Reader;
+use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
 /// A file owned by root.
 pub(super) struct FileStep<'a> {
-    pub(super) id: StepId,
-    pub(super) title: &'static str,
-    pub(super) path: PathBuf,
-    /// The rendered text, or the step that blocks it and why.
-    pub(super) content: Result<String, (StepId, String)>,
-    pub(super) kind: Content,
-    pub(super) mode: u32,
+    app: &'a App,
+    id: StepId,
+    path: PathBuf,
+    mode: u32,
     /// Name of the group; `None`: root.
-    pub(super) group: Option<&'a str>,
-    /// Precondition, checked while the file is missing.
-    pub(super) needs: Option<Verify<'a>>,
-    pub(super) before: Option<Before<'a>>,
-    pub(super) after: Option<After<'a>>,
-    pub(super) ignored: Option<Ignored<'a>>,
-    pub(super) verify: Option<Verify<'a>>,
+    group: Option<&'a str>,
+    /// The rendered text, or the finding that blocks it.
+    content: Result<String, Finding>,
+    /// Belongs to the administrator once it is written; otherwise it must equal the template, unless the
+    /// administrator modified it.
+    written_once: bool,
+    reader: Reader,
 }
 
-impl FileStep<'_> {
+impl<'a> FileStep<'a> {
+    pub(super) fn new(app: &'a App, id: StepId, file: ManagedFile, text: Result<String>) -> Self {
+        let waits_for_wsgi = matches!(file, ManagedFile::ServiceUnit | ManagedFile::TrialUnit);
+        let content = match text {
+            Ok(_) if waits_for_wsgi && app.wsgi.is_none() => Err(Finding::blocked(
+                StepId::RepoAccess,
+                "0644 root; the WSGI module is read from the repository",
+            )),
+            Ok(text) => Ok(text),
+            Err(error) => Err(Finding::blocked(
+                StepId::ServerProgram,
+                format!("failed to render the template: {error:#}"),
+            )),
+        };
+        let environment = file == ManagedFile::Environment;
+        Self {
+            app,
+            id,
+            path: file.path(app),
+            mode: file.mode(),
+            group: environment.then(|| app.group.as_str()),
+            content,
+            written_once: environment || file == ManagedFile::DeployScript,
+            reader: Reader::of(file),
+        }
+    }
+
     fn gid(&self, view: &View) -> Option<u32> {
         match self.group {
             None => Some(0),
@@ -58,181 +66,121 @@ impl FileStep<'_> {
     }
 
     fn owner(&self) -> String {
-        format!(
-            "{:04o} root{}",
-            self.mode,
-            self.group.map(|g| format!(":{g}")).unwrap_or_default()
-        )
+        let group = self.group.map(|group| format!(":{group}"));
+        format!("{:04o} root{}", self.mode, group.unwrap_or_default())
+    }
+
+    /// Whether apply would replace this content.
+    fn replaces(&self, context: &CheckContext<'_>, content: &[u8]) -> bool {
+        let ours = || context.receipt.wrote(&self.path, &sha256(content));
+        !self.written_once && (context.overwrite || ours())
     }
 }
 
-impl Step for FileStep<'_> {
+impl Check for FileStep<'_> {
     fn about(&self) -> About {
-        About::new(
-            self.id,
-            self.title.to_owned(),
-            "file",
-            self.path.display().to_string(),
-        )
+        About::new(self.id, self.path.display())
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        let (view, path) = (context.view, &self.path);
         let wanted = match &self.content {
             Ok(text) => text,
-            Err((step, why)) => return Ok(Finding::Blocked(*step, why.clone())),
+            Err(finding) => return Ok(finding.clone()),
         };
-        let Some(stat) = context.view.stat(&self.path)? else {
-            if let Some(needs) = &self.needs
-                && let Some((why, hint)) = needs(context.view)?
-            {
-                return Ok(Finding::ManualFix(why, hint));
-            }
-            return Ok(Finding::Absent(self.owner()));
+        let Some(stat) = view.stat(path)? else {
+            let lacks = self.reader.lacks(view)?;
+            return Ok(lacks.map_or_else(|| Finding::Absent(self.owner()), Into::into));
         };
-        let path = self.path.display();
         if stat.kind != Kind::File {
             // `systemctl mask` replaces a unit with this link (systemctl(1)).
             let masked = stat.kind == Kind::Link
-                && context.view.read_link(&self.path)?.as_deref() == Some(Path::new("/dev/null"));
-            return Ok(if masked {
-                let unit = self.path.file_name().unwrap_or_default().to_string_lossy();
-                Finding::ManualFix(
-                    format!("{unit} is masked"),
-                    format!("sudo systemctl unmask {unit}"),
-                )
+                && view.read_link(path)?.as_deref() == Some(Path::new("/dev/null"));
+            return Ok(Finding::ManualFix(if masked {
+                Problem::masked(&path.file_name().unwrap_or_default().to_string_lossy())
             } else {
-                Finding::ManualFix(
-                    format!("{path} exists and is not a file"),
-                    format!("sudo mv -T {path} {path}.was"),
-                )
-            });
+                Problem::not_a("file", path)
+            }));
         }
-        let Some(gid) = self.gid(context.view) else {
-            return Ok(Finding::Blocked(
+        let Some(gid) = self.gid(view) else {
+            let group = self.group.unwrap_or("root");
+            return Ok(Finding::blocked(
                 StepId::AccountGroup,
-                format!(
-                    "its group {} does not exist yet",
-                    self.group.unwrap_or("root")
-                ),
+                format!("its group {group} does not exist yet"),
             ));
         };
-        if (stat.uid, stat.gid, stat.mode) != (0, gid, self.mode) {
-            let is = format!(
-                "{:04o} {}:{}",
-                stat.mode,
-                context.view.user_name(stat.uid),
-                context.view.group_name(stat.gid)
-            );
-            return Ok(Finding::Differs(
-                format!("is {is}, should be {}", self.owner()),
-                None,
-            ));
+        let content = view.read(path)?.unwrap_or_default();
+        let differs = !self.written_once && content != wanted.as_bytes();
+        let diff = differs.then(|| {
+            let is = String::from_utf8_lossy(&content);
+            unified(path, &is, wanted)
+        });
+        let replaced = diff.clone().filter(|_| self.replaces(context, &content));
+        let what = if let Some(what) = wrong_owner(view, &stat, gid, self.mode) {
+            Some(what)
+        } else if stat.links > 1 {
+            // cron ignores a file with more than one hard link (cron(8)); the other name would also allow changes.
+            Some(format!("has {} hard links", stat.links))
+        } else if replaced.is_some() {
+            Some("content differs".to_owned())
+        } else {
+            self.reader.ignores(view, path)?
+        };
+        if let Some(what) = what {
+            return Ok(Finding::Differs {
+                what,
+                diff: replaced,
+            });
         }
-        // cron ignores a file with more than one hard link (cron(8)); the other name would also allow changes.
-        if stat.links > 1 {
-            return Ok(Finding::Differs(
-                format!("has {} hard links", stat.links),
-                None,
-            ));
+        if let Some(problem) = self.reader.rejects(view, self.app, path)? {
+            return Ok(problem.into());
         }
-        let mut modified = None;
-        if self.kind == Content::Ours {
-            let bytes = context.view.read(&self.path)?.unwrap_or_default();
-            if bytes != wanted.as_bytes() {
-                let is = String::from_utf8_lossy(&bytes);
-                let diff = unified(&path.to_string(), &is, wanted);
-                let ours = context.receipt.wrote(&self.path, &sha256(&bytes));
-                if ours || context.overwrite {
-                    return Ok(Finding::Differs("content differs".to_owned(), Some(diff)));
-                }
-                modified = Some(diff);
-            }
-        }
-        if let Some(ignored) = &self.ignored
-            && let Some(why) = ignored(context.view)?
-        {
-            return Ok(Finding::Differs(why, None));
-        }
-        if let Some(verify) = &self.verify
-            && let Some((why, hint)) = verify(context.view)?
-        {
-            return Ok(Finding::ManualFix(why, hint));
-        }
-        Ok(match modified {
-            Some(diff) => Finding::LocallyModified("modified locally, left as is".to_owned(), diff),
+        let what = "modified locally, left as is".to_owned();
+        Ok(match diff {
+            Some(diff) => Finding::LocallyModified { what, diff },
             None => Finding::Ok(self.owner()),
         })
     }
+}
 
-    fn preview(&self, context: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
-        let Ok(text) = &self.content else {
-            return Ok(None);
-        };
-        let is = context.view.read(&self.path)?.unwrap_or_default();
-        if self.kind == Content::WrittenOnce && !is.is_empty() {
-            return Ok(None);
-        }
-        let diff = unified(
-            &self.path.display().to_string(),
-            &String::from_utf8_lossy(&is),
-            text,
-        );
-        Ok(Some((self.path.clone(), diff)))
+impl Fix for FileStep<'_> {
+    fn preview(&self) -> Option<(PathBuf, String)> {
+        let text = self.content.as_ref().ok()?;
+        Some((self.path.clone(), text.clone()))
     }
 
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let text = self
-            .content
-            .as_ref()
-            .map_err(|(step, why)| anyhow!("blocked by {step}: {why}"))?;
-        let server = changes.server();
-        let gid = self
-            .gid(server)
-            .ok_or_else(|| anyhow!("group {} does not exist", self.group.unwrap_or("root")))?;
+        let text =
+            (self.content.as_ref()).map_err(|why| anyhow!("{}", why.summary().to_owned()))?;
+        let context = changes.context();
+        let gid = self.gid(context.view);
+        let gid = gid.ok_or_else(|| anyhow!("its group does not exist"))?;
+        let old = context.view.read(&self.path)?;
         // The administrator's content stays; only owner and mode are set.
-        let old = server.read(&self.path)?;
-        let keep_content = old.as_ref().is_some_and(|old| {
-            let context = changes.context();
-            self.kind == Content::WrittenOnce
-                || (!context.overwrite && !context.receipt.wrote(&self.path, &sha256(old)))
-        });
-        let bytes = match &old {
-            Some(old) if keep_content => old.as_slice(),
-            _ => text.as_bytes(),
-        };
-        if let Some(before) = &self.before {
-            before(server, bytes)?;
-        }
-        if keep_content {
-            changes.adopt_file(&self.path)?;
-            changes
-                .server()
-                .write(&self.path, bytes, self.mode, Some((0, gid)))?;
+        let kept = (old.as_deref()).filter(|old| !self.replaces(&context, old));
+        let content = kept.unwrap_or(text.as_bytes());
+        self.reader.validate(changes, content)?;
+        if kept.is_some() {
+            changes.rewrite(&self.path, content, self.mode, (0, gid))?;
         } else {
-            changes.file(&self.path, bytes, self.mode, (0, gid))?;
+            changes.file(&self.path, content, self.mode, (0, gid))?;
         }
-        let Some(after) = &self.after else {
-            return Ok(());
-        };
-        let Err(error) = after(changes.server()) else {
+        let Err(error) = self.reader.reload(changes) else {
             return Ok(());
         };
         // Revert at once: the configuration as a whole was rejected.
-        match old {
-            Some(old) => changes
-                .server()
-                .write(&self.path, &old, self.mode, Some((0, gid)))?,
-            None => changes.server().remove_file(&self.path)?,
-        }
-        drop(after(changes.server()));
+        changes.put_back(&self.path, old.as_deref(), self.mode, (0, gid))?;
+        drop(self.reader.reload(changes));
         Err(error.context(format!("reverted {}", self.path.display())))
     }
 }
 
-/// Unified diff from the current to the desired text.
-pub(super) fn unified(path: &str, is: &str, should: &str) -> String {
+/// Unified diff from the current to the desired text of a file.
+#[must_use]
+pub fn unified(path: &Path, is: &str, should: &str) -> String {
+    let path = path.display().to_string();
     TextDiff::from_lines(is, should)
         .unified_diff()
-        .header(path, &format!("{path} (pullpray)"))
+        .header(&path, &format!("{path} (pullpray)"))
         .to_string()
 }

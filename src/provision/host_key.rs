@@ -10,7 +10,7 @@ use crate::host::HostKey;
 use crate::layout;
 use crate::render;
 
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
@@ -36,14 +36,15 @@ impl PinnedHostKey<'_> {
     }
 }
 
-impl Step for PinnedHostKey<'_> {
+impl Check for PinnedHostKey<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::SshHostKey,
-            format!("host key of {}", self.0.repo.host()),
-            "file",
-            layout::known_hosts(&self.0.name).display().to_string(),
-        )
+        About {
+            title: format!("host key of {}", self.0.repo.host()),
+            ..About::new(
+                StepId::SshHostKey,
+                layout::known_hosts(&self.0.name).display(),
+            )
+        }
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
@@ -56,19 +57,16 @@ impl Step for PinnedHostKey<'_> {
             if let Some(stat) = context.view.stat(&path)?
                 && (stat.uid != 0 || stat.mode != 0o644)
             {
-                return Ok(Finding::Differs(
-                    format!(
-                        "is {:04o} {}, should be 0644 root",
-                        stat.mode,
-                        context.view.user_name(stat.uid)
-                    ),
-                    None,
-                ));
+                return Ok(Finding::differs(format!(
+                    "is {:04o} {}, should be 0644 root",
+                    stat.mode,
+                    context.view.user_name(stat.uid)
+                )));
             }
             return Ok(Finding::Ok(wanted.to_owned()));
         }
         if context.offline {
-            return Ok(Finding::ManualFix(
+            return Ok(Finding::manual(
                 match pinned.first() {
                     Some(other) => {
                         format!("{} is pinned, the settings say {wanted}", other.fingerprint)
@@ -85,10 +83,10 @@ impl Step for PinnedHostKey<'_> {
         // Scan now, so that a wrong fingerprint or an unreachable host stops init before any change.
         let presented = self.presented(context)?;
         Ok(match pinned.first() {
-            Some(other) => Finding::Differs(
-                format!("{} is pinned, the settings say {wanted}", other.fingerprint),
-                None,
-            ),
+            Some(other) => Finding::differs(format!(
+                "{} is pinned, the settings say {wanted}",
+                other.fingerprint
+            )),
             None => Finding::Absent(format!(
                 "adds one line: {} {}",
                 presented.algorithm(),
@@ -96,17 +94,20 @@ impl Step for PinnedHostKey<'_> {
             )),
         })
     }
+}
 
+impl Fix for PinnedHostKey<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let path = layout::known_hosts(&self.0.name);
         let key = self.presented(&changes.context())?;
         let line = render::known_hosts_line(self.0, &key.key);
         let name = self.0.repo.known_hosts_name();
-        let old = changes.server().read_text(&path)?.unwrap_or_default();
+        let view = changes.context().view;
+        let old = view.read_text(&path)?.unwrap_or_default();
         // Drop lines that pin another key of this host; keep everything else.
         let mut text: String = old
             .lines()
-            .filter(|line| changes.server().pinned_host_keys(line, &name).is_empty())
+            .filter(|line| view.pinned_host_keys(line, &name).is_empty())
             .flat_map(|line| [line, "\n"])
             .collect();
         text.push_str(&line);

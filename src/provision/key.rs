@@ -12,7 +12,7 @@ use crate::render;
 use super::agent;
 use super::key_pair::{ensure, public_key};
 use super::rotation::{self, Rotation, rotation};
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct DeployKey<'a>(pub(super) &'a App);
 
@@ -35,29 +35,26 @@ impl DeployKey<'_> {
         Ok(
             match (self.loaded(context)?, public_key(context.view, name)) {
                 (None, _) => None,
-                (Some(_), Ok(Some(_))) => Some(Finding::ManualFix(
+                (Some(_), Ok(Some(_))) => Some(Finding::manual(
                     format!(
                         "{} does not exist: only the agent still has the key, which cannot be exported. Polls work until the agent stops",
                         layout::private_key(name).display()
                     ),
                     format!("sudo pullpray key {name} --rotate"),
                 )),
-                (Some(_), _) => Some(Finding::Differs(
-                    "is only in the agent, and its public half is missing".to_owned(),
-                    None,
+                (Some(_), _) => Some(Finding::differs(
+                    "is only in the agent, and its public half is missing",
                 )),
             },
         )
     }
 }
 
-impl Step for DeployKey<'_> {
+impl Check for DeployKey<'_> {
     fn about(&self) -> About {
         About::new(
             StepId::KeyDeploy,
-            "deploy key",
-            "key",
-            layout::private_key(&self.0.name).display().to_string(),
+            layout::private_key(&self.0.name).display(),
         )
     }
 
@@ -67,27 +64,24 @@ impl Step for DeployKey<'_> {
             if let Some(finding) = self.only_in_agent(context)? {
                 return Ok(finding);
             }
-            return Ok(Finding::Absent(
-                "ed25519, 0600 root; add its public half on the git host".to_owned(),
+            return Ok(Finding::absent(
+                "ed25519, 0600 root; add its public half on the git host",
             ));
         };
         if (stat.uid, stat.gid, stat.mode) != (0, 0, 0o600) {
-            return Ok(Finding::Differs(
-                format!(
-                    "is {:04o} {}:{}, should be 0600 root",
-                    stat.mode,
-                    context.view.user_name(stat.uid),
-                    context.view.group_name(stat.gid)
-                ),
-                None,
-            ));
+            return Ok(Finding::differs(format!(
+                "is {:04o} {}:{}, should be 0600 root",
+                stat.mode,
+                context.view.user_name(stat.uid),
+                context.view.group_name(stat.gid)
+            )));
         }
         let public = public_key(context.view, &self.0.name);
         let text = Zeroizing::new(context.view.read(&path)?.unwrap_or_default());
         let private = match PrivateKey::from_openssh(text.as_slice()) {
             Ok(key) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => key,
             _ => {
-                return Ok(Finding::ManualFix(
+                return Ok(Finding::manual(
                     format!("{} is not an unencrypted ed25519 key", path.display()),
                     format!(
                         "sudo mv {0} {0}.old  # if nothing needs it; pullpray never overwrites it",
@@ -100,9 +94,8 @@ impl Step for DeployKey<'_> {
         match public {
             Ok(Some((_, found))) if found == fingerprint => {}
             _ => {
-                return Ok(Finding::Differs(
-                    "its public half is missing or does not match".to_owned(),
-                    None,
+                return Ok(Finding::differs(
+                    "its public half is missing or does not match",
                 ));
             }
         }
@@ -112,15 +105,12 @@ impl Step for DeployKey<'_> {
             .stat(&public)?
             .is_some_and(|stat| stat.mode != 0o644 || stat.uid != 0)
         {
-            return Ok(Finding::Differs(
-                "its public half should be 0644 root".to_owned(),
-                None,
-            ));
+            return Ok(Finding::differs("its public half should be 0644 root"));
         }
         let name = &self.0.name;
         Ok(match rotation(context.view, name)? {
             Rotation::None => Finding::Ok(format!("ed25519 {fingerprint}")),
-            Rotation::Begun => Finding::Warning(
+            Rotation::Begun => Finding::warning(
                 format!("ed25519 {fingerprint}; a rotation to the next key has begun"),
                 format!(
                     "sudo pullpray key {name} --rotate  # to cancel and keep the old key: sudo rm {} {}",
@@ -128,17 +118,19 @@ impl Step for DeployKey<'_> {
                     layout::next_public_key(name).display()
                 ),
             ),
-            Rotation::Switched => Finding::Differs(
-                "was rotated, and leftover files need cleaning up".to_owned(),
-                None,
-            ),
+            Rotation::Switched => {
+                Finding::differs("was rotated, and leftover files need cleaning up")
+            }
         })
     }
+}
 
+impl Fix for DeployKey<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let name = &self.0.name;
-        if changes.server().stat(&layout::private_key(name))?.is_none()
-            && let Some(key) = self.loaded(&changes.context())?
+        let context = changes.context();
+        if context.view.stat(&layout::private_key(name))?.is_none()
+            && let Some(key) = self.loaded(&context)?
         {
             let line = format!("{} pullpray {name}\n", key.public);
             return changes.file(&layout::public_key(name), line.as_bytes(), 0o644, (0, 0));
@@ -150,7 +142,7 @@ impl Step for DeployKey<'_> {
             &layout::public_key(name),
             "",
         )?;
-        if rotation(changes.server(), name)? == Rotation::Switched {
+        if rotation(changes.context().view, name)? == Rotation::Switched {
             rotation::finish(changes, self.0)?;
         }
         Ok(())

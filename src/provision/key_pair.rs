@@ -37,7 +37,7 @@ pub(super) fn ensure(
     public: &Path,
     suffix: &str,
 ) -> Result<()> {
-    let old = changes.server().read(private)?.map(Zeroizing::new);
+    let old = changes.context().view.read(private)?.map(Zeroizing::new);
     let key = if let Some(text) = &old {
         PrivateKey::from_openssh(text.as_slice())
             .map_err(anyhow::Error::msg)
@@ -52,8 +52,7 @@ pub(super) fn ensure(
         key
     };
     if old.is_some() {
-        changes.adopt_file(private)?;
-        changes.server().restore_mode(private, 0, 0, 0o600)?;
+        changes.adopt(private, (0, 0), 0o600)?;
     } else {
         let text = key
             .to_openssh(LineEnding::LF)

@@ -1,11 +1,16 @@
 //! The list of steps.
 
 use crate::app::App;
+use crate::layout::ManagedFile::{
+    AgentUnit, Cron, DeployScript, Environment, ServiceUnit, SocketUnit, SshConfig, Sudoers,
+    TrialUnit,
+};
+use crate::render;
 
 use super::account::{Group, Membership, User};
 use super::agent::AgentRuns;
 use super::directories::Directories;
-use super::files;
+use super::file::FileStep;
 use super::host_key::PinnedHostKey;
 use super::key::DeployKey;
 use super::release::FirstRelease;
@@ -13,49 +18,56 @@ use super::repo::{Access, ReadOnly};
 use super::requirements::{Address, Program, Requirements};
 use super::service::{Healthy, Units};
 use super::settings_file::SettingsFile;
-use super::{Step, StepId};
+use super::{Step, StepId as Id, check, fix};
 
 /// Every step of an app, in the order in which init applies them.
 #[must_use]
-pub fn list(app: &App) -> Vec<Box<dyn Step + '_>> {
-    let mut steps: Vec<Box<dyn Step + '_>> = vec![
-        Box::new(Requirements(app)),
-        Box::new(Address(app)),
-        Box::new(Program(app)),
-        Box::new(Group(app)),
-        Box::new(User(app)),
+pub fn list(app: &App) -> Vec<Step<'_>> {
+    let file = |id, file, text| fix(FileStep::new(app, id, file, text));
+    let mut steps = vec![
+        check(Requirements(app)),
+        check(Address(app)),
+        fix(Program(app)),
+        fix(Group(app)),
+        fix(User(app)),
         // A pre-existing account may have another primary group.
-        Box::new(Membership {
+        fix(Membership {
             app,
             user: app.user.as_str(),
-            id: StepId::AccountMembership,
+            id: Id::AccountMembership,
         }),
     ];
-    if let Some(operator) = &app.operator {
-        steps.push(Box::new(Membership {
+    steps.extend(app.operator.as_ref().map(|operator| {
+        fix(Membership {
             app,
             user: operator.as_str(),
-            id: StepId::AccountOperator,
-        }));
-    }
-    steps.push(Box::new(Directories(app)));
-    steps.push(Box::new(SettingsFile(app)));
-    steps.push(Box::new(files::environment(app)));
-    steps.push(Box::new(DeployKey(app)));
-    steps.push(Box::new(PinnedHostKey(app)));
-    steps.push(Box::new(files::ssh_alias(app)));
-    steps.push(Box::new(files::agent_unit(app)));
-    steps.push(Box::new(AgentRuns(app)));
-    steps.push(Box::new(Access(app)));
-    steps.push(Box::new(ReadOnly(app)));
-    steps.push(Box::new(files::sudoers(app)));
-    steps.push(Box::new(files::deploy_script(app)));
-    steps.push(Box::new(files::gunicorn_socket(app)));
-    steps.push(Box::new(files::gunicorn_service(app)));
-    steps.push(Box::new(files::gunicorn_trial(app)));
-    steps.push(Box::new(FirstRelease(app)));
-    steps.push(Box::new(Units(app)));
-    steps.push(Box::new(Healthy(app)));
-    steps.push(Box::new(files::cron(app)));
+            id: Id::AccountOperator,
+        })
+    }));
+    steps.extend([
+        fix(Directories(app)),
+        fix(SettingsFile(app)),
+        file(Id::AppEnvironment, Environment, render::environment(app)),
+        fix(DeployKey(app)),
+        fix(PinnedHostKey(app)),
+        file(Id::SshAlias, SshConfig, render::ssh_config(app)),
+        file(Id::AgentUnit, AgentUnit, render::agent_service(app)),
+        fix(AgentRuns(app)),
+        check(Access(app)),
+        check(ReadOnly(app)),
+        file(Id::SudoRule, Sudoers, render::sudoers(app)),
+        file(Id::DeployScript, DeployScript, render::deploy_script(app)),
+        file(Id::GunicornSocket, SocketUnit, render::gunicorn_socket(app)),
+        file(
+            Id::GunicornService,
+            ServiceUnit,
+            render::gunicorn_service(app),
+        ),
+        file(Id::GunicornTrial, TrialUnit, render::gunicorn_trial(app)),
+        fix(FirstRelease(app)),
+        fix(Units(app)),
+        fix(Healthy(app)),
+        file(Id::ScheduleCron, Cron, render::cron(app)),
+    ]);
     steps
 }

@@ -1,9 +1,9 @@
-//! Steps: each is one piece of server state that can be checked, applied and undone.
+//! Steps: each is one piece of server state that can be checked, and mostly applied and undone.
 //!
 //! `init`, `doctor`, `doctor --fix` and the dry run iterate over one list ([`list()`]), so each step is
-//! described once. [`Step::check`] takes a [`CheckContext`], which has no writing methods; [`Step::apply`]
-//! takes [`Changes`], every method of which writes the receipt before it changes the server. `remove`
-//! reads the receipt backwards ([`undo()`]) and removes only what the receipt records as created.
+//! described once. A [`Check`] takes a [`CheckContext`], which has no writing methods; a [`Fix`] is a check that can
+//! also apply, through [`Changes`], every method of which writes the receipt before it changes the server. `remove`
+//! reads the receipt backwards ([`Removal`]) and removes only what the receipt records as created.
 
 mod account;
 mod agent;
@@ -13,15 +13,17 @@ mod directories;
 mod eligibility;
 mod engine;
 mod file;
-mod files;
+mod finding;
 mod host_key;
 mod key;
 mod key_pair;
 mod list;
 mod monitors;
+mod readers;
 mod receipt;
 mod release;
 mod remote_checks;
+mod removal;
 mod repo;
 mod requirements;
 mod rotation;
@@ -30,66 +32,29 @@ mod settings_file;
 mod step_id;
 mod sudo_list;
 mod undo;
+mod unrecorded;
 
 pub use changes::Changes;
 pub use eligibility::ineligible;
 pub use engine::{Converged, Planned, converge, plan};
+pub use file::unified;
+pub use finding::{Finding, Problem};
 pub use key_pair::public_key;
 pub use list::list;
 pub use monitors::{monitors, overdue};
 pub use receipt::receipt_problem;
+pub use removal::{Removal, Removed, remove_empty_remains};
 pub use rotation::{NextKeyAccess, Rotation, next_key, next_key_access, rotation, switch_key};
 pub use step_id::StepId;
-pub use undo::{
-    Undone, close_receipt, end_account, in_order_of_removal, is_shared, remove_empty_remains, undo,
-};
+pub use undo::Undone;
 
+use std::ops::Deref;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::host::View;
 use crate::state::receipt::Receipt;
-
-/// Result of a check. A check that could not run returns an error instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// As it should be: the current state.
-    Ok(String),
-    /// The administrator modified the file; it is left as is. Summary and diff.
-    LocallyModified(String, String),
-    /// Missing: what apply would create.
-    Absent(String),
-    /// Present but different: what differs, and a diff for text.
-    Differs(String, Option<String>),
-    /// Cannot be checked until another step is satisfied: that step, and why or what would follow.
-    Blocked(StepId, String),
-    /// Somebody has to add the deploy key on the git host first: the host's answer.
-    AwaitsAccess(String),
-    /// Could not be verified, and nothing on this server can change that.
-    Unproven(String),
-    /// Cannot be determined on this server; no sign of a problem.
-    Unknown(String),
-    /// Satisfied, but needs attention: why, and a command.
-    Warning(String, String),
-    /// Wrong, and apply cannot fix it: why, and a command for the administrator.
-    ManualFix(String, String),
-}
-
-impl Finding {
-    /// Whether the step needs no apply.
-    #[must_use]
-    pub fn is_satisfied(&self) -> bool {
-        matches!(
-            self,
-            Self::Ok(_)
-                | Self::LocallyModified(..)
-                | Self::Unproven(_)
-                | Self::Unknown(_)
-                | Self::Warning(..)
-        )
-    }
-}
 
 /// Input of a check: a read-only view of the server, the receipt and the options.
 #[derive(Debug, Clone, Copy)]
@@ -111,39 +76,27 @@ pub struct About {
     pub id: StepId,
     /// Short title for people.
     pub title: String,
-    /// `file`, `user`, `unit` …
-    pub kind: &'static str,
     /// Its name or path.
     pub what: String,
 }
 
 impl About {
-    fn new(
-        id: StepId,
-        title: impl Into<String>,
-        kind: &'static str,
-        what: impl Into<String>,
-    ) -> Self {
-        Self {
-            id,
-            title: title.into(),
-            kind,
-            what: what.into(),
-        }
+    fn new(id: StepId, what: impl ToString) -> Self {
+        let what = what.to_string();
+        let title = id.title().replace("{}", &what);
+        Self { id, title, what }
     }
 
     /// Whether apply creates the item, as opposed to verifying it.
     #[must_use]
     pub fn creates(&self) -> bool {
-        matches!(
-            self.kind,
-            "file" | "dirs" | "key" | "group" | "user" | "member"
-        )
+        let created = ["file", "dirs", "key", "group", "user", "member"];
+        created.contains(&self.id.kind())
     }
 }
 
-/// One piece of server state that pullpray manages.
-pub trait Step {
+/// One piece of server state that can be checked.
+pub trait Check {
     /// Its id, title and line in the plan.
     fn about(&self) -> About;
 
@@ -167,20 +120,55 @@ pub trait Step {
     /// # Errors
     /// When the state cannot be determined.
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding>;
+}
 
-    /// Path and diff of the text that apply would write; `None` if it writes no text.
-    ///
-    /// # Errors
-    /// When the current file cannot be read.
-    fn preview(&self, _context: &CheckContext<'_>) -> Result<Option<(PathBuf, String)>> {
-        Ok(None)
-    }
-
-    /// Changes the server to the desired state. Without it, people have to: the check says what to do.
+/// A check whose desired state pullpray can bring about.
+pub trait Fix: Check {
+    /// Changes the server to the desired state.
     ///
     /// # Errors
     /// When a change fails; the receipt records every change made before that.
-    fn apply(&self, _changes: &mut Changes<'_>) -> Result<()> {
-        bail!("{} cannot be fixed automatically", self.title())
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()>;
+
+    /// Path and text of the file that apply writes if it is missing; `None` if it writes no text.
+    fn preview(&self) -> Option<(PathBuf, String)> {
+        None
     }
+}
+
+/// An entry of the list.
+pub enum Step<'a> {
+    /// Only people can bring it about: the finding says how.
+    Check(Box<dyn Check + 'a>),
+    /// Apply brings it about.
+    Fix(Box<dyn Fix + 'a>),
+}
+
+impl Step<'_> {
+    /// The fix, if there is one.
+    #[must_use]
+    pub fn fix(&self) -> Option<&dyn Fix> {
+        match self {
+            Self::Check(_) => None,
+            Self::Fix(fix) => Some(fix.as_ref()),
+        }
+    }
+}
+
+impl<'a> Deref for Step<'a> {
+    type Target = dyn Check + 'a;
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Check(check) => check.as_ref(),
+            Self::Fix(fix) => fix.as_ref(),
+        }
+    }
+}
+
+fn check<'a>(check: impl Check + 'a) -> Step<'a> {
+    Step::Check(Box::new(check))
+}
+
+fn fix<'a>(fix: impl Fix + 'a) -> Step<'a> {
+    Step::Fix(Box::new(fix))
 }

@@ -16,7 +16,7 @@ use crate::text::duration;
 use super::audit::{DropIns, Ownership, PrivilegeEscalation};
 use super::receipt::IntactReceipt;
 use super::remote_checks::{OnlyThisRepository, PresentedHostKey};
-use super::{About, CheckContext, Finding, Step, StepId};
+use super::{About, Check, CheckContext, Finding, Step, StepId, check, fix};
 
 struct RecentPoll<'a>(&'a App);
 struct Space<'a>(&'a App);
@@ -24,28 +24,23 @@ struct ClockSync<'a>(&'a App);
 
 /// The checks that doctor runs in addition to the steps.
 #[must_use]
-pub fn monitors(app: &App) -> Vec<Box<dyn Step + '_>> {
+pub fn monitors(app: &App) -> Vec<Step<'_>> {
     vec![
-        Box::new(IntactReceipt(app)),
-        Box::new(Ownership(app)),
-        Box::new(PrivilegeEscalation(app)),
-        Box::new(DropIns(app)),
-        Box::new(PresentedHostKey(app)),
-        Box::new(OnlyThisRepository(app)),
-        Box::new(Space(app)),
-        Box::new(ClockSync(app)),
-        Box::new(RecentPoll(app)),
+        fix(IntactReceipt(app)),
+        fix(Ownership(app)),
+        check(PrivilegeEscalation(app)),
+        check(DropIns(app)),
+        check(PresentedHostKey(app)),
+        check(OnlyThisRepository(app)),
+        check(Space(app)),
+        check(ClockSync(app)),
+        check(RecentPoll(app)),
     ]
 }
 
-impl Step for RecentPoll<'_> {
+impl Check for RecentPoll<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::PollRecent,
-            "last poll",
-            "poll",
-            self.0.schedule.words(),
-        )
+        About::new(StepId::PollRecent, self.0.schedule.words())
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let ledger = match Ledger::load(context.view, &self.0.name) {
@@ -53,7 +48,7 @@ impl Step for RecentPoll<'_> {
             ledger => ledger?,
         };
         if let Some(outage) = &ledger.outage {
-            return Ok(Finding::ManualFix(
+            return Ok(Finding::manual(
                 format!(
                     "{} could not reach the git host, since {}: {}",
                     outage.polls_in_words(),
@@ -63,26 +58,25 @@ impl Step for RecentPoll<'_> {
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));
         }
-        let clock = context.view.clock();
         let last = ledger
             .last_check
             .as_deref()
             .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         let Some(last) = last.map(|time| time.with_timezone(&Utc)) else {
-            return Ok(Finding::Warning(
-                "no poll yet".to_owned(),
+            return Ok(Finding::warning(
+                "no poll yet",
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));
         };
-        let ago = clock.now() - last;
+        let ago = context.view.clock().now() - last;
         if ago < TimeDelta::minutes(-2) {
-            return Ok(Finding::Blocked(
+            return Ok(Finding::blocked(
                 StepId::ServerClock,
                 format!("the last poll was at {last}, which is in the future"),
             ));
         }
-        if let Some(why) = overdue(context.view, self.0, &ledger, clock)? {
-            return Ok(Finding::ManualFix(
+        if let Some(why) = overdue(context.view, self.0, &ledger, context.view.clock())? {
+            return Ok(Finding::manual(
                 why,
                 format!(
                     "sudo journalctl -t cron -t CRON -g '{}|pullpray-{}'  # shows what stops cron, including PAM errors",
@@ -133,13 +127,12 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     }))
 }
 
-impl Step for ClockSync<'_> {
+impl Check for ClockSync<'_> {
     fn about(&self) -> About {
-        About::new(StepId::ServerClock, "clock", "server", "time of day")
+        About::new(StepId::ServerClock, "time of day")
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        let clock = context.view.clock();
-        let now = clock.local().format("%Y-%m-%d %H:%M %Z");
+        let now = context.view.clock().local().format("%Y-%m-%d %H:%M %Z");
         // Earlier timestamps in the ledger and the receipt are the only evidence that needs no network.
         let ledger = match Ledger::load(context.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => return Ok(damaged()),
@@ -159,21 +152,21 @@ impl Step for ClockSync<'_> {
             .filter_map(|text| DateTime::parse_from_rfc3339(text).ok())
             .max();
         if let Some(written) = written.map(|time| time.with_timezone(&Utc))
-            && written - clock.now() > TimeDelta::minutes(2)
+            && written - context.view.clock().now() > TimeDelta::minutes(2)
         {
-            return Ok(Finding::Warning(
+            return Ok(Finding::warning(
                 format!(
                     "it is {now}, but a record has the time {written}: the clock was set back, or was ahead then"
                 ),
-                "timedatectl".to_owned(),
+                "timedatectl",
             ));
         }
         let service = context.view.time_service()?;
         Ok(match (service.enabled, service.synchronised) {
             (_, true) => Finding::Ok(format!("{now}, synchronised")),
-            (true, false) => Finding::Warning(
+            (true, false) => Finding::warning(
                 format!("{now}; a time service is enabled but has not synchronised the clock"),
-                "timedatectl timesync-status".to_owned(),
+                "timedatectl timesync-status",
             ),
             (false, false) => Finding::Ok(format!("{now}, no time service enabled")),
         })
@@ -181,21 +174,16 @@ impl Step for ClockSync<'_> {
 }
 
 fn damaged() -> Finding {
-    Finding::Blocked(StepId::AppRelease, "its ledger is damaged".to_owned())
+    Finding::blocked(StepId::AppRelease, "its ledger is damaged")
 }
 
 /// Minimum for building a release: a small virtual environment with Django.
 const MIN_BYTES: u64 = 256 * 1024 * 1024;
 const MIN_INODES: u64 = 10_000;
 
-impl Step for Space<'_> {
+impl Check for Space<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::ServerSpace,
-            "disk space",
-            "disk",
-            self.0.project_dir.to_string(),
-        )
+        About::new(StepId::ServerSpace, &self.0.project_dir)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let mut words = Vec::new();
@@ -204,7 +192,7 @@ impl Step for Space<'_> {
             layout::state(&self.0.name),
         ] {
             if context.view.stat(&dir)?.is_none() {
-                return Ok(Finding::Blocked(
+                return Ok(Finding::blocked(
                     StepId::ProjectDirectories,
                     format!("{} does not exist", dir.display()),
                 ));
@@ -218,7 +206,7 @@ impl Step for Space<'_> {
                 dir.display()
             );
             if bytes < MIN_BYTES || few {
-                return Ok(Finding::Warning(
+                return Ok(Finding::warning(
                     text,
                     format!("df -h {0}; df -i {0}; du -xsh {0}/*", dir.display()),
                 ));

@@ -17,7 +17,7 @@ use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
 
 use super::changes::backup_name;
-use super::{About, Changes, CheckContext, Finding, Step, StepId, files};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId, list};
 
 pub(super) struct IntactReceipt<'a>(pub(super) &'a App);
 
@@ -126,22 +126,18 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
 fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
     let name = &app.name;
     let mut written: Vec<(PathBuf, String)> = Vec::new();
-    for step in [
-        files::environment(app),
-        files::ssh_alias(app),
-        files::agent_unit(app),
-        files::sudoers(app),
-        files::deploy_script(app),
-        files::gunicorn_socket(app),
-        files::gunicorn_service(app),
-        files::gunicorn_trial(app),
-        files::cron(app),
-    ] {
-        let text = step.content.unwrap_or_default();
-        written.push((step.path, sha256(text.as_bytes())));
+    for step in list(app) {
+        if let Some((path, text)) = step.fix().and_then(Fix::preview) {
+            written.push((path, sha256(text.as_bytes())));
+        }
     }
-    let copy = view.read(&layout::settings_copy(name))?.unwrap_or_default();
-    written.push((layout::settings(name), sha256(&copy)));
+    // The settings are what init wrote last, also if the administrator changed them since.
+    let (settings, copy) = (
+        layout::settings(name),
+        view.read(&layout::settings_copy(name))?,
+    );
+    written.retain(|(path, _)| *path != settings);
+    written.push((settings, sha256(&copy.unwrap_or_default())));
     for path in [
         layout::data(name),
         layout::public_key(name),
@@ -162,14 +158,9 @@ fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
     Ok(written)
 }
 
-impl Step for IntactReceipt<'_> {
+impl Check for IntactReceipt<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AppReceipt,
-            "receipt",
-            "file",
-            layout::receipt(&self.0.name).display().to_string(),
-        )
+        About::new(StepId::AppReceipt, layout::receipt(&self.0.name).display())
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         if !context.receipt.is_readable() {
@@ -177,13 +168,16 @@ impl Step for IntactReceipt<'_> {
         }
         Ok(
             match receipt_problem(context.view, context.receipt, self.0)? {
-                Some(why) => Finding::Differs(why, None),
-                None => Finding::Ok("records what init created".to_owned()),
+                Some(why) => Finding::differs(why),
+                None => Finding::ok("records what init created"),
             },
         )
     }
+}
+
+impl Fix for IntactReceipt<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let traces = traces(changes.server(), self.0)?;
+        let traces = traces(changes.context().view, self.0)?;
         changes.renew_receipt(traces)
     }
 }

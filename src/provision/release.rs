@@ -12,58 +12,51 @@ use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::{Ledger, Release};
 
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct FirstRelease<'a>(pub(super) &'a App);
 
-impl Step for FirstRelease<'_> {
+impl Check for FirstRelease<'_> {
     fn about(&self) -> About {
         About::new(
             StepId::AppRelease,
-            "first release",
-            "deploy",
             format!("{} {}", self.0.repo.slug(), self.0.track),
         )
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         if self.0.wsgi.is_none() {
-            return Ok(Finding::Blocked(
+            return Ok(Finding::blocked(
                 StepId::RepoAccess,
-                "built, activated and health-checked".to_owned(),
+                "built, activated and health-checked",
             ));
         }
         let ledger = match Ledger::load(context.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => {
-                return Ok(Finding::Differs(format!("{error:#}"), None));
+                return Ok(Finding::differs(format!("{error:#}")));
             }
             ledger => ledger?,
         };
         let Some(live) = ledger.live else {
-            return Ok(Finding::Absent(
-                "built, activated and health-checked".to_owned(),
-            ));
+            return Ok(Finding::absent("built, activated and health-checked"));
         };
         let current = self.0.current();
         let path = current.display();
         if let Some(why) = self.unusable(context.view, &live)? {
-            return Ok(Finding::Differs(why, None));
+            return Ok(Finding::differs(why));
         }
         let target = match context.view.stat(&current)?.map(|stat| stat.kind) {
             None => None,
             Some(Kind::Link) => context.view.read_link(&current)?,
             Some(_) => {
-                return Ok(Finding::Differs(
-                    format!("{path} exists and is not a link"),
-                    None,
-                ));
+                return Ok(Finding::differs(format!("{path} exists and is not a link")));
             }
         };
         if target.as_deref() != Some(&layout::release_link(&live.id)) {
-            return Ok(Finding::Differs(
-                format!("{path} does not point to the live release {}", live.id),
-                None,
-            ));
+            return Ok(Finding::differs(format!(
+                "{path} does not point to the live release {}",
+                live.id
+            )));
         }
         Ok(Finding::Ok(format!(
             "{}, live since {}",
@@ -71,36 +64,32 @@ impl Step for FirstRelease<'_> {
             live.since
         )))
     }
+}
 
+impl Fix for FirstRelease<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         // A running poll, cron's or one left by a killed run, may deploy it meanwhile.
         let patience = Duration::from_secs(self.0.limits.deploy_timeout + 900);
-        drop(
-            changes
-                .server()
-                .lock_in_time(&layout::state(&self.0.name), patience)?,
-        );
+        changes.wait_for_poll(patience)?;
         if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
             return Ok(());
         }
         // A release may be live even without a ledger.
-        let server = changes.server();
-        let first = Ledger::load(server, &self.0.name).is_ok_and(|ledger| ledger.live.is_none())
-            && (server.stat(&layout::ledger(&self.0.name))?.is_some()
-                || server.list(&self.0.releases())?.is_empty());
-        let live = Ledger::load(server, &self.0.name).ok();
-        let live = live.and_then(|ledger| ledger.live);
-        let redeploy = match &live {
-            Some(live) => self.unusable(server, live)?.is_some(),
-            None => false,
+        let (view, name) = (changes.context().view, &self.0.name);
+        let live = Ledger::load(view, name).map(|ledger| ledger.live);
+        let first = matches!(live, Ok(None))
+            && (view.stat(&layout::ledger(name))?.is_some()
+                || view.list(&self.0.releases())?.is_empty());
+        let redeploy = match live {
+            Ok(Some(live)) => self.unusable(view, &live)?.is_some(),
+            _ => false,
         };
         let verb: &[&str] = match (redeploy, first) {
             (true, _) => &["redeploy"],
             (_, true) => &["poll", "--now"],
             _ => &["poll"],
         };
-        let (name, script) = (&self.0.name, self.0.limits.deploy_timeout);
-        let output = server.run_verb(&self.0.program, verb, name.as_str(), script)?;
+        let output = changes.deploy(self.0, verb)?;
         // Not the exit code but the check decides: a poll that restores `current` succeeds even if it
         // could not reach the git host.
         if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
@@ -116,12 +105,8 @@ impl Step for FirstRelease<'_> {
         if first {
             // systemd would restart an unhealthy first release forever, and a socket without a release
             // ends in trigger-limit-hit. The next run starts both.
-            for unit in [
-                layout::service_unit(&self.0.name),
-                layout::socket_unit(&self.0.name),
-            ] {
-                changes.server().disable_now(&unit)?;
-            }
+            changes.disable(&layout::service_unit(name))?;
+            changes.disable(&layout::socket_unit(name))?;
         }
         bail!("pullpray {verb} {name} {}\n{words}", output.ended);
     }

@@ -7,19 +7,14 @@ use crate::git;
 use crate::host::View;
 use crate::layout;
 
-use super::{About, CheckContext, Finding, Step, StepId, repo};
+use super::{About, Check, CheckContext, Finding, StepId, repo};
 
 pub(super) struct PresentedHostKey<'a>(pub(super) &'a App);
 pub(super) struct OnlyThisRepository<'a>(pub(super) &'a App);
 
-impl Step for PresentedHostKey<'_> {
+impl Check for PresentedHostKey<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::SshHostKeyShown,
-            format!("host key presented by {}", self.0.repo.host()),
-            "access",
-            self.0.repo.host().to_owned(),
-        )
+        About::new(StepId::SshHostKeyShown, self.0.repo.host())
     }
     fn needs_network(&self) -> bool {
         true
@@ -33,7 +28,7 @@ impl Step for PresentedHostKey<'_> {
         let shown = keys
             .first()
             .map_or_else(String::new, |key| key.fingerprint.clone());
-        Ok(Finding::ManualFix(
+        Ok(Finding::manual(
             format!(
                 "{} presents {shown}, but {wanted} is pinned: its key has changed, or somebody intercepts the connection",
                 repo.host()
@@ -104,21 +99,16 @@ fn neighbours(view: &View, app: &App) -> Result<Vec<(AppName, RepoUrl)>> {
     Ok(found)
 }
 
-impl Step for OnlyThisRepository<'_> {
+impl Check for OnlyThisRepository<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::RepoOnly,
-            "key opens this repository only",
-            "access",
-            self.0.repo.to_string(),
-        )
+        About::new(StepId::RepoOnly, &self.0.repo)
     }
     fn needs_network(&self) -> bool {
         true
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let blocked = || Finding::Blocked(StepId::RepoAccess, "needs the deploy key".to_owned());
+        let blocked = || Finding::blocked(StepId::RepoAccess, "needs the deploy key");
         let Some(remote) = repo::remote(context.view, app)? else {
             return Ok(blocked());
         };
@@ -133,7 +123,7 @@ impl Step for OnlyThisRepository<'_> {
             };
             match git::tip(&there, "HEAD") {
                 Ok(_) => {
-                    return Ok(Finding::Warning(
+                    return Ok(Finding::warning(
                         format!(
                             "it also opens {}, the repository of {other}: unless that is public, the key is not limited to {}",
                             repo.slug(),
@@ -160,7 +150,7 @@ impl Step for OnlyThisRepository<'_> {
                 .view
                 .ssh_greeting(&app.ssh_alias(), &remote.options, Some(&identity))?;
         Ok(match parse_greeting(&greeting) {
-            Greeting::Account(name) => Finding::ManualFix(
+            Greeting::Account(name) => Finding::manual(
                 format!(
                     "{} identifies the key as {name}'s, so it opens all that {name} can read: add it to the repository as a deploy key instead",
                     app.repo.host()

@@ -10,7 +10,7 @@ use crate::host::View;
 use crate::render;
 
 use super::host_key::PinnedHostKey;
-use super::{About, CheckContext, Finding, Step, StepId};
+use super::{About, Check, CheckContext, Finding, StepId};
 
 pub(super) struct Access<'a>(pub(super) &'a App);
 pub(super) struct ReadOnly<'a>(pub(super) &'a App);
@@ -37,14 +37,9 @@ fn unreachable(app: &App, error: &RemoteError) -> anyhow::Error {
     anyhow!("could not reach {}: {error}", app.repo.host())
 }
 
-impl Step for Access<'_> {
+impl Check for Access<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::RepoAccess,
-            "repository",
-            "access",
-            self.0.repo.to_string(),
-        )
+        About::new(StepId::RepoAccess, &self.0.repo)
     }
 
     fn needs_network(&self) -> bool {
@@ -53,7 +48,7 @@ impl Step for Access<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let Some(remote) = remote(context.view, app)? else {
-            return Ok(Finding::Blocked(
+            return Ok(Finding::blocked(
                 StepId::SshAlias,
                 format!(
                     "read with the deploy key once it is added on {}",
@@ -62,14 +57,14 @@ impl Step for Access<'_> {
             ));
         };
         if !super::agent::has_deploy_key(context, app)? {
-            return Ok(Finding::Blocked(
+            return Ok(Finding::blocked(
                 StepId::AgentKey,
-                "read with the key in the agent".to_owned(),
+                "read with the key in the agent",
             ));
         }
         match git::describe_readable(&remote, &app.track) {
             Ok(Some(words)) => Ok(Finding::Ok(format!("reads {words}"))),
-            Ok(None) => Ok(Finding::ManualFix(
+            Ok(None) => Ok(Finding::manual(
                 format!("the repository can be read and {}", app.track.missing()),
                 format!("pullpray init {} {}", app.name, app.track.flag()),
             )),
@@ -79,23 +74,18 @@ impl Step for Access<'_> {
                 }
                 // An error with both fingerprints instead of ssh's banner, unless the host presents the key in
                 // the settings and only the pinned one differs or is missing.
-                RemoteErrorKind::HostKey => PinnedHostKey(app).presented(context).map(|_| {
-                    Finding::Blocked(StepId::SshHostKey, "read once it is pinned".to_owned())
-                }),
+                RemoteErrorKind::HostKey => PinnedHostKey(app)
+                    .presented(context)
+                    .map(|_| Finding::blocked(StepId::SshHostKey, "read once it is pinned")),
                 _ => Err(unreachable(app, &error)),
             },
         }
     }
 }
 
-impl Step for ReadOnly<'_> {
+impl Check for ReadOnly<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::RepoReadOnly,
-            "key is read-only",
-            "access",
-            "push is refused",
-        )
+        About::new(StepId::RepoReadOnly, "push is refused")
     }
 
     fn needs_network(&self) -> bool {
@@ -103,7 +93,7 @@ impl Step for ReadOnly<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
-        let blocked = || Finding::Blocked(StepId::RepoAccess, "verified by a test push".to_owned());
+        let blocked = || Finding::blocked(StepId::RepoAccess, "verified by a test push");
         let Some(remote) = remote(context.view, app)? else {
             return Ok(blocked());
         };
@@ -115,7 +105,7 @@ impl Step for ReadOnly<'_> {
                 "{} refuses to let it push",
                 app.repo.host()
             ))),
-            Ok(WriteAccess::Writable) => Ok(Finding::ManualFix(
+            Ok(WriteAccess::Writable) => Ok(Finding::manual(
                 format!(
                     "the deploy key can push to {}: whoever breaks into this server could change the code",
                     app.repo.slug()

@@ -9,40 +9,38 @@ use crate::layout;
 use crate::host::effective_uid;
 
 use super::eligibility::{answers_of, ineligible};
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
 pub(super) struct Address<'a>(pub(super) &'a App);
 pub(super) struct Program<'a>(pub(super) &'a App);
 
-impl Step for Requirements<'_> {
+impl Check for Requirements<'_> {
     fn about(&self) -> About {
         About::new(
             StepId::ServerRequirements,
-            "server requirements",
-            "server",
             "systemd, cron, sudo, ssh, Python",
         )
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         // Before the survey executes it.
-        if let Some((why, remedy)) = ineligible(context.view, &answers_of(self.0), "python")? {
-            return Ok(Finding::ManualFix(why, remedy));
+        if let Some(problem) = ineligible(context.view, &answers_of(self.0), "python")? {
+            return Ok(problem.into());
         }
         let survey = context
             .view
             .survey(self.0.python.as_path(), self.0.user.as_str())?;
         if let Some((what, install)) = survey.lacks() {
-            return Ok(Finding::ManualFix(what, install));
+            return Ok(Finding::manual(what, install));
         }
         let Some(systemd) = &survey.systemd else {
-            return Ok(Finding::ManualFix(
-                "systemd is not running (/run/systemd/system does not exist); the app and the agent need it".to_owned(),
-                "ps -p 1  # run pullpray on a server, or in a container that boots systemd".to_owned(),
+            return Ok(Finding::manual(
+                "systemd is not running (/run/systemd/system does not exist); the app and the agent need it",
+                "ps -p 1  # run pullpray on a server, or in a container that boots systemd",
             ));
         };
         if let Some(dir) = survey.read_only.first() {
-            return Ok(Finding::ManualFix(
+            return Ok(Finding::manual(
                 format!("{} is on a file system mounted read-only", dir.display()),
                 format!("findmnt --target {}", dir.display()),
             ));
@@ -55,14 +53,9 @@ impl Step for Requirements<'_> {
     }
 }
 
-impl Step for Address<'_> {
+impl Check for Address<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AppAddress,
-            format!("address {}", self.0.bind),
-            "address",
-            self.0.bind.to_string(),
-        )
+        About::new(StepId::AppAddress, &self.0.bind)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let ours = context.view.has_systemd()?
@@ -77,7 +70,7 @@ impl Step for Address<'_> {
         };
         if taken {
             let free = context.view.facts(None)?.bind();
-            return Ok(Finding::ManualFix(
+            return Ok(Finding::manual(
                 format!("{} is already in use", self.0.bind),
                 match self.0.bind.port() {
                     Some(port) => format!(
@@ -99,14 +92,9 @@ impl Step for Address<'_> {
     }
 }
 
-impl Step for Program<'_> {
+impl Check for Program<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::ServerProgram,
-            "pullpray program",
-            "file",
-            self.0.program.display().to_string(),
-        )
+        About::new(StepId::ServerProgram, self.0.program.display())
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let program = &self.0.program;
@@ -121,7 +109,7 @@ impl Step for Program<'_> {
             return Ok(finding);
         }
         if let Some(path) = context.view.first_untrusted(program)? {
-            return Ok(Finding::ManualFix(
+            return Ok(Finding::manual(
                 format!(
                     "{} can be modified by users other than root, and root runs {}",
                     path.display(),
@@ -135,21 +123,20 @@ impl Step for Program<'_> {
         }
         // Running a newer program from elsewhere updates the installed one.
         if own != *program && context.view.read(&own)? != context.view.read(program)? {
-            return Ok(Finding::Differs(
-                format!("differs from {}", own.display()),
-                None,
-            ));
+            return Ok(Finding::differs(format!("differs from {}", own.display())));
         }
         Ok(Finding::Ok(
             "only root can modify it or its parent directories".to_owned(),
         ))
     }
+}
+
+impl Fix for Program<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        let own = changes.server().own_program()?;
+        let own = changes.context().view.own_program()?;
         if own == self.0.program {
             // The administrator's file: only set the mode that lets cron execute it.
-            changes.adopt_file(&own)?;
-            return changes.server().restore_mode(&own, 0, 0, 0o755);
+            return changes.adopt(&own, (0, 0), 0o755);
         }
         changes.program(&own, &self.0.program)
     }
@@ -170,16 +157,13 @@ impl Program<'_> {
                 continue;
             }
             if path == program {
-                return Ok(Some(Finding::Differs(
-                    format!(
-                        "has mode {:04o}, but cron must execute it as {}",
-                        stat.mode, app.user
-                    ),
-                    None,
-                )));
+                return Ok(Some(Finding::differs(format!(
+                    "has mode {:04o}, but cron must execute it as {}",
+                    stat.mode, app.user
+                ))));
             }
             let (dir, mode) = (path.display(), stat.mode);
-            return Ok(Some(Finding::ManualFix(
+            return Ok(Some(Finding::manual(
                 format!(
                     "{dir} has mode {mode:04o}, so {} cannot reach {}, which cron runs",
                     app.user,
@@ -194,7 +178,7 @@ impl Program<'_> {
             return Ok(None);
         };
         Ok(context.view.cannot_start(program, &user).map(|why| {
-            Finding::ManualFix(
+            Finding::manual(
                 format!("{} cannot execute {}: {why}", app.user, program.display()),
                 format!("namei -l {0}; findmnt --target {0}", program.display()),
             )

@@ -70,9 +70,15 @@ pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)
         layout::next_public_key(&app.name),
     );
     // The date distinguishes the two keys on the git host's page.
-    let date = changes.clock().now().format(" %Y-%m-%d").to_string();
+    let date = changes
+        .context()
+        .view
+        .clock()
+        .now()
+        .format(" %Y-%m-%d")
+        .to_string();
     ensure(changes, app, &private, &public, &date)?;
-    let text = changes.server().read_text(&public)?;
+    let text = changes.context().view.read_text(&public)?;
     parse_public(&text.with_context(|| format!("{} does not exist", public.display()))?)
 }
 
@@ -132,7 +138,7 @@ pub fn switch_key(changes: &mut Changes<'_>, app: &App) -> Result<()> {
         layout::private_key(&app.name),
         layout::next_private_key(&app.name),
     );
-    let text = changes.server().read(&next)?.map(Zeroizing::new);
+    let text = changes.context().view.read(&next)?.map(Zeroizing::new);
     if let Some(text) = text {
         let key = PrivateKey::from_openssh(text.as_slice())
             .map_err(anyhow::Error::msg)
@@ -146,7 +152,7 @@ pub fn switch_key(changes: &mut Changes<'_>, app: &App) -> Result<()> {
 /// Writes the public half of the current key and removes leftover files.
 pub(super) fn finish(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     let private = layout::private_key(&app.name);
-    let text = changes.server().read(&private)?.map(Zeroizing::new);
+    let text = changes.context().view.read(&private)?.map(Zeroizing::new);
     let text = text.with_context(|| format!("{} does not exist", private.display()))?;
     let key = PrivateKey::from_openssh(text.as_slice())
         .map_err(anyhow::Error::msg)
@@ -157,14 +163,8 @@ pub(super) fn finish(changes: &mut Changes<'_>, app: &App) -> Result<()> {
         0o644,
         (0, 0),
     )?;
-    if changes
-        .server()
-        .stat(&layout::next_private_key(&app.name))?
-        .is_none()
-    {
-        changes
-            .server()
-            .remove_file(&layout::next_public_key(&app.name))?;
+    match rotation(changes.context().view, &app.name)? {
+        Rotation::Switched => changes.remove_created(&layout::next_public_key(&app.name)),
+        Rotation::None | Rotation::Begun => Ok(()),
     }
-    Ok(())
 }

@@ -8,19 +8,14 @@ use crate::app::App;
 use crate::layout;
 
 use super::release::FirstRelease;
-use super::{About, Changes, CheckContext, Finding, Step, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
 pub(super) struct Units<'a>(pub(super) &'a App);
 pub(super) struct Healthy<'a>(pub(super) &'a App);
 
-impl Step for Units<'_> {
+impl Check for Units<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::GunicornRunning,
-            "gunicorn units",
-            "unit",
-            layout::service_unit(&self.0.name),
-        )
+        About::new(StepId::GunicornRunning, layout::service_unit(&self.0.name))
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
@@ -30,15 +25,12 @@ impl Step for Units<'_> {
             let state = context.view.unit(&unit)?;
             match state.load.as_str() {
                 "masked" => {
-                    return Ok(Finding::ManualFix(
-                        format!("{unit} is masked"),
-                        format!("sudo systemctl unmask {unit}"),
-                    ));
+                    return Ok(Problem::masked(&unit).into());
                 }
                 "not-found" => {
-                    return Ok(Finding::Blocked(
+                    return Ok(Finding::blocked(
                         StepId::GunicornService,
-                        "enabled and started with the first release".to_owned(),
+                        "enabled and started with the first release",
                     ));
                 }
                 _ => {}
@@ -50,15 +42,17 @@ impl Step for Units<'_> {
         }
         Ok(match inactive {
             // A connection before the first release would put the socket in trigger-limit-hit for good.
-            Some(_) if context.view.stat(&self.0.current())?.is_none() => Finding::Blocked(
+            Some(_) if context.view.stat(&self.0.current())?.is_none() => Finding::blocked(
                 StepId::AppRelease,
-                "enabled and started with the first release".to_owned(),
+                "enabled and started with the first release",
             ),
-            Some(why) => Finding::Differs(why, None),
-            None => Finding::Ok("enabled and active".to_owned()),
+            Some(why) => Finding::differs(why),
+            None => Finding::ok("enabled and active"),
         })
     }
+}
 
+impl Fix for Units<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         // The socket first: after a crash loop it has failed, and the service needs it.
         changes.unit(&layout::socket_unit(&self.0.name))?;
@@ -66,12 +60,10 @@ impl Step for Units<'_> {
     }
 }
 
-impl Step for Healthy<'_> {
+impl Check for Healthy<'_> {
     fn about(&self) -> About {
         About::new(
             StepId::AppHealthy,
-            "healthy",
-            "health",
             format!("GET {} on {}", self.0.health_path, self.0.bind),
         )
     }
@@ -79,7 +71,7 @@ impl Step for Healthy<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         if context.view.stat(&app.current())?.is_none() {
-            return Ok(Finding::Blocked(
+            return Ok(Finding::blocked(
                 StepId::AppRelease,
                 format!("requested with Host: {}", app.health_host),
             ));
@@ -90,7 +82,7 @@ impl Step for Healthy<'_> {
             .unit(&layout::socket_unit(&app.name))?
             .is_active()
         {
-            return Ok(Finding::Blocked(
+            return Ok(Finding::blocked(
                 StepId::GunicornRunning,
                 format!("requested with Host: {}", app.health_host),
             ));
@@ -101,9 +93,9 @@ impl Step for Healthy<'_> {
         // If the release has to be redeployed anyway, applying fixes this too.
         let unhealthy = |why: String| -> Result<Finding> {
             Ok(if FirstRelease(app).check(context)?.is_satisfied() {
-                Finding::ManualFix(why, log.clone())
+                Finding::manual(why, log.clone())
             } else {
-                Finding::Differs(why, None)
+                Finding::differs(why)
             })
         };
         Ok(
@@ -118,7 +110,7 @@ impl Step for Healthy<'_> {
                     answer.status,
                     answer.took.as_millis()
                 )),
-                Ok(answer) if answer.status == 400 => Finding::ManualFix(
+                Ok(answer) if answer.status == 400 => Finding::manual(
                     format!(
                         "{request} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
                         app.health_host
@@ -130,10 +122,10 @@ impl Step for Healthy<'_> {
             },
         )
     }
+}
 
+impl Fix for Healthy<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        changes
-            .server()
-            .restart(&layout::service_unit(&self.0.name))
+        changes.restart(&layout::service_unit(&self.0.name))
     }
 }

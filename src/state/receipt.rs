@@ -157,6 +157,12 @@ impl Receipt {
         self.entries.iter().any(|entry| entry.change.key() == key)
     }
 
+    /// Whether it lists exactly this change.
+    #[must_use]
+    pub fn records(&self, change: &Change) -> bool {
+        self.entries.iter().any(|entry| entry.change == *change)
+    }
+
     /// Its entries, oldest first.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {

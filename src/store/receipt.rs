@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::app::AppName;
-use crate::host::{Clock, Kind, Server, View};
+use crate::host::{Kind, Server, View};
 use crate::layout;
 use crate::state::receipt::{Change, Entry, Receipt, parse};
 use crate::state::stamp;
@@ -43,12 +43,12 @@ impl Receipt {
     ///
     /// # Errors
     /// When it cannot be renamed or written.
-    pub fn repair(&mut self, server: &Server, clock: &Clock) -> Result<()> {
+    pub fn repair(&mut self, server: &Server) -> Result<()> {
         if !self.damaged {
             return Ok(());
         }
         let mut aside = self.path.clone().into_os_string();
-        aside.push(format!(".damaged-{}", stamp(clock.now())));
+        aside.push(format!(".damaged-{}", stamp(server.clock().now())));
         server.rename(&self.path, Path::new(&aside))?;
         let mut text = String::new();
         for entry in &self.entries {
@@ -64,23 +64,12 @@ impl Receipt {
     ///
     /// # Errors
     /// When it cannot be written; the change must not be made then.
-    pub fn announce(
-        &mut self,
-        server: &Server,
-        clock: &Clock,
-        step: &str,
-        change: Change,
-    ) -> Result<()> {
-        if self
-            .entries
-            .iter()
-            .rev()
-            .any(|entry| entry.change == change)
-        {
+    pub fn announce(&mut self, server: &Server, step: &str, change: Change) -> Result<()> {
+        if self.records(&change) {
             return Ok(());
         }
         let entry = Entry {
-            time: stamp(clock.now()),
+            time: stamp(server.clock().now()),
             step: step.to_owned(),
             change,
         };
@@ -109,23 +98,12 @@ mod tests {
         std::fs::create_dir_all(root.path().join("var/lib/pullpray/receipts"))?;
         let server = Server::at(root.path());
         let app: AppName = "todo".parse()?;
-        let clock = Clock::system();
+
         let mut receipt = Receipt::load(&server, &app)?;
+        receipt.announce(&server, "sudoers", change("/a", Before::Created, "1"))?;
+        receipt.announce(&server, "sudoers", change("/a", Before::Created, "1"))?;
         receipt.announce(
             &server,
-            &clock,
-            "sudoers",
-            change("/a", Before::Created, "1"),
-        )?;
-        receipt.announce(
-            &server,
-            &clock,
-            "sudoers",
-            change("/a", Before::Created, "1"),
-        )?;
-        receipt.announce(
-            &server,
-            &clock,
             "sudoers",
             change("/b", Before::Replaced("/old".into()), "2"),
         )?;

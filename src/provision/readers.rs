@@ -1,0 +1,225 @@
+//! The programs that read the files of an app: what each requires before, and what it says afterwards.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::app::App;
+use crate::host::View;
+use crate::layout::{self, ManagedFile};
+use crate::render;
+
+use super::{Changes, Problem, sudo_list};
+
+/// The program that reads a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// None that could be asked.
+    Nobody,
+    Ssh,
+    Systemd,
+    Sudo,
+    Cron,
+}
+
+impl Reader {
+    pub(super) fn of(file: ManagedFile) -> Self {
+        match file {
+            ManagedFile::SshConfig => Self::Ssh,
+            ManagedFile::AgentUnit | ManagedFile::SocketUnit => Self::Systemd,
+            ManagedFile::ServiceUnit | ManagedFile::TrialUnit => Self::Systemd,
+            ManagedFile::Sudoers => Self::Sudo,
+            ManagedFile::Cron => Self::Cron,
+            ManagedFile::Environment | ManagedFile::DeployScript => Self::Nobody,
+            ManagedFile::Settings | ManagedFile::KnownHosts | ManagedFile::DataMark => Self::Nobody,
+        }
+    }
+
+    /// What it lacks to read a file that is not written yet.
+    pub(super) fn lacks(self, view: &View) -> Result<Option<Problem>> {
+        match self {
+            Self::Ssh => missing_include(view),
+            _ => Ok(None),
+        }
+    }
+
+    /// Validates new content before it is in place.
+    pub(super) fn validate(self, changes: &Changes<'_>, content: &[u8]) -> Result<()> {
+        match self {
+            Self::Sudo => changes.validate_sudoers(content),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes it read what was written.
+    pub(super) fn reload(self, changes: &Changes<'_>) -> Result<()> {
+        match self {
+            Self::Systemd => changes.reload_units(),
+            // Errors such as duplicate aliases only show in the whole configuration.
+            Self::Sudo => match changes.context().view.sudoers_complaints(None)? {
+                text if text.is_empty() => Ok(()),
+                text => bail!("the sudo configuration as a whole is invalid: {text}"),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Why it ignores the file until it is rewritten.
+    pub(super) fn ignores(self, view: &View, path: &Path) -> Result<Option<String>> {
+        let complaint = match self {
+            Self::Cron => view.cron_complaint(path)?,
+            _ => None,
+        };
+        let says = |why| format!("cron ignores it until it is rewritten; cron logged: {why}");
+        Ok(complaint.map(says))
+    }
+
+    /// Why it does not accept the file that is in place.
+    pub(super) fn rejects(self, view: &View, app: &App, path: &Path) -> Result<Option<Problem>> {
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Ssh => verify_alias(view, app),
+            Self::Systemd => verify_unit(
+                view,
+                &path.file_name().unwrap_or_default().to_string_lossy(),
+            ),
+            Self::Sudo => verify_sudo(view, app),
+            Self::Cron if view.cron_runs()? => Ok(None),
+            Self::Cron => Ok(Some(Problem::new(
+                "cron is not running or not enabled at boot, so nothing polls",
+                "sudo systemctl enable --now cron",
+            ))),
+        }
+    }
+}
+
+fn verify_unit(view: &View, unit: &str) -> Result<Option<Problem>> {
+    let state = view.unit(unit)?;
+    Ok(match state.load.as_str() {
+        "loaded" if !state.needs_reload => None,
+        "loaded" => Some(Problem::new(
+            format!("{unit} changed on disk and systemd has not reloaded it"),
+            "sudo systemctl daemon-reload",
+        )),
+        other => Some(Problem::new(
+            format!("systemd reports {unit} as {other}"),
+            format!("systemctl status {unit}"),
+        )),
+    })
+}
+
+/// Verifies the effective options with `ssh -G`: an Include after a Host block that does not match is silently
+/// ignored, so reading the file itself would prove nothing.
+fn verify_alias(view: &View, app: &App) -> Result<Option<Problem>> {
+    let options = view.ssh_effective(&app.ssh_alias(), None)?;
+    let wanted = [
+        ("identitiesonly", "yes".to_owned()),
+        (
+            "identityagent",
+            layout::agent_socket(&app.name).display().to_string(),
+        ),
+        (
+            "userknownhostsfile",
+            layout::known_hosts(&app.name).display().to_string(),
+        ),
+        ("stricthostkeychecking", "true".to_owned()),
+        ("batchmode", "yes".to_owned()),
+        ("user", app.repo.user().to_owned()),
+    ];
+    for (name, value) in wanted {
+        let is = options
+            .get(name)
+            .map(|values| values.join(" "))
+            .unwrap_or_default();
+        if is != value {
+            if let Some(problem) = missing_include(view)? {
+                return Ok(Some(problem));
+            }
+            return Ok(Some(Problem::new(
+                format!(
+                    "ssh uses {name} = {is:?} for {}, not {value:?}: another ssh configuration file takes precedence",
+                    app.ssh_alias()
+                ),
+                format!(
+                    "ssh -vG {} 2>&1 | grep -i 'applying\\|reading'  # the Include in /etc/ssh/ssh_config must come before any Host",
+                    app.ssh_alias()
+                ),
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// `None` if ssh_config includes the directory of drop-ins before its first block; otherwise why not, and a command.
+fn missing_include(view: &View) -> Result<Option<Problem>> {
+    let (dir, file) = (layout::SSH_CONFIG_DIR, Path::new("/etc/ssh/ssh_config"));
+    let text = view.read_text(file)?.unwrap_or_default();
+    let words = |line: &str| line.trim().replace('=', " ").to_ascii_lowercase();
+    let included = (text.lines().map(words))
+        .take_while(|line| !line.starts_with("host ") && !line.starts_with("match "))
+        .any(|line| line.starts_with("include ") && line.contains("ssh_config.d/"));
+    if included && view.stat_target(Path::new(dir))?.is_some() {
+        return Ok(None);
+    }
+    let line = format!("Include {dir}/*.conf");
+    let include = if included {
+        String::new()
+    } else if text.is_empty() {
+        format!(" && echo '{line}' | sudo tee {}", file.display())
+    } else {
+        format!(" && sudo sed -i '1i {line}' {}", file.display())
+    };
+    Ok(Some(Problem::new(
+        format!(
+            "ssh does not read {dir}: the directory must exist, and {} must include it before any Host",
+            file.display()
+        ),
+        format!("sudo install -d -m 0755 {dir}{include}"),
+    )))
+}
+
+/// Verifies the rule by running sudo as the deploy user, whatever the files say.
+fn verify_sudo(view: &View, app: &App) -> Result<Option<Problem>> {
+    if view.user(app.user.as_str()).is_none() {
+        return Ok(None);
+    }
+    let user = view.identity(app.user.as_str())?;
+    let mut rules = None;
+    for arguments in render::permitted(app) {
+        let mut words = vec![app.systemctl.to_string_lossy().into_owned()];
+        words.extend(arguments);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if !view.sudo_allows(&user, &words)? {
+            return Ok(Some(Problem::new(
+                format!(
+                    "sudo does not let {} run \"{}\" without a password",
+                    app.user,
+                    words.join(" ")
+                ),
+                format!(
+                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {0}  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {0}",
+                    app.user
+                ),
+            )));
+        }
+        let rules = match &mut rules {
+            Some(rules) => rules,
+            none => none.insert(view.sudo_rules(&user)?),
+        };
+        let words = words.join(" ");
+        if let Some(rule) = sudo_list::rule_requiring_password(rules, &words) {
+            return Ok(Some(Problem::new(
+                format!(
+                    "sudo asks {} for a password before \"{words}\": a later rule overrides pullpray's ({rule})",
+                    app.user
+                ),
+                format!(
+                    "sudo grep -rnE '{}|%|ALL' /etc/sudoers /etc/sudoers.d  # that rule must not apply to {0}, must set NOPASSWD:, or must come before {}",
+                    app.user,
+                    app.sudoers().display()
+                ),
+            )));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,115 @@
+//! What steps do to the server without a record of its own, each with the reason: it leaves nothing behind, or another
+//! record covers it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::app::App;
+use crate::host::Outcome;
+use crate::layout;
+use crate::state::receipt::Before;
+
+use super::Changes;
+
+impl Changes<'_> {
+    /// Puts back what the last [`Changes::file`] replaced, or removes what it created. Its record stays: it names the
+    /// state before, and undoing it does nothing to a file that does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be written or removed.
+    pub fn put_back(
+        &self,
+        path: &Path,
+        old: Option<&[u8]>,
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<()> {
+        match old {
+            Some(old) => self.server.write(path, old, mode, Some(owner)),
+            None => self.server.remove_file(path),
+        }
+    }
+
+    /// Removes a file that pullpray created; its record stays, for which it then is already gone.
+    ///
+    /// # Errors
+    /// When the receipt does not list it as created, or it cannot be removed.
+    pub fn remove_created(&self, path: &Path) -> Result<()> {
+        match self.receipt.before(path) {
+            Some(Before::Created) => self.server.remove_file(path),
+            _ if self.server.stat(path)?.is_none() => Ok(()),
+            _ => bail!("{} was not created by pullpray", path.display()),
+        }
+    }
+
+    /// Gives a tree in the app's directories back to the app. It needs no record: [`Changes::release`] records that the
+    /// app writes there.
+    ///
+    /// # Errors
+    /// At the first entry that cannot be changed.
+    pub fn own_tree(&self, path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+        self.server.own_tree(path, uid, gid).map(drop)
+    }
+
+    /// Deploys as cron would, after polls that run already. It needs no record: what a deployment writes lies in the
+    /// directories that [`Changes::release`] records.
+    ///
+    /// # Errors
+    /// When the program cannot be started or does not exit in time.
+    pub fn deploy(&self, app: &App, verb: &[&str]) -> Result<Outcome> {
+        let (name, limit) = (app.name.as_str(), app.limits.deploy_timeout);
+        self.server.run_verb(&app.program, verb, name, limit)
+    }
+
+    /// Waits until no poll of the app runs. The lock leaves nothing behind.
+    ///
+    /// # Errors
+    /// When the app's state directory cannot be locked.
+    pub fn wait_for_poll(&self, patience: Duration) -> Result<()> {
+        let state = layout::state(self.app);
+        self.server.lock_in_time(&state, patience).map(drop)
+    }
+
+    /// Restarts a unit, which leaves nothing behind.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    pub fn restart(&self, unit: &str) -> Result<()> {
+        self.server.restart(unit)
+    }
+
+    /// Disables and stops a unit of the app: less than its files' record allows.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    pub fn disable(&self, unit: &str) -> Result<()> {
+        self.server.disable_now(unit)
+    }
+
+    /// Has systemd read its unit files again, which changes none of them.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    pub fn reload_units(&self) -> Result<()> {
+        self.server.reload_units()
+    }
+
+    /// Has visudo check the content of a sudoers drop-in. visudo checks owner and mode too, so it gets a file with
+    /// them, in a directory that sudo does not read. That file is beside the receipt, and is removed with it if this
+    /// run is killed.
+    ///
+    /// # Errors
+    /// When visudo rejects it.
+    pub fn validate_sudoers(&self, content: &[u8]) -> Result<()> {
+        let candidate = Path::new(layout::SUDOERS_CANDIDATE);
+        (self.server).write(candidate, content, 0o440, Some((0, 0)))?;
+        let complaints = self.server.sudoers_complaints(Some(candidate));
+        self.server.remove_file(candidate)?;
+        match complaints? {
+            text if text.is_empty() => Ok(()),
+            text => bail!("visudo rejects the new file: {text}"),
+        }
+    }
+}

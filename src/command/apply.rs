@@ -243,7 +243,7 @@ impl Apply<'_> {
     fn print_next_steps(&mut self, app: &App) -> Result<()> {
         let ledger = Ledger::load(self.server, &app.name)?;
         let live = ledger
-            .live
+            .live()
             .map_or_else(String::new, |live| format!(" at {}", short(&live.commit)));
         let name = &app.name;
         let next = app
@@ -261,7 +261,7 @@ impl Apply<'_> {
             app.schedule.words(),
             app.track.words()
         ));
-        if ledger.last_by_cron.is_none() {
+        if ledger.last_by_cron().is_none() {
             self.ui.say(&format!(
                 "Cron's first poll shows that the schedule works: pullpray status {name}"
             ));

@@ -27,15 +27,8 @@ fn as_app(
         return Ok(exit);
     }
     marks::ensure_present(server, name)?;
-    let poll = Poll {
-        server,
-        app: &app,
-        clock: server.clock(),
-        remote: &crate::deploy::remote(server, &app),
-        now: false,
-        by_cron: false,
-        progress: &|_| {},
-    };
+    let remote = crate::deploy::remote(server, &app);
+    let poll = Poll::by_hand(server, &app, &remote);
     let (exit, text) = operation(&poll, &by(server))?;
     if !text.is_empty() {
         writeln!(ui::stdout(), "{name}: {text}")?;

@@ -77,11 +77,11 @@ pub fn decide(
     inputs_digest: &str,
     now: DateTime<FixedOffset>,
 ) -> Decision {
-    let live = ledger.live.as_ref().map(|live| live.commit.as_str());
+    let live = ledger.live().map(|live| live.commit.as_str());
     if live == Some(tip.commit) {
         return Decision::UpToDate;
     }
-    if let Some(pause) = &ledger.pause {
+    if let Some(pause) = ledger.pause() {
         return Decision::Paused(pause.clone());
     }
     if let Signature::Refused(words) = &tip.signature {

@@ -4,8 +4,7 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::app::Limits;
 
-use crate::state::ledger::Ledger;
-use crate::state::ledger::{Failure, Pause};
+use crate::state::ledger::{Failure, Ledger, Pause};
 use crate::state::refusal::{Refusal, Why};
 use crate::state::{sha256, stamp};
 
@@ -48,7 +47,7 @@ pub struct DeployPolicy {
 impl DeployPolicy {
     /// A digest of everything beside the object that decides whether it is refused.
     fn inputs_digest(&self, ledger: &Ledger) -> String {
-        let live = ledger.live.as_ref().map_or("", |live| live.commit.as_str());
+        let live = ledger.live().map_or("", |live| live.commit.as_str());
         let signers = &self.signers;
         sha256(format!("{}\0{}\0{live}", self.inputs_digest, signers).as_bytes())
     }
@@ -77,7 +76,7 @@ impl DeployPolicy {
 
     /// An earlier refusal with the same inputs.
     fn refused<'l>(&self, ledger: &'l Ledger, object: &str, commit: &str) -> Option<&'l Refusal> {
-        ledger.refused.as_ref().filter(|refusal| {
+        ledger.refused().filter(|refusal| {
             refusal.commit == commit
                 && refusal.object == object
                 && refusal.inputs_digest == self.inputs_digest(ledger)
@@ -106,8 +105,8 @@ impl DeployPolicy {
         let decision = decide(tip, ledger, &self.limits, &self.inputs_digest, now);
         // The git host has another commit now, or the deploy window has opened.
         let over = |refusal: &Refusal| refusal.commit != tip.commit || refusal.why.is_transient();
-        if !matches!(decision, Decision::Refused(_)) && ledger.refused.as_ref().is_some_and(over) {
-            ledger.refused = None;
+        if !matches!(decision, Decision::Refused(_)) && ledger.refused().is_some_and(over) {
+            ledger.admit();
         }
         Some(match decision {
             Decision::Deploy => return None,
@@ -138,10 +137,10 @@ impl DeployPolicy {
             why,
             inputs_digest: self.inputs_digest(ledger),
         };
-        let is_new = ledger.record_refusal(refusal.clone());
+        let is_new = ledger.refuse(refusal.clone());
         Verdict::Refused {
             report: !transient && (is_new || self.by_person),
-            refusal: ledger.refused.clone().unwrap_or(refusal),
+            refusal: ledger.refused().cloned().unwrap_or(refusal),
         }
     }
 }
@@ -170,15 +169,14 @@ mod tests {
         }
     }
     fn ledger() -> Ledger {
-        let mut ledger = Ledger::default();
-        ledger.record_live(Release {
+        let live = Release {
             id: "1".into(),
             commit: "a".into(),
             subject: String::new(),
             since: String::new(),
             venv: String::new(),
-        });
-        ledger
+        };
+        Ledger::in_state(Some(live), Vec::new(), None)
     }
     fn now() -> DateTime<FixedOffset> {
         DateTime::UNIX_EPOCH.fixed_offset()
@@ -207,13 +205,13 @@ mod tests {
         assert_eq!(polled(&policy, &mut ledger, "b"), (false, false));
         assert_eq!(polled(&policy, &mut ledger, "b"), (false, false));
         assert_eq!(polled(&policy, &mut ledger, "c"), (true, true), "the next");
-        assert!(ledger.refused.as_ref().is_some_and(|r| r.commit == "c"));
+        assert!(ledger.refused().is_some_and(|r| r.commit == "c"));
         let tip = policy.cached_verdict(&ledger, "a", "a");
         assert!(matches!(
             policy.evaluate(&mut ledger, &tip, "a", now()),
             Some(Verdict::UpToDate)
         ));
-        assert_eq!(ledger.refused, None, "the live commit is the tip again");
+        assert_eq!(ledger.refused(), None, "the live commit is the tip again");
     }
 
     #[test]
@@ -273,10 +271,10 @@ mod tests {
                 if refusal.why.to_string().ends_with("opens Fri 1970-01-02 08:00")),
             "{verdict:?}"
         );
-        assert!(ledger.refused.is_some());
+        assert!(ledger.refused().is_some());
         let open = now() + chrono::TimeDelta::hours(32);
         let tip = policy.cached_verdict(&ledger, "b", "b");
         assert!(policy.evaluate(&mut ledger, &tip, "b", open).is_none());
-        assert_eq!(ledger.refused, None);
+        assert_eq!(ledger.refused(), None);
     }
 }

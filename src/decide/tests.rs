@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::state::history::Stage;
 use crate::state::ledger::Release;
 
 fn at(minute: i64) -> DateTime<FixedOffset> {
@@ -13,6 +14,7 @@ fn failure(tries: u32) -> Failure {
         commit: "b".into(),
         tries,
         last: at(0).to_rfc3339(),
+        stage: Stage::Health,
         why: "why".into(),
         log: None,
         inputs_digest: "c".into(),
@@ -28,10 +30,7 @@ fn release(commit: &str) -> Release {
     }
 }
 fn ledger(failures: Vec<Failure>) -> Ledger {
-    let mut ledger = Ledger::default();
-    ledger.record_live(release("a"));
-    ledger.failures = failures;
-    ledger
+    Ledger::in_state(Some(release("a")), failures, None)
 }
 fn pause() -> Pause {
     Pause {
@@ -57,7 +56,7 @@ fn what_is_live_is_not_deployed_again_even_when_paused() {
     let mut ledger = ledger(Vec::new());
     assert_eq!(decided(&ledger, "a", "c", 0), Decision::UpToDate);
     assert_eq!(decided(&ledger, "b", "c", 0), Decision::Deploy);
-    ledger.pause = Some(pause());
+    ledger.pause_for(pause());
     assert_eq!(decided(&ledger, "a", "c", 0), Decision::UpToDate);
     assert_eq!(decided(&ledger, "b", "c", 0), Decision::Paused(pause()));
 }
@@ -127,7 +126,7 @@ fn rewritten_history_is_refused_unless_allowed() {
 #[test]
 fn the_order_of_precedence() {
     let mut everything = ledger(vec![failure(3)]);
-    everything.pause = Some(pause());
+    everything.pause_for(pause());
     let limits = Limits {
         allow_rewind: false,
         deploy_window: "Fri 08:00-18:00".parse().ok(),
@@ -145,7 +144,7 @@ fn the_order_of_precedence() {
     };
     assert_eq!(say(&live, &everything), Decision::UpToDate);
     assert!(matches!(say(&refused, &everything), Decision::Paused(_)));
-    everything.pause = None;
+    everything.resume();
     assert!(matches!(
         say(&refused, &everything),
         Decision::Refused(Why::NotTrusted { .. })
@@ -166,17 +165,17 @@ fn the_order_of_precedence() {
         say(&descends, &everything),
         Decision::Quarantined(_)
     ));
-    everything.failures = vec![failure(1)];
+    everything = ledger(vec![failure(1)]);
     assert!(matches!(
         say(&descends, &everything),
         Decision::Refused(Why::OutsideWindow { .. })
     ));
-    everything.live = None;
+    everything = Ledger::in_state(None, vec![failure(1)], None);
     assert!(
         matches!(say(&descends, &everything), Decision::Waiting(..)),
         "a first release waits for no window"
     );
-    everything.failures.clear();
+    everything.retry();
     assert_eq!(say(&descends, &everything), Decision::Deploy);
 }
 
@@ -225,11 +224,7 @@ fn any_ledger() -> impl Strategy<Value = Ledger> {
         prop::bool::weighted(0.2),
     )
         .prop_map(|(live, failures, paused)| {
-            let mut ledger = Ledger::default();
-            ledger.live = live.map(release);
-            ledger.failures = failures;
-            ledger.pause = paused.then(pause);
-            ledger
+            Ledger::in_state(live.map(release), failures, paused.then(pause))
         })
 }
 
@@ -272,7 +267,7 @@ proptest! {
     ) {
         let first = decide(&tip, &ledger, &limits, "c", now);
         prop_assert_eq!(&first, &decide(&tip, &ledger, &limits, "c", now));
-        for failure in &ledger.failures {
+        for failure in ledger.failures() {
             let _ = next_try(failure, now.to_utc());
         }
     }
@@ -282,13 +277,13 @@ proptest! {
         tip in any_tip(), ledger in any_ledger(), limits in any_limits(), now in any_now()
     ) {
         let decision = decide(&tip, &ledger, &limits, "c", now);
-        let live = ledger.live.as_ref().map(|live| live.commit.as_str());
+        let live = ledger.live().map(|live| live.commit.as_str());
         if live == Some(tip.commit) {
             prop_assert_eq!(&decision, &Decision::UpToDate);
         }
         if decision == Decision::Deploy {
             prop_assert!(live != Some(tip.commit), "the live commit again");
-            prop_assert!(ledger.pause.is_none(), "though deployments are paused");
+            prop_assert!(ledger.pause().is_none(), "though deployments are paused");
             prop_assert!(!matches!(tip.signature, Signature::Refused(_)), "unsigned");
             prop_assert!(
                 limits.allow_rewind || tip.descends != Some(false) || live.is_none(),
@@ -311,7 +306,7 @@ proptest! {
         tip in any_tip(), ledger in any_ledger(), limits in any_limits(), now in any_now()
     ) {
         let mut clean = ledger.clone();
-        clean.failures.clear();
+        clean.retry();
         let decision = decide(&tip, &ledger, &limits, "c", now);
         let without = decide(&tip, &clean, &limits, "c", now);
         match (&decision, &without) {
@@ -328,9 +323,7 @@ proptest! {
         known in any_failure(), limits in any_limits(), now in any_now()
     ) {
         let open = Limits { deploy_window: None, ..limits };
-        let mut ledger = Ledger::default();
-        ledger.live = Some(release("live"));
-        ledger.failures = vec![known.clone()];
+        let ledger = Ledger::in_state(Some(release("live")), vec![known.clone()], None);
         let Some(later) = now.checked_add_signed(TimeDelta::days(2)) else { return Ok(()) };
         let decision = decide(&tip(&known.commit), &ledger, &open, "c", later);
         match &decision {

@@ -3,15 +3,18 @@
 use anyhow::{Context, Result};
 
 use crate::layout;
+use crate::state::history::Stage;
 use crate::state::ledger::Release;
 
+use super::Poll;
 use super::build::STATIC;
+use super::ended::{At, StageError};
 use super::health::wait_until_healthy;
 use super::restore::{self, ActivationResult};
 use super::service::{last_lines, restart};
+use super::session::Session;
 use super::static_files::publish;
 use super::trial::Verified;
-use super::{Poll, StageError};
 
 /// A release that `current` points to and whose health was not checked yet.
 #[must_use]
@@ -33,17 +36,13 @@ impl Live {
 }
 
 /// Points `current` to the verified release, in one rename.
-pub(super) fn activate(
-    poll: &Poll<'_>,
-    verified: Verified,
-    previous: Option<&Release>,
-) -> Result<Activated, StageError> {
+pub(super) fn activate(session: &Session<'_>, verified: Verified) -> Result<Activated, StageError> {
     let release = verified.into_release();
-    poll.progress(&format!("switching to {}", release.id));
-    point_current(poll, &release.id)?;
+    session.progress(&format!("switching to {}", release.id));
+    point_current(session, &release.id).at(Stage::Activate)?;
     Ok(Activated {
         release,
-        previous: previous.cloned(),
+        previous: session.live(),
     })
 }
 
@@ -55,6 +54,7 @@ impl Activated {
                 release: self.release,
             }),
             ActivationResult::Unhealthy { why, restore_error } => Err(StageError {
+                stage: Stage::Health,
                 why,
                 last_lines: last_lines(poll, &layout::service_unit(&poll.app.name)),
                 restore_error,

@@ -10,12 +10,15 @@ use crate::app::SharedPath;
 use crate::host::import_check;
 use crate::host::{Kind, Log, PATH, ScriptRunner, Server};
 use crate::layout;
-use crate::state::ledger::{Ledger, Release};
+use crate::state::history::Stage;
+use crate::state::ledger::Release;
 use crate::state::stamp;
 
 use super::dependencies::{self, Dependencies};
+use super::ended::{At, StageError};
 use super::fetch::Code;
-use super::{Poll, StageError, migrations, writes};
+use super::session::Session;
+use super::{Poll, migrations, writes};
 use crate::text::short;
 
 /// A release's name begins with the time of its deployment, UTC.
@@ -39,9 +42,12 @@ pub(super) struct Built {
     pub(super) release: Release,
 }
 
-/// Names the release and creates its log.
-pub(super) fn stage(poll: &Poll<'_>, code: &Code) -> Result<Staged> {
-    let (server, app) = (poll.server, poll.app);
+/// Ends what a killed deployment left running; names the release and creates its log.
+pub(super) fn stage(session: &Session<'_>, code: &Code) -> Result<Staged> {
+    let (poll, server, app) = (session.poll(), session.server, session.app);
+    if let Some(killed) = session.ledger().in_progress() {
+        server.end_leftovers(&app.releases().join(&killed.id));
+    }
     let time = poll.clock.now().format(STAMP).to_string();
     let base = format!("{time}-{}", short(code.commit()));
     let mut id = base.clone();
@@ -90,65 +96,51 @@ impl Staged {
     /// Checks the commit out, links shared paths, runs the deploy script, and verifies the result.
     pub(super) fn build(
         &mut self,
-        poll: &Poll<'_>,
+        session: &Session<'_>,
         code: &Code,
-        ledger: &Ledger,
     ) -> Result<Built, StageError> {
-        let (server, app) = (poll.server, poll.app);
-        poll.progress(&format!("checking {} out", short(code.commit())));
-        server.make_own_dir(&self.dir)?;
-        code.checkout(&self.dir)?;
-        for shared in &app.shared_paths {
-            link_shared(server, &self.dir, &app.shared(), shared)?;
-        }
-        let mut needs = dependencies::find(server, app, &self.dir)?;
-        let ready = self.choose_venv(poll, &mut needs, ledger)?;
+        let server = session.server;
+        session.progress(&format!("checking {} out", short(code.commit())));
+        self.check_out(session, code).at(Stage::Checkout)?;
+        let (needs, ready) = self.choose_venv(session).at(Stage::Environment)?;
         self.release.venv.clone_from(&needs.key);
-        self.link_venv(poll, &needs, ready)?;
-        let python = self.run_script(poll, &needs, ready)?;
-        if server.stat(&self.dir)?.is_none() {
-            return Err(StageError::new(format!(
-                "the deploy script removed its own release, {}",
-                self.dir.display()
-            )));
+        self.link_venv(session, &needs, ready)
+            .at(Stage::Environment)?;
+        let python = self.run_script(session, &needs, ready)?;
+        if server.stat(&self.dir).at(Stage::Script)?.is_none() {
+            let dir = self.dir.display();
+            let why = format!("the deploy script removed its own release, {dir}");
+            return Err(StageError::new(Stage::Script, why));
         }
         if !ready {
-            let venv = app.venvs().join(&needs.key);
-            if server.stat_target(&venv.join("bin/python"))?.is_none() {
-                return Err(StageError::new(format!(
-                    "the deploy script created no virtual environment at {}",
-                    venv.display()
-                )));
-            }
-            if let Some(why) = import_check::broken(server, app, &self.dir, &venv)? {
-                return Err(StageError::new(format!(
-                    "the release cannot be served from the environment that the deploy script created: {why}"
-                )));
-            }
-            server.sync_file_system(&venv)?;
-            server.write(&venv.join(COMPLETE), b"", 0o664, None)?;
+            self.complete_venv(session, &needs).at(Stage::Environment)?;
         }
-        writes::refuse_writes(poll, python, &mut self.log, code)?;
-        refuse_new_databases(server, &self.dir, code)?;
+        writes::refuse_writes(session, python, &mut self.log, code)?;
+        refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;
         // All of it must be on the disk before the activation.
-        server.sync_file_system(&self.dir)?;
+        server.sync_file_system(&self.dir).at(Stage::Writes)?;
         Ok(Built {
             release: self.release.clone(),
         })
     }
 
+    fn check_out(&self, poll: &Poll<'_>, code: &Code) -> Result<()> {
+        poll.server.make_own_dir(&self.dir)?;
+        code.checkout(&self.dir)?;
+        for shared in &poll.app.shared_paths {
+            link_shared(poll.server, &self.dir, &poll.app.shared(), shared)?;
+        }
+        Ok(())
+    }
+
     /// Chooses a complete environment that works; if there is none, names the one to create. Returns whether it exists.
-    fn choose_venv(
-        &self,
-        poll: &Poll<'_>,
-        needs: &mut Dependencies,
-        ledger: &Ledger,
-    ) -> Result<bool> {
-        let (server, app) = (poll.server, poll.app);
+    fn choose_venv(&self, session: &Session<'_>) -> Result<(Dependencies, bool)> {
+        let (server, app, ledger) = (session.server, session.app, session.ledger());
+        let mut needs = dependencies::find(server, app, &self.dir)?;
         let own = format!("{}-{}", needs.key, self.release.id);
         if needs.own {
             needs.key = own;
-            return Ok(false);
+            return Ok((needs, false));
         }
         for name in server.list(&app.venvs())? {
             let Some(name) = name.to_str() else { continue };
@@ -160,27 +152,47 @@ impl Staged {
             {
                 continue;
             }
-            let Some(why) = import_check::broken(server, app, &self.dir, &venv)? else {
-                name.clone_into(&mut needs.key);
-                return Ok(true);
-            };
             // If the live release works with it, the new commit's code is at fault.
-            let live = ledger.live.as_ref().filter(|live| live.venv == name);
+            let live = ledger.live().filter(|live| live.venv == name);
             let live = live.map(|live| app.releases().join(&live.id));
-            if let Some(dir) = live
-                && import_check::broken(server, app, &dir, &venv)?.is_none()
-            {
+            let broken = import_check::broken(server, app, &self.dir, &venv)?;
+            let works = match (&broken, live) {
+                (None, _) => true,
+                (Some(_), Some(dir)) => import_check::broken(server, app, &dir, &venv)?.is_none(),
+                (Some(_), None) => false,
+            };
+            if works {
                 name.clone_into(&mut needs.key);
-                return Ok(true);
+                return Ok((needs, true));
             }
-            poll.progress(&format!("creating another environment: {why}"));
+            let why = broken.unwrap_or_default();
+            session.progress(&format!("creating another environment: {why}"));
         }
         // A release may still be running from it.
-        let kept = ledger.releases.iter().any(|r| r.venv == needs.key);
+        let kept = ledger.releases().iter().any(|r| r.venv == needs.key);
         if kept && server.stat(&app.venvs().join(&needs.key))?.is_some() {
             needs.key = own;
         }
-        Ok(false)
+        Ok((needs, false))
+    }
+
+    /// Proves that the environment that the deploy script created works, and marks it complete.
+    fn complete_venv(&self, poll: &Poll<'_>, needs: &Dependencies) -> Result<()> {
+        let (server, app) = (poll.server, poll.app);
+        let venv = app.venvs().join(&needs.key);
+        if server.stat_target(&venv.join("bin/python"))?.is_none() {
+            bail!(
+                "the deploy script created no virtual environment at {}",
+                venv.display()
+            );
+        }
+        if let Some(why) = import_check::broken(server, app, &self.dir, &venv)? {
+            bail!(
+                "the release cannot be served from the environment that the deploy script created: {why}"
+            );
+        }
+        server.sync_file_system(&venv)?;
+        server.write(&venv.join(COMPLETE), b"", 0o664, None)
     }
 
     /// Links .venv to the environment.
@@ -227,7 +239,10 @@ impl Staged {
         if let Some(settings) = &app.settings {
             runner.set("DJANGO_SETTINGS_MODULE", settings.as_str());
         }
-        for (name, value) in server.environment(&app.environment_file())? {
+        for (name, value) in server
+            .environment(&app.environment_file())
+            .at(Stage::Script)?
+        {
             runner.set(name, value);
         }
         // After the administrator's file, which must not override them.
@@ -254,15 +269,12 @@ impl Staged {
             environment: runner.environment.clone(),
             deadline: runner.deadline,
         };
-        let outcome = runner.run(server, &mut self.log)?;
+        let outcome = runner.run(server, &mut self.log).at(Stage::Script)?;
         if outcome.success {
             return Ok(python);
         }
-        Err(StageError {
-            why: format!("the deploy script {}", outcome.ended),
-            last_lines: outcome.last_lines,
-            restore_error: None,
-        })
+        let why = format!("the deploy script {}", outcome.ended);
+        Err(StageError::new(Stage::Script, why).with_lines(outcome.last_lines))
     }
 }
 
@@ -292,11 +304,10 @@ fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath
 }
 
 /// Refuses a database inside the release: the next commit would start with an empty one.
-fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<(), StageError> {
+fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<()> {
     let tracked = code
         .mirror()
-        .blobs(code.info().oid, &|path| path.components().count() == 1)
-        .map_err(|error| StageError::new(error.to_string()))?;
+        .blobs(code.info().oid, &|path| path.components().count() == 1)?;
     for name in server.list(release)? {
         let path = release.join(&name);
         let file = server
@@ -307,9 +318,9 @@ fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<
             && server.begins_with(&path, b"SQLite format 3\0")?
         {
             let name = name.to_string_lossy();
-            return Err(StageError::new(format!(
+            bail!(
                 "migrate created the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
-            )));
+            );
         }
     }
     Ok(())

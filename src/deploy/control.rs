@@ -8,22 +8,23 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use crate::error::WithHint;
+use crate::host::Locked;
 use crate::host::import_check;
-use crate::host::{Lock, Locked};
 use crate::layout;
-use crate::state::ledger::{Ledger, Outcome, Pause, Release};
+use crate::state::history::{Deployment, Outcome};
+use crate::state::ledger::{Ledger, Pause, Release};
 use crate::state::stamp;
 
 use super::restore::{self, ActivationResult};
-use super::session::deployment;
+use super::session::Session;
 use super::{Poll, PollOutcome, keep_live};
 use crate::text::short;
 
 /// How long an operator waits for a running poll; one that only checks or fetches yields sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The lock and the ledger, to change it.
-fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
+/// A session, as soon as no poll is running.
+fn begin<'a>(poll: &'a Poll<'a>) -> Result<Session<'a>> {
     let name = &poll.app.name;
     // Polls that check or fetch see this lock and yield. It ends with this process, so none yields to a dead one.
     let _waits = poll.server.lock_in_time(&layout::logs(name), PATIENCE);
@@ -31,23 +32,20 @@ fn begin(poll: &Poll<'_>) -> Result<(Lock, Ledger)> {
         return Err(anyhow!("a poll of {name} is running")
             .hint(format!("try again once it is done: pullpray status {name}")));
     };
-    Ok((lock, Ledger::load(poll.server, name)?))
+    Session::open(poll, lock)
 }
 
 /// Pauses deployments: polls check and do not deploy.
 ///
 /// # Errors
 /// When a poll is running, or the ledger cannot be written.
-pub fn pause(poll: &Poll<'_>, by: &str, why: &str) -> Result<Pause> {
-    let (_lock, mut ledger) = begin(poll)?;
+pub fn pause(poll: &Poll<'_>, by: &str, why: &str) -> Result<()> {
     let pause = Pause {
         by: by.to_owned(),
         since: stamp(poll.clock.now()),
         why: why.to_owned(),
     };
-    ledger.pause = Some(pause.clone());
-    ledger.store(poll.server, &poll.app.name)?;
-    Ok(pause)
+    begin(poll)?.record(|ledger| ledger.pause_for(pause))
 }
 
 /// Resumes deployments; returns the pause that ended.
@@ -55,10 +53,7 @@ pub fn pause(poll: &Poll<'_>, by: &str, why: &str) -> Result<Pause> {
 /// # Errors
 /// As [`pause`].
 pub fn resume(poll: &Poll<'_>) -> Result<Option<Pause>> {
-    let (_lock, mut ledger) = begin(poll)?;
-    let ended = ledger.pause.take();
-    ledger.store(poll.server, &poll.app.name)?;
-    Ok(ended)
+    begin(poll)?.record(Ledger::resume)
 }
 
 /// Lets failed commits be retried; returns how many there were.
@@ -66,11 +61,7 @@ pub fn resume(poll: &Poll<'_>) -> Result<Option<Pause>> {
 /// # Errors
 /// As [`pause`].
 pub fn retry(poll: &Poll<'_>) -> Result<usize> {
-    let (_lock, mut ledger) = begin(poll)?;
-    let count = ledger.failures.len();
-    ledger.failures.clear();
-    ledger.store(poll.server, &poll.app.name)?;
-    Ok(count)
+    begin(poll)?.record(Ledger::retry)
 }
 
 /// Deploys the live commit again, in a new release, and in a new environment if the old one is broken.
@@ -78,18 +69,16 @@ pub fn retry(poll: &Poll<'_>) -> Result<usize> {
 /// # Errors
 /// When nothing is live, a poll is running, or the commit cannot be fetched any more.
 pub fn redeploy(poll: &Poll<'_>) -> Result<PollOutcome> {
-    let (_lock, mut ledger) = begin(poll)?;
-    let Some(live) = ledger.live.clone() else {
+    let mut session = begin(poll)?;
+    let Some(live) = session.live() else {
         let name = &poll.app.name;
         return Err(
             anyhow!("nothing of {name} is live yet, so there is nothing to redeploy")
                 .hint(format!("sudo pullpray poll {name} -v")),
         );
     };
-    ledger
-        .failures
-        .retain(|failure| failure.commit != live.commit);
-    keep_live::deploy_again(poll, ledger, &live.commit)
+    session.record(|ledger| ledger.forgive(&live.commit))?;
+    keep_live::deploy_again(&mut session, &live.commit)
 }
 
 /// How a rollback ended.
@@ -111,68 +100,73 @@ pub enum RollbackOutcome {
 /// # Errors
 /// When there is no such release, or a poll is running.
 pub fn rollback(poll: &Poll<'_>, wanted: Option<&str>, by: &str) -> Result<RollbackOutcome> {
-    let (_lock, mut ledger) = begin(poll)?;
-    let started = poll.clock.elapsed();
-    let Some(live) = ledger.live.clone() else {
+    let mut session = begin(poll)?;
+    let Some(live) = session.live() else {
         bail!(
             "nothing of {} is live yet, so there is nothing to roll back to",
             poll.app.name
         );
     };
-    let target = target(poll, &ledger, &live, wanted)?;
-    // Pause first: the poll after a killed rollback must not deploy what somebody wanted to leave.
-    let now = stamp(poll.clock.now());
+    let target = target(poll, session.ledger(), &live, wanted)?;
+    let since = stamp(poll.clock.now());
     let pause = |what: &str, end: &str| {
         let (from, to) = (short(&live.commit), short(&target.commit));
-        Some(Pause {
+        Pause {
             by: by.to_owned(),
-            since: now.clone(),
+            since: since.clone(),
             why: format!("{what} from {from} to {to}{end}"),
-        })
+        }
     };
-    ledger.pause = pause("rolling back", "");
-    ledger.store(poll.server, &poll.app.name)?;
-    let app = poll.app;
-    let venv = app.venvs().join(&target.venv);
-    if import_check::broken(poll.server, app, &app.releases().join(&target.id), &venv)?.is_some() {
-        // Its environment is broken, so the release is built again.
-        let outcome = keep_live::deploy_again(poll, ledger, &target.commit)?;
-        let mut ledger = Ledger::load(poll.server, &app.name)?;
-        let (end, result) = match outcome {
-            PollOutcome::Deployed { to, .. } => ("", RollbackOutcome::To(to)),
-            PollOutcome::Failed(report) => (
-                " failed",
-                RollbackOutcome::Failed {
-                    why: report.why,
-                    restore_error: report.restore_error,
-                },
-            ),
-            other => bail!("redeploying {} ended as {other:?}", short(&target.commit)),
-        };
-        ledger.pause = pause("rolling back", end);
-        ledger.store(poll.server, &app.name)?;
-        return Ok(result);
-    }
-    match restore::switch_to(poll, &target, &live) {
-        ActivationResult::Live => {}
-        ActivationResult::Unhealthy { why, restore_error } => {
-            ledger.pause = pause("rolling back", " failed");
-            // The cause of the failure matters more than this error.
-            if let Err(error) = ledger.store(poll.server, &poll.app.name) {
-                poll.progress(&format!("{error:#}"));
-            }
-            return Ok(RollbackOutcome::Failed { why, restore_error });
+    // Pause first: the poll after a killed rollback must not deploy what somebody wanted to leave.
+    session.record(|ledger| ledger.pause_for(pause("rolling back", "")))?;
+    let outcome = go_back(&mut session, &live, &target, pause("rolled back", ""));
+    if !matches!(outcome, Ok(RollbackOutcome::To(_))) {
+        // The cause of the failure matters more than this error.
+        let failed = pause("rolling back", " failed");
+        if let Err(error) = session.record(|ledger| ledger.pause_for(failed)) {
+            poll.progress(&format!("{error:#}"));
         }
     }
-    let took = poll.clock.elapsed() - started;
-    ledger.pause = pause("rolled back", "");
+    outcome
+}
+
+/// Switches to the target, or builds it again if its environment is broken.
+fn go_back(
+    session: &mut Session<'_>,
+    live: &Release,
+    target: &Release,
+    pause: Pause,
+) -> Result<RollbackOutcome> {
+    let (app, started) = (session.app, session.clock.elapsed());
+    let (dir, venv) = (
+        app.releases().join(&target.id),
+        app.venvs().join(&target.venv),
+    );
+    if import_check::broken(session.server, app, &dir, &venv)?.is_some() {
+        return Ok(match keep_live::deploy_again(session, &target.commit)? {
+            PollOutcome::Deployed { to, .. } => {
+                session.record(|ledger| ledger.pause_for(pause))?;
+                RollbackOutcome::To(to)
+            }
+            PollOutcome::Failed(report) => RollbackOutcome::Failed {
+                why: report.why,
+                restore_error: report.restore_error,
+            },
+            other => bail!("redeploying {} ended as {other:?}", short(&target.commit)),
+        });
+    }
+    if let ActivationResult::Unhealthy { why, restore_error } =
+        restore::switch_to(session, target, live)
+    {
+        return Ok(RollbackOutcome::Failed { why, restore_error });
+    }
+    let took = session.clock.elapsed() - started;
     let target = Release {
-        since: now.clone(),
-        ..target
+        since: pause.since.clone(),
+        ..target.clone()
     };
-    ledger.record_live(target.clone());
-    ledger.record_deployment(deployment(&target, now, took, Outcome::RolledBack));
-    ledger.store(poll.server, &poll.app.name)?;
+    let ended = Deployment::of(&target, pause.since.clone(), took, Outcome::RolledBack);
+    session.record(|ledger| ledger.rolled_back(target.clone(), ended, pause))?;
     Ok(RollbackOutcome::To(target))
 }
 
@@ -187,15 +181,14 @@ fn target(
         Ok(release.id != live.id && poll.server.stat(&dir)?.is_some())
     };
     let mut known = Vec::new();
-    for release in &ledger.releases {
+    for release in ledger.releases() {
         if exists(release)? {
             known.push(release.clone());
         }
     }
     let found = match wanted {
         None => ledger
-            .previous
-            .as_ref()
+            .previous()
             .and_then(|previous| known.iter().find(|release| release.id == previous.id)),
         Some(text) => known.iter().rev().find(|release| {
             release.id == text || (text.len() >= 4 && release.commit.starts_with(text))

@@ -5,12 +5,11 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use crate::app::App;
-use crate::git::{self, Bounds, CommitInfo, Mirror, MirrorError, Newest, Remote, RemoteError};
-use crate::host::Server;
+use crate::git::{self, Bounds, CommitInfo, Mirror, MirrorError, Newest, RemoteError};
 use crate::layout;
 use crate::state::ledger::Release;
 
-use super::could_not_reach;
+use super::{Poll, could_not_reach};
 use crate::signing::SignedObject;
 
 const MIB: u64 = 1024 * 1024;
@@ -70,35 +69,34 @@ impl Code {
 
 impl Code {
     /// Checks that the commit is complete and within the limits; its trees and files are not read before this. A
-    /// damaged mirror is fetched again.
+    /// damaged mirror is fetched again, and the commit from there returned.
     pub(super) fn check_complete(
-        self,
-        server: &Server,
-        remote: &dyn Remote,
-        app: &App,
+        &self,
+        poll: &Poll<'_>,
         newest: &Newest,
         live: Option<&str>,
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Option<Self>, FetchError> {
+        let app = poll.app;
         let bounds = Bounds {
             file: app.limits.max_file.saturating_mul(MIB),
             whole: app.limits.max_size.saturating_mul(MIB),
         };
         match self.mirror.check_whole(self.info.oid, bounds) {
-            Ok(()) => return Ok(self),
+            Ok(()) => return Ok(None),
             Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {}
             Err(error) => return Err(refine(app, error)),
         }
-        server
+        poll.server
             .remove_tree(&layout::mirror(&app.name))
             .map_err(FetchError::Local)?;
-        let again = fetch(server, remote, app, newest, live)?;
+        let again = fetch(poll, newest, live)?;
         if again.object != self.object {
             // The policy accepted another commit.
             let text = format!("{} of {} moved in the meantime", self.name, app.repo);
             return Err(FetchError::Remote(text));
         }
         match again.mirror.check_whole(again.info.oid, bounds) {
-            Ok(()) => Ok(again),
+            Ok(()) => Ok(Some(again)),
             Err(MirrorError::Damaged(why) | MirrorError::Missing(why)) => Err(FetchError::Unfit(
                 format!("it is incomplete or damaged: {why}"),
             )),
@@ -107,24 +105,40 @@ impl Code {
     }
 }
 
+impl FetchError {
+    /// The error of a command that needs the commit.
+    pub(super) fn into_error(self, app: &App) -> anyhow::Error {
+        match self {
+            Self::Remote(why) | Self::Unfit(why) => anyhow!(why),
+            Self::Preempted => anyhow!("another command is running for {}", app.name),
+            Self::Local(error) => error,
+        }
+    }
+}
+
 /// Fetches what the git host listed, and finds out whether it descends from the live commit. A damaged mirror is only a
 /// copy: it is removed and fetched again.
 pub(super) fn fetch(
-    server: &Server,
-    remote: &dyn Remote,
-    app: &App,
+    poll: &Poll<'_>,
     newest: &Newest,
     live: Option<&str>,
 ) -> Result<Code, FetchError> {
-    let path = layout::mirror(&app.name);
-    match try_fetch(server, remote, app, newest, live, &path) {
+    let path = layout::mirror(&poll.app.name);
+    match try_fetch(poll, newest, live, &path) {
         Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {
-            server.remove_tree(&path).map_err(FetchError::Local)?;
-            try_fetch(server, remote, app, newest, live, &path)
+            poll.server.remove_tree(&path).map_err(FetchError::Local)?;
+            try_fetch(poll, newest, live, &path)
         }
         other => other,
     }
-    .map_err(|error| refine(app, error))
+    .map_err(|error| refine(poll.app, error))
+}
+
+/// Fetches a commit that was accepted before, or is only inspected, and checks it.
+pub(super) fn fetch_complete(poll: &Poll<'_>, newest: &Newest) -> Result<Code, FetchError> {
+    let code = fetch(poll, newest, None)?;
+    let again = code.check_complete(poll, newest, None)?;
+    Ok(again.unwrap_or(code))
 }
 
 fn refine(app: &App, error: MirrorError) -> FetchError {
@@ -157,20 +171,19 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
 }
 
 fn try_fetch(
-    server: &Server,
-    remote: &dyn Remote,
-    app: &App,
+    poll: &Poll<'_>,
     newest: &Newest,
     live: Option<&str>,
     path: &Path,
 ) -> Result<Code, MirrorError> {
+    let (server, app) = (poll.server, poll.app);
     git::allow_files_of(app.limits.max_file.saturating_mul(MIB));
     // A disk filled by a fetch would also stop the database.
     let free = server.free_space(&layout::state(&app.name));
     let room = free.map_or(u64::MAX, |(bytes, _)| (bytes / 2).max(ROOM));
     let most = app.limits.max_size.saturating_mul(MIB).min(room);
     let mirror = Mirror::on(server, path)?;
-    let oid = remote.fetch(&mirror, newest, most)?;
+    let oid = poll.remote.fetch(&mirror, newest, most)?;
     // A pinned commit need not descend from the live one.
     let live = live.filter(|_| newest.reference.is_some());
     let info = mirror.commit(oid)?;

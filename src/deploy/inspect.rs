@@ -10,7 +10,8 @@ use crate::git::Remote;
 use crate::host::{Locked, Server};
 use crate::layout;
 
-use super::{could_not_reach, fetch, remote};
+use super::fetch::{self, FetchError};
+use super::{Poll, could_not_reach, remote};
 
 /// What was found in the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,21 +37,15 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
         bail!("a poll of {} is running", app.name);
     };
     let remote = remote(server, app);
+    let poll = Poll::by_hand(server, app, &remote);
     let newest = remote
         .newest(&app.track)
         .map_err(|error| anyhow!(could_not_reach(app, &error)))?
         .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
-    let code = fetch::fetch(server, &remote, app, &newest, None)
-        .and_then(|code| code.check_complete(server, &remote, app, &newest, None));
-    let code = match code {
-        Ok(code) => code,
-        Err(fetch::FetchError::Unfit(why)) => {
-            bail!("{} cannot be deployed: {why}", newest.name)
-        }
-        Err(fetch::FetchError::Remote(why)) => bail!(why),
-        Err(fetch::FetchError::Preempted) => bail!("another command is running for {}", app.name),
-        Err(fetch::FetchError::Local(error)) => return Err(error),
-    };
+    let code = fetch::fetch_complete(&poll, &newest).map_err(|error| match error {
+        FetchError::Unfit(why) => anyhow!("{} cannot be deployed: {why}", newest.name),
+        error => error.into_error(app),
+    })?;
     let oid = code.info().oid;
     let read = |path: &Path| -> Result<String> {
         let bytes = code.mirror().read_file(oid, path)?;

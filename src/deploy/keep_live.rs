@@ -3,23 +3,23 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 
 use crate::app::Limits;
+use crate::decide::{self, Decision, Signature, Tip};
 use crate::git::Newest;
 use crate::layout;
-use crate::state::ledger::{Ledger, Release};
-
-use super::fetch::{self, FetchError};
-use super::{Poll, PollOutcome, health, inputs_digest, restore};
-use crate::decide::{self, Decision, Signature, Tip};
-use crate::report::Recovery;
+use crate::report::{PollOutcome, Recovery};
+use crate::state::ledger::Release;
 use crate::text::short;
 
+use super::candidate::Accepted;
+use super::session::Session;
+use super::{deploy, fetch, health, restore};
+
 /// Deploys a commit again that was accepted before, from the local mirror; fetched again only if the mirror lost it.
-pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Result<PollOutcome> {
-    let (server, app) = (poll.server, poll.app);
-    let started = poll.clock.elapsed();
+pub(super) fn deploy_again(session: &mut Session<'_>, commit: &str) -> Result<PollOutcome> {
+    let started = session.clock.elapsed();
     let oid = commit.parse()?;
     let newest = Newest {
         name: short(commit).to_owned(),
@@ -27,47 +27,36 @@ pub(super) fn deploy_again(poll: &Poll<'_>, ledger: Ledger, commit: &str) -> Res
         object: oid,
         commit: oid,
     };
-    poll.progress(&format!("deploying {} again", newest.name));
-    let code = fetch::fetch(server, poll.remote, app, &newest, None)
-        .and_then(|code| code.check_complete(server, poll.remote, app, &newest, None))
-        .map_err(|error| match error {
-            FetchError::Remote(why) | FetchError::Unfit(why) => anyhow!(why),
-            FetchError::Local(error) => error,
-            FetchError::Preempted => anyhow!("another command is running"),
-        })
-        .map_err(|error| error.context(format!("{} could not be deployed again", newest.name)))?;
-    poll.deploy(code, ledger, inputs_digest(server, app)?, started, None)
+    session.progress(&format!("deploying {} again", newest.name));
+    let code = fetch::fetch_complete(session, &newest)
+        .map_err(|error| error.into_error(session.app))
+        .with_context(|| format!("{} could not be deployed again", newest.name))?;
+    let digest = session.inputs_digest()?;
+    let accepted = Accepted::new(session, code, digest, started)?;
+    deploy(session, accepted)
 }
 
 /// Whether the live commit failed when it was deployed again, and its next attempt is not due. Nothing else delays it.
-fn is_backing_off(poll: &Poll<'_>, ledger: &Ledger, live: &Release) -> Result<bool> {
+fn is_backing_off(session: &Session<'_>, live: &Release) -> Result<bool> {
     let tip = Tip {
         commit: &live.commit,
         descends: None,
         signature: Signature::NotChecked,
     };
-    let mut failures_only = Ledger::default();
-    failures_only.failures.clone_from(&ledger.failures);
     let limits = Limits {
         deploy_window: None,
-        ..poll.app.limits.clone()
+        ..session.app.limits.clone()
     };
-    let now = poll.clock.local().fixed_offset();
-    let decision = decide::decide(
-        &tip,
-        &failures_only,
-        &limits,
-        &inputs_digest(poll.server, poll.app)?,
-        now,
-    );
+    let now = session.clock.local().fixed_offset();
+    let failures = session.ledger().failures_only();
+    let decision = decide::decide(&tip, &failures, &limits, &session.inputs_digest()?, now);
     Ok(decision != Decision::Deploy)
 }
 
 /// Keeps the live release up; returns what was done together with the poll's own outcome.
-pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOutcome> {
-    let (server, app) = (poll.server, poll.app);
-    let mut ledger = Ledger::load(server, &app.name)?;
-    let Some(live) = ledger.live.clone() else {
+pub(super) fn keep_live(session: &mut Session<'_>, outcome: PollOutcome) -> Result<PollOutcome> {
+    let (server, app) = (session.server, session.app);
+    let Some(live) = session.live() else {
         return Ok(outcome);
     };
     let (dir, unit) = (
@@ -78,23 +67,17 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
     // systemd keeps this link exactly while the unit runs: one lstat, where systemctl costs a process.
     let mark = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
     let runs = server.stat(&mark)?.is_some();
-    let failed = ledger.failure(&live.commit).is_some();
+    let failed = session.ledger().failure(&live.commit).is_some();
     let down = matches!(&outcome, PollOutcome::Failed(report) if report.restore_error.is_some());
-    if exists && runs && !failed && !down && !poll.now {
+    if exists && runs && !failed && !down && !session.now {
         return Ok(outcome);
     }
-    if exists && runs && health::check_once(poll).is_ok() {
-        if failed {
-            ledger
-                .failures
-                .retain(|failure| failure.commit != live.commit);
-            ledger.store(server, &app.name)?;
-        }
+    if exists && runs && health::check_once(session).is_ok() {
+        session.record(|ledger| ledger.forgive(&live.commit))?;
         return Ok(outcome);
     }
-    if !poll.now
-        && (is_backing_off(poll, &ledger, &live)?
-            || exists && stopped_on_purpose(poll, &ledger, &unit)?)
+    if !session.now
+        && (is_backing_off(session, &live)? || exists && stopped_on_purpose(session, &unit)?)
     {
         return Ok(outcome);
     }
@@ -105,9 +88,9 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
     } else {
         format!("{unit} had stopped")
     };
-    poll.progress(&found);
+    session.progress(&found);
     if exists {
-        match restore::restore_previous(poll, &live) {
+        match restore::restore_previous(session, &live) {
             Ok(()) => {
                 let recovery = Recovery {
                     found,
@@ -119,8 +102,7 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
             Err(error) => found = format!("{found}, and after a restart: {error:#}"),
         }
     }
-    let again =
-        deploy_again(poll, ledger, &live.commit).map_err(|error| error.context(found.clone()))?;
+    let again = deploy_again(session, &live.commit).with_context(|| found.clone())?;
     Ok(PollOutcome::Redeployed(
         found,
         Box::new(outcome),
@@ -129,8 +111,8 @@ pub(super) fn keep_live(poll: &Poll<'_>, outcome: PollOutcome) -> Result<PollOut
 }
 
 /// Whether somebody stopped the service on purpose: disabled or masked it, or stopped it while deployments are paused.
-fn stopped_on_purpose(poll: &Poll<'_>, ledger: &Ledger, unit: &str) -> Result<bool> {
-    let state = poll.server.unit(unit)?;
+fn stopped_on_purpose(session: &Session<'_>, unit: &str) -> Result<bool> {
+    let state = session.server.unit(unit)?;
     let stopped = state.active == "inactive" && state.result == "success";
-    Ok(!state.is_enabled() || ledger.pause.is_some() && stopped)
+    Ok(!state.is_enabled() || session.ledger().pause().is_some() && stopped)
 }

@@ -1,9 +1,9 @@
 //! A poll: check the git host, fetch, build, verify, activate, check the health, restore if it fails.
 //!
-//! Each stage consumes what the one before returned, so none can be skipped. Nothing before the activation touches what
-//! is live; everything after it can be undone. The ledger is written before the activation and after it, so a poll that
-//! was killed at any instant is followed by one that recovers: it starts from the release that was last known to be
-//! good.
+//! [`poll`], [`deploy_newest`] and [`deploy`] below are the whole pipeline. Each stage consumes what the one before
+//! returned, so none can be skipped. Nothing before the activation touches what is live; everything after it can be
+//! undone. A [`session::Session`] alone stores the ledger, before the activation and after it, so a poll that was killed
+//! at any instant is followed by one that recovers: it starts from the release that was last known to be good.
 //!
 //! `restore` restores the previous release when the new one is unhealthy, `recover` cleans up after a killed poll,
 //! `keep_live` restarts a site that went down, `control` has the operators' commands: pause, resume, retry, redeploy,
@@ -11,8 +11,10 @@
 
 mod activate;
 mod build;
+mod candidate;
 pub mod control;
 mod dependencies;
+mod ended;
 mod fetch;
 mod health;
 mod inspect;
@@ -36,18 +38,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::app::{AbsPath, App, Limits, Track};
-use crate::decide::{DeployPolicy, Signature, Tip};
+use crate::app::App;
 use crate::git::{self, Remote, RemoteError, SshRemote};
 use crate::host::{Clock, Locked, Server};
 use crate::layout;
 use crate::report::PollOutcome;
-use crate::signing::Trust;
-use crate::state::ledger::{Ledger, Release, RemoteOutage};
-use crate::state::{sha256, stamp};
-use crate::text::short;
+use crate::state::sha256;
 
-use session::{Attempt, StageError};
+use candidate::{Accepted, Stop};
+use ended::StageError;
+use session::Session;
 
 /// What a poll works with.
 pub struct Poll<'a> {
@@ -72,188 +72,104 @@ pub struct Poll<'a> {
 /// # Errors
 /// When the poll itself fails: no lock, no readable ledger. A failed deployment is an outcome, not an error.
 pub fn poll(poll: &Poll<'_>) -> Result<PollOutcome> {
-    let (server, app) = (poll.server, poll.app);
-    let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
+    let Locked::Held(lock) = poll.server.lock(&layout::state(&poll.app.name))? else {
         return Ok(PollOutcome::Busy);
     };
-    let Some(rebuilt) = rebuild_state::rebuild(poll)? else {
-        return run(poll);
-    };
-    match run(poll) {
-        Ok(outcome) => Ok(PollOutcome::StateRebuilt(rebuilt, Box::new(outcome))),
-        Err(error) => Err(error.context(rebuilt)),
+    let (mut session, rebuilt) = rebuild_state::open(poll, lock)?;
+    let outcome = deploy_newest(&mut session).or_else(Stop::into_outcome);
+    let outcome = recover_and_keep_live(&mut session, outcome);
+    match (rebuilt, outcome) {
+        (None, outcome) => outcome,
+        (Some(what), Ok(outcome)) => Ok(PollOutcome::StateRebuilt(what, Box::new(outcome))),
+        (Some(what), Err(error)) => Err(error.context(what)),
     }
 }
 
-/// Deploys a new commit, and restores what differs from the ledger.
-fn run(poll: &Poll<'_>) -> Result<PollOutcome> {
-    let outcome = check(poll);
+/// Deploys the newest commit on the git host, unless something stops it.
+fn deploy_newest(session: &mut Session<'_>) -> Result<PollOutcome, Stop> {
+    let accepted = candidate::list(session)?
+        .decide(session)?
+        .fetch(session)?
+        .decide(session)?
+        .complete(session)?
+        .ensure_space(session)?;
+    Ok(deploy(session, accepted)?)
+}
+
+/// Deploys a commit. Once this has begun, every error is recorded as a failed deployment.
+fn deploy(session: &mut Session<'_>, accepted: Accepted) -> Result<PollOutcome> {
+    let mut staged = build::stage(session, &accepted.code)?;
+    session.record(|ledger| ledger.begin(staged.release().clone()))?;
+    let result = staged
+        .build(session, &accepted.code)
+        .and_then(|built| trial::verify(session, built))
+        .and_then(|verified| activate::activate(session, verified))
+        .and_then(|activated| activated.restart_and_check(session));
+    match result {
+        Ok(live) => ended::went_live(session, live, accepted),
+        Err(error) => ended::failed(session, &staged, error, accepted),
+    }
+}
+
+/// Restores what differs from the ledger, and a site that is down. Also when the git host is unreachable, or something
+/// on this server prevents a deployment.
+fn recover_and_keep_live(
+    session: &mut Session<'_>,
+    outcome: Result<PollOutcome>,
+) -> Result<PollOutcome> {
     match outcome {
-        Ok(PollOutcome::Deployed { .. } | PollOutcome::Busy) => return outcome,
-        Ok(outcome @ PollOutcome::Failed(_)) => return keep_live::keep_live(poll, outcome),
-        _ => {}
-    }
-    // Also when the git host is unreachable, or something on this server prevents a deployment.
-    match recover::recover(poll) {
-        Ok(Some(recovery)) => {
-            let outcome = PollOutcome::Recovered(recovery, Box::new(outcome?));
-            keep_live::keep_live(poll, outcome)
-        }
-        Ok(None) => keep_live::keep_live(poll, outcome?),
-        // The first error is more likely the cause.
-        Err(error) => outcome.and(Err(error)),
-    }
-}
-
-/// Queries the git host for the newest commit, and deploys it unless the policy refuses it.
-fn check(poll: &Poll<'_>) -> Result<PollOutcome> {
-    let (server, app) = (poll.server, poll.app);
-    let mut ledger = Ledger::load(server, &app.name)?;
-    if poll.by_cron {
-        ledger.last_by_cron = Some(stamp(poll.clock.now()));
-    }
-    let trust = Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path));
-    let mut policy = DeployPolicy {
-        limits: Limits {
-            deploy_window: app.limits.deploy_window.clone().filter(|_| !poll.now),
-            ..app.limits.clone()
+        Ok(PollOutcome::Deployed { .. } | PollOutcome::Busy) => outcome,
+        Ok(PollOutcome::Failed(_)) => keep_live::keep_live(session, outcome?),
+        _ => match recover::recover(session) {
+            Ok(Some(recovery)) => {
+                let outcome = PollOutcome::Recovered(recovery, Box::new(outcome?));
+                keep_live::keep_live(session, outcome)
+            }
+            Ok(None) => keep_live::keep_live(session, outcome?),
+            // The first error is more likely the cause.
+            Err(error) => outcome.and(Err(error)),
         },
-        inputs_digest: inputs_digest(server, app)?,
-        signers: trust.text().to_owned(),
-        preliminary: trust.preliminary(),
-        by_person: poll.now,
-        killed: false,
-    };
-
-    let newest = match poll.remote.newest(&app.track) {
-        Ok(Some(newest)) => newest,
-        Ok(None) => {
-            return poll
-                .record_unreachable(&mut ledger, format!("{} {}", app.repo, app.track.missing()));
-        }
-        Err(RemoteError::Preempted) => return Ok(PollOutcome::Busy),
-        Err(error) => return poll.record_unreachable(&mut ledger, could_not_reach(app, &error)),
-    };
-    let now = || poll.clock.local().fixed_offset();
-    let (commit, object) = (newest.commit.to_string(), newest.object.to_string());
-    if poll.now {
-        ledger.failures.clear();
-    } else {
-        policy.killed =
-            recover::count_killed_poll(poll, &mut ledger, &commit, &policy.inputs_digest);
     }
-    let cached = policy.cached_verdict(&ledger, &object, &commit);
-    if let Some(verdict) = policy.evaluate(&mut ledger, &cached, &object, now()) {
-        poll.record_reachable(&mut ledger)?;
-        return Ok(PollOutcome::Skipped(verdict));
-    }
-    let started = poll.clock.elapsed();
-    poll.progress(&match &app.track {
-        Track::Commit(_) => format!("{} is not live yet", newest.name),
-        _ => format!("new commit {} on {}", short(&commit), newest.name),
-    });
-    let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    if let Some(verdict) = policy.cached_unfit(&ledger, &cached, &object) {
-        poll.record_reachable(&mut ledger)?;
-        return Ok(PollOutcome::Skipped(verdict));
-    }
-    let code = match fetch::fetch(server, poll.remote, app, &newest, live) {
-        Ok(code) => code,
-        Err(error) => return poll.record_unfetched(&policy, &mut ledger, &cached, &object, error),
-    };
-    let ended_outage = poll.record_reachable(&mut ledger)?;
-    // The branch may have moved since it was listed: what was fetched counts.
-    let fetched = code.commit().to_owned();
-    let fetched = Tip {
-        commit: &fetched,
-        descends: code.descends(),
-        signature: trust.verify(server, || code.signed_object())?,
-    };
-    if let Some(verdict) = policy.evaluate(&mut ledger, &fetched, &code.object().to_string(), now())
-    {
-        ledger.store(server, &app.name)?;
-        return Ok(PollOutcome::Skipped(verdict));
-    }
-    if let Signature::Trusted(who) = &fetched.signature {
-        poll.progress(&format!("{} is signed by {who}", short(code.commit())));
-    }
-    let object = code.object().to_string();
-    let live = ledger.live.as_ref().map(|live| live.commit.as_str());
-    let code = match code.check_complete(server, poll.remote, app, &newest, live) {
-        Ok(code) => code,
-        Err(error) => return poll.record_unfetched(&policy, &mut ledger, &fetched, &object, error),
-    };
-    if let Some(why) = space::shortage(poll, &code, ledger.live.as_ref())? {
-        let verdict = policy.refuse(&mut ledger, &fetched, &object, why, now());
-        ledger.store(server, &app.name)?;
-        return Ok(PollOutcome::Skipped(verdict));
-    }
-    ledger.refused = None;
-    poll.deploy(code, ledger, policy.inputs_digest, started, ended_outage)
 }
 
-impl Poll<'_> {
+impl<'a> Poll<'a> {
+    /// What a command works with that prints no progress and was not started by cron.
+    #[must_use]
+    pub fn by_hand(server: &'a Server, app: &'a App, remote: &'a dyn Remote) -> Self {
+        Self {
+            server,
+            app,
+            clock: server.clock(),
+            remote,
+            now: false,
+            by_cron: false,
+            progress: &|_| {},
+        }
+    }
+
     fn progress(&self, text: &str) {
         (self.progress)(text);
     }
 
-    /// The pipeline, from the fetched commit on.
-    fn deploy(
-        &self,
-        code: fetch::Code,
-        mut ledger: Ledger,
-        inputs_digest: String,
-        started: f64,
-        ended_outage: Option<RemoteOutage>,
-    ) -> Result<PollOutcome> {
-        let live = ledger.live.clone();
-        let note = join(&[
-            rewritten(self.app, &code, live.as_ref()),
-            code.new_submodules(live.as_ref())?,
-        ]);
-        if let Some(note) = &note {
-            self.progress(note);
+    /// A digest of everything besides the commit that determines whether a deployment works: settings, environment,
+    /// script.
+    fn inputs_digest(&self) -> Result<String> {
+        let (server, app) = (self.server, self.app);
+        let mut all = Vec::new();
+        let files: [&Path; 3] = [
+            &layout::settings(&app.name),
+            &app.environment_file(),
+            &app.deploy_script(),
+        ];
+        for path in files {
+            let content = server
+                .read(path)
+                .with_context(|| format!("failed to read the settings of {}", app.name))?;
+            all.extend(content.unwrap_or_default());
+            all.push(0);
         }
-        if let Some(killed) = &ledger.in_progress {
-            self.server
-                .end_leftovers(&self.app.releases().join(&killed.id));
-        }
-        let mut staged = build::stage(self, &code)?;
-        ledger.in_progress = Some(staged.release().clone());
-        ledger.store(self.server, &self.app.name)?;
-        let result = staged
-            .build(self, &code, &ledger)
-            .and_then(|built| trial::verify(self, built))
-            .and_then(|verified| activate::activate(self, verified, live.as_ref()))
-            .and_then(|activated| activated.restart_and_check(self));
-        let attempt = Attempt {
-            took: self.clock.elapsed() - started,
-            at: stamp(self.clock.now()),
-            inputs_digest,
-            note,
-        };
-        match result {
-            Ok(live) => self.record_live(ledger, live.into_release(), attempt, ended_outage),
-            Err(error) => self.record_failure(ledger, &staged, error, attempt),
-        }
+        Ok(sha256(&all))
     }
-}
-
-/// A remark on a commit whose history does not contain the live commit.
-fn rewritten(app: &App, code: &fetch::Code, live: Option<&Release>) -> Option<String> {
-    let live = live.filter(|_| code.descends() == Some(false))?;
-    let live = short(&live.commit);
-    Some(match &app.track {
-        // The next version may come from another branch: nothing was rewritten then.
-        Track::Tag(_) => format!("{live} is not an ancestor of {}", short(code.commit())),
-        _ => format!("history was rewritten: {live} is not an ancestor"),
-    })
-}
-
-/// Joins remarks into one.
-fn join(notes: &[Option<String>]) -> Option<String> {
-    let notes: Vec<&str> = notes.iter().flatten().map(String::as_str).collect();
-    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// The app's repository, with the limits of a query.
@@ -274,22 +190,4 @@ pub fn remote(server: &Server, app: &App) -> SshRemote {
 
 fn could_not_reach(app: &App, error: &RemoteError) -> String {
     format!("could not reach {}: {error}", app.repo.host())
-}
-
-/// A digest of everything besides the commit that determines whether a deployment works: settings, environment, script.
-fn inputs_digest(server: &Server, app: &App) -> Result<String> {
-    let mut all = Vec::new();
-    let files: [&Path; 3] = [
-        &layout::settings(&app.name),
-        &app.environment_file(),
-        &app.deploy_script(),
-    ];
-    for path in files {
-        let content = server
-            .read(path)
-            .with_context(|| format!("failed to read the settings of {}", app.name))?;
-        all.extend(content.unwrap_or_default());
-        all.push(0);
-    }
-    Ok(sha256(&all))
 }

@@ -9,6 +9,7 @@ use crate::git::{Mirror, MirrorError};
 use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
+use super::session::Session;
 use super::{Poll, dependencies};
 
 /// How many logs are kept.
@@ -18,14 +19,14 @@ const LOGS: usize = 50;
 pub(super) fn is_due(poll: &Poll<'_>, ledger: &Ledger) -> Result<bool> {
     let known = |name: &OsString, others: &BTreeSet<String>| {
         let is = |text: &str| name.to_str() == Some(text);
-        let mut kept = ledger.releases.iter();
+        let mut kept = ledger.releases().iter();
         kept.any(|release| is(&release.id) || is(&release.venv)) || others.iter().any(|id| is(id))
     };
     for dir in [poll.app.releases(), poll.app.venvs()] {
         let mut names = poll.server.list(&dir)?;
         names.retain(|name| !known(name, &BTreeSet::new()));
         if !names.is_empty() {
-            let imported = imported(poll, &ledger.releases)?;
+            let imported = imported(poll, ledger.releases())?;
             if !names.iter().all(|name| known(name, &imported)) {
                 return Ok(true);
             }
@@ -44,28 +45,26 @@ fn imported(poll: &Poll<'_>, kept: &[Release]) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
+/// Removes what no kept release needs; the next poll removes what cannot be removed now.
+pub(super) fn try_prune(session: &mut Session<'_>) {
+    if let Err(error) = prune(session) {
+        session.progress(&format!("old releases could not be removed: {error:#}"));
+    }
+}
+
 /// Removes what no kept release needs. The live and the previous release are always kept: deleting the code of a
 /// running gunicorn kills it at its next fork.
-pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
-    let (server, app) = (poll.server, poll.app);
-    let excess = ledger.releases.len().saturating_sub(app.limits.keep);
-    let mut kept: Vec<_> = ledger.releases.iter().skip(excess).cloned().collect();
-    for release in [&ledger.live, &ledger.previous].into_iter().flatten() {
-        if !kept.iter().any(|known| known.id == release.id) {
-            kept.insert(0, release.clone());
-        }
-    }
-    if kept != ledger.releases {
-        ledger.releases = kept;
-        ledger.store(server, &app.name)?;
-    }
+pub(super) fn prune(session: &mut Session<'_>) -> Result<()> {
+    let (server, app) = (session.server, session.app);
+    session.record(|ledger| ledger.pruned(app.limits.keep))?;
+    let kept = session.ledger().releases();
     let current = server.read_link(&app.current())?;
     let current = current
         .as_deref()
         .and_then(|path| path.file_name())
         .map(ToOwned::to_owned);
-    let mut ids = imported(poll, &ledger.releases)?;
-    ids.extend(ledger.releases.iter().map(|release| release.id.clone()));
+    let mut ids = imported(session, kept)?;
+    ids.extend(kept.iter().map(|release| release.id.clone()));
     // An error with one does not stop the others.
     let mut result = Ok(());
     for name in server.list(&app.releases())? {
@@ -74,11 +73,7 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
             result = result.and(server.remove_tree(&app.releases().join(&name)));
         }
     }
-    let venvs: BTreeSet<&str> = ledger
-        .releases
-        .iter()
-        .map(|release| release.venv.as_str())
-        .collect();
+    let venvs: BTreeSet<&str> = kept.iter().map(|release| release.venv.as_str()).collect();
     for name in server.list(&app.venvs())? {
         if !name.to_str().is_some_and(|name| venvs.contains(name)) {
             result = result.and(server.remove_tree(&app.venvs().join(&name)));
@@ -88,8 +83,7 @@ pub(super) fn prune(poll: &Poll<'_>, ledger: &mut Ledger) -> Result<()> {
     for name in logs.iter().take(logs.len().saturating_sub(LOGS)) {
         server.remove_file(&layout::logs(&app.name).join(name))?;
     }
-    let keep: Vec<git2::Oid> = ledger
-        .releases
+    let keep: Vec<git2::Oid> = kept
         .iter()
         .filter_map(|release| release.commit.parse().ok())
         .collect();

@@ -3,21 +3,22 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use chrono::NaiveDateTime;
 
 use crate::git::Mirror;
-use crate::host::Kind;
+use crate::host::{Kind, Lock};
 use crate::layout;
 use crate::state::Damaged;
-use crate::state::ledger::{Ledger, Pause, Release};
+use crate::state::ledger::{Ledger, Release};
 use crate::state::stamp;
 
 use super::build::{COMPLETE, STAMP};
+use super::session::Session;
 use super::{Poll, fetch};
 
-/// Moves damaged state aside and rebuilds it; returns what was done, if anything was.
-pub(super) fn rebuild(poll: &Poll<'_>) -> Result<Option<String>> {
+/// Opens a session; damaged state is moved aside and rebuilt first. Returns also what was done, if anything was.
+pub(super) fn open<'a>(poll: &'a Poll<'a>, lock: Lock) -> Result<(Session<'a>, Option<String>)> {
     let (server, app) = (poll.server, poll.app);
     let mut done = Vec::new();
     for link in [app.current(), app.next()] {
@@ -37,20 +38,27 @@ pub(super) fn rebuild(poll: &Poll<'_>) -> Result<Option<String>> {
         }
         Err(error) => return Err(error),
         Ok(_) if stat.is_some() || server.list(&app.releases())?.is_empty() => {
-            return Ok((!done.is_empty()).then(|| done.join("; ")));
+            let done = (!done.is_empty()).then(|| done.join("; "));
+            return Ok((Session::open(poll, lock)?, done));
         }
         // The ledger names a release before its directory is created.
         Ok(_) => String::new(),
     };
-    let (ledger, known) = rebuilt(poll, &was)?;
+    let current = match server.stat(&app.current())? {
+        Some(_) => server.read_link(&app.current())?,
+        None => None,
+    };
+    let current = current.as_deref().and_then(Path::file_name);
+    let current = current.map(|name| name.to_string_lossy());
+    let now = stamp(poll.clock.now());
+    let (ledger, known) = Ledger::rebuilt(&was, releases(poll)?, current.as_deref(), now);
     let mut words = if stat.is_some() {
         format!("{} was damaged{}", path.display(), move_away(poll, &path)?)
     } else {
         format!("{} was missing", path.display())
     };
     words.push_str(", and was rebuilt from what is on this server");
-    ledger.store(server, &app.name)?;
-    if let Some(pause) = &ledger.pause {
+    if let Some(pause) = ledger.pause() {
         words.push_str(&format!(
             "; paused ({}) until: pullpray resume {}",
             pause.why, app.name
@@ -62,7 +70,8 @@ pub(super) fn rebuild(poll: &Poll<'_>) -> Result<Option<String>> {
         ));
     }
     done.push(words);
-    Ok(Some(done.join("; ")))
+    let session = Session::with_rebuilt(poll, lock, ledger)?;
+    Ok((session, Some(done.join("; "))))
 }
 
 /// Renames it; returns the new name, as a part of a sentence.
@@ -78,42 +87,6 @@ fn move_away(poll: &Poll<'_>, path: &Path) -> Result<String> {
     }
     poll.server.rename(path, &free)?;
     Ok(format!(" and is kept as {}", free.display()))
-}
-
-/// The ledger, from its readable parts and the server; and whether it is known if deployments were paused.
-fn rebuilt(poll: &Poll<'_>, was: &str) -> Result<(Ledger, bool)> {
-    let (server, app) = (poll.server, poll.app);
-    let (mut ledger, parsed) = Ledger::salvage(was);
-    let exists = server.stat(&app.current())?.is_some();
-    let current = if exists {
-        server.read_link(&app.current())?
-    } else {
-        ledger.live.take().map(|live| live.id.into())
-    };
-    let current = current.as_deref().and_then(Path::file_name);
-    let releases = releases(poll)?;
-    let live = (releases.iter())
-        .position(|release| current == Some(release.id.as_ref()))
-        .or(releases.len().checked_sub(1));
-    ledger.live = live.map(|at| releases[at].clone());
-    ledger.previous = live.and_then(|at| releases.get(at.checked_sub(1)?).cloned());
-    // After a rollback the newer release must not return by itself.
-    let newer = live.is_some_and(|at| at + 1 < releases.len());
-    ledger.releases = releases;
-    let why = match () {
-        () if parsed || ledger.pause.is_some() => None,
-        () if was.contains("\"pause\": {") => {
-            Some("deployments were paused before the ledger was damaged")
-        }
-        () if newer => Some("a newer release than the live one exists, as after a rollback"),
-        () => None,
-    };
-    ledger.pause = ledger.pause.take().or(why.map(|why| Pause {
-        by: "pullpray".to_owned(),
-        since: stamp(poll.clock.now()),
-        why: why.to_owned(),
-    }));
-    Ok((ledger, parsed))
 }
 
 /// The complete releases on the disk, oldest first. Their commits are resolved in the mirror, which is fetched again if
@@ -160,17 +133,9 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
     if !resolve(&mut found) {
         let newest = (poll.remote)
             .newest(&app.track)
-            .map_err(|error| anyhow::anyhow!(super::could_not_reach(app, &error)))?;
+            .map_err(|error| anyhow!(super::could_not_reach(app, &error)))?;
         if let Some(newest) = newest {
-            fetch::fetch(server, poll.remote, app, &newest, None).map_err(|error| match error {
-                fetch::FetchError::Remote(why) | fetch::FetchError::Unfit(why) => {
-                    anyhow::anyhow!(why)
-                }
-                fetch::FetchError::Preempted => {
-                    anyhow::anyhow!("another command is running for {}", app.name)
-                }
-                fetch::FetchError::Local(error) => error,
-            })?;
+            fetch::fetch(poll, &newest, None).map_err(|error| error.into_error(app))?;
         }
         resolve(&mut found);
     }

@@ -4,18 +4,19 @@
 use anyhow::Result;
 
 use crate::layout;
+use crate::state::history::Stage;
 use crate::state::ledger::{Failure, Ledger};
 use crate::state::stamp;
 
+use super::session::Session;
 use super::{Poll, prune, restore, trial};
 use crate::report::Recovery;
 use crate::text::short;
 
 /// Restores the live release and restarts the service, which may run another one.
-pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
-    let (server, app) = (poll.server, poll.app);
-    let mut ledger = Ledger::load(server, &app.name)?;
-    let Some(live) = ledger.live.clone() else {
+pub(super) fn recover(session: &mut Session<'_>) -> Result<Option<Recovery>> {
+    let (server, app) = (session.server, session.app);
+    let Some(live) = session.live() else {
         return Ok(None);
     };
     if server.stat(&app.releases().join(&live.id))?.is_none() {
@@ -25,36 +26,38 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
     for link in [app.current(), app.next()] {
         server.remove_leftover(&link)?;
     }
-    let target = server.read_link(&app.current())?;
+    let current = app.current();
+    let target = server.read_link(&current)?;
     let drift = match &target {
         Some(right) if *right == layout::release_link(&live.id) => None,
-        None => Some(format!("{} was missing", app.current().display())),
+        None => Some(format!("{} was missing", current.display())),
         Some(other) => Some(format!(
             "{} pointed to {}",
-            app.current().display(),
+            current.display(),
             other.display()
         )),
     };
-    let found = if let Some(drift) = &drift {
-        drift.clone()
-    } else if let Some(killed) = &ledger.in_progress {
-        format!(
+    let killed = session.ledger().in_progress().cloned();
+    let found = match (&drift, &killed) {
+        (Some(drift), _) => drift.clone(),
+        (None, Some(killed)) => format!(
             "the poll that deployed {} was killed",
             short(&killed.commit)
-        )
-    } else {
-        // A rollback that was killed during its trial: the link exists as long as the trial may run.
-        if server.stat(&app.next())?.is_some() {
-            trial::stop(poll)?;
+        ),
+        (None, None) => {
+            // A rollback that was killed during its trial: the link exists as long as the trial may run.
+            if server.stat(&app.next())?.is_some() {
+                trial::stop(session)?;
+            }
+            // A poll that was killed after its success left what it was about to remove.
+            if prune::is_due(session, session.ledger())? {
+                prune::prune(session)?;
+            }
+            return Ok(None);
         }
-        // A poll that was killed after its success left what it was about to remove.
-        if prune::is_due(poll, &ledger)? {
-            prune::prune(poll, &mut ledger)?;
-        }
-        return Ok(None);
     };
-    poll.progress(&found);
-    if let Some(killed) = &ledger.in_progress {
+    session.progress(&found);
+    if let Some(killed) = &killed {
         let dir = app.releases().join(&killed.id);
         server.end_leftovers(&dir);
         if target.as_deref() != Some(&layout::release_link(&killed.id)) {
@@ -62,14 +65,14 @@ pub(super) fn recover(poll: &Poll<'_>) -> Result<Option<Recovery>> {
         }
         // It may have filled the disk: while the ledger cannot be written, each poll would restart the service again.
         if drift.is_none() {
-            ledger.store(server, &app.name)?;
+            session.ensure_writable()?;
         }
     }
-    trial::stop(poll)?;
-    let unhealthy = restore::restore_previous(poll, &live).err();
-    ledger.in_progress = None;
-    ledger.store(server, &app.name)?;
-    prune::prune(poll, &mut ledger)?;
+    trial::stop(session)?;
+    let unhealthy = restore::restore_previous(session, &live).err();
+    session.record(Ledger::recovered)?;
+    // The next poll removes what cannot be removed now, and says why if it cannot either.
+    prune::try_prune(session);
     Ok(Some(Recovery {
         found,
         live,
@@ -86,19 +89,20 @@ pub(super) fn count_killed_poll(
     commit: &str,
     inputs_digest: &str,
 ) -> bool {
-    let in_progress = ledger.in_progress.as_ref().filter(|r| r.commit == commit);
+    let in_progress = ledger.in_progress().filter(|r| r.commit == commit);
     // The first release is deployed by init, where an operator is present.
-    let (Some(killed), Some(_)) = (in_progress, &ledger.live) else {
+    let (Some(killed), Some(_)) = (in_progress, ledger.live()) else {
         return false;
     };
     let failure = Failure {
         commit: commit.to_owned(),
-        tries: 0,
+        tries: 1,
         last: stamp(poll.clock.now()),
+        stage: Stage::Killed,
         why: "the poll that deployed it was killed".to_owned(),
         log: Some(layout::logs(&poll.app.name).join(format!("{}.log", killed.id))),
         inputs_digest: inputs_digest.to_owned(),
     };
-    ledger.record_failure(failure);
+    ledger.killed(failure);
     true
 }

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use crate::layout;
 use crate::state::ledger::Release;
 use crate::text::short;
 
@@ -31,8 +32,11 @@ pub(super) fn restore_previous(poll: &Poll<'_>, release: &Release) -> Result<()>
 
 /// Restores the live release unless it is healthy; returns the error if it stays unhealthy.
 pub(super) fn ensure_live(poll: &Poll<'_>, live: &Release) -> Option<String> {
-    let unhealthy = check_once(poll).err()?;
-    poll.progress(&format!("the live release is unhealthy: {unhealthy:#}"));
+    let current = poll.server.read_link(&poll.app.current()).ok().flatten();
+    if current == Some(layout::release_link(&live.id)) {
+        let unhealthy = check_once(poll).err()?;
+        poll.progress(&format!("the live release is unhealthy: {unhealthy:#}"));
+    }
     restore_previous(poll, live)
         .err()
         .map(|error| format!("{error:#}"))

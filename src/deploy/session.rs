@@ -1,216 +1,101 @@
-//! What a poll records: outages of the git host, refused commits, and how deployments ended.
+//! A session: one process that holds the app's lock and may change its ledger.
+//!
+//! What is in memory is what is on the disk: every transition is stored before anything else happens, and one that
+//! cannot be stored did not happen.
+
+use std::ops::Deref;
 
 use anyhow::Result;
 
-use crate::decide::{DeployPolicy, Tip};
-use crate::report::{FailureReport, PollOutcome};
-use crate::state::ledger::{Deployment, Failure, Ledger, Outcome, Release, RemoteOutage, Tenths};
-use crate::state::refusal::Why;
+use crate::host::Lock;
+use crate::state::ledger::{Check, Ledger, Release};
 use crate::state::stamp;
 
-use super::build::Staged;
-use super::{Poll, fetch, join, prune, restore, static_files};
+use super::Poll;
 
-/// An outage is reported after so many polls in a row: one that ends by itself is no news.
-const REPORT_AFTER: u32 = 3;
-
-/// A stage that failed after the release was staged.
-#[derive(Debug)]
-pub(crate) struct StageError {
-    /// The stage and the cause, in one line.
-    pub(super) why: String,
-    /// The last lines of its output.
-    pub(super) last_lines: Vec<String>,
-    /// Why the previous release could not be restored, if that was tried and failed.
-    pub(super) restore_error: Option<String>,
+/// The lock, the ledger, and what the poll works with.
+pub(super) struct Session<'a> {
+    poll: &'a Poll<'a>,
+    lock: Lock,
+    ledger: Ledger,
 }
 
-impl StageError {
-    pub(super) fn new(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            last_lines: Vec::new(),
-            restore_error: None,
-        }
-    }
-}
-
-impl From<anyhow::Error> for StageError {
-    fn from(error: anyhow::Error) -> Self {
-        Self::new(crate::error::in_one_line(&error))
-    }
-}
-
-/// A deployment that ended.
-pub(super) struct Attempt {
-    /// Seconds since the git host's answer.
-    pub(super) took: f64,
-    /// When it ended, RFC 3339.
-    pub(super) at: String,
-    /// The digest of settings, environment and deploy script.
-    pub(super) inputs_digest: String,
-    /// A remark on the commit.
-    pub(super) note: Option<String>,
-}
-
-impl Poll<'_> {
-    /// Records that the release is live, and removes what no release needs any more.
-    pub(super) fn record_live(
-        &self,
-        mut ledger: Ledger,
-        release: Release,
-        attempt: Attempt,
-        ended_outage: Option<RemoteOutage>,
-    ) -> Result<PollOutcome> {
-        let (server, app) = (self.server, self.app);
-        let from = ledger.live.clone();
-        let to = Release {
-            since: attempt.at.clone(),
-            ..release
-        };
-        // It is live; an error here would only hide that.
-        let links = static_files::unpublished_links(server, &app.releases().join(&to.id));
-        let note = join(&[attempt.note, links.ok().flatten()]);
-        ledger.record_live(to.clone());
-        ledger.record_deployment(Deployment {
-            note: note.clone(),
-            ..deployment(&to, attempt.at, attempt.took, Outcome::Live)
-        });
-        ledger.store(server, &app.name)?;
-        self.prune(&mut ledger);
-        Ok(PollOutcome::Deployed {
-            from,
-            to,
-            took: attempt.took,
-            ended_outage,
-            note,
-        })
+impl<'a> Session<'a> {
+    /// Begins with the ledger as it is stored.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is damaged.
+    pub(super) fn open(poll: &'a Poll<'a>, lock: Lock) -> Result<Self> {
+        let ledger = Ledger::load(poll.server, &poll.app.name)?;
+        Ok(Self { poll, lock, ledger })
     }
 
-    /// Records the failure, with the live release checked and restored if need be.
-    pub(super) fn record_failure(
-        &self,
-        mut ledger: Ledger,
-        staged: &Staged,
-        error: StageError,
-        attempt: Attempt,
-    ) -> Result<PollOutcome> {
-        let (server, app) = (self.server, self.app);
-        let unchecked = ledger
-            .live
-            .as_ref()
-            .filter(|_| error.restore_error.is_none());
-        let restore_error = match unchecked {
-            Some(live) => restore::ensure_live(self, live),
-            None => error.restore_error,
-        };
-        let release = staged.release().clone();
-        ledger.in_progress = None;
-        ledger.record_failure(Failure {
-            commit: release.commit.clone(),
-            tries: 0,
-            last: attempt.at.clone(),
-            why: error.why.clone(),
-            log: Some(staged.log().to_owned()),
-            inputs_digest: attempt.inputs_digest,
-        });
-        let migrations = staged.migrations(server);
-        let outcome = Outcome::Failed(error.why.clone());
-        ledger.record_deployment(Deployment {
-            note: join(&[attempt.note, migrations.clone()]),
-            ..deployment(&release, attempt.at, attempt.took, outcome)
-        });
-        // Before the ledger is written: the failed release may have filled the disk.
-        self.prune(&mut ledger);
-        ledger.store(server, &app.name)?;
-        let tries = ledger
-            .failure(&release.commit)
-            .map_or(1, |failure| failure.tries);
-        Ok(PollOutcome::Failed(Box::new(FailureReport {
-            log: staged.log().to_owned(),
-            release,
-            migrations,
-            why: error.why,
-            last_lines: error.last_lines,
-            live: ledger.live,
-            restore_error,
-            tries,
-            attempts: app.limits.attempts,
-        })))
+    /// Begins with a rebuilt ledger, and stores it.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub(super) fn with_rebuilt(poll: &'a Poll<'a>, lock: Lock, ledger: Ledger) -> Result<Self> {
+        let session = Self { poll, lock, ledger };
+        session.store()?;
+        Ok(session)
     }
 
-    /// What could not be removed now is removed by the next deployment.
-    fn prune(&self, ledger: &mut Ledger) {
-        if let Err(error) = prune::prune(self, ledger) {
-            self.progress(&format!("old releases could not be removed: {error:#}"));
+    /// What the poll works with, for longer than this borrow.
+    pub(super) fn poll(&self) -> &'a Poll<'a> {
+        self.poll
+    }
+
+    /// The ledger, as it is stored.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The live release.
+    pub(super) fn live(&self) -> Option<Release> {
+        self.ledger.live().cloned()
+    }
+
+    /// A check of the git host by this poll, now.
+    pub(super) fn check(&self) -> Check {
+        Check {
+            at: stamp(self.clock.now()),
+            by_cron: self.by_cron,
         }
     }
 
-    /// Records a commit that could not be fetched, or exceeds the limits.
-    pub(super) fn record_unfetched(
-        &self,
-        policy: &DeployPolicy,
-        ledger: &mut Ledger,
-        tip: &Tip<'_>,
-        object: &str,
-        error: fetch::FetchError,
-    ) -> Result<PollOutcome> {
-        let words = match error {
-            fetch::FetchError::Remote(why) => return self.record_unreachable(ledger, why),
-            fetch::FetchError::Local(error) => return Err(error),
-            fetch::FetchError::Unfit(words) => words,
-            fetch::FetchError::Preempted => return Ok(PollOutcome::Busy),
-        };
-        let now = self.clock.local().fixed_offset();
-        let verdict = policy.refuse(ledger, tip, object, Why::Unfit { words }, now);
-        self.record_reachable(ledger)?;
-        Ok(PollOutcome::Skipped(verdict))
+    /// Makes a transition of the ledger, and stores it if it changed anything.
+    ///
+    /// # Errors
+    /// When it cannot be stored; the transition did not happen then.
+    pub(super) fn record<T>(&mut self, transition: impl FnOnce(&mut Ledger) -> T) -> Result<T> {
+        let before = self.ledger.clone();
+        let result = transition(&mut self.ledger);
+        if self.ledger != before
+            && let Err(error) = self.store()
+        {
+            self.ledger = before;
+            return Err(error);
+        }
+        Ok(result)
     }
 
-    /// Records that the git host could not be reached.
-    pub(super) fn record_unreachable(
-        &self,
-        ledger: &mut Ledger,
-        why: String,
-    ) -> Result<PollOutcome> {
-        let mut outage = ledger.outage.take().unwrap_or(RemoteOutage {
-            since: stamp(self.clock.now()),
-            polls: 0,
-            why: String::new(),
-            reported: false,
-        });
-        outage.polls += 1;
-        outage.why = why;
-        let report = outage.polls >= REPORT_AFTER && !outage.reported;
-        outage.reported |= report;
-        ledger.outage = Some(outage.clone());
-        ledger.store(self.server, &self.app.name)?;
-        Ok(PollOutcome::Unreachable { outage, report })
+    /// Proves that the ledger can be stored.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(super) fn ensure_writable(&self) -> Result<()> {
+        self.store()
     }
 
-    /// Records that the git host answered; returns the outage that ended, if it was reported.
-    pub(super) fn record_reachable(&self, ledger: &mut Ledger) -> Result<Option<RemoteOutage>> {
-        let outage = ledger.outage.take();
-        ledger.last_check = Some(stamp(self.clock.now()));
-        ledger.store(self.server, &self.app.name)?;
-        Ok(outage.filter(|outage| outage.reported))
+    fn store(&self) -> Result<()> {
+        let poll = self.poll;
+        self.ledger.persist(poll.server, &poll.app.name, &self.lock)
     }
 }
 
-/// A deployment as the history keeps it. `took` is in seconds.
-pub(super) fn deployment(release: &Release, at: String, took: f64, outcome: Outcome) -> Deployment {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a duration of a deployment in tenths of a second"
-    )]
-    let took = Tenths((took.max(0.0) * 10.0).round() as u64);
-    Deployment {
-        commit: release.commit.clone(),
-        subject: release.subject.clone(),
-        at,
-        took,
-        outcome,
-        note: None,
+impl<'a> Deref for Session<'a> {
+    type Target = Poll<'a>;
+    fn deref(&self) -> &Poll<'a> {
+        self.poll
     }
 }

@@ -13,6 +13,7 @@ use anyhow::{Result, anyhow};
 use crate::app::Bind;
 use crate::layout;
 use crate::render::SudoCommand;
+use crate::state::history::Stage;
 use crate::state::ledger::Release;
 
 use super::build::Built;
@@ -38,11 +39,11 @@ pub(super) fn verify(poll: &Poll<'_>, built: Built) -> Result<Verified, StageErr
         Ok(()) => Ok(Verified {
             release: built.release,
         }),
-        Err(error) => Err(StageError {
-            why: format!("health check failed before switching: {error:#}"),
-            last_lines: last_lines(poll, &layout::trial_unit(&poll.app.name)),
-            restore_error: None,
-        }),
+        Err(error) => {
+            let why = format!("health check failed before switching: {error:#}");
+            let lines = last_lines(poll, &layout::trial_unit(&poll.app.name));
+            Err(StageError::new(Stage::Trial, why).with_lines(lines))
+        }
     }
 }
 

@@ -19,9 +19,11 @@ use serde::Deserialize;
 
 use crate::app::SharedPath;
 use crate::host::{Log, ScriptRunner};
+use crate::state::history::Stage;
 
+use super::Poll;
+use super::ended::{At, StageError};
 use super::fetch::Code;
-use super::{Poll, StageError};
 
 const PROBE: &str = include_str!("writes.py");
 /// More entries than any project has.
@@ -41,7 +43,7 @@ pub(super) fn refuse_writes(
     let (server, app) = (poll.server, poll.app);
     let release = python.directory.clone();
     let answer = release.join(".pullpray-writes.json");
-    server.remove_file(&answer)?;
+    server.remove_file(&answer).at(Stage::Writes)?;
     let Some(wsgi) = app.wsgi.as_ref().map(ToString::to_string) else {
         // Without a WSGI module there is no service.
         return Ok(());
@@ -49,22 +51,19 @@ pub(super) fn refuse_writes(
     let module = wsgi.split(':').next().unwrap_or_default();
     python.arguments = vec!["-c".into(), PROBE.into(), (&answer).into(), module.into()];
     python.set("PYTHONDONTWRITEBYTECODE", "1");
-    let outcome = python.run(poll.server, log)?;
-    let found: Option<Vec<Written>> = match server.read_untrusted(&answer)? {
+    let outcome = python.run(server, log).at(Stage::Writes)?;
+    let found: Option<Vec<Written>> = match server.read_untrusted(&answer).at(Stage::Writes)? {
         Some(text) => serde_json::from_str(&text).ok(),
         None => None,
     };
     let Some(found) = found.filter(|found| outcome.success && found.len() <= MOST) else {
-        return Err(StageError {
-            why: format!(
-                "failed to find out where the app writes: Python {}",
-                outcome.ended
-            ),
-            last_lines: outcome.last_lines,
-            restore_error: None,
-        });
+        let why = format!(
+            "failed to find out where the app writes: Python {}",
+            outcome.ended
+        );
+        return Err(StageError::new(Stage::Writes, why).with_lines(outcome.last_lines));
     };
-    server.remove_file(&answer)?;
+    server.remove_file(&answer).at(Stage::Writes)?;
     // An unresolvable path contains nothing.
     let release = std::fs::canonicalize(&release).unwrap_or(release);
     let lost: Vec<Written> = found
@@ -80,16 +79,13 @@ pub(super) fn refuse_writes(
     let tracked: Vec<PathBuf> = code
         .mirror()
         .blobs(code.info().oid, &|_| true)
-        .map_err(anyhow::Error::from)?
+        .map_err(anyhow::Error::from)
+        .at(Stage::Writes)?
         .into_iter()
         .map(|(path, _)| path)
         .collect();
     let (why, last_lines) = refusal(app.name.as_str(), &app.shared_paths, &lost, &tracked);
-    Err(StageError {
-        why,
-        last_lines,
-        restore_error: None,
-    })
+    Err(StageError::new(Stage::Writes, why).with_lines(last_lines))
 }
 
 /// The error and the lines of its fix: one command with all paths, including those that are shared already.

@@ -47,7 +47,7 @@ impl Check for RecentPoll<'_> {
             Err(error) if error.is::<Damaged>() => return Ok(damaged()),
             ledger => ledger?,
         };
-        if let Some(outage) = &ledger.outage {
+        if let Some(outage) = ledger.outage() {
             return Ok(Finding::manual(
                 format!(
                     "{} could not reach the git host, since {}: {}",
@@ -59,8 +59,7 @@ impl Check for RecentPoll<'_> {
             ));
         }
         let last = ledger
-            .last_check
-            .as_deref()
+            .last_check()
             .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         let Some(last) = last.map(|time| time.with_timezone(&Utc)) else {
             return Ok(Finding::warning(
@@ -85,7 +84,7 @@ impl Check for RecentPoll<'_> {
             ));
         }
         let (ago, words) = (duration(ago), self.0.schedule.words());
-        Ok(match ledger.last_by_cron {
+        Ok(match ledger.last_by_cron() {
             Some(_) => Finding::Ok(format!("{ago} ago; cron polls {words}")),
             None => Finding::Unknown(format!(
                 "{ago} ago, by hand; cron polls {words} but has not started one yet"
@@ -100,7 +99,7 @@ impl Check for RecentPoll<'_> {
 /// # Errors
 /// When the server's state cannot be read.
 pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result<Option<String>> {
-    let last = ledger.last_by_cron.as_deref();
+    let last = ledger.last_by_cron();
     let last = last.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
     let mut since = last.map_or(0, |last| last.timestamp());
     for file in [&*app.cron(), Path::new("/run/crond.pid")] {
@@ -112,8 +111,7 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     };
     // During a deployment other polls exit at once and record nothing.
     let busy = ledger
-        .in_progress
-        .as_ref()
+        .in_progress()
         .map_or(0, |_| app.limits.deploy_timeout);
     let grace = TimeDelta::minutes(10) + TimeDelta::seconds(busy.try_into().unwrap_or(0));
     let due = app.schedule.next_after(&since);
@@ -139,8 +137,7 @@ impl Check for ClockSync<'_> {
             ledger => ledger?,
         };
         let written = ledger
-            .last_check
-            .as_deref()
+            .last_check()
             .into_iter()
             .chain(
                 context

@@ -37,12 +37,12 @@ impl Check for FirstRelease<'_> {
             }
             ledger => ledger?,
         };
-        let Some(live) = ledger.live else {
+        let Some(live) = ledger.live() else {
             return Ok(Finding::absent("built, activated and health-checked"));
         };
         let current = self.0.current();
         let path = current.display();
-        if let Some(why) = self.unusable(context.view, &live)? {
+        if let Some(why) = self.unusable(context.view, live)? {
             return Ok(Finding::differs(why));
         }
         let target = match context.view.stat(&current)?.map(|stat| stat.kind) {
@@ -76,7 +76,7 @@ impl Fix for FirstRelease<'_> {
         }
         // A release may be live even without a ledger.
         let (view, name) = (changes.context().view, &self.0.name);
-        let live = Ledger::load(view, name).map(|ledger| ledger.live);
+        let live = Ledger::load(view, name).map(|ledger| ledger.live().cloned());
         let first = matches!(live, Ok(None))
             && (view.stat(&layout::ledger(name))?.is_some()
                 || view.list(&self.0.releases())?.is_empty());

@@ -7,7 +7,8 @@ use chrono::{DateTime, Local, TimeDelta, Utc};
 
 use crate::app::App;
 use crate::decide;
-use crate::state::ledger::{Ledger, Outcome};
+use crate::state::history::Outcome;
+use crate::state::ledger::Ledger;
 use crate::text::{duration, for_terminal, short};
 
 /// What there is to report about an app.
@@ -34,7 +35,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         overdue,
     } = status;
     let mut text = String::new();
-    match &ledger.live {
+    match ledger.live() {
         Some(live) => writeln!(
             text,
             "{}: {} \"{}\" is live since {}",
@@ -45,7 +46,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         )?,
         None => writeln!(text, "{}: nothing is live yet", app.name)?,
     }
-    if let Some(in_progress) = &ledger.in_progress {
+    if let Some(in_progress) = ledger.in_progress() {
         writeln!(
             text,
             "  now       {} \"{}\" is being deployed, or was when its poll was killed",
@@ -53,7 +54,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
             for_terminal(&in_progress.subject)
         )?;
     }
-    match (&ledger.outage, &ledger.last_check) {
+    match (ledger.outage(), ledger.last_check()) {
         (Some(outage), _) => writeln!(
             text,
             "  checked   not since {}: {}",
@@ -79,7 +80,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
             app.name
         )?;
     }
-    if let Some(pause) = &ledger.pause {
+    if let Some(pause) = ledger.pause() {
         writeln!(
             text,
             "  paused    by {} since {}{}",
@@ -90,7 +91,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         writeln!(text, "            pullpray resume {}", app.name)?;
     }
     text.push_str(&not_live(app, ledger, now)?);
-    if let Some(previous) = &ledger.previous {
+    if let Some(previous) = ledger.previous() {
         writeln!(
             text,
             "  previous  {} \"{}\"; to return to it: pullpray rollback {}",
@@ -109,7 +110,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
 /// Commits that are not live: refused, waiting, failed.
 fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
     let mut text = String::new();
-    if let Some(refusal) = &ledger.refused {
+    if let Some(refusal) = ledger.refused() {
         writeln!(
             text,
             "  {}   {}, since {}: {}",
@@ -123,7 +124,7 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
             for_terminal(&refusal.why.to_string())
         )?;
     }
-    for failure in &ledger.failures {
+    for failure in ledger.failures() {
         writeln!(
             text,
             "  failed    {}, {}, last {}{}",
@@ -153,11 +154,11 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
 /// Past deployments, a line each.
 fn past(ledger: &Ledger) -> Result<String> {
     let mut text = String::new();
-    for deployment in &ledger.history {
+    for deployment in ledger.history().deployments() {
         let outcome = match &deployment.outcome {
             Outcome::Live => "live".to_owned(),
             Outcome::RolledBack => "rollback".to_owned(),
-            Outcome::Failed(why) => format!("failed: {}", for_terminal(why)),
+            Outcome::Failed { why, .. } => format!("failed: {}", for_terminal(why)),
         };
         let took = deployment.took.0;
         writeln!(

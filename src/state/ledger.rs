@@ -1,48 +1,41 @@
 //! The ledger: what is live, what failed, what was refused, and past deployments.
 //!
 //! One JSON file, always written whole: before the activation (a deployment is in progress) and after it (live, or
-//! failed), so the next poll knows of one that was killed in between.
+//! failed), so the next poll knows of one that was killed in between. It changes only by the named transitions below;
+//! whoever holds the app's lock stores it after each.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::fields;
+use super::history::{Deployment, History, Stage};
 use super::refusal::Refusal;
+
+mod rebuilt;
 
 /// The version of the file's format.
 pub const FORMAT: u32 = 1;
-/// How many past deployments the history keeps.
-const HISTORY: usize = 100;
+/// How many failed commits are kept.
+const FAILURES: usize = 20;
 
 /// Everything that polls remember about an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     format: u32,
-    /// The release that is live.
-    pub live: Option<Release>,
-    /// The release that was live before; the target of a rollback.
-    pub previous: Option<Release>,
-    /// Successful releases that are still on the disk, oldest first, the live one included.
-    pub releases: Vec<Release>,
-    /// A deployment in progress; a poll that finds one knows that its poll was killed.
-    pub in_progress: Option<Release>,
-    /// Commits that failed, with their attempts.
-    pub failures: Vec<Failure>,
-    /// The newest commit, if it is refused.
-    pub refused: Option<Refusal>,
-    /// Who paused deployments, and why.
-    pub pause: Option<Pause>,
-    /// When the git host last answered.
+    live: Option<Release>,
+    previous: Option<Release>,
+    releases: Vec<Release>,
+    in_progress: Option<Release>,
+    failures: Vec<Failure>,
+    refused: Option<Refusal>,
+    pause: Option<Pause>,
     #[serde(default, deserialize_with = "fields::time_if_any")]
-    pub last_check: Option<String>,
-    /// When cron last started a poll; one started by hand proves nothing about the schedule.
+    last_check: Option<String>,
     #[serde(default, deserialize_with = "fields::time_if_any")]
-    pub last_by_cron: Option<String>,
-    /// Since when the git host is unreachable.
-    pub outage: Option<RemoteOutage>,
-    /// Past deployments, newest last.
-    pub history: Vec<Deployment>,
+    last_by_cron: Option<String>,
+    outage: Option<RemoteOutage>,
+    history: History,
 }
 
 /// One commit in its own directory.
@@ -70,11 +63,13 @@ pub struct Failure {
     /// The commit.
     #[serde(deserialize_with = "fields::commit")]
     pub commit: String,
-    /// The number of attempts.
+    /// The number of attempts; 1 for one that the ledger is to count.
     pub tries: u32,
     /// The time of the last one, RFC 3339.
     #[serde(deserialize_with = "fields::time")]
     pub last: String,
+    /// The stage that failed last.
+    pub stage: Stage,
     /// Why, in one line.
     pub why: String,
     /// The last attempt's log.
@@ -132,42 +127,17 @@ impl Failure {
     }
 }
 
-/// A deployment of the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deployment {
-    /// The commit.
-    #[serde(deserialize_with = "fields::commit")]
-    pub commit: String,
-    /// The first line of its message.
-    pub subject: String,
-    /// When it ended, RFC 3339.
-    #[serde(deserialize_with = "fields::time")]
+/// A poll that asked the git host.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// When, RFC 3339.
     pub at: String,
-    /// How long it took.
-    pub took: Tenths,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// A remark, for example that history was rewritten.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    /// Whether cron started it; one started by hand proves nothing about the schedule.
+    pub by_cron: bool,
 }
 
-/// Tenths of a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Tenths(pub u64);
-
-/// How a deployment ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It is live.
-    Live,
-    /// It failed, before or after the activation; why.
-    Failed(String),
-    /// Somebody rolled back to this release.
-    RolledBack,
-}
+/// An outage is reported after so many polls in a row: one that ends by itself is no news.
+const REPORT_AFTER: u32 = 3;
 
 impl Default for Ledger {
     fn default() -> Self {
@@ -183,30 +153,38 @@ impl Default for Ledger {
             last_check: None,
             last_by_cron: None,
             outage: None,
-            history: Vec::new(),
+            history: History::default(),
         }
     }
 }
 
+/// What it says.
 impl Ledger {
-    /// The readable parts of a damaged ledger, and whether it was JSON at all. Releases and the deployment in progress
-    /// are read from the server instead.
+    /// The release that is live.
     #[must_use]
-    pub fn salvage(text: &str) -> (Self, bool) {
-        let parts = serde_json::from_str::<serde_json::Map<_, _>>(text);
-        let parsed = parts.is_ok();
-        let mut salvaged = Self::default();
-        for (name, part) in parts.unwrap_or_default() {
-            let Ok(serde_json::Value::Object(mut whole)) = serde_json::to_value(&salvaged) else {
-                break;
-            };
-            whole.insert(name, part);
-            salvaged = serde_json::from_value(whole.into()).unwrap_or(salvaged);
-        }
-        salvaged.in_progress = None;
-        (salvaged, parsed)
+    pub fn live(&self) -> Option<&Release> {
+        self.live.as_ref()
     }
-
+    /// The release that was live before; the target of a rollback.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Release> {
+        self.previous.as_ref()
+    }
+    /// Successful releases that are still on the disk, oldest first, the live one included.
+    #[must_use]
+    pub fn releases(&self) -> &[Release] {
+        &self.releases
+    }
+    /// A deployment in progress; a poll that finds one knows that its poll was killed.
+    #[must_use]
+    pub fn in_progress(&self) -> Option<&Release> {
+        self.in_progress.as_ref()
+    }
+    /// Commits that failed, with their attempts.
+    #[must_use]
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
     /// The failures of a commit, if it has any.
     #[must_use]
     pub fn failure(&self, commit: &str) -> Option<&Failure> {
@@ -214,22 +192,80 @@ impl Ledger {
             .iter()
             .find(|failure| failure.commit == commit)
     }
+    /// The newest commit, if it is refused.
+    #[must_use]
+    pub fn refused(&self) -> Option<&Refusal> {
+        self.refused.as_ref()
+    }
+    /// Who paused deployments, and why.
+    #[must_use]
+    pub fn pause(&self) -> Option<&Pause> {
+        self.pause.as_ref()
+    }
+    /// When the git host last answered, RFC 3339.
+    #[must_use]
+    pub fn last_check(&self) -> Option<&str> {
+        self.last_check.as_deref()
+    }
+    /// When cron last started a poll, RFC 3339.
+    #[must_use]
+    pub fn last_by_cron(&self) -> Option<&str> {
+        self.last_by_cron.as_deref()
+    }
+    /// Since when the git host is unreachable.
+    #[must_use]
+    pub fn outage(&self) -> Option<&RemoteOutage> {
+        self.outage.as_ref()
+    }
+    /// A ledger that knows nothing but its failed commits.
+    #[must_use]
+    pub fn failures_only(&self) -> Self {
+        Self {
+            failures: self.failures.clone(),
+            ..Self::default()
+        }
+    }
+    /// Past deployments.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}
 
-    /// Counts a failed attempt.
-    pub fn record_failure(&mut self, failure: Failure) {
-        let tries = self.failure(&failure.commit).map_or(0, |known| known.tries);
-        self.failures.retain(|known| known.commit != failure.commit);
-        self.failures.push(Failure {
-            tries: tries + 1,
-            ..failure
+/// Its transitions.
+impl Ledger {
+    /// The git host could not be reached; returns the outage, and whether to report it now: once, after some polls.
+    pub fn unreachable(&mut self, check: Check, why: String) -> (RemoteOutage, bool) {
+        let mut outage = self.outage.take().unwrap_or(RemoteOutage {
+            since: check.at.clone(),
+            polls: 0,
+            why: String::new(),
+            reported: false,
         });
-        // The oldest, of commits that no branch points to any more.
-        let excess = self.failures.len().saturating_sub(20);
-        self.failures.drain(..excess);
+        outage.polls += 1;
+        outage.why = why;
+        let report = outage.polls >= REPORT_AFTER && !outage.reported;
+        outage.reported |= report;
+        self.outage = Some(outage.clone());
+        self.last_by_cron = check
+            .by_cron
+            .then_some(check.at)
+            .or(self.last_by_cron.take());
+        (outage, report)
     }
 
-    /// Records a refused commit; returns whether the commit or the reason is new.
-    pub fn record_refusal(&mut self, refusal: Refusal) -> bool {
+    /// The git host answered; returns the outage that ended, if it was reported.
+    pub fn reachable(&mut self, check: Check) -> Option<RemoteOutage> {
+        self.last_check = Some(check.at.clone());
+        self.last_by_cron = check
+            .by_cron
+            .then_some(check.at)
+            .or(self.last_by_cron.take());
+        self.outage.take().filter(|outage| outage.reported)
+    }
+
+    /// A commit is refused; returns whether the commit or the reason is new.
+    pub fn refuse(&mut self, refusal: Refusal) -> bool {
         let known = self
             .refused
             .take()
@@ -240,121 +276,116 @@ impl Ledger {
         is_new
     }
 
-    /// Records that a release is live.
-    pub fn record_live(&mut self, release: Release) {
-        self.failures
-            .retain(|failure| failure.commit != release.commit);
+    /// The refusal is over.
+    pub fn admit(&mut self) {
+        self.refused = None;
+    }
+
+    /// The deployment of a release begins.
+    pub fn begin(&mut self, release: Release) {
+        self.refused = None;
+        self.in_progress = Some(release);
+    }
+
+    /// The deployment in progress succeeded: its release is live.
+    pub fn went_live(&mut self, release: Release, ended: Deployment) {
+        self.forgive(&release.commit);
         self.in_progress = None;
         // A redeployed commit replaces its lost release, and is no target of a rollback.
         self.releases
             .retain(|known| known.id != release.id && known.commit != release.commit);
         self.releases.push(release.clone());
         let commit = release.commit.clone();
-        if let Some(old) = self.live.replace(release)
-            && old.commit != commit
-        {
+        let old = self.live.replace(release);
+        if let Some(old) = old.filter(|old| old.commit != commit) {
             self.previous = Some(old);
         }
+        self.history.add(ended);
     }
 
-    /// Adds a deployment to the history.
-    pub fn record_deployment(&mut self, deployment: Deployment) {
-        self.history.push(deployment);
-        let excess = self.history.len().saturating_sub(HISTORY);
-        self.history.drain(..excess);
+    /// Somebody rolled back to a release, which pauses deployments.
+    pub fn rolled_back(&mut self, release: Release, ended: Deployment, pause: Pause) {
+        self.went_live(release, ended);
+        self.pause = Some(pause);
+    }
+
+    /// The deployment in progress failed; returns how often this commit has.
+    pub fn failed(&mut self, failure: Failure, ended: Deployment) -> u32 {
+        self.in_progress = None;
+        self.history.add(ended);
+        self.count(failure)
+    }
+
+    /// The poll that deployed a commit was killed, which counts as an attempt. What is in progress stays, until
+    /// [`Ledger::recovered`] or the next deployment.
+    pub fn killed(&mut self, failure: Failure) {
+        self.count(failure);
+    }
+
+    fn count(&mut self, failure: Failure) -> u32 {
+        let tries = self.failure(&failure.commit).map_or(0, |known| known.tries) + failure.tries;
+        self.forgive(&failure.commit);
+        self.failures.push(Failure { tries, ..failure });
+        // The oldest, of commits that no branch points to any more.
+        let excess = self.failures.len().saturating_sub(FAILURES);
+        self.failures.drain(..excess);
+        tries
+    }
+
+    /// The live release was restored: nothing is in progress any more.
+    pub fn recovered(&mut self) {
+        self.in_progress = None;
+    }
+
+    /// A commit's failures no longer matter.
+    pub fn forgive(&mut self, commit: &str) {
+        self.failures.retain(|failure| failure.commit != commit);
+    }
+
+    /// Failed commits may be tried again at once; returns how many there were.
+    pub fn retry(&mut self) -> usize {
+        std::mem::take(&mut self.failures).len()
+    }
+
+    /// Deployments are paused.
+    pub fn pause_for(&mut self, pause: Pause) {
+        self.pause = Some(pause);
+    }
+
+    /// Deployments go on; returns the pause that ended.
+    pub fn resume(&mut self) -> Option<Pause> {
+        self.pause.take()
+    }
+
+    /// Only the newest `keep` releases stay, and always the live and the previous one.
+    pub fn pruned(&mut self, keep: usize) {
+        let excess = self.releases.len().saturating_sub(keep);
+        let mut kept = self.releases.split_off(excess);
+        for release in [&self.live, &self.previous].into_iter().flatten() {
+            if !kept.iter().any(|known| known.id == release.id) {
+                kept.insert(0, release.clone());
+            }
+        }
+        self.releases = kept;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::refusal::{Scarce, Why};
-
-    fn release(id: &str) -> Release {
-        Release {
-            id: id.into(),
-            commit: format!("{id:0>40}"),
-            subject: "s".into(),
-            since: "2026-11-25T12:00:00Z".into(),
-            venv: "v".into(),
+impl Ledger {
+    /// A ledger in any state, also in one that no transition leads to.
+    pub(crate) fn in_state(
+        live: Option<Release>,
+        failures: Vec<Failure>,
+        pause: Option<Pause>,
+    ) -> Self {
+        Self {
+            live,
+            failures,
+            pause,
+            ..Self::default()
         }
-    }
-
-    #[test]
-    fn attempts_are_counted_by_commit() {
-        let mut ledger = Ledger::default();
-        for _ in 0..2 {
-            ledger.record_failure(Failure {
-                commit: "a".into(),
-                tries: 0,
-                last: "t".into(),
-                why: "w".into(),
-                log: None,
-                inputs_digest: "c".into(),
-            });
-        }
-        assert_eq!(ledger.failure("a").map(|f| f.tries), Some(2));
-        ledger.record_live(Release {
-            commit: "a".into(),
-            ..release("1")
-        });
-        assert_eq!(ledger.failure("a"), None);
-    }
-
-    #[test]
-    fn a_refusal_is_new_once_and_keeps_its_time() {
-        let refusal = |commit: &str, live: &str, since: &str| Refusal {
-            commit: commit.into(),
-            object: commit.into(),
-            since: since.into(),
-            why: Why::NotDescendant { live: live.into() },
-            inputs_digest: "c".into(),
-        };
-        let mut ledger = Ledger::default();
-        assert!(ledger.record_refusal(refusal("a", "x", "1")));
-        assert!(!ledger.record_refusal(refusal("a", "x", "2")));
-        assert_eq!(
-            ledger.refused.as_ref().map(|r| r.since.as_str()),
-            Some("1"),
-            "since the first time"
-        );
-        assert!(
-            ledger.record_refusal(refusal("a", "y", "3")),
-            "another reason"
-        );
-        assert!(
-            ledger.record_refusal(refusal("b", "y", "4")),
-            "another commit"
-        );
-    }
-
-    #[test]
-    fn lack_of_space_is_new_once_however_much_is_free() {
-        let refusal = |what, free: u64| Refusal {
-            commit: "a".into(),
-            object: "a".into(),
-            since: "t".into(),
-            why: Why::NoRoom {
-                dir: "/x".into(),
-                what,
-                needed: 100,
-                free,
-            },
-            inputs_digest: "c".into(),
-        };
-        let mut ledger = Ledger::default();
-        assert!(ledger.record_refusal(refusal(Scarce::Bytes, 5)));
-        assert!(!ledger.record_refusal(refusal(Scarce::Bytes, 4)));
-        assert!(ledger.record_refusal(refusal(Scarce::Inodes, 4)));
-    }
-
-    #[test]
-    fn a_ledger_without_refusals_is_read() -> anyhow::Result<()> {
-        let mut old = serde_json::to_value(Ledger::default())?;
-        if let Some(fields) = old.as_object_mut() {
-            fields.remove("refused");
-        }
-        assert_eq!(serde_json::from_value::<Ledger>(old)?, Ledger::default());
-        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

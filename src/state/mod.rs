@@ -4,6 +4,7 @@
 //! record.
 
 mod fields;
+pub mod history;
 pub mod ledger;
 pub mod receipt;
 pub mod refusal;

@@ -5,20 +5,23 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::app::AppName;
-use crate::host::Server;
+use crate::host::{Locked, Server};
 use crate::layout;
+use crate::state::history::{Deployment, Outcome};
 use crate::state::ledger::{Ledger, Release};
 
 fn whole() -> String {
     let mut ledger = Ledger::default();
     for id in ["20261125T120000-1111111", "20261125T130000-2222222"] {
-        ledger.record_live(Release {
+        let release = Release {
             id: id.to_owned(),
             commit: "1".repeat(40),
             subject: "s \"é\"".to_owned(),
             since: "2026-11-25T12:00:00Z".to_owned(),
             venv: "py3.11-system".to_owned(),
-        });
+        };
+        let ended = Deployment::of(&release, release.since.clone(), 1.5, Outcome::Live);
+        ledger.went_live(release, ended);
     }
     serde_json::to_string_pretty(&ledger).unwrap()
 }
@@ -38,15 +41,19 @@ proptest! {
         let path = layout::ledger(&app);
         let real = dir.path().join(path.strip_prefix("/").unwrap_or(Path::new("ledger")));
         std::fs::create_dir_all(real.parent().unwrap()).unwrap();
+        let Locked::Held(lock) = server.lock(&layout::state(&app)).unwrap() else {
+            panic!("it is locked");
+        };
         for bytes in [bytes, odd.into_bytes()] {
             std::fs::write(&real, &bytes).unwrap();
             // A ledger that loads can be stored and loaded again.
             if let Ok(ledger) = Ledger::load(&server, &app) {
-                ledger.store(&server, &app).unwrap();
+                ledger.persist(&server, &app, &lock).unwrap();
                 prop_assert_eq!(Ledger::load(&server, &app).unwrap(), ledger);
             }
-            let (salvaged, _) = Ledger::salvage(&String::from_utf8_lossy(&bytes));
-            prop_assert_eq!(salvaged.in_progress, None);
+            let text = String::from_utf8_lossy(&bytes);
+            let (rebuilt, _) = Ledger::rebuilt(&text, Vec::new(), None, String::new());
+            prop_assert_eq!(rebuilt.in_progress(), None);
         }
     }
 }

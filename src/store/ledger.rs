@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use crate::app::AppName;
-use crate::host::{Server, View};
+use crate::host::{Lock, Server, View};
 use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::{FORMAT, Ledger};
@@ -47,11 +47,11 @@ impl Ledger {
             .with_context(damaged)
     }
 
-    /// Replaces the file.
+    /// Replaces the file, under the app's lock. Only a session of `deploy` calls this (tests/project/layers.rs).
     ///
     /// # Errors
     /// When it cannot be written; the old file is intact then.
-    pub fn store(&self, server: &Server, app: &AppName) -> Result<()> {
+    pub fn persist(&self, server: &Server, app: &AppName, _held: &Lock) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
         server.write(&layout::ledger(app), text.as_bytes(), 0o640, None)
@@ -73,6 +73,8 @@ fn is_foreign(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Locked;
+    use crate::state::history::{Deployment, Outcome};
     use crate::state::ledger::Release;
 
     fn release(id: &str) -> Release {
@@ -93,12 +95,18 @@ mod tests {
         let app: AppName = "todo".parse()?;
         assert_eq!(Ledger::load(&server, &app)?, Ledger::default());
         let mut ledger = Ledger::default();
-        ledger.record_live(release("1"));
-        ledger.record_live(release("2"));
-        ledger.store(&server, &app)?;
+        for id in ["1", "2"] {
+            let at = "2026-11-25T12:00:00Z".to_owned();
+            let ended = Deployment::of(&release(id), at, 1.0, Outcome::Live);
+            ledger.went_live(release(id), ended);
+        }
+        let Locked::Held(lock) = server.lock(&layout::state(&app))? else {
+            anyhow::bail!("it is locked");
+        };
+        ledger.persist(&server, &app, &lock)?;
         let again = Ledger::load(&server, &app)?;
         assert_eq!(again, ledger);
-        assert_eq!(again.previous.map(|r| r.id).as_deref(), Some("1"));
+        assert_eq!(again.previous().map(|r| r.id.as_str()), Some("1"));
         std::fs::write(
             root.path().join("var/lib/pullpray/todo/ledger.json"),
             "{\"format\":1",
@@ -106,9 +114,10 @@ mod tests {
         let damaged = Ledger::load(&server, &app).map_err(|error| error.is::<Damaged>());
         assert_eq!(damaged, Err(true));
         let text = serde_json::to_string(&ledger)?.replacen("Z\"", "\"", 1);
-        let (salvaged, parsed) = Ledger::salvage(&text);
-        assert!(parsed && salvaged.live.is_none() && salvaged.releases.len() == 2);
-        assert_eq!(Ledger::salvage(&text[1..]), (Ledger::default(), false));
+        let rebuilt = |text| Ledger::rebuilt(text, Vec::new(), None, String::new());
+        let (rebuilt_from_all, parsed) = rebuilt(&text);
+        assert!(parsed && rebuilt_from_all.history() == ledger.history());
+        assert_eq!(rebuilt(&text[1..]), (Ledger::default(), false));
         Ok(())
     }
 }

@@ -426,3 +426,62 @@ fn files_can_be_read_in_a_sitting() -> Result<()> {
     }
     Ok(())
 }
+
+/// The functions that call `Ledger::persist`, outside of tests.
+#[derive(Default)]
+struct Persisting {
+    function: String,
+    found: Vec<String>,
+}
+
+impl<'ast> Visit<'ast> for Persisting {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if !item.attrs.iter().any(|attr| attr.path().is_ident("cfg")) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.function = item.sig.ident.to_string();
+        visit::visit_impl_item_fn(self, item);
+    }
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.function = item.sig.ident.to_string();
+        visit::visit_item_fn(self, item);
+    }
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        if call.method == "persist" {
+            self.found.push(self.function.clone());
+        }
+        visit::visit_expr_method_call(self, call);
+    }
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if path.segments.last().is_some_and(|it| it.ident == "persist") {
+            self.found.push(self.function.clone());
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+#[test]
+fn only_a_session_stores_the_ledger() -> Result<()> {
+    let src = root().join("src");
+    let mut all = Vec::new();
+    for file in sources(&src)? {
+        let name = file.strip_prefix(&src)?.to_owned();
+        let is_test = name.iter().any(|part| part == "tests")
+            || ["tests.rs", "fuzz.rs"]
+                .iter()
+                .any(|test| name.ends_with(test));
+        if is_test || name.extension().is_none_or(|e| e != "rs") {
+            continue;
+        }
+        let mut persisting = Persisting::default();
+        persisting.visit_file(&syn::parse_file(&fs::read_to_string(&file)?)?);
+        all.extend(persisting.found.into_iter().map(|f| (name.clone(), f)));
+    }
+    assert_eq!(
+        all,
+        [(PathBuf::from("deploy/session.rs"), "store".to_owned())]
+    );
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! The newest commit on the git host, on its way to a deployment: listed, wanted, fetched, accepted. Each state consumes
+//! the one before, or stops the poll with its outcome.
+
+use crate::app::{AbsPath, App, Limits, Track};
+use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
+use crate::git::{Newest, RemoteError};
+use crate::report::PollOutcome;
+use crate::signing::Trust;
+use crate::state::ledger::{Release, RemoteOutage};
+use crate::state::refusal::Why;
+use crate::text::short;
+
+use super::fetch::{self, Code, FetchError};
+use super::session::Session;
+use super::{could_not_reach, recover, space};
+
+/// Why nothing is deployed.
+pub(super) enum Stop {
+    /// The poll ended as intended.
+    Ended(PollOutcome),
+    /// The poll itself failed.
+    Error(anyhow::Error),
+}
+
+impl Stop {
+    pub(super) fn into_outcome(self) -> anyhow::Result<PollOutcome> {
+        match self {
+            Self::Ended(outcome) => Ok(outcome),
+            Self::Error(error) => Err(error),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Verdict> for Stop {
+    fn from(verdict: Verdict) -> Self {
+        Self::Ended(PollOutcome::Skipped(verdict))
+    }
+}
+
+/// What decides, for one poll.
+struct Gate {
+    newest: Newest,
+    trust: Trust,
+    policy: DeployPolicy,
+    /// When the git host answered, in seconds.
+    started: f64,
+}
+
+/// A commit that the git host listed.
+pub(super) struct Listed(Gate);
+
+/// A commit to be deployed, as far as is known before it is here.
+pub(super) struct Wanted(Gate);
+
+/// A commit that is here.
+pub(super) struct Fetched {
+    gate: Gate,
+    code: Code,
+    signature: Signature,
+    ended_outage: Option<RemoteOutage>,
+}
+
+/// A commit that may be deployed.
+pub(super) struct Accepted {
+    pub(super) code: Code,
+    /// The digest of settings, environment and deploy script.
+    pub(super) inputs_digest: String,
+    /// When its deployment began, in seconds of the monotonic clock.
+    pub(super) started: f64,
+    /// The outage that this poll ended, if it was reported.
+    pub(super) ended_outage: Option<RemoteOutage>,
+    /// A remark on the commit.
+    pub(super) note: Option<String>,
+}
+
+/// Queries the git host for the newest commit.
+pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
+    let (server, app) = (session.server, session.app);
+    let trust = Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path));
+    let policy = DeployPolicy {
+        limits: Limits {
+            deploy_window: app.limits.deploy_window.clone().filter(|_| !session.now),
+            ..app.limits.clone()
+        },
+        inputs_digest: session.inputs_digest()?,
+        signers: trust.text().to_owned(),
+        preliminary: trust.preliminary(),
+        by_person: session.now,
+        killed: false,
+    };
+    let why = match session.remote.newest(&app.track) {
+        Ok(Some(newest)) => {
+            return Ok(Listed(Gate {
+                newest,
+                trust,
+                policy,
+                started: session.clock.elapsed(),
+            }));
+        }
+        Ok(None) => format!("{} {}", app.repo, app.track.missing()),
+        Err(RemoteError::Preempted) => return Err(Stop::Ended(PollOutcome::Busy)),
+        Err(error) => could_not_reach(app, &error),
+    };
+    Err(unreachable(session, why))
+}
+
+fn unreachable(session: &mut Session<'_>, why: String) -> Stop {
+    let check = session.check();
+    match session.record(|ledger| ledger.unreachable(check, why)) {
+        Ok((outage, report)) => Stop::Ended(PollOutcome::Unreachable { outage, report }),
+        Err(error) => Stop::Error(error),
+    }
+}
+
+impl Listed {
+    /// Goes on unless the policy stops the commit, as far as is known: its history and signature only if it was refused
+    /// for them before.
+    pub(super) fn decide(self, session: &mut Session<'_>) -> Result<Wanted, Stop> {
+        let Self(mut gate) = self;
+        let (poll, check) = (session.poll(), session.check());
+        let now = poll.clock.local().fixed_offset();
+        let (commit, object) = gate.names();
+        let policy = &mut gate.policy;
+        let verdict = session.record(|ledger| {
+            if poll.now {
+                ledger.retry();
+            } else {
+                policy.killed =
+                    recover::count_killed_poll(poll, ledger, &commit, &policy.inputs_digest);
+            }
+            let tip = policy.cached_verdict(ledger, &object, &commit);
+            let verdict = policy
+                .evaluate(ledger, &tip, &object, now)
+                .or_else(|| policy.cached_unfit(ledger, &tip, &object));
+            if verdict.is_some() {
+                ledger.reachable(check);
+            }
+            verdict
+        })?;
+        if let Some(verdict) = verdict {
+            return Err(verdict.into());
+        }
+        let name = &gate.newest.name;
+        session.progress(&match &session.app.track {
+            Track::Commit(_) => format!("{name} is not live yet"),
+            _ => format!("new commit {} on {name}", short(&commit)),
+        });
+        Ok(Wanted(gate))
+    }
+}
+
+impl Wanted {
+    /// Fetches the commit with its history.
+    pub(super) fn fetch(self, session: &mut Session<'_>) -> Result<Fetched, Stop> {
+        let Self(gate) = self;
+        let live = session.live().map(|live| live.commit);
+        let code = match fetch::fetch(session, &gate.newest, live.as_deref()) {
+            Ok(code) => code,
+            Err(error) => {
+                let (commit, object) = gate.names();
+                let tip = gate
+                    .policy
+                    .cached_verdict(session.ledger(), &object, &commit);
+                return Err(gate.unfetched(session, &tip, &object, error));
+            }
+        };
+        let check = session.check();
+        Ok(Fetched {
+            ended_outage: session.record(|ledger| ledger.reachable(check))?,
+            signature: gate.trust.verify(session.server, || code.signed_object())?,
+            code,
+            gate,
+        })
+    }
+}
+
+impl Fetched {
+    /// Goes on unless the policy stops the commit, with its history and signature. The branch may have moved since it
+    /// was listed: what was fetched counts.
+    pub(super) fn decide(self, session: &mut Session<'_>) -> Result<Self, Stop> {
+        let now = session.clock.local().fixed_offset();
+        let (tip, object) = (self.tip(), self.code.object().to_string());
+        let policy = &self.gate.policy;
+        let verdict = session.record(|ledger| policy.evaluate(ledger, &tip, &object, now))?;
+        if let Some(verdict) = verdict {
+            return Err(verdict.into());
+        }
+        if let Signature::Trusted(who) = &self.signature {
+            session.progress(&format!("{} is signed by {who}", short(self.code.commit())));
+        }
+        Ok(self)
+    }
+
+    /// Goes on if the commit is complete and within the limits; its trees and files are not read before this.
+    pub(super) fn complete(self, session: &mut Session<'_>) -> Result<Self, Stop> {
+        let live = session.live().map(|live| live.commit);
+        let checked = (self.code).check_complete(session, &self.gate.newest, live.as_deref());
+        match checked {
+            Ok(None) => Ok(self),
+            Ok(Some(code)) => Ok(Self { code, ..self }),
+            Err(error) => {
+                let object = self.code.object().to_string();
+                Err(self.gate.unfetched(session, &self.tip(), &object, error))
+            }
+        }
+    }
+
+    /// Goes on if the disk has enough space for a release.
+    pub(super) fn ensure_space(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
+        if let Some(why) = space::shortage(session, &self.code, session.ledger().live())? {
+            let object = self.code.object().to_string();
+            return Err(self.gate.refuse(session, &self.tip(), &object, why));
+        }
+        let (digest, started) = (self.gate.policy.inputs_digest, self.gate.started);
+        let accepted = Accepted::new(session, self.code, digest, started)?;
+        Ok(Accepted {
+            ended_outage: self.ended_outage,
+            ..accepted
+        })
+    }
+
+    fn tip(&self) -> Tip<'_> {
+        Tip {
+            commit: self.code.commit(),
+            descends: self.code.descends(),
+            signature: self.signature.clone(),
+        }
+    }
+}
+
+impl Gate {
+    /// The listed commit, and the object that points to it.
+    fn names(&self) -> (String, String) {
+        let newest = &self.newest;
+        (newest.commit.to_string(), newest.object.to_string())
+    }
+
+    /// Stops for a commit that could not be fetched, or exceeds the limits.
+    fn unfetched(
+        &self,
+        session: &mut Session<'_>,
+        tip: &Tip<'_>,
+        object: &str,
+        error: FetchError,
+    ) -> Stop {
+        match error {
+            FetchError::Remote(why) => unreachable(session, why),
+            FetchError::Unfit(words) => self.refuse(session, tip, object, Why::Unfit { words }),
+            FetchError::Preempted => Stop::Ended(PollOutcome::Busy),
+            FetchError::Local(error) => Stop::Error(error),
+        }
+    }
+
+    /// Stops for a commit that is refused.
+    fn refuse(&self, session: &mut Session<'_>, tip: &Tip<'_>, object: &str, why: Why) -> Stop {
+        let (now, check) = (session.clock.local().fixed_offset(), session.check());
+        let refused = session.record(|ledger| {
+            ledger.reachable(check);
+            self.policy.refuse(ledger, tip, object, why, now)
+        });
+        refused.map_or_else(Stop::Error, Stop::from)
+    }
+}
+
+impl Accepted {
+    /// A commit that was accepted now or before; says what is remarkable about it.
+    pub(super) fn new(
+        session: &Session<'_>,
+        code: Code,
+        inputs_digest: String,
+        started: f64,
+    ) -> anyhow::Result<Self> {
+        let live = session.ledger().live();
+        let note = join(&[
+            rewritten(session.app, &code, live),
+            code.new_submodules(live)?,
+        ]);
+        if let Some(note) = &note {
+            session.progress(note);
+        }
+        Ok(Self {
+            code,
+            inputs_digest,
+            started,
+            ended_outage: None,
+            note,
+        })
+    }
+}
+
+/// A remark on a commit whose history does not contain the live commit.
+fn rewritten(app: &App, code: &Code, live: Option<&Release>) -> Option<String> {
+    let live = live.filter(|_| code.descends() == Some(false))?;
+    let live = short(&live.commit);
+    Some(match &app.track {
+        // The next version may come from another branch: nothing was rewritten then.
+        Track::Tag(_) => format!("{live} is not an ancestor of {}", short(code.commit())),
+        _ => format!("history was rewritten: {live} is not an ancestor"),
+    })
+}
+
+/// Joins remarks into one.
+pub(super) fn join(notes: &[Option<String>]) -> Option<String> {
+    let notes: Vec<&str> = notes.iter().flatten().map(String::as_str).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}

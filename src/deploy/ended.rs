@@ -1,0 +1,139 @@
+//! How a deployment ends: live, or failed in one of its stages. Both are recorded and reported.
+
+use anyhow::Result;
+
+use crate::report::{FailureReport, PollOutcome};
+use crate::state::history::{Deployment, Outcome, Stage};
+use crate::state::ledger::{Failure, Release};
+use crate::state::stamp;
+
+use super::activate::Live;
+use super::build::Staged;
+use super::candidate::{Accepted, join};
+use super::session::Session;
+use super::{prune, restore, static_files};
+
+/// A stage that failed.
+#[derive(Debug)]
+pub(super) struct StageError {
+    /// Which.
+    pub(super) stage: Stage,
+    /// The cause, in one line that names what failed.
+    pub(super) why: String,
+    /// The last lines of its output.
+    pub(super) last_lines: Vec<String>,
+    /// Why the previous release could not be restored, if that was tried and failed.
+    pub(super) restore_error: Option<String>,
+}
+
+impl StageError {
+    pub(super) fn new(stage: Stage, why: impl Into<String>) -> Self {
+        Self {
+            stage,
+            why: why.into(),
+            last_lines: Vec::new(),
+            restore_error: None,
+        }
+    }
+
+    pub(super) fn with_lines(self, last_lines: Vec<String>) -> Self {
+        Self { last_lines, ..self }
+    }
+}
+
+/// Errors of the server become errors of the stage they happen in.
+pub(super) trait At<T> {
+    fn at(self, stage: Stage) -> Result<T, StageError>;
+}
+
+impl<T> At<T> for Result<T> {
+    fn at(self, stage: Stage) -> Result<T, StageError> {
+        self.map_err(|error| StageError::new(stage, crate::error::in_one_line(&error)))
+    }
+}
+
+/// Records that the release is live, and removes what no release needs any more.
+pub(super) fn went_live(
+    session: &mut Session<'_>,
+    live: Live,
+    accepted: Accepted,
+) -> Result<PollOutcome> {
+    let (at, took) = (
+        stamp(session.clock.now()),
+        session.clock.elapsed() - accepted.started,
+    );
+    let from = session.live();
+    let to = Release {
+        since: at.clone(),
+        ..live.into_release()
+    };
+    // It is live; an error here would only hide that.
+    let dir = session.app.releases().join(&to.id);
+    let links = static_files::unpublished_links(session.server, &dir);
+    let note = join(&[accepted.note, links.ok().flatten()]);
+    let ended = Deployment {
+        note: note.clone(),
+        ..Deployment::of(&to, at, took, Outcome::Live)
+    };
+    session.record(|ledger| ledger.went_live(to.clone(), ended))?;
+    prune::try_prune(session);
+    Ok(PollOutcome::Deployed {
+        from,
+        to,
+        took,
+        ended_outage: accepted.ended_outage,
+        note,
+    })
+}
+
+/// Records the failure, with the live release checked and restored if need be.
+pub(super) fn failed(
+    session: &mut Session<'_>,
+    staged: &Staged,
+    error: StageError,
+    accepted: Accepted,
+) -> Result<PollOutcome> {
+    let (at, took) = (
+        stamp(session.clock.now()),
+        session.clock.elapsed() - accepted.started,
+    );
+    let live = session.live();
+    let restore_error = match &live {
+        Some(live) if error.restore_error.is_none() => restore::ensure_live(session, live),
+        _ => error.restore_error,
+    };
+    let release = staged.release().clone();
+    let migrations = staged.migrations(session.server);
+    let (stage, why) = (error.stage, error.why);
+    let outcome = Outcome::Failed {
+        stage,
+        why: why.clone(),
+    };
+    let ended = Deployment {
+        note: join(&[accepted.note, migrations.clone()]),
+        ..Deployment::of(&release, at.clone(), took, outcome)
+    };
+    let failure = Failure {
+        commit: release.commit.clone(),
+        tries: 1,
+        last: at,
+        stage,
+        why: why.clone(),
+        log: Some(staged.log().to_owned()),
+        inputs_digest: accepted.inputs_digest,
+    };
+    // Before the ledger is written: the failed release may have filled the disk.
+    prune::try_prune(session);
+    let tries = session.record(|ledger| ledger.failed(failure, ended))?;
+    Ok(PollOutcome::Failed(Box::new(FailureReport {
+        log: staged.log().to_owned(),
+        release,
+        migrations,
+        why,
+        last_lines: error.last_lines,
+        live,
+        restore_error,
+        tries,
+        attempts: session.app.limits.attempts,
+    })))
+}

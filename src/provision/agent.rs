@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::app::App;
-use crate::host::AgentKey;
+use crate::host::{AgentKey, View};
 use crate::layout;
 
 use super::key_pair::public_key;
@@ -35,6 +35,22 @@ pub(super) fn loaded_keys(context: &CheckContext<'_>, app: &App) -> Result<Vec<A
     context.view.agent_keys(&socket)
 }
 
+/// Why a unit is not enabled and active; `awaits` is the step that writes its file, and what follows then.
+pub(super) fn not_running(
+    view: &View,
+    unit: &str,
+    (on, why): (StepId, &str),
+) -> Result<Option<Finding>> {
+    let state = view.unit(unit)?;
+    let is = || format!("{unit} is {} and {}", state.active, state.enabled);
+    Ok(match state.load.as_str() {
+        "masked" => Some(Problem::masked(unit).into()),
+        "not-found" => Some(Finding::blocked(on, why)),
+        _ if state.is_active() && state.is_enabled() => None,
+        _ => Some(Finding::differs(is())),
+    })
+}
+
 impl Check for AgentRuns<'_> {
     fn about(&self) -> About {
         About::new(StepId::AgentKey, layout::agent_unit(&self.0.name))
@@ -42,16 +58,9 @@ impl Check for AgentRuns<'_> {
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let unit = layout::agent_unit(&self.0.name);
-        let state = context.view.unit(&unit)?;
-        if state.load == "masked" {
-            return Ok(Problem::masked(&unit).into());
-        }
-        if state.load == "not-found" {
-            return Ok(Finding::blocked(StepId::AgentUnit, "enabled and started"));
-        }
-        if !state.is_active() || !state.is_enabled() {
-            let is = format!("{unit} is {} and {}", state.active, state.enabled);
-            return Ok(Finding::differs(is));
+        let awaits = (StepId::AgentUnit, "enabled and started");
+        if let Some(finding) = not_running(context.view, &unit, awaits)? {
+            return Ok(finding);
         }
         let Some((_, wanted)) = public_key(context.view, &self.0.name)? else {
             return Ok(Finding::blocked(StepId::KeyDeploy, "gets the key loaded"));

@@ -1,8 +1,7 @@
 //! The deploy key: generated once, readable by root only, never overwritten.
 
 use anyhow::Result;
-use ssh_key::{Algorithm, HashAlg, PrivateKey};
-use zeroize::Zeroizing;
+use ssh_key::Algorithm;
 
 use crate::app::App;
 use crate::host::AgentKey;
@@ -10,7 +9,8 @@ use crate::layout;
 use crate::render;
 
 use super::agent;
-use super::key_pair::{ensure, public_key};
+use super::finding::wrong_owner;
+use super::key_pair::{ensure, fingerprint, private_key, public_key};
 use super::rotation::{self, Rotation, rotation};
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
@@ -68,43 +68,30 @@ impl Check for DeployKey<'_> {
                 "ed25519, 0600 root; add its public half on the git host",
             ));
         };
-        if (stat.uid, stat.gid, stat.mode) != (0, 0, 0o600) {
-            return Ok(Finding::differs(format!(
-                "is {:04o} {}:{}, should be 0600 root",
-                stat.mode,
-                context.view.user_name(stat.uid),
-                context.view.group_name(stat.gid)
-            )));
+        if let Some(what) = wrong_owner(context.view, &stat, 0, 0o600) {
+            return Ok(Finding::differs(what));
         }
-        let public = public_key(context.view, &self.0.name);
-        let text = Zeroizing::new(context.view.read(&path)?.unwrap_or_default());
-        let private = match PrivateKey::from_openssh(text.as_slice()) {
-            Ok(key) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => key,
+        let fingerprint = match private_key(context.view, &path) {
+            Ok(Some(key)) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => {
+                fingerprint(&key)
+            }
             _ => {
+                let path = path.display();
                 return Ok(Finding::manual(
-                    format!("{} is not an unencrypted ed25519 key", path.display()),
+                    format!("{path} is not an unencrypted ed25519 key"),
                     format!(
-                        "sudo mv {0} {0}.old  # if nothing needs it; pullpray never overwrites it",
-                        path.display()
+                        "sudo mv {path} {path}.old  # if nothing needs it; pullpray never overwrites it"
                     ),
                 ));
             }
         };
-        let fingerprint = private.fingerprint(HashAlg::Sha256).to_string();
-        match public {
-            Ok(Some((_, found))) if found == fingerprint => {}
-            _ => {
-                return Ok(Finding::differs(
-                    "its public half is missing or does not match",
-                ));
-            }
+        let public = public_key(context.view, &self.0.name).ok().flatten();
+        if public.is_none_or(|(_, found)| found != fingerprint) {
+            let what = "its public half is missing or does not match";
+            return Ok(Finding::differs(what));
         }
-        let public = layout::public_key(&self.0.name);
-        if context
-            .view
-            .stat(&public)?
-            .is_some_and(|stat| stat.mode != 0o644 || stat.uid != 0)
-        {
+        let public = context.view.stat(&layout::public_key(&self.0.name))?;
+        if public.is_some_and(|stat| stat.mode != 0o644 || stat.uid != 0) {
             return Ok(Finding::differs("its public half should be 0644 root"));
         }
         let name = &self.0.name;
@@ -135,13 +122,8 @@ impl Fix for DeployKey<'_> {
             let line = format!("{} pullpray {name}\n", key.public);
             return changes.file(&layout::public_key(name), line.as_bytes(), 0o644, (0, 0));
         }
-        ensure(
-            changes,
-            self.0,
-            &layout::private_key(name),
-            &layout::public_key(name),
-            "",
-        )?;
+        let (private, public) = (layout::private_key(name), layout::public_key(name));
+        ensure(changes, self.0, &private, &public, "")?;
         if rotation(changes.context().view, name)? == Rotation::Switched {
             rotation::finish(changes, self.0)?;
         }

@@ -28,6 +28,24 @@ pub fn public_key(view: &View, app: &AppName) -> Result<Option<(String, String)>
         .with_context(|| format!("failed to read {}", path.display()))
 }
 
+/// A private key; `None` if the file does not exist.
+///
+/// # Errors
+/// When the file cannot be read or is not a private key.
+pub(super) fn private_key(view: &View, path: &Path) -> Result<Option<PrivateKey>> {
+    let Some(text) = view.read(path)?.map(Zeroizing::new) else {
+        return Ok(None);
+    };
+    let key = PrivateKey::from_openssh(text.as_slice()).map_err(anyhow::Error::msg);
+    key.map(Some)
+        .with_context(|| format!("{} is not a private key", path.display()))
+}
+
+/// `SHA256:…` of the public half, which the receipt stores instead of a digest of the secret.
+pub(super) fn fingerprint(key: &PrivateKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
 /// Generates a key pair whose comment is the app's key title plus `suffix`. An existing private key is kept; its
 /// owner, mode and public half are restored.
 pub(super) fn ensure(
@@ -37,11 +55,9 @@ pub(super) fn ensure(
     public: &Path,
     suffix: &str,
 ) -> Result<()> {
-    let old = changes.context().view.read(private)?.map(Zeroizing::new);
-    let key = if let Some(text) = &old {
-        PrivateKey::from_openssh(text.as_slice())
-            .map_err(anyhow::Error::msg)
-            .with_context(|| format!("{} is not a private key", private.display()))?
+    let key = if let Some(key) = private_key(changes.context().view, private)? {
+        changes.adopt(private, (0, 0), 0o600)?;
+        key
     } else {
         let hostname = nix::unistd::gethostname().context("failed to read the hostname")?;
         let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)
@@ -49,19 +65,11 @@ pub(super) fn ensure(
             .context("failed to generate a key")?;
         let title = render::key_title(app, &hostname.to_string_lossy());
         key.set_comment(format!("{title}{suffix}"));
+        let text = key.to_openssh(LineEnding::LF).map_err(anyhow::Error::msg);
+        let text = text.context("failed to encode the key")?;
+        changes.new_file(private, text.as_bytes(), 0o600, &fingerprint(&key))?;
         key
     };
-    if old.is_some() {
-        changes.adopt(private, (0, 0), 0o600)?;
-    } else {
-        let text = key
-            .to_openssh(LineEnding::LF)
-            .map_err(anyhow::Error::msg)
-            .context("failed to encode the key")?;
-        // The receipt stores the public half's fingerprint, not a digest of the secret.
-        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        changes.new_file(private, text.as_bytes(), 0o600, &fingerprint)?;
-    }
     changes.file(public, public_line(&key)?.as_bytes(), 0o644, (0, 0))
 }
 

@@ -7,8 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use ssh_key::{HashAlg, PrivateKey};
-use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::host::View;
@@ -17,6 +15,7 @@ use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
 
 use super::changes::backup_name;
+use super::key_pair::{fingerprint, private_key};
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId, list};
 
 pub(super) struct IntactReceipt<'a>(pub(super) &'a App);
@@ -62,24 +61,22 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
     let dirs = [layout::SETTINGS_DIR, layout::AGENT_DIR, layout::KEYS_DIR].map(PathBuf::from);
     let its = [app.poller_dir(), layout::state(name), layout::logs(name)];
     let inside = [app.releases(), app.shared(), app.venvs()];
+    let created = dirs.into_iter().chain(its).chain(inside);
+    // They were empty before: init refuses other directories.
+    let empty = Was {
+        uid: 0,
+        gid: 0,
+        mode: 0o755,
+        empty: true,
+    };
     let chosen = [&app.project_dir, &app.static_dir].map(|dir| dir.as_path().to_owned());
-    for path in dirs.into_iter().chain(its).chain(inside).chain(chosen) {
-        // It was empty before: init refuses other directories.
-        let was = [&app.project_dir, &app.static_dir]
-            .iter()
-            .any(|dir| dir.as_path() == path)
-            .then_some(Was {
-                uid: 0,
-                gid: 0,
-                mode: 0o755,
-                empty: true,
-            });
+    let chosen = chosen.map(|dir| (dir, Before::Adopted, Some(empty)));
+    for (path, before, was) in created
+        .map(|dir| (dir, Before::Created, None))
+        .chain(chosen)
+    {
         if there(&path)? {
-            changes.push(Change::Directory {
-                path,
-                before: was.map_or(Before::Created, |_| Before::Adopted),
-                was,
-            });
+            changes.push(Change::Directory { path, before, was });
         }
     }
     if view.created_by_pullpray(app.user.as_str()) {
@@ -110,11 +107,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
         let path = path.clone();
         changes.push(Change::Line { path, line });
     }
-    for unit in [
-        layout::agent_unit(name),
-        layout::socket_unit(name),
-        layout::service_unit(name),
-    ] {
+    for unit in layout::units(name) {
         if view.unit(&unit)?.is_enabled() {
             changes.push(Change::Unit { name: unit });
         }
@@ -147,13 +140,8 @@ fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
         written.push((path, sha));
     }
     for path in [layout::private_key(name), layout::next_private_key(name)] {
-        let text = Zeroizing::new(view.read(&path)?.unwrap_or_default());
-        let key = PrivateKey::from_openssh(text.as_slice());
-        let sha = key.map_or_else(
-            |_| String::new(),
-            |k| k.fingerprint(HashAlg::Sha256).to_string(),
-        );
-        written.push((path, sha));
+        let key = private_key(view, &path).ok().flatten();
+        written.push((path, key.as_ref().map(fingerprint).unwrap_or_default()));
     }
     Ok(written)
 }

@@ -1,6 +1,6 @@
 //! Checks of the git host that only doctor runs: its host key, and what the deploy key opens.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::app::{App, AppName, RepoUrl, Settings};
 use crate::git;
@@ -56,11 +56,8 @@ enum Greeting {
 /// account's key with `Hi name!`; GitLab greets an account with `Welcome to GitLab, @name!` (both measured).
 fn parse_greeting(words: &str) -> Greeting {
     for line in words.lines() {
-        if let Some((name, _)) = line
-            .trim()
-            .strip_prefix("Hi ")
-            .and_then(|rest| rest.split_once('!'))
-        {
+        let after = |start| line.trim().strip_prefix(start)?.split_once('!');
+        if let Some((name, _)) = after("Hi ") {
             let name = name.trim().to_owned();
             return if name.contains('/') {
                 Greeting::Repository(name)
@@ -68,11 +65,7 @@ fn parse_greeting(words: &str) -> Greeting {
                 Greeting::Account(name)
             };
         }
-        if let Some((name, _)) = line
-            .trim()
-            .strip_prefix("Welcome to GitLab, @")
-            .and_then(|rest| rest.split_once('!'))
-        {
+        if let Some((name, _)) = after("Welcome to GitLab, @") {
             return Greeting::Account(name.to_owned());
         }
     }
@@ -109,16 +102,13 @@ impl Check for OnlyThisRepository<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let blocked = || Finding::blocked(StepId::RepoAccess, "needs the deploy key");
-        let Some(remote) = repo::remote(context.view, app)? else {
+        let Some(remote) = repo::usable(context, app)? else {
             return Ok(blocked());
         };
-        if !super::agent::has_deploy_key(context, app)? {
-            return Ok(blocked());
-        }
         let mut refused = Vec::new();
-        for (other, repo) in neighbours(context.view, app)? {
+        for (other, url) in neighbours(context.view, app)? {
             let there = git::SshRemote {
-                path: repo.path().to_owned(),
+                path: url.path().to_owned(),
                 ..remote.clone()
             };
             match git::tip(&there, "HEAD") {
@@ -126,29 +116,19 @@ impl Check for OnlyThisRepository<'_> {
                     return Ok(Finding::warning(
                         format!(
                             "it also opens {}, the repository of {other}: unless that is public, the key is not limited to {}",
-                            repo.slug(),
+                            url.slug(),
                             app.repo.slug()
                         ),
                         format!("sudo pullpray key {} --rotate", app.name),
                     ));
                 }
                 Err(error) if error.kind() == git::RemoteErrorKind::HostKey => return Ok(blocked()),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        git::RemoteErrorKind::Permission | git::RemoteErrorKind::NoRepository
-                    ) =>
-                {
-                    refused.push(repo.slug().to_owned());
-                }
-                Err(error) => return Err(anyhow!("could not reach {}: {error}", repo.host())),
+                Err(error) if repo::is_refusal(&error) => refused.push(url.slug().to_owned()),
+                Err(error) => return Err(repo::unreachable(&url, &error)),
             }
         }
-        let identity = context.view.identity(app.user.as_str())?;
-        let greeting =
-            context
-                .view
-                .ssh_greeting(&app.ssh_alias(), &remote.options, Some(&identity))?;
+        let (alias, options) = (app.ssh_alias(), &remote.options);
+        let greeting = (context.view).ssh_greeting(&alias, options, remote.run_as.as_ref())?;
         Ok(match parse_greeting(&greeting) {
             Greeting::Account(name) => Finding::manual(
                 format!(

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use crate::app::App;
+use crate::app::{App, RepoUrl};
 use crate::git::{self, RemoteError, RemoteErrorKind, SshRemote, WriteAccess};
 use crate::host::View;
 use crate::render;
 
+use super::agent::has_deploy_key;
 use super::host_key::PinnedHostKey;
 use super::{About, Check, CheckContext, Finding, StepId};
 
@@ -33,8 +34,24 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<SshRemote>> {
     }))
 }
 
-fn unreachable(app: &App, error: &RemoteError) -> anyhow::Error {
-    anyhow!("could not reach {}: {error}", app.repo.host())
+/// The remote with the deploy key; `None` while something that it needs is missing.
+pub(super) fn usable(context: &CheckContext<'_>, app: &App) -> Result<Option<SshRemote>> {
+    let remote = remote(context.view, app)?;
+    let ready = remote.is_some() && has_deploy_key(context, app)?;
+    Ok(remote.filter(|_| ready))
+}
+
+pub(super) fn unreachable(repo: &RepoUrl, error: &RemoteError) -> anyhow::Error {
+    anyhow!("could not reach {}: {error}", repo.host())
+}
+
+/// Whether the git host does not let the key read the repository.
+pub(super) fn is_refusal(error: &RemoteError) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        RemoteErrorKind::Permission | RemoteErrorKind::NoRepository
+    )
 }
 
 impl Check for Access<'_> {
@@ -56,7 +73,7 @@ impl Check for Access<'_> {
                 ),
             ));
         };
-        if !super::agent::has_deploy_key(context, app)? {
+        if !has_deploy_key(context, app)? {
             return Ok(Finding::blocked(
                 StepId::AgentKey,
                 "read with the key in the agent",
@@ -68,16 +85,14 @@ impl Check for Access<'_> {
                 format!("the repository can be read and {}", app.track.missing()),
                 format!("pullpray init {} {}", app.name, app.track.flag()),
             )),
+            Err(error) if is_refusal(&error) => Ok(Finding::AwaitsAccess(error.to_string())),
             Err(error) => match error.kind() {
-                RemoteErrorKind::Permission | RemoteErrorKind::NoRepository => {
-                    Ok(Finding::AwaitsAccess(error.to_string()))
-                }
                 // An error with both fingerprints instead of ssh's banner, unless the host presents the key in
                 // the settings and only the pinned one differs or is missing.
                 RemoteErrorKind::HostKey => PinnedHostKey(app)
                     .presented(context)
                     .map(|_| Finding::blocked(StepId::SshHostKey, "read once it is pinned")),
-                _ => Err(unreachable(app, &error)),
+                _ => Err(unreachable(&app.repo, &error)),
             },
         }
     }
@@ -94,12 +109,9 @@ impl Check for ReadOnly<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let blocked = || Finding::blocked(StepId::RepoAccess, "verified by a test push");
-        let Some(remote) = remote(context.view, app)? else {
+        let Some(remote) = usable(context, app)? else {
             return Ok(blocked());
         };
-        if !super::agent::has_deploy_key(context, app)? {
-            return Ok(blocked());
-        }
         match git::write_access(&remote) {
             Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Ok(format!(
                 "{} refuses to let it push",
@@ -121,17 +133,10 @@ impl Check for ReadOnly<'_> {
             Ok(WriteAccess::Unproven(words)) => {
                 Ok(Finding::Unproven(format!("could not be verified: {words}")))
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    RemoteErrorKind::Permission
-                        | RemoteErrorKind::NoRepository
-                        | RemoteErrorKind::HostKey
-                ) =>
-            {
+            Err(error) if is_refusal(&error) || error.kind() == RemoteErrorKind::HostKey => {
                 Ok(blocked())
             }
-            Err(error) => Err(unreachable(app, &error)),
+            Err(error) => Err(unreachable(&app.repo, &error)),
         }
     }
 }

@@ -11,16 +11,14 @@
 //! | new | | new | switched; the alias's second line selects the key |
 //! | new | | | settled |
 
-use anyhow::{Context, Result, anyhow, bail};
-use ssh_key::{HashAlg, PrivateKey};
-use zeroize::Zeroizing;
+use anyhow::{Context, Result, anyhow};
 
 use crate::app::{App, AppName};
-use crate::git::{self, RemoteErrorKind, WriteAccess};
+use crate::git::{self, WriteAccess};
 use crate::host::View;
 use crate::layout;
 
-use super::key_pair::{ensure, parse_public, public_line};
+use super::key_pair::{ensure, fingerprint, parse_public, private_key, public_line};
 use super::{Changes, StepId, repo};
 
 /// Progress of a rotation.
@@ -70,13 +68,8 @@ pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)
         layout::next_public_key(&app.name),
     );
     // The date distinguishes the two keys on the git host's page.
-    let date = changes
-        .context()
-        .view
-        .clock()
-        .now()
-        .format(" %Y-%m-%d")
-        .to_string();
+    let now = changes.context().view.clock().now();
+    let date = now.format(" %Y-%m-%d").to_string();
     ensure(changes, app, &private, &public, &date)?;
     let text = changes.context().view.read_text(&public)?;
     parse_public(&text.with_context(|| format!("{} does not exist", public.display()))?)
@@ -102,15 +95,10 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
     );
     let words = match git::describe_readable(&remote, &app.track) {
         Ok(words) => words,
-        Err(error)
-            if matches!(
-                error.kind(),
-                RemoteErrorKind::Permission | RemoteErrorKind::NoRepository
-            ) =>
-        {
+        Err(error) if repo::is_refusal(&error) => {
             return Ok(NextKeyAccess::Denied(error.to_string()));
         }
-        Err(error) => bail!("could not reach {}: {error}", app.repo.host()),
+        Err(error) => return Err(repo::unreachable(&app.repo, &error)),
     };
     let words = format!(
         "reads {}",
@@ -124,7 +112,7 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
         Ok(WriteAccess::Unproven(why)) => NextKeyAccess::ReadOnly(format!(
             "{words}; could not verify that push is refused: {why}"
         )),
-        Err(error) => bail!("could not reach {}: {error}", app.repo.host()),
+        Err(error) => return Err(repo::unreachable(&app.repo, &error)),
     })
 }
 
@@ -134,17 +122,10 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
 /// When a file cannot be renamed or written; one of the two keys is then still in use.
 pub fn switch_key(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     changes.enter(StepId::KeyDeploy);
-    let (private, next) = (
-        layout::private_key(&app.name),
-        layout::next_private_key(&app.name),
-    );
-    let text = changes.context().view.read(&next)?.map(Zeroizing::new);
-    if let Some(text) = text {
-        let key = PrivateKey::from_openssh(text.as_slice())
-            .map_err(anyhow::Error::msg)
-            .with_context(|| format!("{} is not a private key", next.display()))?;
-        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        changes.replace_with(&next, &private, &fingerprint)?;
+    let next = layout::next_private_key(&app.name);
+    if let Some(key) = private_key(changes.context().view, &next)? {
+        let private = layout::private_key(&app.name);
+        changes.replace_with(&next, &private, &fingerprint(&key))?;
     }
     finish(changes, app)
 }
@@ -152,11 +133,8 @@ pub fn switch_key(changes: &mut Changes<'_>, app: &App) -> Result<()> {
 /// Writes the public half of the current key and removes leftover files.
 pub(super) fn finish(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     let private = layout::private_key(&app.name);
-    let text = changes.context().view.read(&private)?.map(Zeroizing::new);
-    let text = text.with_context(|| format!("{} does not exist", private.display()))?;
-    let key = PrivateKey::from_openssh(text.as_slice())
-        .map_err(anyhow::Error::msg)
-        .with_context(|| format!("{} is not a private key", private.display()))?;
+    let key = private_key(changes.context().view, &private)?;
+    let key = key.with_context(|| format!("{} does not exist", private.display()))?;
     changes.file(
         &layout::public_key(&app.name),
         public_line(&key)?.as_bytes(),

@@ -7,8 +7,9 @@ use anyhow::Result;
 use crate::app::App;
 use crate::layout;
 
+use super::agent::not_running;
 use super::release::FirstRelease;
-use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct Units<'a>(pub(super) &'a App);
 pub(super) struct Healthy<'a>(pub(super) &'a App);
@@ -19,36 +20,21 @@ impl Check for Units<'_> {
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        let name = &self.0.name;
-        let mut inactive = None;
+        let (view, name) = (context.view, &self.0.name);
+        let follows = "enabled and started with the first release";
         for unit in [layout::socket_unit(name), layout::service_unit(name)] {
-            let state = context.view.unit(&unit)?;
-            match state.load.as_str() {
-                "masked" => {
-                    return Ok(Problem::masked(&unit).into());
-                }
-                "not-found" => {
-                    return Ok(Finding::blocked(
-                        StepId::GunicornService,
-                        "enabled and started with the first release",
-                    ));
-                }
-                _ => {}
-            }
-            if !state.is_active() || !state.is_enabled() {
-                inactive = Some(format!("{unit} is {} and {}", state.active, state.enabled));
-                break;
-            }
+            return Ok(
+                match not_running(view, &unit, (StepId::GunicornService, follows))? {
+                    None => continue,
+                    // A connection before the first release would put the socket in trigger-limit-hit for good.
+                    Some(Finding::Differs { .. }) if view.stat(&self.0.current())?.is_none() => {
+                        Finding::blocked(StepId::AppRelease, follows)
+                    }
+                    Some(finding) => finding,
+                },
+            );
         }
-        Ok(match inactive {
-            // A connection before the first release would put the socket in trigger-limit-hit for good.
-            Some(_) if context.view.stat(&self.0.current())?.is_none() => Finding::blocked(
-                StepId::AppRelease,
-                "enabled and started with the first release",
-            ),
-            Some(why) => Finding::differs(why),
-            None => Finding::ok("enabled and active"),
-        })
+        Ok(Finding::ok("enabled and active"))
     }
 }
 
@@ -69,23 +55,14 @@ impl Check for Healthy<'_> {
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        let app = self.0;
-        if context.view.stat(&app.current())?.is_none() {
-            return Ok(Finding::blocked(
-                StepId::AppRelease,
-                format!("requested with Host: {}", app.health_host),
-            ));
+        let (app, view) = (self.0, context.view);
+        let follows = format!("requested with Host: {}", app.health_host);
+        if view.stat(&app.current())?.is_none() {
+            return Ok(Finding::blocked(StepId::AppRelease, follows));
         }
         // While the socket is inactive nothing can answer; the other step reports that.
-        if !context
-            .view
-            .unit(&layout::socket_unit(&app.name))?
-            .is_active()
-        {
-            return Ok(Finding::blocked(
-                StepId::GunicornRunning,
-                format!("requested with Host: {}", app.health_host),
-            ));
+        if !view.unit(&layout::socket_unit(&app.name))?.is_active() {
+            return Ok(Finding::blocked(StepId::GunicornRunning, follows));
         }
         let request = format!("GET {} on {}", app.health_path, app.bind);
         let unit = layout::service_unit(&app.name);
@@ -98,29 +75,23 @@ impl Check for Healthy<'_> {
                 Finding::differs(why)
             })
         };
-        Ok(
-            match context.view.http_get(
-                &app.bind,
-                &app.health_path,
-                &app.health_host,
-                Duration::from_secs(app.limits.health_timeout),
-            ) {
-                Ok(answer) if (200..400).contains(&answer.status) => Finding::Ok(format!(
-                    "{request} → {} in {} ms",
-                    answer.status,
-                    answer.took.as_millis()
-                )),
-                Ok(answer) if answer.status == 400 => Finding::manual(
-                    format!(
-                        "{request} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
-                        app.health_host
-                    ),
-                    format!("pullpray init {} --health-host NAME", app.name),
+        let limit = Duration::from_secs(app.limits.health_timeout);
+        let answer = view.http_get(&app.bind, &app.health_path, &app.health_host, limit);
+        Ok(match answer {
+            Ok(answer) if (200..400).contains(&answer.status) => {
+                let took = answer.took.as_millis();
+                Finding::Ok(format!("{request} → {} in {took} ms", answer.status))
+            }
+            Ok(answer) if answer.status == 400 => Finding::manual(
+                format!(
+                    "{request} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
+                    app.health_host
                 ),
-                Ok(answer) => unhealthy(format!("{request} → {}", answer.status))?,
-                Err(error) => unhealthy(format!("{request}: {error}"))?,
-            },
-        )
+                format!("pullpray init {} --health-host NAME", app.name),
+            ),
+            Ok(answer) => unhealthy(format!("{request} → {}", answer.status))?,
+            Err(error) => unhealthy(format!("{request}: {error}"))?,
+        })
     }
 }
 

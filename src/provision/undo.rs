@@ -5,7 +5,6 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ssh_key::{HashAlg, PrivateKey};
 use zeroize::Zeroizing;
 
 use crate::app::{RepoUrl, Settings};
@@ -15,6 +14,7 @@ use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
 
 use super::Removal;
+use super::key_pair::{fingerprint, private_key};
 
 /// Outcome of undoing a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,40 +68,21 @@ impl Change {
     /// How it is undone.
     #[must_use]
     pub fn reversal(&self) -> Reversal<'_> {
+        let adopted = self
+            .before()
+            .is_some_and(|before| *before == Before::Adopted);
         match self {
-            Self::Directory {
-                path,
-                was: Some(was),
-                ..
-            } => Reversal::RestoreDirectory(path, *was),
-            Self::File {
-                before: Before::Adopted,
-                ..
-            }
-            | Self::Directory {
-                before: Before::Adopted | Before::Replaced(_),
-                ..
-            }
-            | Self::Group {
-                before: Before::Adopted | Before::Replaced(_),
-                ..
-            }
-            | Self::User {
-                before: Before::Adopted | Before::Replaced(_),
-                ..
-            }
-            | Self::Member {
-                before: Before::Adopted | Before::Replaced(_),
-                ..
-            } => Reversal::Keep,
-            Self::File {
-                path,
-                before: Before::Replaced(backup),
-                ..
-            } => Reversal::RestoreFile(path, backup),
-            Self::File { path, .. } => Reversal::RemoveFile(path),
+            Self::Directory { path, was, .. } => match was {
+                Some(was) => Reversal::RestoreDirectory(path, *was),
+                None if adopted => Reversal::Keep,
+                None => Reversal::RemoveDirectory(path),
+            },
+            _ if adopted => Reversal::Keep,
+            Self::File { path, before, .. } => match before {
+                Before::Replaced(backup) => Reversal::RestoreFile(path, backup),
+                Before::Created | Before::Adopted => Reversal::RemoveFile(path),
+            },
             Self::Line { path, line } => Reversal::RemoveLine(path, line),
-            Self::Directory { path, .. } => Reversal::RemoveDirectory(path),
             Self::Group { name, .. } => Reversal::RemoveGroup(name),
             Self::User { name, .. } => Reversal::RemoveUser(name),
             Self::Member { user, group, .. } => Reversal::RemoveMember(user, group),
@@ -291,9 +272,9 @@ fn is_what_we_wrote(server: &Server, receipt: &Receipt, path: &Path) -> Result<b
     if receipt.wrote(path, &sha256(&bytes)) {
         return Ok(true);
     }
-    // For a private key the receipt stores the public half's fingerprint, not a digest of the secret.
-    let key = PrivateKey::from_openssh(bytes.as_slice());
-    Ok(key.is_ok_and(|key| receipt.wrote(path, &key.fingerprint(HashAlg::Sha256).to_string())))
+    // A private key is recorded by its fingerprint.
+    let key = private_key(server, path).ok().flatten();
+    Ok(key.is_some_and(|key| receipt.wrote(path, &fingerprint(&key))))
 }
 
 /// Removes what the app created in its directories; its data only with `purge`.

@@ -32,16 +32,15 @@ impl Changes<'_> {
         }
     }
 
-    /// Removes a file that pullpray created; its record stays, for which it then is already gone.
+    /// Removes a file that pullpray wrote; its record stays, for which it then is already gone.
     ///
     /// # Errors
-    /// When the receipt does not list it as created, or it cannot be removed.
+    /// When the receipt lists it as pre-existing, or it cannot be removed.
     pub fn remove_created(&self, path: &Path) -> Result<()> {
-        match self.receipt.before(path) {
-            Some(Before::Created) => self.server.remove_file(path),
-            _ if self.server.stat(path)?.is_none() => Ok(()),
-            _ => bail!("{} was not created by pullpray", path.display()),
+        if self.receipt.before(path) == Some(&Before::Adopted) {
+            bail!("{} existed before pullpray", path.display());
         }
+        self.server.remove_file(path)
     }
 
     /// Gives a tree in the app's directories back to the app. It needs no record: [`Changes::release`] records that the

@@ -100,6 +100,17 @@ pub enum Change {
 }
 
 impl Change {
+    /// The state before, if it is of a kind that can have existed before.
+    #[must_use]
+    pub fn before(&self) -> Option<&Before> {
+        match self {
+            Self::File { before, .. } | Self::Directory { before, .. } => Some(before),
+            Self::Group { before, .. } | Self::User { before, .. } => Some(before),
+            Self::Member { before, .. } => Some(before),
+            Self::Line { .. } | Self::Unit { .. } | Self::Release { .. } => None,
+        }
+    }
+
     /// The object that it changes, as a rank in the order of removal and a name.
     #[must_use]
     pub fn key(&self) -> (u8, String) {
@@ -192,12 +203,9 @@ impl Receipt {
     #[must_use]
     pub fn before(&self, path: &Path) -> Option<&Before> {
         self.entries.iter().find_map(|entry| match &entry.change {
-            Change::File {
-                path: at, before, ..
+            Change::File { path: at, .. } | Change::Directory { path: at, .. } if at == path => {
+                entry.change.before()
             }
-            | Change::Directory {
-                path: at, before, ..
-            } if at == path => Some(before),
             _ => None,
         })
     }

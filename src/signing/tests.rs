@@ -9,6 +9,7 @@ use super::*;
 use crate::host::effective_uid;
 
 mod repository;
+mod table;
 
 use repository::{Repo, refused, trusted};
 
@@ -106,14 +107,11 @@ fn every_other_signature_is_refused_with_its_own_reason() -> Result<()> {
     refuses(altered, ALTERED)?;
     let parent = text.replace("author Ann", "author Eve");
     refuses(repo.object("commit", &parent)?, ALTERED)?;
-    // Two signatures: the first is read, and the second was not signed.
-    let (_, signature) = text.split_once("gpgsig ").context("not signed")?;
-    let (signature, _) = signature.split_once("\n\n").context("no message")?;
-    let twice = text.replacen("gpgsig ", &format!("gpgsig {signature}\ngpgsig "), 1);
-    refused(
-        &repo.verified(repo.object("commit", &twice)?, &list)?,
-        ALTERED,
-    );
+    // A signature that was moved into the message.
+    let (header, signature) = text.split_once("gpgsig ").context("not signed")?;
+    let (signature, message) = signature.split_once("\n\n").context("no message")?;
+    let moved = format!("{header}\n{message}\ngpgsig {signature}\n");
+    refuses(repo.object("commit", &moved)?, "the commit is not signed")?;
     Ok(())
 }
 
@@ -228,5 +226,46 @@ fn a_list_that_others_can_modify_accepts_nothing() -> Result<()> {
         &read().preliminary(),
         "can modify /etc/pullpray: sudo chown",
     );
+    Ok(())
+}
+
+#[test]
+fn only_a_good_ssh_keygen_is_believed() -> Result<()> {
+    let repo = Repo::new()?;
+    let list = format!("ann@x {}", repo.key("ann", "ed25519", "256")?);
+    let commit = repo.signed("ann")?;
+    let stranger = format!("ann@x {}", repo.key("eve", "ed25519", "256")?);
+    let program = repo.path("root/usr/bin/ssh-keygen");
+    fs::remove_file(&program)?;
+    let fails = |script: &str| -> Result<String> {
+        fs::write(&program, format!("#!/bin/sh\n{script}\n"))?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        let error = repo
+            .verified(commit, &list)
+            .err()
+            .context(script.to_owned())?;
+        Ok(format!("{error:#}"))
+    };
+    // Before OpenSSH 8.7, -O was ignored.
+    let old = r#"for a; do shift; case $a in -Overify*) ;; *) set -- "$@" "$a" ;; esac; done
+        exec /usr/bin/ssh-keygen "$@""#;
+    assert!(fails(old)?.contains("too old"));
+    assert!(fails("kill -KILL $$")?.contains("SIGKILL"));
+    fs::remove_file(&program)?;
+    let error = repo.verified(commit, &list).err().context("accepted")?;
+    assert!(format!("{error:#}").contains("ssh-keygen is not installed"));
+
+    // What it prints decides nothing.
+    for script in [
+        "echo 'Good \"git\" signature for ann@x with ED25519 key SHA256:x'; exit 1",
+        "echo ann@x; case $2 in find*) case \"$*\" in *never*) exit 1;; *) exit 0;; esac;; *) exit 255;; esac",
+    ] {
+        fs::write(&program, format!("#!/bin/sh\n{script}\n"))?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        refused(
+            &repo.verified(commit, &stranger)?,
+            "has an invalid signature",
+        );
+    }
     Ok(())
 }

@@ -99,15 +99,41 @@ impl Repo {
 
     /// Writes an object from its raw text.
     pub(super) fn object(&self, kind: &str, text: &str) -> Result<Oid> {
-        let arguments = ["-C", "work", "hash-object", "-t", kind, "-w", "--stdin"];
+        let arguments = [
+            "-C",
+            "work",
+            "hash-object",
+            "--literally",
+            "-t",
+            kind,
+            "-w",
+            "--stdin",
+        ];
         Ok(Oid::from_str(self.run("git", &arguments, text)?.trim())?)
     }
 
     /// Writes a copy of HEAD with this signature.
     pub(super) fn armoured(&self, signature: &str) -> Result<Oid> {
         let (head, message) = self.parts()?;
+        self.object_of(&head, &message, signature)
+    }
+
+    /// Writes a commit of these parts.
+    pub(super) fn object_of(&self, head: &str, message: &str, signature: &str) -> Result<Oid> {
         let folded = signature.trim_end().replace('\n', "\n ");
         self.object("commit", &format!("{head}\ngpgsig {folded}\n\n{message}"))
+    }
+
+    /// What a signature of HEAD covers.
+    pub(super) fn payload(&self) -> Result<String> {
+        let (head, message) = self.parts()?;
+        Ok(format!("{head}\n\n{message}"))
+    }
+
+    /// Signs a text with a key or certificate.
+    pub(super) fn sign(&self, key: &str, options: &[&str], text: &str) -> Result<String> {
+        let arguments = [&["-q", "-Y", "sign", "-f", key], options].concat();
+        self.run("ssh-keygen", &arguments, text)
     }
 
     /// The header and message of HEAD, which is not signed.
@@ -123,16 +149,7 @@ impl Repo {
         object: Oid,
         name: &str,
     ) -> Result<SignedObject> {
-        let mirror = self.path("mirror.git");
-        if !mirror.exists() {
-            fs::create_dir(&mirror)?;
-        }
-        fs::remove_dir_all(&mirror)?;
-        // Including unreachable objects.
-        self.run("cp", &["-r", "work/.git", "mirror.git"], "")?;
-        let arguments = ["-C", "mirror.git", "config", "core.bare", "true"];
-        self.run("git", &arguments, "")?;
-        let mirror = Mirror::open_or_init(&mirror)?;
+        let mirror = Mirror::open_or_init(&self.path("work/.git"))?;
         Ok(SignedObject::read(&mirror, commit, object, name)?)
     }
 

@@ -204,7 +204,11 @@ pub struct Status {
     /// Show past deployments too
     #[arg(long)]
     pub history: bool,
-    /// Print JSON
+    /// Print JSON; while the git host cannot be reached, `outage.kind` says why
+    ///
+    /// host_key, permission, too_many_keys, no_repository, name_resolution, connection_refused, no_route, disconnected,
+    /// timed_out, too_much, no_space, no_reference, not_a_commit, moved, unreadable, protocol, invalid or other;
+    /// `outage.words` quotes ssh or the host.
     #[arg(long)]
     pub json: bool,
 }

@@ -8,11 +8,12 @@ use crate::report::PollOutcome;
 use crate::signing::Trust;
 use crate::state::ledger::{Release, RemoteOutage};
 use crate::state::refusal::Why;
+use crate::state::remote::RemoteFailure;
 use crate::text::short;
 
 use super::fetch::{self, Code, FetchError};
 use super::session::Session;
-use super::{could_not_reach, recover, space};
+use super::{no_reference, recover, space};
 
 /// Why nothing is deployed.
 pub(super) enum Stop {
@@ -94,7 +95,7 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
         by_person: session.now,
         killed: false,
     };
-    let why = match session.remote.newest(&app.track) {
+    let failure = match session.remote.newest(&app.track) {
         Ok(Some(newest)) => {
             return Ok(Listed(Gate {
                 newest,
@@ -103,16 +104,16 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
                 started: session.clock.elapsed(),
             }));
         }
-        Ok(None) => format!("{} {}", app.repo, app.track.missing()),
+        Ok(None) => no_reference(),
         Err(RemoteError::Preempted) => return Err(Stop::Ended(PollOutcome::Busy)),
-        Err(error) => could_not_reach(app, &error),
+        Err(error) => error.failure(),
     };
-    Err(unreachable(session, why))
+    Err(unreachable(session, failure))
 }
 
-fn unreachable(session: &mut Session<'_>, why: String) -> Stop {
+fn unreachable(session: &mut Session<'_>, failure: RemoteFailure) -> Stop {
     let check = session.check();
-    match session.record(|ledger| ledger.unreachable(check, why)) {
+    match session.record(|ledger| ledger.unreachable(check, failure)) {
         Ok((outage, report)) => Stop::Ended(PollOutcome::Unreachable { outage, report }),
         Err(error) => Stop::Error(error),
     }
@@ -250,7 +251,7 @@ impl Gate {
         error: FetchError,
     ) -> Stop {
         match error {
-            FetchError::Remote(why) => unreachable(session, why),
+            FetchError::Remote(failure) => unreachable(session, failure),
             FetchError::Unfit(words) => self.refuse(session, tip, object, Why::Unfit { words }),
             FetchError::Preempted => Stop::Ended(PollOutcome::Busy),
             FetchError::Local(error) => Stop::Error(error),

@@ -7,9 +7,11 @@ use anyhow::{Context, anyhow};
 use crate::app::App;
 use crate::git::{self, Bounds, CommitInfo, Mirror, MirrorError, Newest, RemoteError};
 use crate::layout;
+use crate::report;
 use crate::state::ledger::Release;
+use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
-use super::{Poll, could_not_reach};
+use super::{Poll, no_reference};
 use crate::signing::SignedObject;
 
 const MIB: u64 = 1024 * 1024;
@@ -29,7 +31,7 @@ pub(super) struct Code {
 /// Why a commit could not be fetched.
 pub(super) enum FetchError {
     /// An error of the git host; the next poll retries.
-    Remote(String),
+    Remote(RemoteFailure),
     /// It exceeds the limits; why, as the rest of a sentence.
     Unfit(String),
     /// It yielded to an operator's command.
@@ -92,8 +94,8 @@ impl Code {
         let again = fetch(poll, newest, live)?;
         if again.object != self.object {
             // The policy accepted another commit.
-            let text = format!("{} of {} moved in the meantime", self.name, app.repo);
-            return Err(FetchError::Remote(text));
+            let failure = RemoteFailure::new(RemoteErrorKind::Moved, self.name.as_str());
+            return Err(FetchError::Remote(failure));
         }
         match again.mirror.check_whole(again.info.oid, bounds) {
             Ok(()) => Ok(Some(again)),
@@ -109,7 +111,8 @@ impl FetchError {
     /// The error of a command that needs the commit.
     pub(super) fn into_error(self, app: &App) -> anyhow::Error {
         match self {
-            Self::Remote(why) | Self::Unfit(why) => anyhow!(why),
+            Self::Remote(failure) => report::remote::error(app, &failure),
+            Self::Unfit(why) => anyhow!(why),
             Self::Preempted => anyhow!("another command is running for {}", app.name),
             Self::Local(error) => error,
         }
@@ -142,6 +145,7 @@ pub(super) fn fetch_complete(poll: &Poll<'_>, newest: &Newest) -> Result<Code, F
 }
 
 fn refine(app: &App, error: MirrorError) -> FetchError {
+    let failed = |kind, words: String| FetchError::Remote(RemoteFailure::new(kind, words));
     match error {
         MirrorError::Remote(error @ RemoteError::TooMuch { most })
             if most >= app.limits.max_size.saturating_mul(MIB) =>
@@ -152,20 +156,15 @@ fn refine(app: &App, error: MirrorError) -> FetchError {
         MirrorError::LimitExceeded(why) => FetchError::Unfit(why),
         // There may be more space at the next poll.
         MirrorError::Remote(error @ RemoteError::TooMuch { .. }) => {
-            FetchError::Remote(format!("{error}, half of what is free for its mirror"))
+            failed(RemoteErrorKind::NoSpace, error.to_string())
         }
-        MirrorError::Remote(error) => FetchError::Remote(could_not_reach(app, &error)),
-        MirrorError::NoReference(_) => {
-            FetchError::Remote(format!("{} {}", app.repo, app.track.missing()))
-        }
-        MirrorError::NotACommit(name) => {
-            FetchError::Remote(format!("{name} of {} is not a commit", app.repo))
-        }
+        MirrorError::Remote(error) => FetchError::Remote(error.failure()),
+        MirrorError::NoReference(_) => FetchError::Remote(no_reference()),
+        MirrorError::NotACommit(name) => failed(RemoteErrorKind::NotACommit, name),
         // Damaged again right after a new fetch: the host sends it that way.
-        MirrorError::Damaged(why) | MirrorError::Missing(why) => FetchError::Remote(format!(
-            "{} sent data that git cannot read: {why}",
-            app.repo.host()
-        )),
+        MirrorError::Damaged(why) | MirrorError::Missing(why) => {
+            failed(RemoteErrorKind::Unreadable, why)
+        }
         other => FetchError::Local(anyhow!(other).context(format!("failed to fetch {}", app.repo))),
     }
 }

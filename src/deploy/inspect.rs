@@ -9,9 +9,10 @@ use crate::app::{App, Module, Wsgi};
 use crate::git::Remote;
 use crate::host::{Locked, Server};
 use crate::layout;
+use crate::report;
 
 use super::fetch::{self, FetchError};
-use super::{Poll, could_not_reach, remote};
+use super::{Poll, no_reference, remote};
 
 /// What was found in the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +41,9 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
     let poll = Poll::by_hand(server, app, &remote);
     let newest = remote
         .newest(&app.track)
-        .map_err(|error| anyhow!(could_not_reach(app, &error)))?
-        .ok_or_else(|| anyhow!("{} {}", app.repo, app.track.missing()))?;
+        .map_err(|error| error.failure())
+        .and_then(|newest| newest.ok_or_else(no_reference))
+        .map_err(|failure| report::remote::error(app, &failure))?;
     let code = fetch::fetch_complete(&poll, &newest).map_err(|error| match error {
         FetchError::Unfit(why) => anyhow!("{} cannot be deployed: {why}", newest.name),
         error => error.into_error(app),

@@ -39,10 +39,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::app::App;
-use crate::git::{self, Remote, RemoteError, SshRemote};
+use crate::git::{self, Remote, SshRemote};
 use crate::host::{Clock, Locked, Server};
 use crate::layout;
 use crate::report::PollOutcome;
+use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 use crate::state::sha256;
 
 use candidate::{Accepted, Stop};
@@ -188,6 +189,7 @@ pub fn remote(server: &Server, app: &App) -> SshRemote {
     }
 }
 
-fn could_not_reach(app: &App, error: &RemoteError) -> String {
-    format!("could not reach {}: {error}", app.repo.host())
+/// The failure of a repository without what is tracked.
+fn no_reference() -> RemoteFailure {
+    RemoteFailure::new(RemoteErrorKind::NoReference, "")
 }

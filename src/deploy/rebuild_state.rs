@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use chrono::NaiveDateTime;
 
 use crate::git::Mirror;
 use crate::host::{Kind, Lock};
 use crate::layout;
+use crate::report;
 use crate::state::Damaged;
 use crate::state::ledger::{Ledger, Release};
 use crate::state::stamp;
@@ -133,7 +134,7 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
     if !resolve(&mut found) {
         let newest = (poll.remote)
             .newest(&app.track)
-            .map_err(|error| anyhow!(super::could_not_reach(app, &error)))?;
+            .map_err(|error| report::remote::error(app, &error.failure()))?;
         if let Some(newest) = newest {
             fetch::fetch(poll, &newest, None).map_err(|error| error.into_error(app))?;
         }

@@ -56,7 +56,7 @@ pub use mirror_error::MirrorError;
 use newest::newest;
 pub use newest::{Newest, describe_readable};
 pub use remote::Remote;
-pub use remote_error::{RemoteError, RemoteErrorKind};
+pub use remote_error::RemoteError;
 pub use signed::Signed;
 pub use tip::{refs, tip};
 pub use write_access::{WriteAccess, write_access};

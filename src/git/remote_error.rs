@@ -7,6 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::state::remote::{RemoteErrorKind, RemoteFailure};
+
 /// Why a request to a git host failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RemoteError {
@@ -45,24 +47,6 @@ pub enum RemoteError {
     Invalid(String),
 }
 
-/// Category of a [`RemoteError`], for choosing a hint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemoteErrorKind {
-    /// The host's key is unknown, changed, or not the pinned one.
-    HostKey,
-    /// The host rejects the key, or the agent does not offer it.
-    Permission,
-    /// No connection: name, route, port, firewall, or interrupted.
-    Unreachable,
-    /// Access is granted, but the repository does not exist or is hidden from this key (hosts do not distinguish
-    /// the two).
-    NoRepository,
-    /// A time limit was exceeded.
-    TimedOut,
-    /// None of these; the message says more.
-    Other,
-}
-
 /// Messages of ssh and of git hosts, in lower case, most specific first: further errors follow a rejected host key,
 /// and a missing repository often comes with advice about access rights.
 const PATTERNS: &[(RemoteErrorKind, &[&str])] = &[
@@ -93,10 +77,13 @@ const PATTERNS: &[(RemoteErrorKind, &[&str])] = &[
         ],
     ),
     (
+        RemoteErrorKind::TooManyKeys,
+        &["too many authentication failures"],
+    ),
+    (
         RemoteErrorKind::Permission,
         &[
             "permission denied",
-            "too many authentication failures",
             "no supported authentication methods",
             "agent refused operation",
             "access denied",
@@ -104,16 +91,26 @@ const PATTERNS: &[(RemoteErrorKind, &[&str])] = &[
         ],
     ),
     (
-        RemoteErrorKind::Unreachable,
+        RemoteErrorKind::NameResolution,
         &[
             "could not resolve hostname",
             "name or service not known",
             "temporary failure in name resolution",
-            "connection refused",
+        ],
+    ),
+    (RemoteErrorKind::ConnectionRefused, &["connection refused"]),
+    (
+        RemoteErrorKind::NoRoute,
+        &[
             "no route to host",
             "network is unreachable",
             "connection timed out",
             "operation timed out",
+        ],
+    ),
+    (
+        RemoteErrorKind::Disconnected,
+        &[
             "not responding",
             "connection closed by",
             "connection reset by",
@@ -135,10 +132,17 @@ impl RemoteError {
                 stderr: message, ..
             }
             | Self::Refused { message } => kind_of(message),
-            Self::TooMuch { .. } | Self::Preempted | Self::Protocol(_) | Self::Invalid(_) => {
-                RemoteErrorKind::Other
-            }
+            Self::TooMuch { .. } => RemoteErrorKind::TooMuch,
+            Self::Protocol(_) => RemoteErrorKind::Protocol,
+            Self::Invalid(_) => RemoteErrorKind::Invalid,
+            Self::Preempted => RemoteErrorKind::Other,
         }
+    }
+
+    /// What the ledger keeps of it.
+    #[must_use]
+    pub fn failure(&self) -> RemoteFailure {
+        RemoteFailure::new(self.kind(), self.to_string())
     }
 }
 
@@ -205,100 +209,123 @@ pub(super) fn sanitize(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn both(message: &str) -> [RemoteErrorKind; 2] {
+        let message = message.to_owned();
+        let ssh = RemoteError::Ssh {
+            stderr: message.clone(),
+            exit: Some(255),
+        };
+        [ssh.kind(), RemoteError::Refused { message }.kind()]
+    }
+
+    #[test]
+    fn every_pattern_is_found_whatever_its_case_and_says_its_own_category() {
+        for (kind, patterns) in PATTERNS {
+            for pattern in *patterns {
+                let message = format!("h: {}.\nmore", pattern.to_uppercase());
+                assert_eq!(both(&message), [*kind; 2], "{pattern}");
+            }
+        }
+    }
+
     #[test]
     fn messages_are_classified() {
-        use RemoteErrorKind::{HostKey, NoRepository, Other, Permission, Unreachable};
+        use RemoteErrorKind as Kind;
         for (message, kind) in [
             (
                 "No ED25519 host key is known for h and you have requested strict checking.\nHost key verification failed.",
-                HostKey,
+                Kind::HostKey,
             ),
             (
                 "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @",
-                HostKey,
+                Kind::HostKey,
             ),
             (
                 "Host key for h has changed and you have requested strict checking.",
-                HostKey,
+                Kind::HostKey,
             ),
-            ("git@h: Permission denied (publickey).", Permission),
+            ("git@h: Permission denied (publickey).", Kind::Permission),
             (
-                "Received disconnect from 1.2.3.4: Too many authentication failures",
-                Permission,
+                "Received disconnect from 1.2.3.4: Too many authentication failures\nDisconnected from h",
+                Kind::TooManyKeys,
             ),
             (
-                "sign_and_send_pubkey: signing failed for ED25519: agent refused operation",
-                Permission,
+                "sign_and_send_pubkey: signing failed for ED25519: agent refused operation\ngit@h: Permission denied",
+                Kind::Permission,
             ),
             (
                 "ssh: Could not resolve hostname h: Name or service not known",
-                Unreachable,
+                Kind::NameResolution,
             ),
             (
                 "ssh: connect to host h port 22: Connection refused",
-                Unreachable,
+                Kind::ConnectionRefused,
+            ),
+            (
+                "nc: connect failed: Connection refused\nConnection closed by UNKNOWN port 65535",
+                Kind::ConnectionRefused,
             ),
             (
                 "ssh: connect to host h port 22: No route to host",
-                Unreachable,
+                Kind::NoRoute,
             ),
-            (
-                "ssh: connect to host h port 22: Network is unreachable",
-                Unreachable,
-            ),
-            (
-                "ssh: connect to host h port 22: Connection timed out",
-                Unreachable,
-            ),
-            ("Timeout, server h not responding.", Unreachable),
+            ("Connection timed out during banner exchange", Kind::NoRoute),
+            ("Timeout, server h not responding.", Kind::Disconnected),
             (
                 "kex_exchange_identification: Connection closed by remote host",
-                Unreachable,
+                Kind::Disconnected,
             ),
-            ("client_loop: send disconnect: Broken pipe", Unreachable),
-            ("ERROR: Repository not found.", NoRepository),
+            (
+                "client_loop: send disconnect: Broken pipe",
+                Kind::Disconnected,
+            ),
+            ("ERROR: Repository not found.", Kind::NoRepository),
             (
                 "fatal: '/x' does not appear to be a git repository",
-                NoRepository,
+                Kind::NoRepository,
             ),
             (
                 "ERROR: The project you were looking for could not be found or you don't have permission to view it.",
-                NoRepository,
+                Kind::NoRepository,
             ),
             (
                 "FATAL: R any x bob DENIED by fallthru\n(or you mis-spelled the reponame)",
-                NoRepository,
+                Kind::NoRepository,
             ),
-            ("access denied or repository not exported: /x", NoRepository),
+            (
+                "access denied or repository not exported: /x",
+                Kind::NoRepository,
+            ),
             (
                 "/etc/ssh/ssh_config: line 3: Bad configuration option: foo",
-                Other,
+                Kind::Other,
             ),
-            ("", Other),
+            ("", Kind::Other),
         ] {
-            let ssh = RemoteError::Ssh {
-                stderr: message.into(),
-                exit: Some(255),
-            };
-            assert_eq!(ssh.kind(), kind, "{message}");
-            assert_eq!(
-                RemoteError::Refused {
-                    message: message.into()
-                }
-                .kind(),
-                kind,
-                "{message}"
-            );
+            assert_eq!(both(message), [kind; 2], "{message}");
         }
-        let idle = Duration::from_secs(1);
-        assert_eq!(
-            RemoteError::TimedOut { idle }.kind(),
-            RemoteErrorKind::TimedOut
-        );
-        assert_eq!(
-            RemoteError::Protocol("permission denied".into()).kind(),
-            Other
-        );
+    }
+
+    #[test]
+    fn errors_without_a_message_have_a_category_too() {
+        use RemoteErrorKind as Kind;
+        let second = Duration::from_secs(1);
+        for (error, kind) in [
+            (RemoteError::TimedOut { idle: second }, Kind::TimedOut),
+            (RemoteError::TooSlow { whole: second }, Kind::TimedOut),
+            (RemoteError::TooMuch { most: 1 }, Kind::TooMuch),
+            (
+                RemoteError::Protocol("permission denied".into()),
+                Kind::Protocol,
+            ),
+            (
+                RemoteError::Invalid("permission denied".into()),
+                Kind::Invalid,
+            ),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert_eq!(error.failure().words, error.to_string());
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use chrono::{DateTime, Local, TimeDelta, Utc};
 use crate::app::App;
 use crate::host::{Clock, View};
 use crate::layout;
+use crate::report::remote;
 use crate::state::Damaged;
 use crate::state::ledger::Ledger;
 
@@ -53,7 +54,7 @@ impl Check for RecentPoll<'_> {
                     "{} could not reach the git host, since {}: {}",
                     outage.polls_in_words(),
                     outage.since,
-                    outage.why
+                    remote::why(self.0, &outage.failure)
                 ),
                 format!("sudo pullpray poll {} -v", self.0.name),
             ));

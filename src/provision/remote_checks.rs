@@ -6,6 +6,7 @@ use crate::app::{App, AppName, RepoUrl, Settings};
 use crate::git;
 use crate::host::View;
 use crate::layout;
+use crate::state::remote::RemoteErrorKind;
 
 use super::{About, Check, CheckContext, Finding, StepId, repo};
 
@@ -122,9 +123,9 @@ impl Check for OnlyThisRepository<'_> {
                         format!("sudo pullpray key {} --rotate", app.name),
                     ));
                 }
-                Err(error) if error.kind() == git::RemoteErrorKind::HostKey => return Ok(blocked()),
-                Err(error) if repo::is_refusal(&error) => refused.push(url.slug().to_owned()),
-                Err(error) => return Err(repo::unreachable(&url, &error)),
+                Err(error) if error.kind() == RemoteErrorKind::HostKey => return Ok(blocked()),
+                Err(error) if error.kind().is_no_access() => refused.push(url.slug().to_owned()),
+                Err(error) => return Err(repo::unreachable(app, &error)),
             }
         }
         let (alias, options) = (app.ssh_alias(), &remote.options);

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
-use crate::app::{App, RepoUrl};
-use crate::git::{self, RemoteError, RemoteErrorKind, SshRemote, WriteAccess};
+use crate::app::App;
+use crate::git::{self, RemoteError, SshRemote, WriteAccess};
 use crate::host::View;
 use crate::render;
+use crate::report;
+use crate::state::remote::RemoteErrorKind;
 
 use super::agent::has_deploy_key;
 use super::host_key::PinnedHostKey;
@@ -41,17 +43,8 @@ pub(super) fn usable(context: &CheckContext<'_>, app: &App) -> Result<Option<Ssh
     Ok(remote.filter(|_| ready))
 }
 
-pub(super) fn unreachable(repo: &RepoUrl, error: &RemoteError) -> anyhow::Error {
-    anyhow!("could not reach {}: {error}", repo.host())
-}
-
-/// Whether the git host does not let the key read the repository.
-pub(super) fn is_refusal(error: &RemoteError) -> bool {
-    let kind = error.kind();
-    matches!(
-        kind,
-        RemoteErrorKind::Permission | RemoteErrorKind::NoRepository
-    )
+pub(super) fn unreachable(app: &App, error: &RemoteError) -> anyhow::Error {
+    report::remote::error(app, &error.failure())
 }
 
 impl Check for Access<'_> {
@@ -85,14 +78,14 @@ impl Check for Access<'_> {
                 format!("the repository can be read and {}", app.track.missing()),
                 format!("pullpray init {} {}", app.name, app.track.flag()),
             )),
-            Err(error) if is_refusal(&error) => Ok(Finding::AwaitsAccess(error.to_string())),
+            Err(error) if error.kind().is_no_access() => Ok(Finding::AwaitsAccess(error.to_string())),
             Err(error) => match error.kind() {
                 // An error with both fingerprints instead of ssh's banner, unless the host presents the key in
                 // the settings and only the pinned one differs or is missing.
                 RemoteErrorKind::HostKey => PinnedHostKey(app)
                     .presented(context)
                     .map(|_| Finding::blocked(StepId::SshHostKey, "read once it is pinned")),
-                _ => Err(unreachable(&app.repo, &error)),
+                _ => Err(unreachable(app, &error)),
             },
         }
     }
@@ -133,10 +126,10 @@ impl Check for ReadOnly<'_> {
             Ok(WriteAccess::Unproven(words)) => {
                 Ok(Finding::Unproven(format!("could not be verified: {words}")))
             }
-            Err(error) if is_refusal(&error) || error.kind() == RemoteErrorKind::HostKey => {
+            Err(error) if error.kind().is_no_access() || error.kind() == RemoteErrorKind::HostKey => {
                 Ok(blocked())
             }
-            Err(error) => Err(unreachable(&app.repo, &error)),
+            Err(error) => Err(unreachable(app, &error)),
         }
     }
 }

@@ -95,10 +95,10 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
     );
     let words = match git::describe_readable(&remote, &app.track) {
         Ok(words) => words,
-        Err(error) if repo::is_refusal(&error) => {
+        Err(error) if error.kind().is_no_access() => {
             return Ok(NextKeyAccess::Denied(error.to_string()));
         }
-        Err(error) => return Err(repo::unreachable(&app.repo, &error)),
+        Err(error) => return Err(repo::unreachable(app, &error)),
     };
     let words = format!(
         "reads {}",
@@ -112,7 +112,7 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
         Ok(WriteAccess::Unproven(why)) => NextKeyAccess::ReadOnly(format!(
             "{words}; could not verify that push is refused: {why}"
         )),
-        Err(error) => return Err(repo::unreachable(&app.repo, &error)),
+        Err(error) => return Err(repo::unreachable(app, &error)),
     })
 }
 

@@ -10,6 +10,8 @@ use crate::state::ledger::{Release, RemoteOutage};
 use crate::state::refusal::{Refusal, Why};
 use crate::text::{for_terminal, short};
 
+use super::remote;
+
 /// How a poll ended.
 #[derive(Debug)]
 pub enum PollOutcome {
@@ -305,22 +307,12 @@ fn giving_up(tries: u32) -> String {
 }
 
 fn unreachable(app: &App, outage: &RemoteOutage) -> String {
-    let (name, why) = (&app.name, for_terminal(outage.why.trim_end_matches('.')));
-    let hint = if outage.why.contains("Host key verification failed") {
-        format!(
-            "  hint: the git host shows a different key than the pinned one: sudo pullpray doctor {name} shows both, and the command that accepts the new one\n"
-        )
-    } else if outage.why.contains("Permission denied") {
-        format!(
-            "  hint: does the git host still have the key? pullpray key {name} shows it. Is it loaded? sudo systemctl restart {}\n",
-            layout::agent_unit(name)
-        )
-    } else {
-        String::new()
-    };
     format!(
-        "{name}: {why}, {}, since {}\n{hint}",
+        "{}: {}, {}, since {}\n  hint: {}\n",
+        app.name,
+        for_terminal(&remote::why(app, &outage.failure)),
         outage.polls_in_words(),
-        outage.since
+        outage.since,
+        for_terminal(&remote::hint(app, outage.failure.kind))
     )
 }

@@ -11,6 +11,8 @@ use crate::state::history::Outcome;
 use crate::state::ledger::Ledger;
 use crate::text::{duration, for_terminal, short};
 
+use super::remote;
+
 /// What there is to report about an app.
 pub struct Status {
     /// The app.
@@ -59,7 +61,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
             text,
             "  checked   not since {}: {}",
             when(&outage.since, now),
-            for_terminal(&outage.why)
+            for_terminal(&remote::why(app, &outage.failure))
         )?,
         (None, Some(last)) => writeln!(
             text,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::fields;
 use super::history::{Deployment, History, Stage};
 use super::refusal::Refusal;
+use super::remote::RemoteFailure;
 
 mod rebuilt;
 
@@ -99,7 +100,8 @@ pub struct RemoteOutage {
     /// Failed polls in a row.
     pub polls: u32,
     /// The last error.
-    pub why: String,
+    #[serde(flatten)]
+    pub failure: RemoteFailure,
     /// Whether it was reported.
     pub reported: bool,
 }
@@ -235,15 +237,15 @@ impl Ledger {
 /// Its transitions.
 impl Ledger {
     /// The git host could not be reached; returns the outage, and whether to report it now: once, after some polls.
-    pub fn unreachable(&mut self, check: Check, why: String) -> (RemoteOutage, bool) {
+    pub fn unreachable(&mut self, check: Check, failure: RemoteFailure) -> (RemoteOutage, bool) {
         let mut outage = self.outage.take().unwrap_or(RemoteOutage {
             since: check.at.clone(),
             polls: 0,
-            why: String::new(),
+            failure: failure.clone(),
             reported: false,
         });
         outage.polls += 1;
-        outage.why = why;
+        outage.failure = failure;
         let report = outage.polls >= REPORT_AFTER && !outage.reported;
         outage.reported |= report;
         self.outage = Some(outage.clone());

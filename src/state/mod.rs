@@ -8,6 +8,7 @@ pub mod history;
 pub mod ledger;
 pub mod receipt;
 pub mod refusal;
+pub mod remote;
 
 use std::fmt;
 

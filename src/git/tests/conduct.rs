@@ -8,8 +8,9 @@ use anyhow::Result;
 
 use super::host::{Host, RUN, is_dead};
 use super::requests::{MAIN, failed};
-use crate::git::{Mirror, RemoteError, RemoteErrorKind, SshRemote, tip};
+use crate::git::{Mirror, RemoteError, SshRemote, tip};
 use crate::host::Identity;
+use crate::state::remote::RemoteErrorKind;
 
 #[test]
 fn a_silent_host_times_out_and_the_process_group_is_terminated() -> Result<()> {
@@ -75,7 +76,7 @@ fn a_background_process_with_our_pipes_does_not_block() -> Result<()> {
     host.script("setsid sleep 30 </dev/null & echo 'Connection refused' >&2; exit 255")?;
     assert_eq!(
         failed(tip(&host.remote(), MAIN))?.kind(),
-        RemoteErrorKind::Unreachable
+        RemoteErrorKind::ConnectionRefused
     );
     // One that writes to stderr without end.
     host.script("setsid timeout 20 sh -c 'while :; do echo noise; done' >&2 & sleep 1; exit 255")?;

@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::host::{Host, RUN, RUN_V0, is_dead, noise};
-use crate::git::{Mirror, MirrorError, RemoteError, RemoteErrorKind, SshRemote};
+use crate::git::{Mirror, MirrorError, RemoteError, SshRemote};
+use crate::state::remote::RemoteErrorKind;
 
 const MAIN: &str = "refs/heads/main";
 
@@ -80,9 +81,9 @@ fn errors_of_the_remote_keep_their_message() -> Result<()> {
     host.script("sleep 600")?;
     assert_eq!(kind(&host.impatient())?.0, RemoteErrorKind::TimedOut);
     host.script("exit 0")?;
-    assert_eq!(kind(&host.remote())?.0, RemoteErrorKind::Other);
+    assert_eq!(kind(&host.remote())?.0, RemoteErrorKind::Protocol);
     host.script("echo 'Welcome'; sleep 600")?;
-    assert_eq!(kind(&host.impatient())?.0, RemoteErrorKind::Other);
+    assert_eq!(kind(&host.impatient())?.0, RemoteErrorKind::Protocol);
     let bad = SshRemote {
         host: "-oProxyCommand=x".into(),
         ..host.remote()

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use git2::Oid;
 
 use super::host::{Host, RUN, RUN_V0};
-use crate::git::{RemoteError, RemoteErrorKind, SshRemote, WriteAccess, refs, tip, write_access};
+use crate::git::{RemoteError, SshRemote, WriteAccess, refs, tip, write_access};
+use crate::state::remote::RemoteErrorKind;
 
 pub(super) const MAIN: &str = "refs/heads/main";
 

@@ -54,7 +54,7 @@ assert paused["live"] and paused["failures"] and paused["history"], paused
 more = dict(paused, previous=paused["live"], in_progress=paused["live"])
 more["refused"] = {"commit": paused["live"]["commit"], "object": paused["live"]["commit"], "since": paused["pause"]["since"],
                    "why": {"kind": "not_trusted", "words": "words"}, "inputs_digest": "c"}
-more["outage"] = {"since": paused["pause"]["since"], "polls": 2, "why": "why", "reported": False}
+more["outage"] = {"since": paused["pause"]["since"], "polls": 2, "kind": "other", "words": "why", "reported": False}
 count = 0
 for planted in texts(more):
     count += 1

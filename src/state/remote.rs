@@ -1,0 +1,76 @@
+//! Why a request to the git host failed, as the ledger keeps it.
+
+use serde::{Deserialize, Serialize};
+
+/// A failed request to the git host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteFailure {
+    /// The category.
+    pub kind: RemoteErrorKind,
+    /// What ssh, the host or git said, or what was asked for: a part of the sentence. Not safe for a terminal.
+    pub words: String,
+}
+
+impl RemoteFailure {
+    /// A failure of this category, with these words.
+    pub fn new(kind: RemoteErrorKind, words: impl Into<String>) -> Self {
+        Self {
+            kind,
+            words: words.into(),
+        }
+    }
+}
+
+/// Category of a failed request, for its sentence and its hint; the ledger and `status --json` spell it in snake case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteErrorKind {
+    /// The host's key is unknown, changed, or not the pinned one.
+    HostKey,
+    /// The host rejects the key, or the agent does not offer it.
+    Permission,
+    /// The host closed the connection because ssh offered too many keys.
+    TooManyKeys,
+    /// Access is granted, but the repository does not exist or is hidden from this key (hosts do not distinguish
+    /// the two).
+    NoRepository,
+    /// The host's name does not resolve.
+    NameResolution,
+    /// Nothing accepts connections on the port.
+    ConnectionRefused,
+    /// No route to the host, or no answer: a firewall, or this server is offline.
+    NoRoute,
+    /// The connection was closed or interrupted.
+    Disconnected,
+    /// A time limit was exceeded.
+    TimedOut,
+    /// The list of references exceeds its limit.
+    TooMuch,
+    /// The fetch exceeds half of the free disk space.
+    NoSpace,
+    /// The repository has no such branch, tag or commit.
+    NoReference,
+    /// The reference points to something else than a commit.
+    NotACommit,
+    /// The reference moved while it was fetched.
+    Moved,
+    /// The host sent objects that git cannot read.
+    Unreadable,
+    /// The response is not git's protocol, or not a supported version.
+    Protocol,
+    /// The settings of the connection are invalid; nothing was started.
+    Invalid,
+    /// None of these; the words say more.
+    Other,
+}
+
+impl RemoteErrorKind {
+    /// Whether the host is reachable and does not let the key read the repository: somebody has to add it there.
+    #[must_use]
+    pub fn is_no_access(self) -> bool {
+        matches!(
+            self,
+            Self::Permission | Self::TooManyKeys | Self::NoRepository
+        )
+    }
+}

@@ -78,7 +78,9 @@ impl Check for Access<'_> {
                 format!("the repository can be read and {}", app.track.missing()),
                 format!("pullpray init {} {}", app.name, app.track.flag()),
             )),
-            Err(error) if error.kind().is_no_access() => Ok(Finding::AwaitsAccess(error.to_string())),
+            Err(error) if error.kind().is_no_access() => {
+                Ok(Finding::AwaitsAccess(error.to_string()))
+            }
             Err(error) => match error.kind() {
                 // An error with both fingerprints instead of ssh's banner, unless the host presents the key in
                 // the settings and only the pinned one differs or is missing.
@@ -126,7 +128,9 @@ impl Check for ReadOnly<'_> {
             Ok(WriteAccess::Unproven(words)) => {
                 Ok(Finding::Unproven(format!("could not be verified: {words}")))
             }
-            Err(error) if error.kind().is_no_access() || error.kind() == RemoteErrorKind::HostKey => {
+            Err(error)
+                if error.kind().is_no_access() || error.kind() == RemoteErrorKind::HostKey =>
+            {
                 Ok(blocked())
             }
             Err(error) => Err(unreachable(app, &error)),

@@ -176,6 +176,31 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_key_has_the_fingerprint_that_ssh_keygen_prints() -> Result<()> {
+        for (key, fingerprint) in [
+            (
+                "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBKlKZySr1WhExcPel+TcV4KUanGtfawOah9VmyWljK7VSonaoP0WriyJRAWtFbKEeeD+Mlvqr7QQSeVX4xPjQUw=",
+                "SHA256:UWKIeS0znBpW3qj99f+tQugB/OvrgFcAUnL3jVBbwJM",
+            ),
+            (
+                "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBJPQkRBQOvG/Bo6VbfOpmOyKlLi9yt2MRKktUpokW4DmnUc/rCXhNwRacfxASftOgZD14c+GbRR8UnLTxCGt/9/VxH7pRoPgqZxxWaIKAczULDhE6NzpXln/Uiaob3urMw==",
+                "SHA256:NNHk+mwHQdtcgtFY9T2Jsas/0XMS9Rm+wgYYVyVNf04",
+            ),
+            (
+                "ecdsa-sha2-nistp521 AAAAE2VjZHNhLXNoYTItbmlzdHA1MjEAAAAIbmlzdHA1MjEAAACFBACZwtlO7yp9lMwjE2600IoTpg8RH3JbSzqwNYVxcYV6e2YNxX0eNC4z+Fd156BscerztocHtikTFT1Oy1xO9KhfEAAOZMx6ekLkno0lNUZvmC0XDSgtr6eE95YW7AEr9BhY8HB1MaYiqi/pAqVxIIDatJHpwVoPMa1gzGVRWqdpTPNffg==",
+                "SHA256:c8BnjtiTz98Jcbr0esKju8kyl98yEEGT/ZfabvJ+mC8",
+            ),
+            (
+                "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDfSLi0nAG8xWISKJ55c98iz3Srk7TjNlBvQYqCnPKg23fTzbbMwso8YRA6B2rOS50AgV26744bFgxmBLbq4j85jhzUL+P+ziFYeRx0woXlW9tCr+Eu18hwjXi8p2rxAgc0OkT9siRmZi0HFsHFXcadpGRpdZ1xBtqC+TJomYmTdc9VxTSZTzAIVmg7c0i6vOz3lNhyAxdSaCq3ffDubDm+X3l6B9rDCP2p5RtU4A+goPv5m7SIfQi8vn4D7V2/zcUxoz1pV2yPvmD74c/r4ODeXfZlR5Zlv/C7V5HrvJT8ErWq1MumlXwQg6vQ7isO/3ewTkMPZ87f7vhWYlv26Nih",
+                "SHA256:lBUE690nQPL6SP3TI9t/l70U1fLNxblVx0XCbBz3rKU",
+            ),
+        ] {
+            assert_eq!(HostKey::parse(key)?.fingerprint, fingerprint, "{key}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn pinned_keys_are_found_by_exact_name() {
         let text = format!(
             "# ours\ngithub.com,gh\t{KEY}\n[h]:22  {KEY} c\n|1|x|y {KEY}\n@revoked github.com {KEY}\n"

@@ -4,7 +4,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::faults::{poll_is_silent, push_and_deploy};
+use crate::faults::{deploys, poll_is_silent, push_and_deploy};
 use crate::faults_disk::move_to_own_filesystem;
 use crate::lab::{GitHost, Lab, Output, Release, Todo, WebServer};
 
@@ -111,7 +111,24 @@ fn commits_beyond_the_limits_are_refused_and_reported_once() -> Result<()> {
     misbehave(&host, "deep")?;
     let (output, _) = measured_poll(&web, 1)?;
     output.says("the commit is not signed")?;
-    Ok(())
+    misbehave(&host, "")?;
+    repo.run("ssh-keygen -q -t ed25519 -N '' -f /home/git/signing; git config gpg.format ssh; git config user.signingkey /home/git/signing.pub; git config commit.gpgsign true")?;
+    repo.push("version signed")?;
+    let refused = web.run("pullpray poll todo")?.exits(1)?;
+    refused
+        .says("the commit is signed with the key SHA256:")?
+        .says("which the list of allowed signers does not permit")?;
+    poll_is_silent(&web)?;
+    let key = repo.run("cat /home/git/signing.pub")?;
+    web.write("/etc/pullpray/todo.signers", &format!("ann {key}"))?;
+    let keygen = "/usr/bin/ssh-keygen";
+    web.run(&format!("mv {keygen} {keygen}.away"))?.ok()?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("ssh-keygen is not installed")?;
+    web.run(&format!("mv {keygen}.away {keygen}"))?.ok()?;
+    deploys(&web, "version signed")?;
+    poll_is_silent(&web)
 }
 
 #[test]

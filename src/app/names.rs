@@ -10,9 +10,9 @@ use std::str::FromStr;
 
 use super::Invalid;
 
-/// Declares a validated string type with its conversions; the function given checks the text.
+/// Declares a validated string type with its conversions; the function given checks the text, the second one finds it in a pasted line.
 macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $rule:path) => {
+    ($(#[$doc:meta])* $name:ident, $rule:path $(, $found:expr)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
@@ -29,6 +29,9 @@ macro_rules! checked_text {
             type Err = Invalid;
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 let text = text.trim();
+                $(
+                    let text = $found(text).unwrap_or(text);
+                )?
                 $rule(text)?;
                 Ok(Self(text.to_owned()))
             }
@@ -74,8 +77,9 @@ checked_text! {
     HealthHost, health_host
 }
 checked_text! {
-    /// A host key fingerprint as OpenSSH prints it: `SHA256:` and 43 characters.
-    Fingerprint, fingerprint
+    /// A host key fingerprint as OpenSSH prints it: `SHA256:` and 43 characters. It is found in the whole line
+    /// that `ssh-keygen -lf` prints.
+    Fingerprint, fingerprint, fingerprint_in
 }
 
 fn app_name(text: &str) -> Result<(), Invalid> {
@@ -215,6 +219,13 @@ pub(super) fn host_name(text: &str) -> bool {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
+}
+
+/// The fingerprint in a line: `256 SHA256:… root@host (ED25519)`.
+fn fingerprint_in(line: &str) -> Option<&str> {
+    line.split_whitespace()
+        .map(|word| word.trim_matches(['"', '\'', ',', '=', '.']))
+        .find(|word| word.starts_with("SHA256:"))
 }
 
 fn fingerprint(text: &str) -> Result<(), Invalid> {

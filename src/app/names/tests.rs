@@ -79,8 +79,22 @@ fn health_checks_cannot_inject_headers() {
     );
     check_all::<Fingerprint>(
         &["SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"],
-        &["", "SHA256:x", "MD5:00"],
+        &["", "SHA256:x", "MD5:00", "256 SHA256:x root@h (ED25519)"],
     );
+    let plain = "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU";
+    for pasted in [
+        format!("256 {plain} root@web1 (ED25519)"),
+        format!("3072 {plain}\tno comment (RSA)\n"),
+        format!("ED25519 key fingerprint is {plain}."),
+        format!("\"{plain}=\""),
+    ] {
+        let found = pasted.parse::<Fingerprint>();
+        assert_eq!(
+            found.map(|f| f.to_string()),
+            Ok(plain.to_owned()),
+            "{pasted:?}"
+        );
+    }
 }
 
 #[test]

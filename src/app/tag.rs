@@ -3,17 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use semver::Version;
+use semver::{BuildMetadata, Prerelease};
 
 use super::{Branch, Invalid};
 
 /// A pattern of tag names: `v*`. `*` matches any characters, including none and `/`; `?` matches one.
 ///
-/// It selects the matching tag with the highest version, by the precedence of semver.org. The version
-/// follows the part of the pattern before its first wildcard (`v`, `release-`, `todo/v`), or begins
-/// inside that part (`v1.*`); a `v` before the version is skipped. Tags without a version are
-/// ignored, and so are pre-releases (`v2.0.0-rc.1`), unless the pattern has a `-` in the version
-/// part: `v*-rc*`, `v2.0.0-*`.
+/// It selects the matching tag with the highest version: numbers are compared part by part, however many there are
+/// (`v1.3`, `2026.12.01`, `2026-12-01`), pre-releases by the precedence of semver.org. The version follows the part
+/// of the pattern before its first wildcard (`v`, `release-`, `todo/v`), or begins inside that part (`v1.*`); a `v`
+/// before the version is skipped. Tags without a version are skipped, and so are pre-releases (`v2.0.0-rc.1`), unless
+/// the pattern has a `-` in the version part: `v*-rc*`, `v2.0.0-*`. [`TagPattern::skipped`] lists them.
 ///
 /// A pattern without wildcards names one tag, which need not be a version: `production`, moved to
 /// the commit to deploy.
@@ -43,24 +43,39 @@ impl TagPattern {
         if self.names_one() {
             return names.into_iter().next();
         }
+        // At equal precedence, build metadata and then the name decide, so that two such tags are not deployed in turns.
         names
-            .filter_map(|name| Some((self.version(name)?, name)))
-            // At equal precedence, build metadata and then the name decide, so that two such tags
-            // are not deployed in turns.
-            .max_by(|(one, a), (other, b)| {
-                one.cmp_precedence(other)
-                    .then_with(|| one.cmp(other))
-                    .then_with(|| a.cmp(b))
-            })
+            .filter_map(|name| Some((self.version(name).ok()?, name)))
+            .max()
             .map(|(_, name)| name)
     }
 
-    /// The version of a matching tag.
-    fn version(&self, name: &str) -> Option<Version> {
+    /// The matching tags that are never selected, each with the reason: `is not a version`.
+    #[must_use]
+    pub fn skipped<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<(&'a str, &'static str)> {
+        names
+            .into_iter()
+            .filter(|name| !self.names_one() && matches(&self.0, name))
+            .filter_map(|name| Some((name, self.version(name).err()?)))
+            .collect()
+    }
+
+    /// The version of a matching tag, or why it has none to compare.
+    fn version(&self, name: &str) -> Result<Version, &'static str> {
         let prefix = self.prefix();
         let inside = (0..prefix.len())
             .filter(|at| prefix.is_char_boundary(*at) && begins_number(&prefix[..*at]))
-            .find_map(|at| Some((Version::parse(&name[at..]).ok()?, &self.0[at..])));
+            .find_map(|at| {
+                let version = Version::parse(&name[at..])?;
+                // `py3-` in `py3-v*` is not the beginning of a version, `1.0.0-` and `2026-` are.
+                let begun = prefix[at..]
+                    .bytes()
+                    .all(|c| c == b'.' || c.is_ascii_digit());
+                (begun || version.parts > 2 || version.dated).then(|| (version, &self.0[at..]))
+            });
         let behind = || {
             let rest = name.get(prefix.len()..)?;
             let rest = match rest.strip_prefix('v') {
@@ -68,11 +83,60 @@ impl TagPattern {
                 None if begins_number(prefix) => rest,
                 None => return None,
             };
-            Some((Version::parse(rest).ok()?, &self.0[prefix.len()..]))
+            Some((Version::parse(rest)?, &self.0[prefix.len()..]))
         };
-        let (version, pattern) = inside.or_else(behind)?;
-        (version.pre.is_empty() || pattern.contains('-')).then_some(version)
+        let (version, pattern) = inside.or_else(behind).ok_or("is not a version")?;
+        if version.pre.is_empty() || pattern.contains('-') {
+            return Ok(version);
+        }
+        Err("is a pre-release, which the pattern does not select")
     }
+}
+
+/// A version of one or more numbers, compared by its fields in their order.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Version {
+    /// Without trailing zeros: 1.3 equals 1.3.0.
+    numbers: Vec<u64>,
+    pre: Prerelease,
+    build: BuildMetadata,
+    /// How many numbers were written.
+    parts: usize,
+    /// Whether it is a date with dashes.
+    dated: bool,
+}
+
+impl Version {
+    /// `1.3`, `2026.12.01-rc.1+build`, `2026-12-01`; a single number has no pre-release.
+    fn parse(text: &str) -> Option<Self> {
+        let (text, build) = text.split_once('+').unwrap_or((text, ""));
+        let year = text.split('-').next().is_some_and(|year| year.len() == 4);
+        let dated = year && text.contains('-') && numbers(text).is_some();
+        let (core, pre) = match text.split_once('-') {
+            Some(parts) if !dated => parts,
+            _ => (text, ""),
+        };
+        let mut numbers = numbers(core)?;
+        let parts = numbers.len();
+        while numbers.last() == Some(&0) {
+            numbers.pop();
+        }
+        (parts > 1 || !text.contains('-')).then_some(Self {
+            numbers,
+            pre: Prerelease::new(pre).ok()?,
+            build: BuildMetadata::new(build).ok()?,
+            parts,
+            dated,
+        })
+    }
+}
+
+fn numbers(text: &str) -> Option<Vec<u64>> {
+    let number = |part: &str| {
+        let digits = part.bytes().all(|c| c.is_ascii_digit());
+        digits.then(|| part.parse().ok()).flatten()
+    };
+    text.split(['-', '.']).map(number).collect()
 }
 
 /// Whether a version can begin after this text: not in the middle of a number or of another version.
@@ -140,165 +204,4 @@ impl fmt::Display for TagPattern {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn highest<'a>(pattern: &str, names: &[&'a str]) -> Option<&'a str> {
-        let pattern: TagPattern = pattern.parse().unwrap();
-        let selected = pattern.highest(names.iter().copied());
-        assert_eq!(
-            selected,
-            pattern.highest(names.iter().rev().copied()),
-            "the result depends on the order of the list"
-        );
-        selected
-    }
-
-    #[test]
-    fn selects_the_highest_version_not_the_last_by_name() {
-        let tags = [
-            "v1.9.0",
-            "v1.10.0",
-            "v1.2.3",
-            "v2.0.0-rc.1",
-            "v3",
-            "vnext",
-            "nightly",
-        ];
-        assert_eq!(highest("v*", &tags), Some("v1.10.0"));
-        assert_eq!(highest("*", &tags), Some("v1.10.0"));
-        assert_eq!(highest("v1.2.*", &tags), Some("v1.2.3"));
-        assert_eq!(highest("v1.*", &tags), Some("v1.10.0"));
-        assert_eq!(highest("v1.?.*", &tags), Some("v1.9.0"));
-        assert_eq!(highest("x*", &tags), None);
-        assert_eq!(highest("v*", &[]), None);
-        assert_eq!(highest("v1*", &["v10.2.3", "v1.9.9"]), Some("v10.2.3"));
-        assert_eq!(highest("*", &["1.0.0", "v0.9.0"]), Some("1.0.0"));
-    }
-
-    #[test]
-    fn strips_prefixes() {
-        assert_eq!(
-            highest("release-*", &["release-1.0.0", "release-v1.2.0", "v9.0.0"]),
-            Some("release-v1.2.0")
-        );
-        assert_eq!(
-            highest("todo/v*", &["todo/v1.0.0", "todo/v1.0.1", "blog/v2.0.0"]),
-            Some("todo/v1.0.1")
-        );
-        assert_eq!(
-            highest("py3-v*", &["py3-v1.0.0", "py3-v1.1.0"]),
-            Some("py3-v1.1.0")
-        );
-        // Four numbers are not a version; the last three must not be parsed as one.
-        assert_eq!(highest("v1.*", &["v1.1.2.3"]), None);
-        assert_eq!(highest("v*", &["v01.2.3", "v1.2"]), None);
-    }
-
-    #[test]
-    fn selects_pre_releases_only_if_the_pattern_allows_them() {
-        let tags = [
-            "v1.0.0",
-            "v1.1.0-rc.2",
-            "v1.1.0-rc.10",
-            "v1.1.0-beta",
-            "v2.0.0-rc.1",
-        ];
-        assert_eq!(highest("v*", &tags), Some("v1.0.0"));
-        assert_eq!(highest("v*-rc*", &tags), Some("v2.0.0-rc.1"));
-        assert_eq!(highest("v1.1.0-*", &tags), Some("v1.1.0-rc.10"));
-        assert_eq!(
-            highest("rel-*", &["rel-1.0.0", "rel-1.1.0-rc.1"]),
-            Some("rel-1.0.0"),
-            "a dash before the version does not allow pre-releases"
-        );
-    }
-
-    #[test]
-    fn follows_the_precedence_of_semver_org() {
-        // Section 11 of the specification, in its own examples.
-        let order = [
-            "1.0.0-alpha",
-            "1.0.0-alpha.1",
-            "1.0.0-alpha.beta",
-            "1.0.0-beta",
-            "1.0.0-beta.2",
-            "1.0.0-beta.11",
-            "1.0.0-rc.1",
-        ];
-        for pair in order.windows(2) {
-            assert_eq!(highest("*-*", pair), Some(pair[1]));
-        }
-        assert_eq!(
-            highest("*", &["1.0.0", "2.0.0", "2.1.0", "2.1.1"]),
-            Some("2.1.1")
-        );
-        // Equal precedence: always selects the same one.
-        assert_eq!(
-            highest("*", &["v1.0.0", "1.0.0", "1.0.0+b", "1.0.0+a"]),
-            Some("1.0.0+b")
-        );
-    }
-
-    #[test]
-    fn a_pattern_without_wildcards_names_one_tag() {
-        assert_eq!(
-            highest("production", &["production", "v1.0.0"]),
-            Some("production")
-        );
-        assert_eq!(
-            highest("v1.0.0-rc.1", &["v1.0.0-rc.1"]),
-            Some("v1.0.0-rc.1")
-        );
-        assert_eq!(highest("production", &["production2"]), None);
-    }
-
-    #[test]
-    fn refuses_malformed_patterns() {
-        for bad in [
-            "",
-            "v *",
-            "refs/tags/v*",
-            "v[0-9]*",
-            "-v*",
-            "v..*",
-            "v\n*",
-            "$(x)",
-            "v~*",
-        ] {
-            assert!(bad.parse::<TagPattern>().is_err(), "{bad:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_selected_tag_matches_and_is_in_the_list(
-            pattern in "[v1.*?-]{1,6}", names in prop::collection::vec("v?[0-2]\\.[0-2]\\.[0-2](-a)?", 0..6)
-        ) {
-            let Ok(pattern) = pattern.parse::<TagPattern>() else { return Ok(()) };
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            if let Some(found) = pattern.highest(names.iter().copied()) {
-                prop_assert!(names.contains(&found) && matches(pattern.as_str(), found));
-                prop_assert!(found.starts_with(pattern.prefix()));
-                // It is still selected when it is the only one.
-                prop_assert_eq!(pattern.highest([found]), Some(found));
-            }
-        }
-
-        #[test]
-        fn a_name_matches_itself_and_patterns_made_from_it(name in "\\PC{0,12}", at in 0usize..13) {
-            prop_assert!(matches("*", &name) && matches("**", &name));
-            let name = name.replace(['*', '?'], "x");
-            prop_assert!(matches(&name, &name));
-            let head: String = name.chars().take(at).collect();
-            let tail: String = name.chars().skip(at + 1).collect();
-            let pattern = format!("{head}*{tail}");
-            prop_assert!(matches(&pattern, &name));
-            if name.chars().count() > at {
-                let pattern = format!("{head}?{tail}");
-                prop_assert!(matches(&pattern, &name));
-            }
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,8 @@
 //!
 //! A file that systemd rejects as a whole, so that the service does not start, is rejected here too.
 
+use std::fmt;
+
 use super::Invalid;
 
 /// How systemd's versions differ.
@@ -19,20 +21,51 @@ pub enum Dialect {
     Since254,
 }
 
+/// A line that systemd ignores, or reads in another way than it looks. It names no content: that may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Misread {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// What is wrong with it, and what to write: a sentence without subject and full stop.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Misread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} {}", self.line, self.why)
+    }
+}
+
 /// The assignments of the file, in file order; the last assignment to a name wins.
 ///
-/// Lines that systemd would skip with a warning are skipped.
+/// Lines that systemd would skip with a warning are skipped; [`misread`] lists them.
 ///
 /// # Errors
 /// When an assignment is not UTF-8 text.
 pub fn parse(text: &[u8], dialect: Dialect) -> Result<Vec<(String, String)>, Invalid> {
-    let mut found: Vec<(String, String)> = Vec::new();
-    let mut machine = Machine::default();
+    read(text, dialect).map(|machine| machine.found)
+}
+
+/// The lines of the file that systemd ignores or misreads, in file order. The app would run without them, with
+/// the defaults of its settings.
+///
+/// # Errors
+/// As [`parse`].
+pub fn misread(text: &[u8], dialect: Dialect) -> Result<Vec<Misread>, Invalid> {
+    read(text, dialect).map(|machine| machine.misread)
+}
+
+fn read(text: &[u8], dialect: Dialect) -> Result<Machine, Invalid> {
+    let mut machine = Machine {
+        line: 1,
+        ..Machine::default()
+    };
     for &c in text {
-        machine.feed(c, dialect, &mut found)?;
+        machine.feed(c, dialect)?;
+        machine.line += usize::from(c == b'\n');
     }
-    machine.finish(&mut found)?;
-    Ok(found)
+    machine.finish()?;
+    Ok(machine)
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +85,14 @@ enum State {
 
 #[derive(Debug, Default)]
 struct Machine {
+    found: Vec<(String, String)>,
+    misread: Vec<Misread>,
     state: State,
+    /// The line being read, from 1.
     line: usize,
+    /// The lines in which the assignment begins, and its last quote.
+    begin: usize,
+    quote: usize,
     key: Vec<u8>,
     value: Vec<u8>,
     /// The length of `value` without trailing white space, which is cut off.
@@ -63,13 +102,7 @@ struct Machine {
 const WHITESPACE: &[u8] = b" \t\n\r";
 
 impl Machine {
-    fn feed(
-        &mut self,
-        c: u8,
-        dialect: Dialect,
-        found: &mut Vec<(String, String)>,
-    ) -> Result<(), Invalid> {
-        self.line += usize::from(c == b'\n');
+    fn feed(&mut self, c: u8, dialect: Dialect) -> Result<(), Invalid> {
         let newline = matches!(c, b'\n' | b'\r');
         let blank = WHITESPACE.contains(&c);
         match self.state {
@@ -78,11 +111,12 @@ impl Machine {
                 _ if blank => {}
                 _ => {
                     self.state = State::Key;
+                    self.begin = self.line;
                     self.key.push(c);
                 }
             },
             State::Key => match c {
-                _ if newline => self.reset(),
+                _ if newline => self.skip("is not an assignment: write NAME=value"),
                 b'=' => {
                     self.state = State::PreValue;
                     self.solid = 0;
@@ -90,9 +124,15 @@ impl Machine {
                 _ => self.key.push(c),
             },
             State::PreValue | State::Value => match c {
-                _ if newline => self.assign(found)?,
-                b'\'' if self.state == State::PreValue => self.state = State::Single,
-                b'"' if self.state == State::PreValue => self.state = State::Double,
+                _ if newline => self.assign()?,
+                b'\'' | b'"' if self.state == State::PreValue => {
+                    self.state = if c == b'"' {
+                        State::Double
+                    } else {
+                        State::Single
+                    };
+                    self.quote = self.line;
+                }
                 b'\\' => {
                     self.state = State::ValueEscape;
                     // White space before a backslash stays, even at the end of the line.
@@ -100,6 +140,9 @@ impl Machine {
                 }
                 _ if blank && self.state == State::PreValue => {}
                 _ => {
+                    if self.state == State::PreValue && self.quote != 0 && self.quote < self.line {
+                        self.report(self.quote, "has a quote that ends in a later line, before more text: is one missing?");
+                    }
                     self.state = State::Value;
                     self.value.push(c);
                     if !blank {
@@ -155,14 +198,26 @@ impl Machine {
         self.solid = self.value.len();
     }
 
+    fn report(&mut self, line: usize, why: &'static str) {
+        self.misread.push(Misread { line, why });
+    }
+
+    /// Ends an assignment that systemd ignores.
+    fn skip(&mut self, why: &'static str) {
+        self.report(self.begin, why);
+        self.reset();
+    }
+
     fn reset(&mut self) {
         *self = Self {
             line: self.line,
+            found: std::mem::take(&mut self.found),
+            misread: std::mem::take(&mut self.misread),
             ..Self::default()
         };
     }
 
-    fn assign(&mut self, found: &mut Vec<(String, String)>) -> Result<(), Invalid> {
+    fn assign(&mut self) -> Result<(), Invalid> {
         self.value.truncate(self.solid);
         while self.key.last().is_some_and(|c| WHITESPACE.contains(c)) {
             self.key.pop();
@@ -171,29 +226,55 @@ impl Machine {
         let (Some(key), Some(value)) = (key, value) else {
             return Err(Invalid::new(format!(
                 "an assignment that ends near line {} is not UTF-8 text",
-                self.line.max(1)
+                self.line
             )));
         };
-        self.reset();
-        let good = !key.starts_with(|c: char| c.is_ascii_digit())
-            && !key.is_empty()
-            && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if good {
-            found.retain(|(name, _)| *name != key);
-            found.push((key, value));
+        if let Some(why) = refused(&key) {
+            self.skip(why);
+            return Ok(());
         }
+        self.reset();
+        self.found.retain(|(name, _)| *name != key);
+        self.found.push((key, value));
         Ok(())
     }
 
-    fn finish(mut self, found: &mut Vec<(String, String)>) -> Result<(), Invalid> {
-        if matches!(
-            self.state,
-            State::PreKey | State::Key | State::Comment | State::CommentEscape
-        ) {
-            return Ok(());
+    fn finish(&mut self) -> Result<(), Invalid> {
+        match self.state {
+            State::PreKey | State::Comment | State::CommentEscape => return Ok(()),
+            State::Key => self.skip("is not an assignment: write NAME=value"),
+            State::Single | State::Double | State::DoubleEscape => {
+                self.report(
+                    self.quote,
+                    "has a quote that is never closed: all that follows is part of the value",
+                );
+                self.assign()?;
+            }
+            _ => self.assign()?,
         }
-        self.assign(found)
+        Ok(())
     }
+}
+
+/// Why systemd ignores an assignment to this name; `None` if it does not.
+fn refused(name: &str) -> Option<&'static str> {
+    let mut words = name.split_whitespace();
+    let command = words.next().unwrap_or_default();
+    Some(if name.starts_with('\u{feff}') {
+        "begins with a byte order mark: save the file as UTF-8 without one"
+    } else if words.next().is_some() {
+        match command {
+            "export" => "begins with \"export\", which is a shell's: write NAME=value",
+            "set" => "begins with \"set\", which is a shell's: write NAME=value",
+            _ => "has a space in the name: write NAME=value",
+        }
+    } else if name.starts_with(|c: char| c.is_ascii_digit()) {
+        "has a name that begins with a digit, which systemd ignores"
+    } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        "has a name with other characters than A-Z, a-z, 0-9 and _, which systemd ignores"
+    } else {
+        return None;
+    })
 }
 
 /// Text as systemd accepts it: UTF-8 without NUL and without Unicode's noncharacters.
@@ -244,6 +325,46 @@ mod tests {
         assert_eq!(one("nonsense\nA=1\n"), pairs(&[("A", "1")]));
         assert_eq!(one("1A=1\nA-B=2\nexport C=3\n"), pairs(&[]));
         assert_eq!(one("A=1\nA=2\n"), pairs(&[("A", "2")]));
+    }
+
+    #[test]
+    fn ignored_and_misread_lines_are_listed_with_their_number() {
+        let read = |text: &str| misread(text.as_bytes(), Dialect::Since254).unwrap();
+        for (text, line, word) in [
+            ("A=1\nexport SECRET_KEY=\"x\"\nB=2", 2, "\"export\""),
+            ("export\tA=1", 1, "\"export\""),
+            ("\r\nset A=1\r\n", 2, "\"set\""),
+            ("declare -x A=1", 1, "space"),
+            ("MY KEY=1", 1, "space"),
+            ("\u{feff}A=1\nB=2", 1, "byte order mark"),
+            ("A=1\n\n  nonsense\nB=2\n", 3, "not an assignment"),
+            ("A=1\nnonsense", 2, "not an assignment"),
+            ("1A=1", 1, "digit"),
+            ("# c\nA-B=1", 2, "other characters"),
+            ("Ä=1", 1, "other characters"),
+            ("=1", 1, "not an assignment"),
+            ("A=1\nB=\"x\nC=3\nD=4", 2, "never closed"),
+            ("A='x\nB=2", 1, "never closed"),
+            ("A=\"x\nB=\"y\"\nC=3", 1, "later line"),
+        ] {
+            let found = read(text);
+            assert!(
+                matches!(found[..], [m] if m.line == line && m.why.contains(word)),
+                "{text:?}: {found:?}"
+            );
+        }
+        for good in [
+            "",
+            "A=1\r\n# export B=1\r\n",
+            "A = 1\nB= '2'\n",
+            "KEY=\"-----BEGIN\nabc==\n-----END\"\nB=it's\n",
+            "A=1\\\n2\nB=\"x\" 'y'\n",
+        ] {
+            assert_eq!(read(good), [], "{good:?}");
+        }
+        // Nothing of the content is repeated.
+        let text = format!("{}", read("export SECRET=s3\nhidden\n")[1]);
+        assert_eq!(text, "line 2 is not an assignment: write NAME=value");
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! The repository's address.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use super::names::host_name;
 use super::{AppName, Fingerprint, Invalid};
+use crate::text::is_deceptive;
+
+mod web;
 
 /// The address of a repository over ssh: `git@github.com:acme/todo.git` or
-/// `ssh://git@host:2222/srv/todo.git`.
+/// `ssh://git@host:2222/srv/todo.git`. An IPv6 address stands in brackets. As for git, `%20` means a space in the
+/// `ssh://` form only.
 ///
 /// Only ssh is supported: a deploy key makes access read-only and revocable on the git host, and
 /// deploy keys work over ssh only.
@@ -26,7 +32,7 @@ impl RepoUrl {
     pub fn user(&self) -> &str {
         &self.user
     }
-    /// The host name or address.
+    /// The host name or address; an IPv6 address without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
@@ -49,6 +55,23 @@ impl RepoUrl {
             22 => self.host.clone(),
             port => format!("[{}]:{port}", self.host),
         }
+    }
+    /// Whether the host may be an alias in somebody's ssh_config: a name without a dot. The app's account reads no
+    /// ssh_config of a person's, so it can only be used if this server resolves it.
+    #[must_use]
+    pub fn may_be_alias(&self) -> bool {
+        !self.host.contains(['.', ':'])
+    }
+    /// Whether the host accepts RSA keys only.
+    ///
+    /// Sources: learn.microsoft.com "Use SSH key authentication" (Azure Repos: RSA, rsa-sha2-256 and rsa-sha2-512;
+    /// a server of one's own has `_git` in the path), docs.aws.amazon.com "Setup steps for SSH connections to AWS
+    /// CodeCommit" (RSA).
+    #[must_use]
+    pub fn needs_rsa_key(&self) -> bool {
+        is_azure(&self.host)
+            || self.path.contains("/_git/")
+            || self.host.starts_with("git-codecommit.") && self.host.contains(".amazonaws.com")
     }
     /// The path without leading and trailing slashes and `.git`: `acme/todo`.
     #[must_use]
@@ -75,6 +98,10 @@ impl RepoUrl {
             "bitbucket.org" => Some((
                 format!("https://bitbucket.org/{}/admin/access-keys/", self.slug()),
                 "access keys are read-only there",
+            )),
+            "codeberg.org" => Some((
+                format!("https://codeberg.org/{}/settings/keys", self.slug()),
+                "leave \"Enable write access\" off",
             )),
             _ => None,
         }
@@ -118,23 +145,27 @@ impl FromStr for RepoUrl {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
-        let (account, port, path) = split(text)?;
-        let (user, host) = account.split_once('@').unwrap_or(("git", account));
+        let text = text.strip_prefix("git clone ").unwrap_or(text).trim();
+        let (account, path) = split(text)?;
+        let (user, place) = account.rsplit_once('@').unwrap_or(("git", account));
+        // The message must not repeat a password.
+        if user.contains(':') {
+            return Err(Invalid::new("an ssh address has no password").hint("a deploy key is used"));
+        }
+        let (host, port) = host_and_port(text, place)?;
         // ssh would parse a leading dash as an option (CVE-2017-1000117); the alphabets exclude
         // everything that is special to a shell, a unit file or ssh_config.
-        let plain = |text: &str, more: &[u8]| {
-            !text.is_empty()
-                && !text.starts_with('-')
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
-        };
-        if !plain(user, b"._-") || !host_name(host) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if user.is_empty() || user.starts_with('-') || !user.chars().all(plain) {
             return Err(not_a_url(text));
         }
-        if !plain(path.trim_start_matches(['/', '~']), b"/._-+~@")
-            || path.ends_with('/') && path.len() < 2
-        {
+        let in_path = |c: char| {
+            plain(c)
+                || "/+~@ %,:=".contains(c)
+                || !c.is_ascii() && !c.is_control() && !is_deceptive(c)
+        };
+        let begin = path.trim_start_matches(['/', '~']);
+        if begin.is_empty() || begin.starts_with('-') || !path.chars().all(in_path) {
             return Err(not_a_url(text));
         }
         if path.split('/').any(|part| part == "..") {
@@ -142,18 +173,31 @@ impl FromStr for RepoUrl {
                 "the path of {text:?} must not contain \"..\""
             )));
         }
+        let azure = is_azure(&host);
+        let parts = path.trim_matches('/').split('/');
+        if azure
+            && (parts.clone().next() != Some("v3") || parts.count() != 4 || path.contains("/_git/"))
+        {
+            return Err(
+                Invalid::new(format!("{text:?} is not an ssh address of Azure"))
+                    .hint("write git@ssh.dev.azure.com:v3/ORGANISATION/PROJECT/REPOSITORY"),
+            );
+        }
         Ok(Self {
             text: text.to_owned(),
             user: user.to_owned(),
-            host: host.to_ascii_lowercase(),
+            host,
             port,
-            path: path.to_owned(),
+            path: path.trim_end_matches('/').to_owned(),
         })
     }
 }
 
-fn split(text: &str) -> Result<(&str, Option<u16>, &str), Invalid> {
-    if let Some(rest) = text.strip_prefix("ssh://") {
+/// Splits an address into `user@host:port` and the path.
+fn split(text: &str) -> Result<(&str, Cow<'_, str>), Invalid> {
+    // git's other names of the ssh protocol, which it no longer recommends (connect.c).
+    let ssh = ["ssh://", "git+ssh://", "ssh+git://"];
+    if let Some(rest) = ssh.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         let (account, path) = rest.split_at(rest.find('/').ok_or_else(|| not_a_url(text))?);
         // In `ssh://host/~user/x` the path starts at the tilde.
         let path = if path.starts_with("/~") {
@@ -161,40 +205,85 @@ fn split(text: &str) -> Result<(&str, Option<u16>, &str), Invalid> {
         } else {
             path
         };
-        let Some((account, port)) = account.rsplit_once(':') else {
-            return Ok((account, None, path));
-        };
-        return match port.parse::<u16>() {
-            Ok(port) if port > 0 => Ok((account, Some(port), path)),
-            _ => Err(Invalid::new(format!("{port:?} is not a port"))),
-        };
+        return Ok((account, web::decoded(path).ok_or_else(|| not_a_url(text))?));
     }
-    if let Some((scheme, rest)) = text.split_once("://") {
-        // The part before the @ may contain a token: leave it out of the message.
-        let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        let mut error = Invalid::new(format!(
-            "a deploy key works over ssh only; \"{scheme}://{rest}\" is not an ssh address"
-        ));
-        if let Some((host, path)) = rest.split_once('/')
-            && matches!(scheme, "http" | "https" | "git")
-            && host_name(host)
-        {
-            let path = path.trim_end_matches('/');
-            let path = path.strip_suffix(".git").unwrap_or(path);
-            error = error.hint(format!("write git@{host}:{path}.git"));
+    if let Some(refusal) = web::refusal(text) {
+        return Err(refusal);
+    }
+    // `[::1]:x`, and git's own `[user@host:port]:x`.
+    let end = text
+        .find('[')
+        .and_then(|_| text.rfind("]:"))
+        .map(|end| end + 1);
+    let colon = end
+        .or_else(|| text.find(':'))
+        .ok_or_else(|| not_a_url(text))?;
+    let (mut account, path) = (&text[..colon], &text[colon + 1..]);
+    if account.contains('/') || has_bare_ipv6(text) {
+        return Err(not_a_url(text));
+    }
+    let inner = account
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Some(inner) = inner.filter(|inner| inner.parse::<Ipv6Addr>().is_err()) {
+        account = inner;
+    }
+    Ok((account, Cow::Borrowed(path)))
+}
+
+/// The host in lower case, an IPv6 address without brackets; the port, if one is given.
+fn host_and_port(text: &str, place: &str) -> Result<(String, Option<u16>), Invalid> {
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or_else(|| not_a_url(text))?;
+            host.parse::<Ipv6Addr>().map_err(|_| not_a_url(text))?;
+            (host, port)
         }
-        return Err(error);
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
+    };
+    if !place.starts_with('[') && !host_name(host) {
+        return Err(not_a_url(text));
     }
-    match text.split_once(':') {
-        Some((account, path)) if !account.contains('/') => Ok((account, None, path)),
-        _ => Err(not_a_url(text)),
-    }
+    let port = match port {
+        // ssh://host:/x
+        "" | ":" => None,
+        port => match port.trim_start_matches(':').parse::<u16>() {
+            Ok(port) if port > 0 => Some(port),
+            _ => {
+                let port = port.trim_start_matches(':');
+                let invalid = Invalid::new(format!("{port:?} is not a port"));
+                let form = text.split_once("://").map(|(_, rest)| rest);
+                let word = port.starts_with(|c: char| c.is_ascii_alphabetic());
+                return Err(match form.filter(|_| word) {
+                    Some(form) => invalid.hint(format!("write {form}, without ssh://")),
+                    None => invalid,
+                });
+            }
+        },
+    };
+    Ok((host.to_ascii_lowercase(), port))
+}
+
+/// Whether this is a host of Azure Repos.
+fn is_azure(host: &str) -> bool {
+    matches!(host, "ssh.dev.azure.com" | "vs-ssh.visualstudio.com")
+}
+
+/// Whether the text is like `git@2001:db8::1:x`, which could be divided in several ways.
+fn has_bare_ipv6(text: &str) -> bool {
+    let host = text
+        .rsplit_once(':')
+        .and_then(|(account, _)| account.rsplit('@').next());
+    host.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
 }
 
 fn not_a_url(text: &str) -> Invalid {
-    Invalid::new(format!("{text:?} is not the ssh address of a repository")).hint(
-        "for example git@github.com:acme/todo.git or ssh://git@git.example.org:2222/srv/todo.git",
-    )
+    let invalid = Invalid::new(format!("{text:?} is not the ssh address of a repository"));
+    invalid.hint(if has_bare_ipv6(text) {
+        "an IPv6 address stands in brackets: git@[2001:db8::1]:acme/todo.git"
+    } else {
+        "for example git@github.com:acme/todo.git or ssh://git@git.example.org:2222/srv/todo.git"
+    })
 }
 
 impl fmt::Display for RepoUrl {
@@ -204,97 +293,4 @@ impl fmt::Display for RepoUrl {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parts(text: &str) -> Result<(String, String, u16, String), Invalid> {
-        let url: RepoUrl = text.parse()?;
-        Ok((
-            url.user.clone(),
-            url.host.clone(),
-            url.port(),
-            url.path.clone(),
-        ))
-    }
-    fn some(
-        user: &str,
-        host: &str,
-        port: u16,
-        path: &str,
-    ) -> Result<(String, String, u16, String), Invalid> {
-        Ok((user.into(), host.into(), port, path.into()))
-    }
-
-    #[test]
-    fn parses_both_ssh_forms() {
-        assert_eq!(
-            parts("git@github.com:acme/todo.git"),
-            some("git", "github.com", 22, "acme/todo.git")
-        );
-        assert_eq!(
-            parts("GitHub.com:acme/todo"),
-            some("git", "github.com", 22, "acme/todo")
-        );
-        assert_eq!(
-            parts("ssh://me@h:2222/srv/t.git"),
-            some("me", "h", 2222, "/srv/t.git")
-        );
-        assert_eq!(
-            parts("ssh://h/~me/t.git"),
-            some("git", "h", 22, "~me/t.git")
-        );
-    }
-
-    #[test]
-    fn an_https_address_is_refused_with_its_ssh_form_as_hint() {
-        let error = "https://github.com/acme/todo".parse::<RepoUrl>().err();
-        assert_eq!(
-            error.and_then(|e| e.hint),
-            Some("write git@github.com:acme/todo.git".into())
-        );
-        // The message must not repeat a token pasted with the address.
-        let error = "https://user:secret@github.com/acme/todo.git"
-            .parse::<RepoUrl>()
-            .err();
-        assert!(error.is_some_and(|e| !e.to_string().contains("secret")));
-    }
-
-    #[test]
-    fn refuses_option_injection_and_malformed_addresses() {
-        for bad in [
-            "",
-            "github.com",
-            "/srv/todo.git",
-            "git@-oProxyCommand=x:acme/todo",
-            "-oProxyCommand=x@h:p",
-            "git@h:-x",
-            "git@h:",
-            "ssh://h",
-            "ssh://h:0/x",
-            "ssh://h:x/y",
-            "git@h:a b",
-            "git@h:a'b",
-            "git@h:../x",
-            "a/b:c",
-            "git@h:$(x)",
-        ] {
-            assert!(bad.parse::<RepoUrl>().is_err(), "{bad:?} should be refused");
-        }
-    }
-
-    #[test]
-    fn derives_the_name_from_the_repository() {
-        let name = |text: &str| {
-            text.parse::<RepoUrl>()
-                .ok()
-                .and_then(|u| u.suggested_name())
-                .map(|n| n.to_string())
-        };
-        assert_eq!(
-            name("git@github.com:acme/Todo.Django.git").as_deref(),
-            Some("todo_django")
-        );
-        assert_eq!(name("git@github.com:acme/2do.git").as_deref(), Some("do"));
-        assert_eq!(name("git@h:123").as_deref(), None);
-    }
-}
+mod tests;

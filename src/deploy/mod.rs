@@ -31,6 +31,9 @@ mod static_files;
 mod trial;
 mod writes;
 
+#[cfg(test)]
+mod tests;
+
 pub use inspect::{Inspection, inspect};
 
 use std::path::Path;

@@ -102,7 +102,9 @@ fn releases(poll: &Poll<'_>) -> Result<Vec<Release>> {
         let (Ok(time), Some(digits)) = (time, parts.next()) else {
             continue;
         };
-        let venv = server.link_target(&app.releases().join(id).join(".venv"))?;
+        // A checkout that was killed has no link yet.
+        let venv = server.link_target(&app.releases().join(id).join(".venv"));
+        let venv = venv.ok().flatten();
         let Some(venv) = venv.as_deref().and_then(Path::file_name) else {
             continue;
         };

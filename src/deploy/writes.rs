@@ -65,7 +65,8 @@ pub(super) fn refuse_writes(
     };
     server.remove_file(&answer).at(Stage::Writes)?;
     // An unresolvable path contains nothing.
-    let release = std::fs::canonicalize(&release).unwrap_or(release);
+    let resolved = server.link_target(&release).ok().flatten();
+    let release = resolved.unwrap_or(release);
     let lost: Vec<Written> = found
         .into_iter()
         .filter_map(|Written(setting, path, directory)| {

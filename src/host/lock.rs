@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -57,12 +57,12 @@ impl Server {
     /// # Errors
     /// As for [`Server::lock`].
     pub fn lock_in_time(&self, dir: &Path, patience: Duration) -> Result<Locked> {
-        let started = Instant::now();
+        let until = self.clock().monotonic() + patience;
         loop {
             match self.lock(dir)? {
-                Locked::Elsewhere if started.elapsed() < patience => {
+                Locked::Elsewhere if self.clock().monotonic() < until => {
                     // Consecutive polls release it only while the next process starts.
-                    std::thread::sleep(Duration::from_millis(10));
+                    self.clock().sleep(Duration::from_millis(10));
                 }
                 locked => return Ok(locked),
             }

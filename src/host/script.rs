@@ -103,7 +103,7 @@ impl ScriptRunner {
                     poll(&mut ready, PollTimeout::from(20_u8))?;
                     open = captured.drain(&mut output)?;
                 } else {
-                    std::thread::sleep(Duration::from_millis(20));
+                    std::thread::sleep(Duration::from_millis(2));
                 }
                 status = child.try_wait()?;
             }

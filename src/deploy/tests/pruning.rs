@@ -1,0 +1,125 @@
+//! What deployments remove, and what they keep.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+
+use super::Site;
+use crate::deploy::control;
+use crate::layout;
+
+#[test]
+fn the_newest_releases_are_kept_and_their_environments() -> Result<()> {
+    let site = Site::live()?;
+    for version in ["three", "four"] {
+        site.commit(version, &[("requirements.txt", version)])?;
+        site.poll()?;
+        site.settled(version)?;
+        assert_eq!(site.ledger()?.releases().len(), 2);
+    }
+    assert_eq!(site.names(&site.app.venvs())?.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn the_live_and_the_previous_release_are_kept_however_old() -> Result<()> {
+    let mut site = Site::live()?;
+    site.app.limits.keep = 3;
+    site.deploys("three")?;
+    site.with_poll(|poll| control::rollback(poll, Some(&site.ledger()?.releases()[0].id), "ann"))?;
+    site.app.limits.keep = 2;
+    site.with_poll(control::resume)?;
+    site.deploys("four")?;
+    let ledger = site.ledger()?;
+    let mut kept: Vec<_> = ledger
+        .releases()
+        .iter()
+        .map(|r| r.subject.as_str())
+        .collect();
+    kept.sort_unstable();
+    assert_eq!(
+        kept,
+        ["four", "one"],
+        "what was live before was rolled back to"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_release_that_a_kept_environment_imports_from_stays() -> Result<()> {
+    let site = Site::live()?;
+    let old = site.ledger()?.releases()[0].clone();
+    let link = site
+        .app
+        .venvs()
+        .join(&old.venv)
+        .join("lib/python3.11/site-packages/x.pth");
+    let code = format!("{}/src\n", site.app.releases().join(&old.id).display());
+    site.test.put(&link, &code, 0o644)?;
+    for version in ["three", "four"] {
+        site.commit(version, &[])?;
+        site.poll()?;
+    }
+    let ledger = site.ledger()?;
+    ensure!(!ledger.releases().iter().any(|release| release.id == old.id));
+    // Kept by no release any more, the environment goes, and with it the code.
+    ensure!(!site.dir_of(&old).exists() || ledger.releases().iter().any(|r| r.venv == old.venv));
+    let live = site.live_release()?;
+    ensure!(
+        live.venv != old.venv,
+        "code of another release is not deployed"
+    );
+    Ok(())
+}
+
+#[test]
+fn leftovers_are_removed_by_a_poll_with_nothing_to_deploy() -> Result<()> {
+    let site = Site::live()?;
+    for dir in [site.app.releases(), site.app.venvs()] {
+        site.test.put(dir.join("left/file"), "", 0o644)?;
+    }
+    site.poll()?;
+    site.settled("two")
+}
+
+#[test]
+fn logs_are_bounded() -> Result<()> {
+    let site = Site::live()?;
+    let logs = layout::logs(&site.app.name);
+    for number in 0..60 {
+        site.test.put(
+            logs.join(format!("20200101T{number:06}-old.log")),
+            "",
+            0o644,
+        )?;
+    }
+    site.deploys("three")?;
+    let kept = site.names(&logs)?;
+    assert_eq!(kept.len(), 50);
+    ensure!(
+        kept.iter()
+            .any(|name| name.starts_with(&site.live_release().unwrap().id))
+    );
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_removed_does_not_hide_a_deployment() -> Result<()> {
+    let site = Site::live()?;
+    let mirror = site.test.real(layout::mirror(&site.app.name));
+    fs::create_dir(site.test.real(layout::logs(&site.app.name)).join("0"))?;
+    for number in 0..60 {
+        let log = layout::logs(&site.app.name).join(format!("20200101T{number:06}-old.log"));
+        site.test.put(log, "", 0o644)?;
+    }
+    site.commit("three", &[])?;
+    site.poll()?;
+    assert_eq!(site.shows()?, "three");
+    let said = site.said.lock().expect("no panic").join("\n");
+    ensure!(
+        said.contains("old releases could not be removed: failed to remove"),
+        "{said}"
+    );
+    ensure!(mirror.exists());
+    Ok(())
+}

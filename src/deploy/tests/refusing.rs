@@ -1,0 +1,186 @@
+//! Commits that are refused, git hosts that do not answer, and polls that yield.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Site, report, unreachable};
+use crate::decide::Verdict;
+use crate::exit::Exit;
+use crate::git::RemoteError;
+use crate::layout;
+use crate::report::PollOutcome;
+use crate::state::refusal::Why;
+
+/// Whether it was refused for that reason, and reported.
+fn refused(outcome: &PollOutcome, why: fn(&Why) -> bool) -> Result<bool> {
+    match outcome {
+        PollOutcome::Skipped(Verdict::Refused { refusal, report }) if why(&refusal.why) => {
+            Ok(*report)
+        }
+        other => anyhow::bail!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_rewritten_history_is_refused_once_if_the_settings_say_so() -> Result<()> {
+    let site = Site::with_settings("allow_rewind = false\n")?;
+    site.deploys("one")?;
+    let commit = site.commit_onto(None, "rewritten", &[])?;
+    let rewritten = |why: &Why| matches!(why, Why::NotDescendant { .. });
+    let outcome = site.poll()?;
+    assert!(refused(&outcome, rewritten)?);
+    let (text, exit) = report(&site, &outcome);
+    ensure!(
+        text.contains("history was rewritten") && exit == Exit::Failed,
+        "{text}"
+    );
+    site.settled("one")?;
+    // Not fetched again: the git host may refuse that now.
+    site.test.changes();
+    assert!(!refused(&site.poll()?, rewritten)?);
+    ensure!(
+        !site
+            .test
+            .changes()
+            .iter()
+            .any(|it| it.ends_with("mirror.git"))
+    );
+    assert_eq!(
+        site.ledger()?.refused().map(|it| it.commit.clone()),
+        Some(commit)
+    );
+    assert!(
+        refused(&site.poll_now()?, rewritten)?,
+        "a person sees it again"
+    );
+    assert!(site.ledger()?.failures().is_empty(), "no attempt is used");
+    let live = site.live_release()?.commit.parse()?;
+    site.commit_onto(Some(live), "two", &[])?;
+    site.poll()?;
+    assert_eq!(site.ledger()?.refused(), None);
+    site.settled("two")
+}
+
+#[test]
+fn a_rewritten_history_is_noted_otherwise() -> Result<()> {
+    let site = Site::live()?;
+    site.commit_onto(None, "rewritten", &[])?;
+    let PollOutcome::Deployed {
+        note: Some(note), ..
+    } = site.poll()?
+    else {
+        anyhow::bail!("no note");
+    };
+    ensure!(note.starts_with("history was rewritten: "), "{note}");
+    site.settled("rewritten")
+}
+
+#[test]
+fn a_closed_window_is_recorded_and_not_reported() -> Result<()> {
+    // The clock starts on a Monday.
+    let site = Site::with_settings("deploy_window = \"Sat 02:00-03:00\"\n")?;
+    site.deploys("one")
+        .context("a first release waits for no window")?;
+    site.commit("two", &[])?;
+    let closed = |why: &Why| matches!(why, Why::OutsideWindow { .. });
+    assert!(!refused(&site.poll()?, closed)?);
+    site.poll_now()?;
+    site.settled("two").context("--now")
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused_once() -> Result<()> {
+    let site = Site::with_settings("max_file = 1\n")?;
+    site.deploys("one")?;
+    site.commit("two", &[("large", &"x".repeat(2 << 20))])?;
+    let unfit = |why: &Why| matches!(why, Why::Unfit { .. });
+    assert!(refused(&site.poll()?, unfit)?);
+    assert!(!refused(&site.poll()?, unfit)?);
+    assert!(refused(&site.poll_now()?, unfit)?);
+    site.settled("one")?;
+    site.deploys("three")
+}
+
+#[test]
+fn nothing_is_trusted_without_the_list_of_signers() -> Result<()> {
+    let mut site = Site::live()?;
+    site.app.limits.signed_by = Some("/etc/pullpray/todo.signers".parse()?);
+    site.commit("three", &[])?;
+    let untrusted = |why: &Why| matches!(why, Why::NotTrusted { .. });
+    assert!(refused(&site.poll()?, untrusted)?);
+    site.app.limits.signed_by = None;
+    site.poll()?;
+    site.settled("three")
+}
+
+#[test]
+fn an_outage_is_reported_at_the_third_poll_and_when_it_ends() -> Result<()> {
+    let site = Site::live()?;
+    site.commit("three", &[])?;
+    site.remote.fail_with(Some(unreachable()));
+    for number in 1..=5 {
+        let outcome = site.poll()?;
+        let PollOutcome::Unreachable { outage, report } = &outcome else {
+            anyhow::bail!("{outcome:?}");
+        };
+        assert_eq!((outage.polls, *report), (number, number == 3));
+        assert_eq!(super::report(&site, &outcome).1, Exit::Unreachable);
+        site.settled("two")?;
+    }
+    site.remote.fail_with(None);
+    let outcome = site.poll()?;
+    let (text, _) = report(&site, &outcome);
+    ensure!(
+        text.starts_with("todo: the git host is reachable again, after 5 polls in a row\n"),
+        "{text}"
+    );
+    assert_eq!(site.ledger()?.outage(), None);
+    site.settled("three")
+}
+
+#[test]
+fn a_branch_that_is_gone_is_an_outage() -> Result<()> {
+    let mut site = Site::live()?;
+    site.app.track = crate::app::Track::Branch("other".parse()?);
+    let outcome = site.poll()?;
+    ensure!(
+        matches!(outcome, PollOutcome::Unreachable { .. }),
+        "{outcome:?}"
+    );
+    site.settled("two")
+}
+
+#[test]
+fn a_poll_yields_to_others() -> Result<()> {
+    let site = Site::live()?;
+    site.commit("three", &[])?;
+    let held = site.test.server.lock(&layout::state(&site.app.name))?;
+    assert!(matches!(site.poll()?, PollOutcome::Busy));
+    drop(held);
+    site.remote.fail_with(Some(RemoteError::Preempted));
+    assert!(matches!(site.poll()?, PollOutcome::Busy));
+    assert_eq!(site.ledger()?.outage(), None);
+    site.remote.fail_with(None);
+    site.poll()?;
+    site.settled("three")
+}
+
+#[test]
+fn a_damaged_mirror_is_fetched_again() -> Result<()> {
+    let site = Site::live()?;
+    site.commit("three", &[])?;
+    let mirror = site.test.real(layout::mirror(&site.app.name));
+    std::fs::write(mirror.join("HEAD"), "nonsense")?;
+    site.poll()?;
+    site.settled("three")?;
+    // Objects that are lost are noticed only when the commit is checked as a whole.
+    let objects = mirror.join("objects/pack");
+    for entry in std::fs::read_dir(&objects)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "pack") {
+            std::fs::write(path, "nonsense")?;
+        }
+    }
+    site.commit("four", &[])?;
+    site.poll()?;
+    site.settled("four")
+}

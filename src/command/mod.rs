@@ -17,7 +17,6 @@ mod remove;
 mod status;
 
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,7 +27,7 @@ use crate::app::{App, AppName, Facts, Settings};
 use crate::cli::{Cli, Verb};
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
-use crate::host::{Server, View, effective_uid};
+use crate::host::{Server, View, effective_uid, end_as};
 use crate::layout;
 use crate::text::for_terminal;
 use crate::ui;
@@ -231,9 +230,6 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
                 .context(format!("failed to run {program} as {}", app.user))
                 .hint(format!("sudo chmod 0755 {program}"))
         })?;
-    // Whoever waits for this process hears of the signal that ended the one that did the work.
-    if let Some(signal) = ended.signal() {
-        nix::sys::signal::raise(signal.try_into()?)?;
-    }
+    end_as(ended)?;
     Ok(Some(Exit::of_child(ended.code())))
 }

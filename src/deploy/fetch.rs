@@ -23,7 +23,7 @@ pub(super) struct Code {
     mirror: Mirror,
     info: CommitInfo,
     commit: String,
-    object: git2::Oid,
+    object: git::Oid,
     descends: Option<bool>,
     name: String,
 }
@@ -46,7 +46,7 @@ impl Code {
         &self.commit
     }
     /// The fetched object: the commit, or an annotated tag that points to it.
-    pub(super) fn object(&self) -> git2::Oid {
+    pub(super) fn object(&self) -> git::Oid {
         self.object
     }
     /// Whether the live commit is its ancestor; `None` if nothing is live, or if the settings name the

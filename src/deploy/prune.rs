@@ -83,7 +83,7 @@ pub(super) fn prune(session: &mut Session<'_>) -> Result<()> {
     for name in logs.iter().take(logs.len().saturating_sub(LOGS)) {
         server.remove_file(&layout::logs(&app.name).join(name))?;
     }
-    let keep: Vec<git2::Oid> = kept
+    let keep: Vec<crate::git::Oid> = kept
         .iter()
         .filter_map(|release| release.commit.parse().ok())
         .collect();

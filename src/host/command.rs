@@ -260,6 +260,17 @@ impl Server {
     }
 }
 
+/// Ends this process by the signal that ended a child, if one did: whoever waits for this process hears of it.
+///
+/// # Errors
+/// When there is no such signal.
+pub fn end_as(child: ExitStatus) -> Result<()> {
+    if let Some(signal) = child.signal() {
+        nix::sys::signal::raise(Signal::try_from(signal)?)?;
+    }
+    Ok(())
+}
+
 impl Outcome {
     /// Whether its exit status is 0.
     #[must_use]

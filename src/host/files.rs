@@ -102,6 +102,19 @@ pub struct Size {
     pub bytes: u64,
 }
 
+/// Whether reading failed because the path holds something that pullpray never writes: not a regular file, a link, too
+/// large, or not UTF-8.
+pub fn is_foreign(error: &anyhow::Error) -> bool {
+    match (
+        error.downcast_ref::<std::io::Error>(),
+        error.downcast_ref::<Errno>(),
+    ) {
+        (Some(io), _) => io.kind() == ErrorKind::InvalidData,
+        (_, Some(errno)) => *errno == Errno::ELOOP,
+        _ => true,
+    }
+}
+
 impl View {
     /// Returns metadata of a path; `None` if it does not exist.
     ///

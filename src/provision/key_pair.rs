@@ -59,11 +59,13 @@ pub(super) fn ensure(
         changes.adopt(private, (0, 0), 0o600)?;
         key
     } else {
-        let hostname = nix::unistd::gethostname().context("failed to read the hostname")?;
+        let hostname = (changes.context().view)
+            .read_text(Path::new("/proc/sys/kernel/hostname"))?
+            .context("failed to read the hostname: is proc mounted?")?;
         let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)
             .map_err(anyhow::Error::msg)
             .context("failed to generate a key")?;
-        let title = render::key_title(app, &hostname.to_string_lossy());
+        let title = render::key_title(app, hostname.trim_end());
         key.set_comment(format!("{title}{suffix}"));
         let text = key.to_openssh(LineEnding::LF).map_err(anyhow::Error::msg);
         let text = text.context("failed to encode the key")?;

@@ -17,7 +17,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::decide::Signature;
-use crate::git::{Mirror, MirrorError, Signed};
+use crate::git::{Mirror, MirrorError, Oid, Signed};
 use crate::host::{SshSignature, View};
 
 /// Who may sign, by the settings.
@@ -43,8 +43,8 @@ impl SignedObject {
     /// Reads the commit and its tag, if there is one, from the mirror.
     pub fn read(
         mirror: &Mirror,
-        commit: git2::Oid,
-        object: git2::Oid,
+        commit: Oid,
+        object: Oid,
         name: &str,
     ) -> Result<Self, MirrorError> {
         let tag = mirror.signed_tag(object)?;

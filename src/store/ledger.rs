@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use crate::app::AppName;
-use crate::host::{Lock, Server, View};
+use crate::host::{Lock, Server, View, is_foreign};
 use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::{FORMAT, Ledger};
@@ -55,18 +55,6 @@ impl Ledger {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
         server.write(&layout::ledger(app), text.as_bytes(), 0o640, None)
-    }
-}
-
-/// Whether the path holds something that no poll wrote: not a regular file, a link, too large, or not UTF-8.
-fn is_foreign(error: &anyhow::Error) -> bool {
-    match (
-        error.downcast_ref::<std::io::Error>(),
-        error.downcast_ref::<nix::errno::Errno>(),
-    ) {
-        (Some(io), _) => io.kind() == std::io::ErrorKind::InvalidData,
-        (_, Some(errno)) => *errno == nix::errno::Errno::ELOOP,
-        _ => true,
     }
 }
 

@@ -38,8 +38,9 @@
 //!
 //! One rule: a room imports only rooms above it in this table; a pure room imports pure rooms only, and nothing that
 //! reaches outside the process; `deploy` and `provision` never import each other; only `command` imports `ui`.
-//! `tests/project/layers.rs` enforces it on the syntax tree and prints the graph; `.clippy.toml` refuses to start
-//! programs and to write files outside `host` and `git`. Checking cannot change anything: a check gets a `host::View`,
+//! `tests/project/layers.rs` enforces it on the syntax tree and prints the graph. Nothing outside `host` and `git` can
+//! start a program, open a socket or write a file: `tests/project/outside.rs` refuses the paths, `.clippy.toml` each
+//! function, and `tests/project/escapes.rs` tries them all. Checking cannot change anything: a check gets a `host::View`,
 //! which has no writing methods.
 //!
 //! # Decisions and their reasons
@@ -76,6 +77,7 @@
     test,
     expect(
         clippy::disallowed_methods,
+        clippy::disallowed_types,
         reason = "tests build their own servers in temporary directories"
     )
 )]

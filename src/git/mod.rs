@@ -24,6 +24,7 @@
 
 #![expect(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "like src/host, this module accesses the server"
 )]
 
@@ -51,6 +52,7 @@ mod write_access;
 
 pub use bounds::{Bounds, allow_files_of};
 pub use contents::CommitInfo;
+pub use git2::Oid;
 pub use mirror::Mirror;
 pub use mirror_error::MirrorError;
 use newest::newest;

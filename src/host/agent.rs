@@ -287,7 +287,6 @@ mod tests {
     fn a_real_agent_accepts_the_key() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let socket = dir.path().join("s");
-        #[expect(clippy::disallowed_methods, reason = "a test of its own program")]
         let mut agent = std::process::Command::new("ssh-agent")
             .args(["-D", "-a"])
             .arg(&socket)

@@ -36,10 +36,6 @@ impl Server {
     pub fn lock(&self, dir: &Path) -> Result<Locked> {
         let failed = || format!("failed to lock {}", dir.display());
         // std sets O_CLOEXEC.
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "opened to be locked, never written"
-        )]
         let file = OpenOptions::new()
             .read(true)
             .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY).bits())

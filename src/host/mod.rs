@@ -6,6 +6,12 @@
 //!
 //! Every absolute path is resolved below one root, so a test can have its own `/etc`.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this module and src/git access the server"
+)]
+
 mod accounts;
 mod agent;
 mod clock;
@@ -33,8 +39,8 @@ pub use accounts::{Account, AccountChange, GroupEntry};
 pub use agent::{AgentKey, hand_over_key};
 pub use clock::Clock;
 use command::Command;
-pub use command::Outcome;
-pub use files::{Drift, Kind, Size, Stat};
+pub use command::{Outcome, end_as};
+pub use files::{Drift, Kind, Size, Stat, is_foreign};
 use http::Http;
 #[cfg(test)]
 pub use http::{HttpError, Response};

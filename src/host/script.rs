@@ -224,7 +224,6 @@ impl Server {
     ///
     /// # Errors
     /// When it exists or cannot be created.
-    #[expect(clippy::disallowed_methods, reason = "creates the log")]
     pub fn create_log(&self, path: &Path) -> Result<Log> {
         let file = OpenOptions::new()
             .write(true)

@@ -44,10 +44,6 @@ pub enum OnOurDeath {
 /// Prepares a program to be started. The caller adds arguments and variables, and must set all three standard
 /// streams. Only root can run it as another account.
 pub fn command(program: &Path, run_as: Option<&Identity>, on_death: OnOurDeath) -> Command {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the module that starts programs"
-    )]
     let mut command = Command::new(program);
     command
         .env_clear()

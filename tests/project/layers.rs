@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
+use crate::outside;
+
 /// The rooms in their order: each may import the rooms above it. A pure one imports pure ones only, and nothing of
 /// the standard library or of crates that reaches outside the process.
 const ROOMS: &[(&str, bool)] = &[
@@ -30,23 +32,6 @@ const ROOMS: &[(&str, bool)] = &[
     ("ui", false),
     ("cli", true),
     ("command", false),
-];
-
-/// What reaches outside the process, as the beginnings of paths.
-const OUTSIDE: &[&str] = &[
-    "std::fs",
-    "std::net::TcpListener",
-    "std::net::TcpStream",
-    "std::net::ToSocketAddrs",
-    "std::net::UdpSocket",
-    "std::env",
-    "std::process::Command",
-    "std::os::unix::net",
-    "std::time::SystemTime",
-    "std::time::Instant",
-    "nix",
-    "git2",
-    "uzers",
 ];
 
 /// Why a room may not import another; `None` if it may.
@@ -78,8 +63,10 @@ struct Names {
     module: Vec<String>,
     /// The rooms that are named.
     rooms: BTreeSet<String>,
-    /// Paths of other crates, as written.
-    others: BTreeSet<String>,
+    /// Paths of other crates, as written; and whether outside of tests.
+    others: BTreeSet<(String, bool)>,
+    /// Whether what is being read is compiled for tests only.
+    in_test: bool,
     /// What is refused whatever it names: the crate's root, another file's text.
     escapes: Vec<String>,
 }
@@ -91,7 +78,7 @@ impl Names {
             Some("crate") => Vec::new(),
             Some("self" | "super") => self.module.clone(),
             Some(_) => {
-                self.others.insert(path.join("::"));
+                self.others.insert((path.join("::"), !self.in_test));
                 return;
             }
             None => return,
@@ -179,8 +166,7 @@ impl Names {
 
     fn end(&mut self, path: &mut Vec<String>) {
         let path = std::mem::take(path);
-        let first = path.first().map(String::as_str);
-        if path.len() > 1 && matches!(first, Some("crate" | "super")) {
+        if path.len() > 1 {
             self.path(&path);
         }
     }
@@ -197,6 +183,12 @@ impl Names {
 }
 
 impl<'ast> Visit<'ast> for Names {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let around = self.in_test;
+        self.in_test |= is_for_tests(item);
+        visit::visit_item(self, item);
+        self.in_test = around;
+    }
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         if item.content.is_some() {
             self.module.push(item.ident.to_string());
@@ -205,10 +197,23 @@ impl<'ast> Visit<'ast> for Names {
         } else if item.attrs.iter().any(|attr| attr.path().is_ident("path")) {
             self.escapes
                 .push(format!("mod {} has another file's text", item.ident));
+        } else if is_test_file(&[item.ident.to_string()]) && !self.in_test {
+            self.escapes
+                .push(format!("mod {} is not behind #[cfg(test)]", item.ident));
         }
     }
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        let before = self.others.clone();
         self.tree(&[], &item.tree);
+        if ["host", "git"].contains(&self.module[0].as_str())
+            && !matches!(item.vis, syn::Visibility::Inherited)
+        {
+            let reexported = self.others.difference(&before);
+            let given = reexported.filter(|(path, _)| outside::is_guarded(path));
+            let given = given.filter(|(path, shipped)| *shipped && path != "git2::Oid");
+            self.escapes
+                .extend(given.map(|(path, _)| format!("gives every room {path}")));
+        }
     }
     fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
         self.escapes.push(format!("extern crate {}", item.ident));
@@ -241,11 +246,32 @@ impl<'ast> Visit<'ast> for Names {
     }
 }
 
+/// Whether an item is behind `#[cfg(test)]`.
+fn is_for_tests(item: &syn::Item) -> bool {
+    let attrs = match item {
+        syn::Item::Fn(item) => &item.attrs,
+        syn::Item::Impl(item) => &item.attrs,
+        syn::Item::Mod(item) => &item.attrs,
+        syn::Item::Use(item) => &item.attrs,
+        _ => return false,
+    };
+    attrs.iter().any(|attr| {
+        let test = |list: &syn::MetaList| list.tokens.to_string() == "test";
+        attr.path().is_ident("cfg") && attr.meta.require_list().is_ok_and(test)
+    })
+}
+
+/// Whether a file is compiled for tests only, by its name; `mod` items of such files are behind `#[cfg(test)]`.
+fn is_test_file(module: &[String]) -> bool {
+    (module.iter()).any(|part| ["tests", "testing", "fuzz"].contains(&part.as_str()))
+}
+
 fn names(module: &[String], text: &str) -> Result<Names> {
     let mut names = Names {
         module: module.to_vec(),
         rooms: BTreeSet::new(),
         others: BTreeSet::new(),
+        in_test: is_test_file(module),
         escapes: Vec::new(),
     };
     names.visit_file(&syn::parse_file(text)?);
@@ -258,13 +284,11 @@ fn complaints(module: &[String], text: &str) -> Result<(Vec<String>, BTreeSet<St
     let room = module.first().map_or("", String::as_str);
     let mut complaints = names.escapes;
     complaints.extend(names.rooms.iter().filter_map(|to| refused(room, to)));
-    if ROOMS.iter().any(|(name, pure)| *name == room && *pure) {
-        let outside = |path: &&String| {
-            (OUTSIDE.iter()).any(|start| *path == start || path.starts_with(&format!("{start}::")))
-        };
-        let reached = names.others.iter().filter(outside);
-        complaints.extend(reached.map(|path| format!("{room} is pure and uses {path}")));
-    }
+    let pure = ROOMS.iter().any(|(name, pure)| *name == room && *pure);
+    let reached = (names.others.iter()).filter(|(path, shipped)| {
+        pure && outside::is_impure(path) || *shipped && outside::is_refused(room, path)
+    });
+    complaints.extend(reached.map(|(path, _)| format!("{room} may not use {path}")));
     Ok((complaints, names.rooms))
 }
 
@@ -280,7 +304,7 @@ pub fn sources(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -361,14 +385,30 @@ fn no_spelling_escapes() -> Result<()> {
         "#[derive(A)] struct S { #[serde(with = \"crate::ui::x\")] a: u8 }",
         "include!(\"../ui/mod.rs\");",
         "#[path = \"../ui/mod.rs\"] mod other;",
+        "use std::fs;",
+        "use std::{fmt, fs as f};",
+        "use std::os::unix;",
+        "use std as s;",
+        "use std::os::*;",
+        "use ::nix;",
+        "use std::process::{self, ExitCode};",
+        "fn f() { ::std::fs::read(\"x\") }",
+        "fn f() { assert!(std::net::TcpStream::connect(\"x:1\").is_ok()) }",
+        "fn f(x: git2::Oid) {}",
+        "m! { use std::fs::{self, File}; }",
+        "mod tests;",
+        "#[cfg(not(test))] mod inner { use std::fs; }",
     ] {
         let module = ["deploy".to_owned(), "fetch".to_owned()];
         let (complaints, _) = complaints(&module, text)?;
         assert!(!complaints.is_empty(), "{text} escapes");
     }
     for text in [
-        "use crate::app::{App, Limits}; use super::build::Staged; use std::fs;",
-        "fn f() { crate::host::end(); super::build::x(); self::y() } mod tests { use super::*; use super::super::build; }",
+        "use crate::app::{App, Limits}; use super::build::Staged; use std::io::Read;",
+        "fn f() { crate::host::end(); super::build::x(); self::y() } mod inner { use super::*; use super::super::build; }",
+        "use std::process::ExitCode; use std::net::SocketAddr; fn f() { a::b!(std::io::stdin()) }",
+        "#[cfg(test)] mod tests { use std::fs; fn f() { std::process::Command::new(\"x\") } }",
+        "#[cfg(test)] mod fuzz;",
     ] {
         let module = ["deploy".to_owned(), "fetch".to_owned()];
         let (complaints, _) = complaints(&module, text)?;
@@ -382,48 +422,12 @@ fn no_spelling_escapes() -> Result<()> {
         let (complaints, _) = complaints(&["decide".to_owned()], text)?;
         assert!(!complaints.is_empty(), "{text} is not pure");
     }
-    Ok(())
-}
-
-#[test]
-fn one_file_names_the_terminal_crates() -> Result<()> {
-    let src = root().join("src");
-    let mut named = Vec::new();
-    for file in sources(&src)? {
-        let text = fs::read_to_string(&file)?;
-        if text.contains("dialoguer") || text.contains("indicatif") {
-            named.push(file.strip_prefix(&src)?.to_owned());
-        }
+    for text in ["pub use nix::fcntl;", "pub(crate) use std::{fmt, fs};"] {
+        let (complaints, _) = complaints(&["git".to_owned()], text)?;
+        assert!(!complaints.is_empty(), "{text} gives away");
     }
-    assert_eq!(named, [Path::new("ui/terminal.rs")]);
-    Ok(())
-}
-
-#[test]
-fn what_is_printed_goes_through_the_writer_that_makes_it_safe() -> Result<()> {
-    let src = root().join("src");
-    for file in sources(&src)? {
-        let text = fs::read_to_string(&file)?;
-        let raw = text.contains("io::stdout") || text.contains("io::stderr");
-        assert!(
-            !raw || file.starts_with(src.join("ui")),
-            "{} prints without ui::stdout() or ui::stderr()",
-            file.display()
-        );
-    }
-    Ok(())
-}
-
-#[test]
-fn files_can_be_read_in_a_sitting() -> Result<()> {
-    for (dir, most) in [("src", 400), ("tests", 520)] {
-        for file in sources(&root().join(dir))? {
-            if file.extension().is_some_and(|extension| extension == "rs") {
-                let lines = fs::read_to_string(&file)?.lines().count();
-                assert!(lines <= most, "{} has {lines} lines", file.display());
-            }
-        }
-    }
+    let (complaints, _) = complaints(&["git".to_owned()], "pub use git2::Oid; use std::fs;")?;
+    assert!(complaints.is_empty(), "{complaints:?}");
     Ok(())
 }
 

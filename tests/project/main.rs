@@ -2,12 +2,16 @@
 
 #![expect(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "the rules of .clippy.toml are for the program, not for its tests"
 )]
 
 mod command_line;
 mod completions_and_pages;
 mod documents;
+mod escapes;
+mod files;
 mod layers;
 mod no_servers;
+mod outside;
 mod words;

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "the rules of .clippy.toml are for the program, not for its tests"
 )]
 

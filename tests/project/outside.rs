@@ -18,6 +18,7 @@ const GUARDED: &[&str] = &[
 
 /// Exceptions for every room (`*`) or for one.
 const ALLOWED: &[(&str, &str)] = &[
+    ("*", "std::net::Ipv6Addr"),
     ("*", "std::net::SocketAddr"),
     ("*", "std::process::ExitCode"),
     // The terminal: its mode, waiting for a key, and signals that were ignored at the start.

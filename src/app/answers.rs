@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::resolve::Workers;
 use super::{
-    AbsPath, AccountName, AppName, Bind, Branch, CommitId, Facts, Fingerprint, HealthHost,
-    HealthPath, Invalid, Limits, Module, RepoUrl, Schedule, SharedPath, TagPattern, Wsgi,
+    AbsPath, AccountName, AppName, Bind, Branch, CommitId, Facts, Fingerprint, GroupName,
+    HealthHost, HealthPath, Invalid, Limits, Module, RepoUrl, Schedule, SharedPath, TagPattern,
+    Wsgi,
 };
 
 /// One answer as given. A file may give it as a string, a number, or a list of strings.
@@ -17,7 +18,10 @@ use super::{
 pub struct RawAnswer(pub String);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a string, a number or a list of strings"
+)]
 enum Raw {
     Text(String),
     Number(i64),
@@ -72,7 +76,6 @@ macro_rules! answers {
         $(, $optional:ident)? $(=> $prompt:literal $hint:literal)?;)+) => {
         /// All answers, each as given by a flag, a `PULLPRAY_…` variable or a file.
         #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
-        #[serde(deny_unknown_fields)]
         #[command(next_help_heading = "Answers")]
         pub struct Answers {
             $($(#[doc = $help])+
@@ -141,7 +144,7 @@ answers! {
     user "USER" "PULLPRAY_USER", check::<AccountName>
         => "Account it runs as" "";
     /// The app's group [default: the name of the account]
-    group "GROUP" "PULLPRAY_GROUP", check::<AccountName>
+    group "GROUP" "PULLPRAY_GROUP", check::<GroupName>
         => "Group of the hosted apps" "";
     /// Your login, to add to that group (may read logs, edit shared files); empty for none
     operator "USER" "PULLPRAY_OPERATOR", check::<AccountName>, optional
@@ -234,12 +237,17 @@ mod tests {
 
     #[test]
     fn a_file_may_contain_numbers_and_lists() {
-        let parsed: Result<Answers, _> =
-            toml::from_str("workers = 3\nshared_paths = [\"db.sqlite3\", \"media/\"]\n");
+        let parsed =
+            Answers::parse_file("workers = 3\nshared_paths = [\"db.sqlite3\", \"media/\"]\n");
         assert!(
             parsed.is_ok_and(|answers| answers.get("workers") == Some("3")
                 && answers.get("shared_paths") == Some("db.sqlite3,media/"))
         );
-        assert!(toml::from_str::<Answers>("worker = 3\n").is_err());
+        let error = Answers::parse_file("repo = \"x\"\nworker = 3\n").err();
+        assert!(error.is_some_and(|error| {
+            error
+                .to_string()
+                .starts_with("line 2: there is no key worker; the keys are: workers, ")
+        }));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{AccountName, AppName, Bind, Schedule};
+use super::{AccountName, AppName, Bind, Fingerprint, GroupName, RepoUrl, Schedule};
 
 /// Another app on this server, from its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +12,11 @@ pub struct OtherApp {
     /// The account that runs it.
     pub user: AccountName,
     /// The group that may read and write its files.
-    pub group: AccountName,
+    pub group: GroupName,
     /// Its own directories.
     pub dirs: Vec<PathBuf>,
+    /// The name of its git host in known_hosts, and the key that was confirmed for it.
+    pub host_key: Option<(String, Fingerprint)>,
 }
 
 /// The results of the survey that defaults depend on.
@@ -49,6 +51,21 @@ impl Facts {
         } else {
             "gunicorn".to_owned()
         }
+    }
+
+    /// The host key that the other apps of this repository's host use: it was confirmed before, and is not asked for
+    /// again. `None` if they differ.
+    #[must_use]
+    pub fn host_key(&self, repo: &RepoUrl) -> Option<&Fingerprint> {
+        let host = repo.known_hosts_name();
+        let mut keys = self
+            .others
+            .iter()
+            .filter_map(|other| other.host_key.as_ref())
+            .filter(|(name, _)| *name == host)
+            .map(|(_, key)| key);
+        let first = keys.next()?;
+        keys.all(|key| key == first).then_some(first)
     }
 
     /// The next free address.

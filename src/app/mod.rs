@@ -10,6 +10,7 @@ pub mod environment;
 #[cfg(test)]
 mod fuzz;
 mod invalid;
+mod likeness;
 mod names;
 mod repo_url;
 mod resolve;
@@ -23,9 +24,10 @@ pub use answers::{ANSWERS, Answer, Answers, RawAnswer};
 pub use bind::Bind;
 pub use defaults::{Facts, OtherApp};
 pub use invalid::Invalid;
+pub use likeness::{is_like, likeliest_first};
 pub use names::{
-    AbsPath, AccountName, AppName, Branch, Fingerprint, HealthHost, HealthPath, Module, SharedPath,
-    Wsgi,
+    AbsPath, AccountName, AppName, Branch, Fingerprint, GroupName, HealthHost, HealthPath, Module,
+    SharedPath, Wsgi,
 };
 pub use repo_url::RepoUrl;
 pub use resolve::Problem;
@@ -53,7 +55,7 @@ pub struct App {
     /// The account that runs the app, polls and deploys.
     pub user: AccountName,
     /// The group that owns the tree and may restart the units.
-    pub group: AccountName,
+    pub group: GroupName,
     /// A person's login that is added to the group.
     pub operator: Option<AccountName>,
     /// The directory of releases, shared files and virtual environments.

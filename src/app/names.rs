@@ -53,8 +53,12 @@ checked_text! {
     AppName, app_name
 }
 checked_text! {
-    /// A user or group name that Debian's useradd(8) accepts: at most 32 characters.
+    /// A user name that Debian's useradd(8) accepts: at most 32 characters.
     AccountName, account_name
+}
+checked_text! {
+    /// A group name that Debian's groupadd(8) accepts: at most 32 characters.
+    GroupName, group_name
 }
 checked_text! {
     /// A branch name, as git-check-ref-format(1) allows, without shell metacharacters.
@@ -103,19 +107,30 @@ fn app_name(text: &str) -> Result<(), Invalid> {
 }
 
 fn account_name(text: &str) -> Result<(), Invalid> {
+    unix_name(text, "an account name")?;
+    if text == "root" {
+        return Err(Invalid::new("root cannot run an app"));
+    }
+    Ok(())
+}
+
+fn group_name(text: &str) -> Result<(), Invalid> {
+    unix_name(text, "a group name")?;
+    if text == "root" {
+        return Err(Invalid::new("root cannot be the group of an app"));
+    }
+    Ok(())
+}
+
+fn unix_name(text: &str, what: &str) -> Result<(), Invalid> {
     let ok = (1..=32).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && text
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
     if !ok {
-        return Err(
-            Invalid::new(format!("{text:?} is not a valid account name"))
-                .hint("up to 32 of a-z, 0-9, _ and -, beginning with a letter or _"),
-        );
-    }
-    if text == "root" {
-        return Err(Invalid::new("root cannot run an app"));
+        return Err(Invalid::new(format!("{text:?} is not {what}"))
+            .hint("up to 32 of a-z, 0-9, _ and -, beginning with a letter or _"));
     }
     Ok(())
 }

@@ -213,7 +213,10 @@ impl Answers {
             "health_host" => Some("localhost".to_owned()),
             "schedule" => Some(Facts::schedule().to_owned()),
             "host_key" => repo()
-                .and_then(|repo| repo.published_host_key())
+                .and_then(|repo| {
+                    let published = repo.published_host_key();
+                    published.or_else(|| facts.host_key(&repo).cloned())
+                })
                 .map(|key| key.to_string()),
             "python" => Some("/usr/bin/python3".to_owned()),
             _ => None,
@@ -300,6 +303,47 @@ mod tests {
     }
 
     #[test]
+    fn the_host_key_of_another_app_on_the_same_host_is_the_default() -> Result<(), Invalid> {
+        let key = |end: char| format!("SHA256:{}{end}", "A".repeat(42));
+        let other = |name: &str, host: &str, end| -> Result<_, Invalid> {
+            Ok(crate::app::OtherApp {
+                name: name.parse()?,
+                user: "gunicorn".parse()?,
+                group: "gunicorn".parse()?,
+                dirs: Vec::new(),
+                host_key: Some((host.to_owned(), key(end).parse()?)),
+            })
+        };
+        let mut facts = Facts {
+            others: vec![
+                other("a", "git.corp", 'A')?,
+                other("b", "[git.corp]:2222", 'B')?,
+            ],
+            ..Facts::default()
+        };
+        let suggested =
+            |facts: &Facts, repo: &str| answers(&[("repo", repo)]).suggested("host_key", facts);
+        for (repo, expected) in [
+            ("git@git.corp:acme/x.git", Some(key('A'))),
+            ("ssh://git@git.corp:2222/acme/x.git", Some(key('B'))),
+            ("git@git2.corp:acme/x.git", None),
+        ] {
+            assert_eq!(suggested(&facts, repo), expected, "{repo}");
+        }
+        facts.others.push(other("c", "git.corp", 'C')?);
+        assert_eq!(suggested(&facts, "git@git.corp:acme/x.git"), None);
+        Ok(())
+    }
+
+    #[test]
+    fn errors_about_a_group_speak_of_groups() {
+        for text in ["Web Team", "root"] {
+            let why = Answers::check_one("group", text).map_err(|e| e.to_string());
+            assert!(why.is_err_and(|why| why.contains("group") && !why.contains("account")));
+        }
+    }
+
+    #[test]
     fn a_second_app_defaults_to_its_own_account_and_group() -> Result<(), Invalid> {
         let facts = Facts {
             others: vec![crate::app::OtherApp {
@@ -307,6 +351,7 @@ mod tests {
                 user: "gunicorn".parse()?,
                 group: "gunicorn".parse()?,
                 dirs: Vec::new(),
+                host_key: None,
             }],
             ..Facts::default()
         };

@@ -1,10 +1,12 @@
 //! The settings file of an app, `/etc/pullpray/APP.toml`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+use toml::Spanned;
 
-use super::{Answers, App, AppName, Facts, Invalid, Limits, Problem};
+use super::{ANSWERS, Answers, App, AppName, Facts, Invalid, Limits, Problem, likeliest_first};
 
 /// The version of the file format. A file with another version is rejected.
 pub const FORMAT: i64 = 1;
@@ -58,11 +60,50 @@ const LIMIT_KEYS: [&str; 10] = [
     "max_size",
 ];
 
+/// The answers of a file with these further keys.
+fn known_keys(text: &str, more: &[&str]) -> Result<Answers, SettingsError> {
+    let refuse = |error: toml::de::Error| SettingsError(error.to_string().trim_end().to_owned());
+    let found: BTreeMap<Spanned<String>, toml::Value> = toml::from_str(text).map_err(refuse)?;
+    let known = || {
+        ANSWERS
+            .iter()
+            .map(|answer| answer.name)
+            .chain(more.iter().copied())
+    };
+    if let Some(key) = found
+        .keys()
+        .find(|key| !known().any(|name| name == key.get_ref()))
+    {
+        let line = text
+            .get(..key.span().start)
+            .unwrap_or_default()
+            .matches('\n')
+            .count()
+            + 1;
+        let key = key.get_ref();
+        let keys = likeliest_first(key, known()).join(", ");
+        return Err(SettingsError(format!(
+            "line {line}: there is no key {key}; the keys are: {keys}"
+        )));
+    }
+    toml::from_str(text).map_err(refuse)
+}
+
+impl Answers {
+    /// Parses the text of an answers file.
+    ///
+    /// # Errors
+    /// What is wrong, with the line.
+    pub fn parse_file(text: &str) -> Result<Self, SettingsError> {
+        known_keys(text, &[])
+    }
+}
+
 impl Settings {
     /// Parses the text of a settings file.
     ///
     /// # Errors
-    /// What is wrong, with the line for TOML errors.
+    /// What is wrong, with the line for TOML errors and unknown keys.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let refuse = |why: String| SettingsError(why.trim_end().to_owned());
         let file: RawLimits = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
@@ -75,14 +116,7 @@ impl Settings {
             }
             None => return Err(refuse(format!("the line `format = {FORMAT}` is missing"))),
         }
-        let mut table: toml::Table =
-            toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
-        for key in LIMIT_KEYS {
-            table.remove(key);
-        }
-        let answers = table
-            .try_into()
-            .map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+        let answers = known_keys(text, &LIMIT_KEYS)?;
         let deploy_window = file
             .deploy_window
             .filter(|text| !text.trim().is_empty())
@@ -174,7 +208,23 @@ mod tests {
             ("", "format"),
             ("format = 2\n", "format = 2"),
             ("format = 1\nkeep = 1\n", "keep"),
-            ("format = 1\nbrunch = \"main\"\n", "brunch"),
+            (
+                "format = 1\n\nbrunch = \"main\"\n",
+                "line 3: there is no key brunch; the keys are: branch, ",
+            ),
+            (
+                "format = 1\n[keeps]\n",
+                "line 2: there is no key keeps; the keys are: keep, ",
+            ),
+            (
+                "format = 1\nhelth_timeout = 3\n",
+                "the keys are: health_timeout, health_",
+            ),
+            ("format = 1\nworkers = true\n", "line 2"),
+            (
+                "format = 1\nworkers = true\n",
+                "a string, a number or a list of strings",
+            ),
             ("format = 1\nkeep = \n", "line 2"),
             ("format = 1\nallow_rewind = \"no\"\n", "line 2"),
             (

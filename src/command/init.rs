@@ -259,7 +259,7 @@ fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
         let text = server
             .read_text(&absolute)?
             .ok_or_else(|| usage(format!("there is no file {}", file.display())))?;
-        let read: Answers = toml::from_str(&text)
+        let read = Answers::parse_file(&text)
             .map_err(|error| usage(format!("{} cannot be used: {error}", file.display())))?;
         answers = answers.or(read);
     }
@@ -319,14 +319,16 @@ fn missing(
         && let Some(repo) = answers
             .get("repo")
             .and_then(|text| text.parse::<RepoUrl>().ok())
-        && let Ok(keys) = server.scan_host_keys(repo.host(), repo.port())
-        && let Some(key) = keys.first()
     {
-        return error.hint(format!(
-            "{} shows {1}; once you have compared it: --host-key {1}",
-            repo.host(),
-            key.fingerprint
-        ));
+        let keys = server.scan_host_keys(repo.host(), repo.port());
+        return error.hint(match keys.unwrap_or_default().first() {
+            Some(key) => format!(
+                "{} shows {1}; once you have compared it: --host-key {1}",
+                repo.host(),
+                key.fingerprint
+            ),
+            None => questions::unreachable(&repo),
+        });
     }
     error
 }

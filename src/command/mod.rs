@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 
-use crate::app::{App, AppName, Facts, Settings};
+use crate::app::{App, AppName, Facts, Settings, is_like, likeliest_first};
 use crate::cli::{Cli, Verb};
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
@@ -54,33 +54,42 @@ pub fn main() -> ExitCode {
                 return Exit::Interrupted.into();
             }
             // There is nowhere left to report that this cannot be written.
-            drop(write!(ui::stderr(), "{}", shown(&error)));
+            drop(write!(
+                ui::stderr(),
+                "{}",
+                shown(&error, ui::stderr_width())
+            ));
             error::exit(&error)
         }
     };
     exit.into()
 }
 
-/// `error:` and what failed, each cause on a line of its own, hints last.
-fn shown(error: &anyhow::Error) -> String {
+/// `error:` and what failed, each cause on a line of its own, hints last; wrapped at spaces to `width` columns.
+fn shown(error: &anyhow::Error, width: Option<usize>) -> String {
     let mut lines = String::new();
     for (number, cause) in error.chain().enumerate() {
         let before = if number == 0 { "error: " } else { "  -> " };
         for (line_number, line) in cause.to_string().lines().enumerate() {
             let before = if line_number == 0 { before } else { "     " };
-            lines.push_str(&format!("{before}{}\n", for_terminal(line)));
+            lines += &folded(&format!("{before}{}", for_terminal(line)), width);
         }
     }
-    lines + &hint_lines(error)
+    lines + &hint_lines(error, width)
 }
 
-/// The hints of an error, each on a line of its own.
-fn hint_lines(error: &anyhow::Error) -> String {
-    let hints = error::hints(error);
-    let lines = hints
-        .iter()
-        .map(|hint| format!("  hint: {}\n", for_terminal(hint)));
-    lines.collect()
+/// The hints of an error, each on a line of its own. Commands are not wrapped, so that they can be copied.
+fn hint_lines(error: &anyhow::Error, width: Option<usize>) -> String {
+    let line = |hint: String| {
+        let width = width.filter(|_| !hint.contains("sudo "));
+        folded(&format!("  hint: {}", for_terminal(&hint)), width)
+    };
+    error::hints(error).into_iter().map(line).collect()
+}
+
+fn folded(line: &str, width: Option<usize>) -> String {
+    let lines = ui::wrap(line, width.unwrap_or(usize::MAX), 5);
+    lines.join("\n") + "\n"
 }
 
 /// Dispatches to the verb.
@@ -145,16 +154,7 @@ fn load(view: &View, name: &AppName) -> Result<App> {
             ))
             .hint(format!("sudo pullpray init {name}")));
         }
-        let others: Vec<String> = view.apps()?.iter().map(ToString::to_string).collect();
-        let known = if others.is_empty() {
-            "there is none yet".to_owned()
-        } else {
-            format!("there are: {}", others.join(", "))
-        };
-        return Err(
-            usage(format!("there is no app {name} on this server ({known})"))
-                .hint(format!("sudo pullpray init {name}")),
-        );
+        return Err(no_such_app(name, &view.apps()?));
     };
     let facts = Facts {
         program: view.own_program()?,
@@ -173,6 +173,20 @@ fn load(view: &View, name: &AppName) -> Result<App> {
             path.display(),
             problems.join("; ")
         ))
+    })
+}
+
+/// The error for an app that is not on this server: the nearest one is meant, or a new one.
+fn no_such_app(name: &AppName, apps: &[AppName]) -> anyhow::Error {
+    let names = likeliest_first(name.as_str(), apps.iter().map(AppName::as_str));
+    let known = match names[..] {
+        [] => "there is none yet".to_owned(),
+        _ => format!("there are: {}", names.join(", ")),
+    };
+    let nearest = names.first().filter(|near| is_like(name.as_str(), near));
+    usage(format!("there is no app {name} on this server ({known})")).hint(match nearest {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("sudo pullpray init {name}"),
     })
 }
 
@@ -232,4 +246,44 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         })?;
     end_as(ended)?;
     Ok(Some(Exit::of_child(ended.code())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_app_is_answered_with_the_nearest_one() -> Result<()> {
+        let apps: Vec<AppName> = vec!["blog".parse()?, "todo".parse()?];
+        for (name, known, hint) in [
+            ("tood", "there are: todo, blog", "did you mean todo?"),
+            ("wiki-pages", "there are: ", "sudo pullpray init wiki-pages"),
+        ] {
+            let error = no_such_app(&name.parse()?, &apps);
+            assert!(error.to_string().contains(known), "{error}");
+            assert_eq!(error::hints(&error), [hint]);
+        }
+        let error = no_such_app(&"tood".parse()?, &[]);
+        assert!(error.to_string().contains("there is none yet"));
+        Ok(())
+    }
+
+    #[test]
+    fn errors_are_wrapped_at_spaces_and_commands_stay_whole() {
+        let words = "a word and another ".repeat(6);
+        let error = usage(words.trim()).hint(words.trim());
+        let text = shown(&error.hint(format!("sudo {}", words.trim())), Some(80));
+        let long: Vec<&str> = text.lines().filter(|line| line.len() > 80).collect();
+        assert!(
+            matches!(long[..], [line] if line.starts_with("  hint: sudo ")),
+            "{text}"
+        );
+        assert_eq!(
+            text.split_whitespace()
+                .filter(|word| *word == "another")
+                .count(),
+            18
+        );
+        assert_eq!(shown(&usage("x y"), None), "error: x y\n");
+    }
 }

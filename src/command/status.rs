@@ -106,7 +106,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
             Err(error) => format!(
                 "{name}: {}\n{}",
                 for_terminal(&format!("{error:#}")),
-                hint_lines(error)
+                hint_lines(error, None)
             ),
         };
         write!(out, "{text}")?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::app::{AccountName, AppName, Bind, Facts, OtherApp, Settings};
+use crate::app::{AccountName, AppName, Bind, Facts, OtherApp, RepoUrl, Settings};
 use crate::layout;
 
 use crate::host::View;
@@ -64,20 +64,21 @@ impl View {
             if let Some(Ok(bind)) = settings.answers.get("bind").map(str::parse::<Bind>) {
                 facts.ports.extend(bind.port());
             }
-            let answer = |name| {
-                settings
-                    .answers
-                    .get(name)
-                    .and_then(|text| text.parse().ok())
-            };
-            if let Some(user) = answer("user") {
-                let user: AccountName = user;
+            let answer = |name| settings.answers.get(name);
+            if let Some(user) = answer("user").and_then(|text| text.parse::<AccountName>().ok()) {
+                let group = answer("group").unwrap_or(user.as_str()).parse();
+                let Ok(group) = group.or_else(|_| user.as_str().parse()) else {
+                    continue;
+                };
+                let repo = answer("repo").and_then(|text| text.parse::<RepoUrl>().ok());
+                let key = answer("host_key").and_then(|text| text.parse().ok());
                 let dirs = ["project_dir", "static_dir"];
                 let dirs = dirs.iter().filter_map(|name| settings.answers.get(name));
                 facts.others.push(OtherApp {
                     dirs: dirs.map(PathBuf::from).collect(),
+                    host_key: repo.map(|repo| repo.known_hosts_name()).zip(key),
                     name: app,
-                    group: answer("group").unwrap_or_else(|| user.clone()),
+                    group,
                     user,
                 });
             }

@@ -269,7 +269,7 @@ fn indented(text: &str, indent: usize, room: usize) -> Vec<String> {
 
 /// Wraps `line` at spaces to `room` columns, with an indent of `hang` from the second line on. A word that is too long
 /// stays whole, for the terminal to wrap, so that it can be copied.
-pub(super) fn wrap(line: &str, room: usize, hang: usize) -> Vec<String> {
+pub fn wrap(line: &str, room: usize, hang: usize) -> Vec<String> {
     let indent = " ".repeat(hang);
     let options = textwrap::Options::new(room)
         .break_words(false)

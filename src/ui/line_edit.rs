@@ -29,14 +29,19 @@ pub(super) enum Edit {
 pub(super) struct LineEdit {
     chars: Vec<char>,
     at: usize,
+    /// Whether the first inserted character replaces the text.
+    replace: bool,
 }
 
 impl LineEdit {
+    /// Starts with a text, the refused answer: what is typed or pasted at once replaces it, after any other key it is
+    /// edited.
     pub(super) fn new(text: &str) -> Self {
         let chars: Vec<char> = text.chars().collect();
         Self {
             at: chars.len(),
             chars,
+            replace: true,
         }
     }
 
@@ -49,6 +54,10 @@ impl LineEdit {
     }
 
     pub(super) fn apply(&mut self, edit: Edit) {
+        if std::mem::take(&mut self.replace) && matches!(edit, Edit::Insert(_)) {
+            self.at = self.chars.len();
+            self.clear_from(0);
+        }
         match edit {
             Edit::Insert(c) => {
                 self.chars.insert(self.at, c);
@@ -141,6 +150,14 @@ mod tests {
             typed("", &[Backspace, Delete, Left, Right]),
             (String::new(), 0)
         );
+    }
+
+    #[test]
+    fn a_pasted_correction_replaces_the_refused_answer() {
+        use Edit::{End, Insert};
+        let pasted = [Insert('n'), Insert('e'), Insert('w')];
+        assert_eq!(typed("refused", &pasted), ("new".into(), 3));
+        assert_eq!(typed("new", &[End, Insert('s')]), ("news".into(), 4));
     }
 
     #[test]

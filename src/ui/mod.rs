@@ -17,6 +17,8 @@ mod tty;
 
 use std::{fmt, io};
 
+pub use layout::wrap;
+pub use out::stderr_width;
 pub use out::{json_for_terminal, stderr, stdout};
 pub use plain::Plain;
 

@@ -37,6 +37,13 @@ pub fn stderr() -> Safe<io::Stderr> {
     Safe::new(io::stderr())
 }
 
+/// The width of standard error in columns; `None` if it is no terminal.
+#[must_use]
+pub fn stderr_width() -> Option<usize> {
+    let size = console::Term::stderr().size_checked();
+    size.map(|(_, columns)| columns.into())
+}
+
 impl<W: Write> Write for Safe<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.partial.extend_from_slice(bytes);

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::app::App;
-use crate::text::for_terminal;
 use crate::ui::{self, Mark, PromptError, Ui};
 
 /// The interval between access attempts.
@@ -74,7 +73,7 @@ pub(super) fn wait(
     ui.done(
         Mark::Waiting,
         "access",
-        &format!("not granted yet; {host} says: {}", for_terminal(&why)),
+        &format!("not granted yet; {host} says: {why}"),
     );
     ui.say(&format!("After adding the key, continue with: {resume}"));
     Ok(false)
@@ -86,4 +85,30 @@ pub(super) fn interrupted(ui: &mut dyn Ui, resume: &str) -> anyhow::Error {
         "Interrupted. Completed steps are kept; continue with: {resume}"
     ));
     anyhow!(PromptError::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Answers, Facts, Limits};
+
+    #[test]
+    fn the_lines_of_the_hosts_answer_stay_lines() {
+        let mut answers = Answers::default();
+        answers.set("repo", "git@github.com:acme/todo.git");
+        let app = answers.parse(&Facts::default(), Limits::default()).unwrap();
+        let mut out = Vec::new();
+        let granted = wait(
+            &mut ui::Plain::new(&mut out),
+            &app,
+            Some(Duration::ZERO),
+            "pullpray key",
+            "ERROR: denied\nplease\x1b[1m ask".to_owned(),
+            &mut || Ok(None),
+        );
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(granted.is_ok_and(|granted| !granted), "{text}");
+        assert!(text.contains("github.com says: ERROR: denied\n"), "{text}");
+        assert!(!text.contains("\\n") && !text.contains('\x1b'), "{text}");
+    }
 }

@@ -249,6 +249,12 @@ fn from_finding(app: &App, step: &Step<'_>, finding: Result<Finding>) -> Check {
     }
 }
 
+/// The lines of a message, in its column of the report.
+fn below(message: &str) -> String {
+    let lines: Vec<String> = message.lines().map(for_terminal).collect();
+    lines.join(&format!("\n{:31}", ""))
+}
+
 /// Applies what fails and can be applied, in the order of the list.
 fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) -> Result<()> {
     let mut ui = ui::open(arguments.yes);
@@ -289,7 +295,7 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id().as_str(), "fixed"),
             Ok(Converged::Unchanged(_)) => {}
             Ok(Converged::AwaitsAccess(why)) => {
-                ui.done(Mark::Waiting, step.id().as_str(), &for_terminal(&why));
+                ui.done(Mark::Waiting, step.id().as_str(), &why);
             }
             // What could not be fixed is reported again below, with what to do; the others go on.
             Err(error) => ui.done(
@@ -328,7 +334,7 @@ fn render(name: &AppName, checks: &[Check], many: bool) -> String {
         text.push_str(&format!(
             "  {status:<5} {:<22} {}\n",
             check.id,
-            for_terminal(&check.message)
+            below(&check.message)
         ));
         if let Some(diff) = &check.detail {
             for line in diff.lines() {

@@ -12,7 +12,6 @@ use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::provision::{self, Changes, Converged, Finding, NextKeyAccess, Rotation, StepId};
 use crate::state::receipt::Receipt;
-use crate::text::for_terminal;
 use crate::ui::{self, Mark, Ui};
 
 use super::{access, load};
@@ -130,7 +129,7 @@ fn await_access(
             return Ok(false);
         }
     }
-    ui.done(Mark::Ok, "access", &for_terminal(&granted));
+    ui.done(Mark::Ok, "access", &granted);
     Ok(true)
 }
 
@@ -149,7 +148,7 @@ fn settle(
     match provision::converge(step, changes).map_err(failed)? {
         Converged::Unchanged(finding) | Converged::Changed(finding) => match finding {
             Finding::Ok(what) | Finding::Unproven(what) => {
-                ui.done(Mark::Ok, &step.title(), &for_terminal(&what));
+                ui.done(Mark::Ok, &step.title(), &what);
                 Ok(())
             }
             other => Err(failed(anyhow!(other.summary().to_owned()))),

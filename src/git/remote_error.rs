@@ -205,9 +205,44 @@ pub(super) fn sanitize(bytes: &[u8]) -> String {
         .join("\n")
 }
 
+/// Leaves out what ssh says about a public key that selects a key of the agent. Root owns it, so ssh as root, without
+/// the agent, takes it for a private key that others can read, with a banner that would hide the host's answer.
+pub(super) fn without_public_key_warnings(text: &str) -> String {
+    if !text.contains(".pub' are too open") {
+        return text.to_owned();
+    }
+    let warning = |line: &&str| {
+        line.starts_with("@@@")
+            || line.contains("WARNING: UNPROTECTED PRIVATE KEY FILE!")
+            || line.ends_with("' are too open.")
+            || line.starts_with("It is required that your private key files are NOT accessible")
+            || *line == "This private key will be ignored."
+            || line.ends_with(": bad permissions")
+    };
+    let lines: Vec<&str> = text.lines().filter(|line| !warning(line)).collect();
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_banner_about_a_public_key_does_not_hide_the_answer() {
+        let text = "@@@@@@@@@@\n@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @\n@@@@@@@@@@\n\
+            Permissions 0644 for '/etc/ssh/x/todo.pub' are too open.\n\
+            It is required that your private key files are NOT accessible by others.\n\
+            This private key will be ignored.\nLoad key \"/etc/ssh/x/todo.pub\": bad permissions\n\
+            git@h: Permission denied (publickey).";
+        let answer = "git@h: Permission denied (publickey).";
+        assert_eq!(without_public_key_warnings(text), answer);
+        for other in [
+            &text.replace(".pub", ""),
+            "@@@@\n@ WARNING: REMOTE HOST @\n@@@@",
+        ] {
+            assert_eq!(without_public_key_warnings(other), *other);
+        }
+    }
 
     fn both(message: &str) -> [RemoteErrorKind; 2] {
         let message = message.to_owned();

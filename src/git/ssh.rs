@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::launch::{Program, command};
-use super::remote_error::sanitize;
+use super::remote_error::{sanitize, without_public_key_warnings};
 use super::{RemoteError, SshRemote};
 use crate::host::is_held;
 use crate::host::spawn;
@@ -184,7 +184,7 @@ impl Session {
 
     /// The last lines of stderr, without control characters.
     pub(super) fn stderr_text(&self) -> String {
-        sanitize(&self.stderr_tail)
+        without_public_key_warnings(&sanitize(&self.stderr_tail))
     }
 
     /// Closes stdin, waits briefly for ssh to exit, otherwise terminates it, and reaps it. Returns its exit status;

@@ -214,8 +214,7 @@ impl Apply<'_> {
                 })?
             }
         };
-        let parsed = wsgi.parse().map_err(|error| anyhow!("{error}"))?;
-        app.wsgi = Some(parsed);
+        app.wsgi = Some(wsgi.parse()?);
         if app.settings.is_none() {
             app.settings = found
                 .settings

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::app::AppName;
 use crate::cli;
-use crate::error::{WithHint, usage};
+use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Kind, Locked, Server, effective_uid};
 use crate::layout;
@@ -125,7 +125,7 @@ fn remove_all(ui: &mut dyn Ui, removal: &Removal<'_>) -> Result<Exit> {
             Ok(Removed::Undone(Undone::Kept(why))) => (Mark::Unchanged, format!("stays: {why}")),
             Err(error) => {
                 failed += 1;
-                (Mark::Failed, format!("{error:#}"))
+                (Mark::Failed, error::in_one_line(&error))
             }
         };
         ui.done(mark, &format!("{kind} {what}"), &text);

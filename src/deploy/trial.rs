@@ -8,7 +8,7 @@
 //! If the administrator changed the service with drop-ins, the trial would be a different unit and prove nothing. It is
 //! skipped then, and the health check after activation decides.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::app::Bind;
 use crate::layout;
@@ -61,9 +61,7 @@ pub(super) fn run(poll: &Poll<'_>, id: &str) -> Result<()> {
     }
     poll.progress(&format!("trying {id} beside the live release"));
     server.switch_link(&app.next(), &layout::release_link(id))?;
-    let socket: Bind = format!("unix:{}", layout::trial_socket(&app.name).display())
-        .parse()
-        .map_err(|error| anyhow!("{error}"))?;
+    let socket: Bind = format!("unix:{}", layout::trial_socket(&app.name).display()).parse()?;
     let healthy = sudo(server, app, SudoCommand::RestartTrial)
         .and_then(|()| wait_until_healthy(poll, &unit, &socket));
     let stopped = stop(poll);

@@ -74,3 +74,25 @@ impl RemoteErrorKind {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::ledger::RemoteOutage;
+
+    #[test]
+    fn an_outage_is_stored_with_its_category_beside_its_time() -> anyhow::Result<()> {
+        let outage = RemoteOutage {
+            since: "2026-11-25T12:00:00Z".into(),
+            polls: 3,
+            failure: RemoteFailure::new(RemoteErrorKind::TooManyKeys, "w"),
+            reported: true,
+        };
+        let json = serde_json::json!({
+            "since": "2026-11-25T12:00:00Z", "polls": 3, "reported": true, "kind": "too_many_keys", "words": "w"
+        });
+        assert_eq!(serde_json::to_value(&outage)?, json);
+        assert_eq!(serde_json::from_value::<RemoteOutage>(json)?, outage);
+        Ok(())
+    }
+}

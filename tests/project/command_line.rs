@@ -77,3 +77,28 @@ fn invalid_arguments_exit_with_2_and_an_explanation() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn help_lists_every_reason_of_an_outage() -> Result<()> {
+    let source = include_str!("../../src/state/remote.rs");
+    let text = help("status")?;
+    let mut count = 0;
+    for item in syn::parse_file(source)?.items {
+        let syn::Item::Enum(kinds) = item else {
+            continue;
+        };
+        for kind in kinds.variants {
+            let mut name = String::new();
+            for c in kind.ident.to_string().chars() {
+                if c.is_uppercase() && !name.is_empty() {
+                    name.push('_');
+                }
+                name.extend(c.to_lowercase());
+            }
+            assert!(text.contains(&name), "{name} is not in the help");
+            count += 1;
+        }
+    }
+    assert!(count > 15, "{count}");
+    Ok(())
+}

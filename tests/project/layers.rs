@@ -171,6 +171,12 @@ impl Names {
         }
     }
 
+    fn unsafe_code(&mut self, what: &str) {
+        if !outside::is_gate(&self.module[0]) {
+            self.escapes.push(format!("{what} outside host and git"));
+        }
+    }
+
     /// Attributes such as serde's take paths as text.
     fn text(&mut self, text: &str) {
         let text = text.trim_matches('"');
@@ -205,15 +211,22 @@ impl<'ast> Visit<'ast> for Names {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         let before = self.others.clone();
         self.tree(&[], &item.tree);
-        if ["host", "git"].contains(&self.module[0].as_str())
-            && !matches!(item.vis, syn::Visibility::Inherited)
-        {
+        if outside::is_gate(&self.module[0]) && !matches!(item.vis, syn::Visibility::Inherited) {
             let reexported = self.others.difference(&before);
             let given = reexported.filter(|(path, _)| outside::is_guarded(path));
             let given = given.filter(|(path, shipped)| *shipped && path != "git2::Oid");
             self.escapes
                 .extend(given.map(|(path, _)| format!("gives every room {path}")));
         }
+    }
+    // Either is a system call away.
+    fn visit_item_foreign_mod(&mut self, item: &'ast syn::ItemForeignMod) {
+        self.unsafe_code("an extern block");
+        visit::visit_item_foreign_mod(self, item);
+    }
+    fn visit_expr_unsafe(&mut self, item: &'ast syn::ExprUnsafe) {
+        self.unsafe_code("an unsafe block");
+        visit::visit_expr_unsafe(self, item);
     }
     fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
         self.escapes.push(format!("extern crate {}", item.ident));
@@ -397,6 +410,8 @@ fn no_spelling_escapes() -> Result<()> {
         "fn f(x: git2::Oid) {}",
         "m! { use std::fs::{self, File}; }",
         "mod tests;",
+        "fn f() { #[expect(unsafe_code)] unsafe { open() } }",
+        "unsafe extern \"C\" { fn open(); }",
         "#[cfg(not(test))] mod inner { use std::fs; }",
     ] {
         let module = ["deploy".to_owned(), "fetch".to_owned()];

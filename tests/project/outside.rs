@@ -49,6 +49,11 @@ fn names_any(path: &str, starts: &[&str]) -> bool {
     (starts.iter()).any(|start| below(path, start) || below(start, path))
 }
 
+/// Whether a room is one of the two that reach outside.
+pub fn is_gate(room: &str) -> bool {
+    ["host", "git"].contains(&room)
+}
+
 /// Whether only `host` and `git` may name this path.
 pub fn is_guarded(path: &str) -> bool {
     names_any(path, GUARDED)
@@ -57,7 +62,7 @@ pub fn is_guarded(path: &str) -> bool {
 /// Whether this room may not name this path.
 pub fn is_refused(room: &str, path: &str) -> bool {
     let allowed = |(to, start): &(&str, &str)| (*to == "*" || *to == room) && below(path, start);
-    !["host", "git"].contains(&room) && is_guarded(path) && !ALLOWED.iter().any(allowed)
+    !is_gate(room) && is_guarded(path) && !ALLOWED.iter().any(allowed)
 }
 
 /// Whether a pure room may not name this path, even in its tests.

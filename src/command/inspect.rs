@@ -17,7 +17,8 @@ pub(super) fn run(server: &Server, name: &AppName) -> Result<Exit> {
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
-    let found = deploy::inspect(server, &app)?;
+    let remote = deploy::remote(server, &app);
+    let found = deploy::inspect(&deploy::Poll::by_hand(server, &app, &remote))?;
     let json = ui::json_for_terminal(&serde_json::to_string(&found)?);
     writeln!(ui::stdout(), "{json}")?;
     Ok(Exit::Success)

@@ -114,6 +114,22 @@ pub fn decide(
     }
 }
 
+/// Whether a commit failed with these inputs, and its next attempt is not due, or there is none.
+#[must_use]
+pub fn is_backing_off(
+    commit: &str,
+    ledger: &Ledger,
+    limits: &Limits,
+    inputs_digest: &str,
+    now: DateTime<Utc>,
+) -> bool {
+    let failure = ledger.failure(commit);
+    failure.is_some_and(|failure| {
+        let is_due = next_try(failure, now).is_none_or(|due| due <= now);
+        failure.inputs_digest == inputs_digest && (failure.tries >= limits.attempts || !is_due)
+    })
+}
+
 /// The local time; UTC at the ends of the calendar, where chrono has no local time.
 fn wall_clock(now: DateTime<FixedOffset>) -> NaiveDateTime {
     let utc = now.naive_utc();

@@ -10,7 +10,7 @@ use super::Poll;
 use super::build::STATIC;
 use super::ended::{At, StageError};
 use super::health::wait_until_healthy;
-use super::restore::{self, ActivationResult};
+use super::restore::{self, Unhealthy};
 use super::service::{last_lines, restart};
 use super::session::Session;
 use super::static_files::publish;
@@ -49,17 +49,16 @@ pub(super) fn activate(session: &Session<'_>, verified: Verified) -> Result<Acti
 impl Activated {
     /// Restarts the service and checks its health; restores the previous release if it is unhealthy.
     pub(super) fn restart_and_check(self, poll: &Poll<'_>) -> Result<Live, StageError> {
-        match restore::serve_or_restore(poll, &self.release, self.previous.as_ref()) {
-            ActivationResult::Live => Ok(Live {
-                release: self.release,
-            }),
-            ActivationResult::Unhealthy { why, restore_error } => Err(StageError {
-                stage: Stage::Health,
-                why,
-                last_lines: last_lines(poll, &layout::service_unit(&poll.app.name)),
+        let served = restore::serve_or_restore(poll, &self.release, self.previous.as_ref());
+        if let Err(Unhealthy { why, restore_error }) = served {
+            let last_lines = last_lines(poll, &layout::service_unit(&poll.app.name));
+            return Err(StageError {
                 restore_error,
-            }),
+                ..StageError::new(Stage::Health, why).with_lines(last_lines)
+            });
         }
+        let release = self.release;
+        Ok(Live { release })
     }
 }
 
@@ -70,7 +69,7 @@ pub(super) fn point_current(poll: &Poll<'_>, id: &str) -> Result<()> {
 
 /// Publishes static files, restarts, and waits until the app is healthy or `health_timeout` is over.
 pub(super) fn serve(poll: &Poll<'_>, release: &Release) -> Result<()> {
-    let dir = poll.app.releases().join(&release.id);
+    let dir = poll.release_dir(&release.id);
     publish(
         poll.server,
         &dir.join(STATIC),

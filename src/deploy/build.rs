@@ -18,7 +18,7 @@ use super::dependencies::{self, Dependencies};
 use super::ended::{At, StageError};
 use super::fetch::Code;
 use super::session::Session;
-use super::{Poll, migrations, writes};
+use super::{Poll, free_name, migrations, writes};
 use crate::text::short;
 
 /// A release's name begins with the time of its deployment, UTC.
@@ -49,26 +49,19 @@ pub(super) fn stage(session: &Session<'_>, code: &Code) -> Result<Staged> {
         server.end_leftovers(&app.releases().join(&killed.id));
     }
     let time = poll.clock.now().format(STAMP).to_string();
-    let base = format!("{time}-{}", short(code.commit()));
-    let mut id = base.clone();
-    for number in 2.. {
-        if server.stat(&app.releases().join(&id))?.is_none()
-            && server
-                .stat(&layout::logs(&app.name).join(format!("{id}.log")))?
-                .is_none()
-        {
-            break;
-        }
-        id = format!("{base}-{number}");
-    }
-    let dir = app.releases().join(&id);
-    let log_path = layout::logs(&app.name).join(format!("{id}.log"));
+    let base = format!("{time}-{}", short(&code.commit));
+    let log_of = |id: &str| layout::logs(&app.name).join(format!("{id}.log"));
+    let id = free_name(&base, |id| {
+        let taken = server.stat(&poll.release_dir(id))?.is_some();
+        Ok(taken || server.stat(&log_of(id))?.is_some())
+    })?;
+    let (dir, log_path) = (poll.release_dir(&id), log_of(&id));
     let log = server.create_log(&log_path)?;
     Ok(Staged {
         release: Release {
             id,
-            commit: code.commit().to_owned(),
-            subject: code.info().subject.clone(),
+            commit: code.commit.clone(),
+            subject: code.info.subject.clone(),
             since: stamp(poll.clock.now()),
             venv: String::new(),
         },
@@ -100,7 +93,7 @@ impl Staged {
         code: &Code,
     ) -> Result<Built, StageError> {
         let server = session.server;
-        session.progress(&format!("checking {} out", short(code.commit())));
+        session.progress(&format!("checking {} out", short(&code.commit)));
         self.check_out(session, code).at(Stage::Checkout)?;
         let (needs, ready) = self.choose_venv(session).at(Stage::Environment)?;
         self.release.venv.clone_from(&needs.key);
@@ -264,10 +257,7 @@ impl Staged {
         }
         let python = ScriptRunner {
             program: app.venvs().join(&needs.key).join("bin/python"),
-            directory: self.dir.clone(),
-            arguments: Vec::new(),
-            environment: runner.environment.clone(),
-            deadline: runner.deadline,
+            ..runner.clone()
         };
         let outcome = runner.run(server, &mut self.log).at(Stage::Script)?;
         if outcome.success {
@@ -306,8 +296,8 @@ fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath
 /// Refuses a database inside the release: the next commit would start with an empty one.
 fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<()> {
     let tracked = code
-        .mirror()
-        .blobs(code.info().oid, &|path| path.components().count() == 1)?;
+        .mirror
+        .blobs(code.info.oid, &|path| path.components().count() == 1)?;
     for name in server.list(release)? {
         let path = release.join(&name);
         let file = server

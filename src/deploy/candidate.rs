@@ -186,14 +186,14 @@ impl Fetched {
     /// was listed: what was fetched counts.
     pub(super) fn decide(self, session: &mut Session<'_>) -> Result<Self, Stop> {
         let now = session.clock.local().fixed_offset();
-        let (tip, object) = (self.tip(), self.code.object().to_string());
+        let (tip, object) = (self.tip(), self.code.object.to_string());
         let policy = &self.gate.policy;
         let verdict = session.record(|ledger| policy.evaluate(ledger, &tip, &object, now))?;
         if let Some(verdict) = verdict {
             return Err(verdict.into());
         }
         if let Signature::Trusted(who) = &self.signature {
-            session.progress(&format!("{} is signed by {who}", short(self.code.commit())));
+            session.progress(&format!("{} is signed by {who}", short(&self.code.commit)));
         }
         Ok(self)
     }
@@ -206,7 +206,7 @@ impl Fetched {
             Ok(None) => Ok(self),
             Ok(Some(code)) => Ok(Self { code, ..self }),
             Err(error) => {
-                let object = self.code.object().to_string();
+                let object = self.code.object.to_string();
                 Err(self.gate.unfetched(session, &self.tip(), &object, error))
             }
         }
@@ -215,7 +215,7 @@ impl Fetched {
     /// Goes on if the disk has enough space for a release.
     pub(super) fn ensure_space(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
         if let Some(why) = space::shortage(session, &self.code, session.ledger().live())? {
-            let object = self.code.object().to_string();
+            let object = self.code.object.to_string();
             return Err(self.gate.refuse(session, &self.tip(), &object, why));
         }
         let (digest, started) = (self.gate.policy.inputs_digest, self.gate.started);
@@ -228,8 +228,8 @@ impl Fetched {
 
     fn tip(&self) -> Tip<'_> {
         Tip {
-            commit: self.code.commit(),
-            descends: self.code.descends(),
+            commit: &self.code.commit,
+            descends: self.code.descends,
             signature: self.signature.clone(),
         }
     }
@@ -297,11 +297,11 @@ impl Accepted {
 
 /// A remark on a commit whose history does not contain the live commit.
 fn rewritten(app: &App, code: &Code, live: Option<&Release>) -> Option<String> {
-    let live = live.filter(|_| code.descends() == Some(false))?;
+    let live = live.filter(|_| code.descends == Some(false))?;
     let live = short(&live.commit);
     Some(match &app.track {
         // The next version may come from another branch: nothing was rewritten then.
-        Track::Tag(_) => format!("{live} is not an ancestor of {}", short(code.commit())),
+        Track::Tag(_) => format!("{live} is not an ancestor of {}", short(&code.commit)),
         _ => format!("history was rewritten: {live} is not an ancestor"),
     })
 }

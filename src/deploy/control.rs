@@ -15,7 +15,7 @@ use crate::state::history::{Deployment, Outcome};
 use crate::state::ledger::{Ledger, Pause, Release};
 use crate::state::stamp;
 
-use super::restore::{self, ActivationResult};
+use super::restore::{self, Unhealthy};
 use super::session::Session;
 use super::{Poll, PollOutcome, keep_live};
 use crate::text::short;
@@ -155,9 +155,7 @@ fn go_back(
             other => bail!("redeploying {} ended as {other:?}", short(&target.commit)),
         });
     }
-    if let ActivationResult::Unhealthy { why, restore_error } =
-        restore::switch_to(session, target, live)
-    {
+    if let Err(Unhealthy { why, restore_error }) = restore::switch_to(session, target, live) {
         return Ok(RollbackOutcome::Failed { why, restore_error });
     }
     let took = session.clock.elapsed() - started;
@@ -170,44 +168,33 @@ fn go_back(
     Ok(RollbackOutcome::To(target))
 }
 
+/// The release to roll back to, if its directory is still there.
 fn target(
     poll: &Poll<'_>,
     ledger: &Ledger,
     live: &Release,
     wanted: Option<&str>,
 ) -> Result<Release> {
-    let exists = |release: &Release| -> Result<bool> {
-        let dir = poll.app.releases().join(&release.id);
-        Ok(release.id != live.id && poll.server.stat(&dir)?.is_some())
-    };
     let mut known = Vec::new();
-    for release in ledger.releases() {
-        if exists(release)? {
-            known.push(release.clone());
+    for release in ledger.releases().iter().filter(|it| it.id != live.id) {
+        if poll.server.stat(&poll.release_dir(&release.id))?.is_some() {
+            known.push(release);
         }
     }
-    let found = match wanted {
-        None => ledger
-            .previous()
-            .and_then(|previous| known.iter().find(|release| release.id == previous.id)),
-        Some(text) => known.iter().rev().find(|release| {
-            release.id == text || (text.len() >= 4 && release.commit.starts_with(text))
-        }),
+    let is_wanted = |release: &Release| match wanted {
+        None => ledger.previous().is_some_and(|it| it.id == release.id),
+        Some(text) => release.id == text || text.len() >= 4 && release.commit.starts_with(text),
     };
-    if let Some(release) = found {
-        return Ok(release.clone());
+    if let Some(release) = known.iter().rev().find(|release| is_wanted(release)) {
+        return Ok((*release).clone());
     }
-    let others: Vec<String> = known
+    let named = known
         .iter()
-        .map(|release| format!("{} ({})", short(&release.commit), release.id))
-        .collect();
-    let others = if others.is_empty() {
-        "there is none on this server".to_owned()
-    } else {
-        format!("there are: {}", others.join(", "))
+        .map(|it| format!("{} ({})", short(&it.commit), it.id));
+    let others = match named.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "there is none on this server".to_owned(),
+        others => format!("there are: {others}"),
     };
-    match wanted {
-        Some(text) => bail!("there is no release {text:?} to roll back to; {others}"),
-        None => bail!("there is no release to roll back to; {others}"),
-    }
+    let wanted = wanted.map_or_else(String::new, |text| format!("{text:?} "));
+    bail!("there is no release {wanted}to roll back to; {others}")
 }

@@ -29,52 +29,38 @@ pub(super) struct Dependencies {
 pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Dependencies> {
     let uv = server.which("uv").is_some();
     let python = server.python_version(app.python.as_path(), None)?;
-    let file = if server.stat(&release.join("uv.lock"))?.is_some()
-        && (uv || server.stat(&release.join("requirements.txt"))?.is_none())
-    {
+    let exists = |name: &str| Ok::<_, anyhow::Error>(server.stat(&release.join(name))?.is_some());
+    let read = |name: &str| {
+        let content = server.read_untrusted_bytes(&release.join(name));
+        content.map(Option::unwrap_or_default).context(ORDINARY)
+    };
+    let requirements = exists("requirements.txt")?;
+    let file = if exists("uv.lock")? && (uv || !requirements) {
         "uv.lock"
-    } else if server.stat(&release.join("requirements.txt"))?.is_some() {
+    } else if requirements {
         "requirements.txt"
-    } else if has_dependencies(
-        &server
-            .read_untrusted_bytes(&release.join("pyproject.toml"))
-            .context(ORDINARY)?
-            .unwrap_or_default(),
-    ) {
+    } else if has_dependencies(&read("pyproject.toml")?) {
         "pyproject.toml"
     } else {
         ""
     };
     let mut inputs = format!("{file}\0{python}\0{}\0", app.python).into_bytes();
     let mut own = false;
-    if !file.is_empty() {
-        for path in relevant(server, release, file)? {
-            inputs.extend(path.as_bytes());
-            inputs.push(0);
-            let content = server.read_untrusted_bytes(&release.join(&path));
-            let content = content.context(ORDINARY)?.unwrap_or_default();
-            own |= file == "requirements.txt" && installs_a_path(&content);
-            inputs.extend(content);
+    for path in relevant(server, release, file)? {
+        let content = read(&path)?;
+        own |= file == "requirements.txt" && installs_a_path(&content);
+        for part in [path.as_bytes(), &content] {
+            inputs.extend(part);
             inputs.push(0);
         }
     }
     let version: String = python.split('.').take(2).collect::<Vec<_>>().join(".");
     let digest = sha256(&inputs);
-    let name = if file.is_empty() {
-        "system"
-    } else {
-        digest.get(..16).unwrap_or(&digest)
+    let key = match file {
+        "" => format!("py{version}-system-{}", digest.get(..8).unwrap_or(&digest)),
+        _ => format!("py{version}-{}", digest.get(..16).unwrap_or(&digest)),
     };
-    let suffix = if file.is_empty() {
-        format!("-{}", digest.get(..8).unwrap_or(&digest))
-    } else {
-        String::new()
-    };
-    Ok(Dependencies {
-        file,
-        key: format!("py{version}-{name}{suffix}"),
-        own,
-    })
+    Ok(Dependencies { file, key, own })
 }
 
 /// Whether requirements name something by its path: `-e .`, `./lib`, `name @ file:lib`.
@@ -124,38 +110,33 @@ pub(super) fn imports_from(view: &View, app: &App, venv: &Path) -> Result<BTreeS
 
 /// Whether a file may determine which environment a release needs.
 pub(super) fn may_determine_environment(path: &Path) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return false;
-    };
-    let inside = path.parent() == Some(Path::new("requirements"));
-    let top = path.parent() == Some(Path::new(""));
-    let text = Path::new(name)
-        .extension()
-        .is_some_and(|e| e == "txt" || e == "in");
+    is_requirements(path) || matches!(path.to_str(), Some("uv.lock" | "pyproject.toml"))
+}
+
+/// Whether requirements are, or may be, in a file: by its name, or by its directory.
+fn is_requirements(path: &Path) -> bool {
+    let text = path.extension().is_some_and(|e| e == "txt" || e == "in");
+    let name = path.to_string_lossy();
     let named = name.contains("requirement") || name.contains("constraint");
-    (inside && text) || (top && ((text && named) || matches!(name, "uv.lock" | "pyproject.toml")))
+    match path.parent().and_then(Path::to_str) {
+        Some("") => text && named,
+        Some(parent) => text && parent == "requirements",
+        None => false,
+    }
 }
 
 /// The file and, for requirements, every file that it may include.
 fn relevant(view: &View, release: &Path, file: &str) -> Result<Vec<String>> {
-    let mut found = vec![file.to_owned()];
-    if file != "requirements.txt" {
-        return Ok(found);
-    }
-    for (dir, prefix) in [
-        (release.to_owned(), ""),
-        (release.join("requirements"), "requirements/"),
-    ] {
-        for name in view.list(&dir)? {
-            let Some(name) = name.to_str() else { continue };
-            let text = Path::new(name)
-                .extension()
-                .is_some_and(|e| e == "txt" || e == "in");
-            let named =
-                !prefix.is_empty() || name.contains("requirement") || name.contains("constraint");
-            let path = format!("{prefix}{name}");
-            if text && named && path != file {
-                found.push(path);
+    let mut found: Vec<String> = Vec::from_iter((!file.is_empty()).then(|| file.to_owned()));
+    if file == "requirements.txt" {
+        for dir in ["", "requirements"] {
+            for name in view.list(&release.join(dir))? {
+                let path = Path::new(dir).join(name);
+                found.extend(
+                    path.to_str()
+                        .filter(|it| is_requirements(&path) && *it != file)
+                        .map(str::to_owned),
+                );
             }
         }
     }

@@ -58,17 +58,15 @@ pub(super) fn went_live(
     live: Live,
     accepted: Accepted,
 ) -> Result<PollOutcome> {
-    let (at, took) = (
-        stamp(session.clock.now()),
-        session.clock.elapsed() - accepted.started,
-    );
+    let at = stamp(session.clock.now());
+    let took = session.clock.elapsed() - accepted.started;
     let from = session.live();
     let to = Release {
         since: at.clone(),
         ..live.into_release()
     };
     // It is live; an error here would only hide that.
-    let dir = session.app.releases().join(&to.id);
+    let dir = session.release_dir(&to.id);
     let links = static_files::unpublished_links(session.server, &dir);
     let note = join(&[accepted.note, links.ok().flatten()]);
     let ended = Deployment {
@@ -93,10 +91,8 @@ pub(super) fn failed(
     error: StageError,
     accepted: Accepted,
 ) -> Result<PollOutcome> {
-    let (at, took) = (
-        stamp(session.clock.now()),
-        session.clock.elapsed() - accepted.started,
-    );
+    let at = stamp(session.clock.now());
+    let took = session.clock.elapsed() - accepted.started;
     let live = session.live();
     let restore_error = match &live {
         Some(live) if error.restore_error.is_none() => restore::ensure_live(session, live),
@@ -104,11 +100,8 @@ pub(super) fn failed(
     };
     let release = staged.release().clone();
     let migrations = staged.migrations(session.server);
-    let (stage, why) = (error.stage, error.why);
-    let outcome = Outcome::Failed {
-        stage,
-        why: why.clone(),
-    };
+    let (stage, why) = (error.stage, error.why.clone());
+    let outcome = Outcome::Failed { stage, why };
     let ended = Deployment {
         note: join(&[accepted.note, migrations.clone()]),
         ..Deployment::of(&release, at.clone(), took, outcome)
@@ -118,7 +111,7 @@ pub(super) fn failed(
         tries: 1,
         last: at,
         stage,
-        why: why.clone(),
+        why: error.why.clone(),
         log: Some(staged.log().to_owned()),
         inputs_digest: accepted.inputs_digest,
     };
@@ -129,7 +122,7 @@ pub(super) fn failed(
         log: staged.log().to_owned(),
         release,
         migrations,
-        why,
+        why: error.why,
         last_lines: error.last_lines,
         live,
         restore_error,

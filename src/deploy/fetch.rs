@@ -20,11 +20,16 @@ const ROOM: u64 = 16 * MIB;
 
 /// A fetched commit.
 pub(super) struct Code {
-    mirror: Mirror,
-    info: CommitInfo,
-    commit: String,
-    object: git::Oid,
-    descends: Option<bool>,
+    /// The mirror that holds it.
+    pub(super) mirror: Mirror,
+    /// Its subject, author and time.
+    pub(super) info: CommitInfo,
+    /// The commit, in full.
+    pub(super) commit: String,
+    /// The fetched object: the commit, or an annotated tag that points to it.
+    pub(super) object: git::Oid,
+    /// Whether the live commit is its ancestor; `None` if nothing is live, or if the settings name the commit.
+    pub(super) descends: Option<bool>,
     name: String,
 }
 
@@ -41,35 +46,12 @@ pub(super) enum FetchError {
 }
 
 impl Code {
-    /// The commit, in full.
-    pub(super) fn commit(&self) -> &str {
-        &self.commit
-    }
-    /// The fetched object: the commit, or an annotated tag that points to it.
-    pub(super) fn object(&self) -> git::Oid {
-        self.object
-    }
-    /// Whether the live commit is its ancestor; `None` if nothing is live, or if the settings name the
-    /// commit.
-    pub(super) fn descends(&self) -> Option<bool> {
-        self.descends
-    }
     /// The commit and its tag, with their signatures.
     pub(super) fn signed_object(&self) -> anyhow::Result<SignedObject> {
         SignedObject::read(&self.mirror, self.info.oid, self.object, &self.name)
             .with_context(|| format!("failed to read the signature of {}", self.info.short))
     }
-    /// Its subject, author and time.
-    pub(super) fn info(&self) -> &CommitInfo {
-        &self.info
-    }
-    /// The mirror that holds it.
-    pub(super) fn mirror(&self) -> &Mirror {
-        &self.mirror
-    }
-}
 
-impl Code {
     /// Checks that the commit is complete and within the limits; its trees and files are not read before this. A
     /// damaged mirror is fetched again, and the commit from there returned.
     pub(super) fn check_complete(
@@ -214,16 +196,12 @@ impl Code {
             .filter(|path| !known.contains(path))
             .map(|path| path.display().to_string())
             .collect();
-        Ok(match new.as_slice() {
-            [] => None,
-            [one] => Some(format!(
-                "submodules are not fetched; {one} is an empty directory"
-            )),
-            several => Some(format!(
-                "submodules are not fetched; these are empty directories: {}",
-                several.join(", ")
-            )),
-        })
+        let words = match new.as_slice() {
+            [] => return Ok(None),
+            [one] => format!("{one} is an empty directory"),
+            several => format!("these are empty directories: {}", several.join(", ")),
+        };
+        Ok(Some(format!("submodules are not fetched; {words}")))
     }
 
     /// Writes the tree into an empty directory.

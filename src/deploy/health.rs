@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 
-use crate::app::{App, Bind};
+use crate::app::Bind;
 
 use super::Poll;
 
@@ -17,46 +17,29 @@ const APART: Duration = Duration::from_millis(250);
 /// # Errors
 /// Why it is not, once `health_timeout` is over or the unit has failed.
 pub(super) fn wait_until_healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
-    let (server, app) = (poll.server, poll.app);
-    let until = poll.clock.monotonic() + Duration::from_secs(app.limits.health_timeout);
-    let mut good = 0;
-    let mut process = 0;
-    let why = loop {
+    let until = poll.clock.monotonic() + Duration::from_secs(poll.app.limits.health_timeout);
+    let (mut good, mut process) = (0, 0);
+    loop {
         let left = until.saturating_sub(poll.clock.monotonic());
-        let state = server.unit(unit)?;
-        let why = if state.is_active() {
-            if state.main_pid != process {
-                process = state.main_pid;
-                good = 0;
-            }
-            let patience = left.max(Duration::from_millis(100));
-            match server.http_get(bind, &app.health_path, &app.health_host, patience) {
-                Ok(answer) if (200..400).contains(&answer.status) => {
-                    good += 1;
-                    if good >= ANSWERS {
-                        return Ok(());
-                    }
-                    format!("{unit} did not stay up")
-                }
-                Ok(answer) => {
-                    good = 0;
-                    describe(app, bind, answer.status)
-                }
-                Err(error) => {
-                    good = 0;
-                    format!("GET {} on {bind}: {error}", app.health_path)
-                }
-            }
-        } else {
+        let state = poll.server.unit(unit)?;
+        if state.main_pid != process || !state.is_active() {
             good = 0;
-            format!("{unit} is {} ({})", state.active, state.result)
+        }
+        process = state.main_pid;
+        let answer = if state.is_active() {
+            ask(poll, bind, left.max(Duration::from_millis(100)))
+        } else {
+            Err(anyhow!("{unit} is {} ({})", state.active, state.result))
         };
+        good = if answer.is_ok() { good + 1 } else { 0 };
+        if good >= ANSWERS {
+            return Ok(());
+        }
         if state.active == "failed" || poll.clock.monotonic() >= until {
-            break why;
+            return answer.and(Err(anyhow!("{unit} did not stay up")));
         }
         poll.clock.sleep(APART);
-    };
-    anyhow::bail!("{why}")
+    }
 }
 
 /// Requests the health path once, where visitors are served.
@@ -64,25 +47,21 @@ pub(super) fn wait_until_healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Re
 /// # Errors
 /// Why the app is unhealthy.
 pub(super) fn check_once(poll: &Poll<'_>) -> Result<()> {
-    let app = poll.app;
-    let patience = Duration::from_secs(app.limits.health_timeout);
-    match (poll.server).http_get(&app.bind, &app.health_path, &app.health_host, patience) {
-        Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
-        Ok(answer) => anyhow::bail!("{}", describe(app, &app.bind, answer.status)),
-        Err(error) => anyhow::bail!("GET {} on {}: {error}", app.health_path, app.bind),
-    }
+    let patience = Duration::from_secs(poll.app.limits.health_timeout);
+    ask(poll, &poll.app.bind, patience)
 }
 
-fn describe(app: &App, bind: &Bind, status: u16) -> String {
-    let request = format!(
-        "GET {} on {bind} (Host: {})",
-        app.health_path, app.health_host
-    );
-    match status {
-        400 => format!(
-            "{request} → 400; is {} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent",
-            app.health_host
-        ),
-        _ => format!("{request} → {status}"),
+fn ask(poll: &Poll<'_>, bind: &Bind, patience: Duration) -> Result<()> {
+    let app = poll.app;
+    let (path, host) = (&app.health_path, &app.health_host);
+    match poll.server.http_get(bind, path, host, patience) {
+        Err(error) => bail!("GET {path} on {bind}: {error}"),
+        Ok(answer) => match answer.status {
+            200..400 => Ok(()),
+            400 => bail!(
+                "GET {path} on {bind} (Host: {host}) → 400; is {host} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent"
+            ),
+            status => bail!("GET {path} on {bind} (Host: {host}) → {status}"),
+        },
     }
 }

@@ -5,14 +5,13 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, Module, Wsgi};
-use crate::git::Remote;
-use crate::host::{Locked, Server};
+use crate::app::{Module, Wsgi};
+use crate::host::Locked;
 use crate::layout;
 use crate::report;
 
 use super::fetch::{self, FetchError};
-use super::{Poll, no_reference, remote};
+use super::{Poll, no_reference};
 
 /// What was found in the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,28 +32,27 @@ pub struct Inspection {
 ///
 /// # Errors
 /// When it cannot be fetched or read, or a poll is running.
-pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
+pub fn inspect(poll: &Poll<'_>) -> Result<Inspection> {
+    let (server, app) = (poll.server, poll.app);
     let Locked::Held(_lock) = server.lock(&layout::state(&app.name))? else {
         bail!("a poll of {} is running", app.name);
     };
-    let remote = remote(server, app);
-    let poll = Poll::by_hand(server, app, &remote);
-    let newest = remote
+    let newest = (poll.remote)
         .newest(&app.track)
         .map_err(|error| error.failure())
         .and_then(|newest| newest.ok_or_else(no_reference))
         .map_err(|failure| report::remote::error(app, &failure))?;
-    let code = fetch::fetch_complete(&poll, &newest).map_err(|error| match error {
+    let code = fetch::fetch_complete(poll, &newest).map_err(|error| match error {
         FetchError::Unfit(why) => anyhow!("{} cannot be deployed: {why}", newest.name),
         error => error.into_error(app),
     })?;
-    let oid = code.info().oid;
+    let oid = code.info.oid;
     let read = |path: &Path| -> Result<String> {
-        let bytes = code.mirror().read_file(oid, path)?;
+        let bytes = code.mirror.read_file(oid, path)?;
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     let wsgi = |path: &Path| path.file_name() == Some("wsgi.py".as_ref());
-    let files = code.mirror().blobs(oid, &wsgi)?;
+    let files = code.mirror.blobs(oid, &wsgi)?;
     let manage = read(Path::new("manage.py"))?;
     let settings = settings_module(&manage);
     let files: Vec<String> = files
@@ -62,8 +60,8 @@ pub fn inspect(server: &Server, app: &App) -> Result<Inspection> {
         .filter_map(|(path, _)| path.to_str().map(str::to_owned))
         .collect();
     Ok(Inspection {
-        commit: code.commit().to_owned(),
-        subject: code.info().subject.clone(),
+        commit: code.commit.clone(),
+        subject: code.info.subject.clone(),
         wsgi: wsgi_modules(&files, settings.as_deref()),
         manage: !manage.is_empty(),
         settings,

@@ -5,12 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::app::Limits;
-use crate::decide::{self, Decision, Signature, Tip};
+use crate::decide;
 use crate::git::Newest;
 use crate::layout;
 use crate::report::{PollOutcome, Recovery};
-use crate::state::ledger::Release;
 use crate::text::short;
 
 use super::candidate::Accepted;
@@ -34,23 +32,6 @@ pub(super) fn deploy_again(session: &mut Session<'_>, commit: &str) -> Result<Po
     let digest = session.inputs_digest()?;
     let accepted = Accepted::new(session, code, digest, started)?;
     deploy(session, accepted)
-}
-
-/// Whether the live commit failed when it was deployed again, and its next attempt is not due. Nothing else delays it.
-fn is_backing_off(session: &Session<'_>, live: &Release) -> Result<bool> {
-    let tip = Tip {
-        commit: &live.commit,
-        descends: None,
-        signature: Signature::NotChecked,
-    };
-    let limits = Limits {
-        deploy_window: None,
-        ..session.app.limits.clone()
-    };
-    let now = session.clock.local().fixed_offset();
-    let failures = session.ledger().failures_only();
-    let decision = decide::decide(&tip, &failures, &limits, &session.inputs_digest()?, now);
-    Ok(decision != Decision::Deploy)
 }
 
 /// Keeps the live release up; returns what was done together with the poll's own outcome.
@@ -77,7 +58,7 @@ pub(super) fn keep_live(session: &mut Session<'_>, outcome: PollOutcome) -> Resu
         return Ok(outcome);
     }
     if !session.now
-        && (is_backing_off(session, &live)? || exists && stopped_on_purpose(session, &unit)?)
+        && (is_backing_off(session, &live.commit)? || exists && stopped_on_purpose(session, &unit)?)
     {
         return Ok(outcome);
     }
@@ -115,4 +96,11 @@ fn stopped_on_purpose(session: &Session<'_>, unit: &str) -> Result<bool> {
     let state = session.server.unit(unit)?;
     let stopped = state.active == "inactive" && state.result == "success";
     Ok(!state.is_enabled() || session.ledger().pause().is_some() && stopped)
+}
+
+/// Whether the live commit failed when it was deployed again, and its next attempt is not due. Nothing else delays it.
+fn is_backing_off(session: &Session<'_>, commit: &str) -> Result<bool> {
+    let (ledger, limits) = (session.ledger(), &session.app.limits);
+    let (digest, now) = (session.inputs_digest()?, session.clock.now());
+    Ok(decide::is_backing_off(commit, ledger, limits, &digest, now))
 }

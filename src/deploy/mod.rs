@@ -36,7 +36,7 @@ mod tests;
 
 pub use inspect::{Inspection, inspect};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -121,19 +121,20 @@ fn recover_and_keep_live(
     session: &mut Session<'_>,
     outcome: Result<PollOutcome>,
 ) -> Result<PollOutcome> {
-    match outcome {
-        Ok(PollOutcome::Deployed { .. } | PollOutcome::Busy) => outcome,
-        Ok(PollOutcome::Failed(_)) => keep_live::keep_live(session, outcome?),
+    let recovery = match &outcome {
+        Ok(PollOutcome::Deployed { .. } | PollOutcome::Busy) => return outcome,
+        Ok(PollOutcome::Failed(_)) => None,
         _ => match recover::recover(session) {
-            Ok(Some(recovery)) => {
-                let outcome = PollOutcome::Recovered(recovery, Box::new(outcome?));
-                keep_live::keep_live(session, outcome)
-            }
-            Ok(None) => keep_live::keep_live(session, outcome?),
+            Ok(recovery) => recovery,
             // The first error is more likely the cause.
-            Err(error) => outcome.and(Err(error)),
+            Err(error) => return outcome.and(Err(error)),
         },
-    }
+    };
+    let outcome = match recovery {
+        Some(recovery) => PollOutcome::Recovered(recovery, Box::new(outcome?)),
+        None => outcome?,
+    };
+    keep_live::keep_live(session, outcome)
 }
 
 impl<'a> Poll<'a> {
@@ -155,6 +156,11 @@ impl<'a> Poll<'a> {
         (self.progress)(text);
     }
 
+    /// The directory of a release.
+    fn release_dir(&self, id: &str) -> PathBuf {
+        self.app.releases().join(id)
+    }
+
     /// A digest of everything besides the commit that determines whether a deployment works: settings, environment,
     /// script.
     fn inputs_digest(&self) -> Result<String> {
@@ -174,6 +180,18 @@ impl<'a> Poll<'a> {
         }
         Ok(sha256(&all))
     }
+}
+
+/// This name, or the first of `NAME-2`, `NAME-3` … that is not taken.
+fn free_name(base: &str, taken: impl Fn(&str) -> Result<bool>) -> Result<String> {
+    let mut name = base.to_owned();
+    for number in 2.. {
+        if !taken(&name)? {
+            break;
+        }
+        name = format!("{base}-{number}");
+    }
+    Ok(name)
 }
 
 /// The app's repository, with the limits of a query.

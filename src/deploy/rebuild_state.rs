@@ -1,7 +1,7 @@
 //! Damaged or missing state: it is moved aside, never deleted, and rebuilt from the server: the releases, `current`,
 //! the mirror.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use chrono::NaiveDateTime;
@@ -16,7 +16,7 @@ use crate::state::stamp;
 
 use super::build::{COMPLETE, STAMP};
 use super::session::Session;
-use super::{Poll, fetch};
+use super::{Poll, fetch, free_name};
 
 /// Opens a session; damaged state is moved aside and rebuilt first. Returns also what was done, if anything was.
 pub(super) fn open<'a>(poll: &'a Poll<'a>, lock: Lock) -> Result<(Session<'a>, Option<String>)> {
@@ -77,17 +77,13 @@ pub(super) fn open<'a>(poll: &'a Poll<'a>, lock: Lock) -> Result<(Session<'a>, O
 
 /// Renames it; returns the new name, as a part of a sentence.
 fn move_away(poll: &Poll<'_>, path: &Path) -> Result<String> {
-    let mut kept = path.as_os_str().to_owned();
-    kept.push(format!(".damaged-{}", poll.clock.now().format(STAMP)));
-    let mut free = PathBuf::from(&kept);
-    for number in 2.. {
-        if poll.server.stat(&free)?.is_none() {
-            break;
-        }
-        free = PathBuf::from(format!("{}-{number}", kept.display()));
-    }
-    poll.server.rename(path, &free)?;
-    Ok(format!(" and is kept as {}", free.display()))
+    let now = poll.clock.now().format(STAMP);
+    let kept = format!("{}.damaged-{now}", path.display());
+    let kept = free_name(&kept, |name| {
+        Ok(poll.server.stat(Path::new(name))?.is_some())
+    })?;
+    poll.server.rename(path, Path::new(&kept))?;
+    Ok(format!(" and is kept as {kept}"))
 }
 
 /// The complete releases on the disk, oldest first. Their commits are resolved in the mirror, which is fetched again if

@@ -65,7 +65,7 @@ pub(super) fn recover(session: &mut Session<'_>) -> Result<Option<Recovery>> {
         }
         // It may have filled the disk: while the ledger cannot be written, each poll would restart the service again.
         if drift.is_none() {
-            session.ensure_writable()?;
+            session.store()?;
         }
     }
     trial::stop(session)?;

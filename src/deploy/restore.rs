@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use crate::error::in_one_line;
 use crate::layout;
 use crate::state::ledger::Release;
 use crate::text::short;
@@ -11,16 +12,11 @@ use super::activate::{point_current, serve};
 use super::health::check_once;
 use super::{Poll, trial};
 
-/// The result of switching to a release.
-pub(super) enum ActivationResult {
-    /// It is live and healthy.
-    Live,
-    /// It was unhealthy, and the previous release was restored.
-    Unhealthy {
-        why: String,
-        /// Why the previous release could not be restored, if it could not.
-        restore_error: Option<String>,
-    },
+/// A release was unhealthy, and the previous one was restored.
+pub(super) struct Unhealthy {
+    pub(super) why: String,
+    /// Why the previous release could not be restored, if it could not.
+    pub(super) restore_error: Option<String>,
 }
 
 /// Points `current` to a release that was healthy before, and restarts the service.
@@ -37,23 +33,26 @@ pub(super) fn ensure_live(poll: &Poll<'_>, live: &Release) -> Option<String> {
         let unhealthy = check_once(poll).err()?;
         poll.progress(&format!("the live release is unhealthy: {unhealthy:#}"));
     }
-    restore_previous(poll, live)
-        .err()
-        .map(|error| format!("{error:#}"))
+    let restored = restore_previous(poll, live);
+    restored.err().map(|error| in_one_line(&error))
 }
 
 /// Switches to an earlier release, tried beside the live one first.
-pub(super) fn switch_to(poll: &Poll<'_>, release: &Release, live: &Release) -> ActivationResult {
+pub(super) fn switch_to(
+    poll: &Poll<'_>,
+    release: &Release,
+    live: &Release,
+) -> Result<(), Unhealthy> {
     let switched = trial::run(poll, &release.id).and_then(|()| {
         poll.progress(&format!("switching to {}", release.id));
         point_current(poll, &release.id)
     });
     match switched {
         Ok(()) => serve_or_restore(poll, release, Some(live)),
-        Err(error) => ActivationResult::Unhealthy {
-            why: format!("{error:#}"),
+        Err(error) => Err(Unhealthy {
+            why: in_one_line(&error),
             restore_error: ensure_live(poll, live),
-        },
+        }),
     }
 }
 
@@ -62,18 +61,16 @@ pub(super) fn serve_or_restore(
     poll: &Poll<'_>,
     release: &Release,
     previous: Option<&Release>,
-) -> ActivationResult {
-    let why = match serve(poll, release) {
-        Ok(()) => return ActivationResult::Live,
-        Err(error) => format!("{error:#}"),
-    };
-    let restored = match previous {
-        Some(previous) => restore_previous(poll, previous),
-        // Nothing was live: an unhealthy first release must not count as live.
-        None => poll.server.remove_file(&poll.app.current()),
-    };
-    ActivationResult::Unhealthy {
-        why,
-        restore_error: restored.err().map(|error| format!("{error:#}")),
-    }
+) -> Result<(), Unhealthy> {
+    serve(poll, release).map_err(|error| {
+        let restored = match previous {
+            Some(previous) => restore_previous(poll, previous),
+            // Nothing was live: an unhealthy first release must not count as live.
+            None => poll.server.remove_file(&poll.app.current()),
+        };
+        Unhealthy {
+            why: in_one_line(&error),
+            restore_error: restored.err().map(|error| in_one_line(&error)),
+        }
+    })
 }

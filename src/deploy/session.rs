@@ -79,15 +79,11 @@ impl<'a> Session<'a> {
         Ok(result)
     }
 
-    /// Proves that the ledger can be stored.
+    /// Stores the ledger, which proves that it can be stored.
     ///
     /// # Errors
     /// When it cannot.
-    pub(super) fn ensure_writable(&self) -> Result<()> {
-        self.store()
-    }
-
-    fn store(&self) -> Result<()> {
+    pub(super) fn store(&self) -> Result<()> {
         let poll = self.poll;
         self.ledger.persist(poll.server, &poll.app.name, &self.lock)
     }

@@ -86,8 +86,8 @@ pub(super) fn shortage(
             return Ok(Some(Why::ReadOnly { dir }));
         }
     }
-    let oid = code.info().oid;
-    let mirror = code.mirror();
+    let oid = code.info.oid;
+    let mirror = &code.mirror;
     let tree = mirror.size(oid)?;
     let environment = match live.filter(|live| !live.venv.is_empty()) {
         Some(live) => {

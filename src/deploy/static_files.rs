@@ -11,55 +11,58 @@ use super::build::STATIC;
 /// Copies the release's static files to the web server's directory: each beside its target, then renamed over
 /// it. Nothing is removed, so that pages served before the switch still find their files.
 pub(super) fn publish(server: &Server, from: &Path, to: &Path) -> Result<()> {
-    let mut queue: Vec<PathBuf> = vec![PathBuf::new()];
     if server.stat(from)?.is_some() {
         server.publish_dir(from)?;
     }
-    while let Some(part) = queue.pop() {
-        for name in server.list(&from.join(&part))? {
-            let path = part.join(&name);
-            let source = from.join(&path);
-            match server.stat(&source)?.map(|stat| stat.kind) {
-                Some(Kind::Directory) => {
-                    // The source too: a project that sets modes itself drops the setgid bit.
-                    server.publish_dir(&source)?;
-                    server.publish_dir(&to.join(&path))?;
-                    queue.push(path);
-                }
-                Some(Kind::File) => server.publish_file(&source, &to.join(&path))?,
-                _ => {}
+    for (path, kind) in entries(server, from)? {
+        let (source, target) = (from.join(&path), to.join(&path));
+        match kind {
+            Kind::Directory => {
+                // The source too: a project that sets modes itself drops the setgid bit.
+                server.publish_dir(&source)?;
+                server.publish_dir(&target)?;
             }
+            Kind::File => server.publish_file(&source, &target)?,
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// What is below a directory, each directory before its content.
+fn entries(server: &Server, dir: &Path) -> Result<Vec<(PathBuf, Kind)>> {
+    let mut found = Vec::new();
+    let mut queue: Vec<PathBuf> = vec![PathBuf::new()];
+    while let Some(part) = queue.pop() {
+        for name in server.list(&dir.join(&part))? {
+            let path = part.join(&name);
+            let Some(stat) = server.stat(&dir.join(&path))? else {
+                continue;
+            };
+            if stat.kind == Kind::Directory {
+                queue.push(path.clone());
+            }
+            found.push((path, stat.kind));
+        }
+    }
+    Ok(found)
 }
 
 /// A remark on static files that are symbolic links. They are not published: the web server would read their
 /// targets with its own rights.
 pub(super) fn unpublished_links(server: &Server, release: &Path) -> Result<Option<String>> {
     const SHOWN: usize = 5;
-    let from = release.join(STATIC);
-    let mut links = Vec::new();
-    let mut queue: Vec<PathBuf> = vec![PathBuf::new()];
-    while let Some(part) = queue.pop() {
-        for name in server.list(&from.join(&part))? {
-            let path = part.join(&name);
-            match server.stat(&from.join(&path))?.map(|stat| stat.kind) {
-                Some(Kind::Directory) => queue.push(path),
-                Some(Kind::Link) => links.push(path.display().to_string()),
-                _ => {}
-            }
-        }
-    }
+    let mut links: Vec<String> = entries(server, &release.join(STATIC))?
+        .into_iter()
+        .filter(|(_, kind)| *kind == Kind::Link)
+        .map(|(path, _)| path.display().to_string())
+        .collect();
     links.sort();
     let more = links.len().saturating_sub(SHOWN);
     links.truncate(SHOWN);
-    let more = (more > 0).then(|| format!(" and {more} more"));
-    Ok((!links.is_empty()).then(|| {
-        format!(
-            "static files that are links are not published: {}{}",
-            links.join(", "),
-            more.unwrap_or_default()
-        )
-    }))
+    let more = (more > 0)
+        .then(|| format!(" and {more} more"))
+        .unwrap_or_default();
+    let words = "static files that are links are not published: ";
+    Ok((!links.is_empty()).then(|| format!("{words}{}{more}", links.join(", "))))
 }

@@ -78,8 +78,8 @@ pub(super) fn refuse_writes(
         return Ok(());
     }
     let tracked: Vec<PathBuf> = code
-        .mirror()
-        .blobs(code.info().oid, &|_| true)
+        .mirror
+        .blobs(code.info.oid, &|_| true)
         .map_err(anyhow::Error::from)
         .at(Stage::Writes)?
         .into_iter()

@@ -32,7 +32,7 @@ const HEAD: u64 = 4 * 1024 * 1024;
 const TAIL: usize = 64 * 1024;
 
 /// A script to run for an app.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ScriptRunner {
     /// The script.
     pub program: PathBuf,

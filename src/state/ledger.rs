@@ -163,72 +163,52 @@ impl Default for Ledger {
 /// What it says.
 impl Ledger {
     /// The release that is live.
-    #[must_use]
     pub fn live(&self) -> Option<&Release> {
         self.live.as_ref()
     }
     /// The release that was live before; the target of a rollback.
-    #[must_use]
     pub fn previous(&self) -> Option<&Release> {
         self.previous.as_ref()
     }
     /// Successful releases that are still on the disk, oldest first, the live one included.
-    #[must_use]
     pub fn releases(&self) -> &[Release] {
         &self.releases
     }
     /// A deployment in progress; a poll that finds one knows that its poll was killed.
-    #[must_use]
     pub fn in_progress(&self) -> Option<&Release> {
         self.in_progress.as_ref()
     }
     /// Commits that failed, with their attempts.
-    #[must_use]
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
     /// The failures of a commit, if it has any.
-    #[must_use]
     pub fn failure(&self, commit: &str) -> Option<&Failure> {
         self.failures
             .iter()
             .find(|failure| failure.commit == commit)
     }
     /// The newest commit, if it is refused.
-    #[must_use]
     pub fn refused(&self) -> Option<&Refusal> {
         self.refused.as_ref()
     }
     /// Who paused deployments, and why.
-    #[must_use]
     pub fn pause(&self) -> Option<&Pause> {
         self.pause.as_ref()
     }
     /// When the git host last answered, RFC 3339.
-    #[must_use]
     pub fn last_check(&self) -> Option<&str> {
         self.last_check.as_deref()
     }
     /// When cron last started a poll, RFC 3339.
-    #[must_use]
     pub fn last_by_cron(&self) -> Option<&str> {
         self.last_by_cron.as_deref()
     }
     /// Since when the git host is unreachable.
-    #[must_use]
     pub fn outage(&self) -> Option<&RemoteOutage> {
         self.outage.as_ref()
     }
-    /// A ledger that knows nothing but its failed commits.
-    #[must_use]
-    pub fn failures_only(&self) -> Self {
-        Self {
-            failures: self.failures.clone(),
-            ..Self::default()
-        }
-    }
     /// Past deployments.
-    #[must_use]
     pub fn history(&self) -> &History {
         &self.history
     }

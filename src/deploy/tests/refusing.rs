@@ -184,3 +184,24 @@ fn a_damaged_mirror_is_fetched_again() -> Result<()> {
     site.poll()?;
     site.settled("four")
 }
+
+#[test]
+fn the_repository_is_inspected_for_init() -> Result<()> {
+    let site = Site::new()?;
+    let manage = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'todo.settings')\n";
+    let commit = site.commit("one", &[("manage.py", manage), ("wsgi.py", "")])?;
+    let found = site.with_poll(crate::deploy::inspect)?;
+    assert_eq!((found.commit, found.subject), (commit, "one".to_owned()));
+    assert_eq!(found.wsgi, ["wsgi"]);
+    assert_eq!(found.settings.as_deref(), Some("todo.settings"));
+    assert!(found.manage);
+    let held = site.test.server.lock(&layout::state(&site.app.name))?;
+    ensure!(
+        site.with_poll(crate::deploy::inspect).is_err(),
+        "a poll runs"
+    );
+    drop(held);
+    site.remote.fail_with(Some(RemoteError::Preempted));
+    ensure!(site.with_poll(crate::deploy::inspect).is_err());
+    Ok(())
+}

@@ -6,6 +6,7 @@
 mod answers;
 mod bind;
 mod defaults;
+mod django;
 pub mod environment;
 #[cfg(test)]
 mod fuzz;
@@ -23,6 +24,7 @@ mod window;
 pub use answers::{ANSWERS, Answer, Answers, RawAnswer};
 pub use bind::Bind;
 pub use defaults::{Facts, OtherApp};
+pub use django::settings_modules;
 pub use invalid::Invalid;
 pub use likeness::{is_like, likeliest_first};
 pub use names::{

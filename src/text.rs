@@ -29,6 +29,19 @@ pub fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }
 
+/// A line cut to this many characters, with `…` where it was longer.
+#[must_use]
+pub fn first_columns(line: &str, columns: usize) -> String {
+    match line.char_indices().nth(columns) {
+        Some(_) => line
+            .chars()
+            .take(columns.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
+        None => line.to_owned(),
+    }
+}
+
 /// A duration in words: `3 minutes`. Negative durations count as 0.
 #[must_use]
 pub fn duration(span: TimeDelta) -> String {

@@ -7,9 +7,9 @@ use chrono::{DateTime, Local, TimeDelta, Utc};
 
 use crate::app::App;
 use crate::decide;
-use crate::state::history::Outcome;
+use crate::state::history::{Deployment, Outcome};
 use crate::state::ledger::Ledger;
-use crate::text::{duration, for_terminal, short};
+use crate::text::{duration, first_columns, for_terminal, short};
 
 use super::remote;
 
@@ -104,7 +104,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
     }
     writeln!(text, "  disk      {} MiB free", free / 1024 / 1024)?;
     if history {
-        text.push_str(&past(ledger)?);
+        text.extend(ledger.history().deployments().iter().map(past));
     }
     Ok(text)
 }
@@ -153,31 +153,28 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
     Ok(text)
 }
 
-/// Past deployments, a line each.
-fn past(ledger: &Ledger) -> Result<String> {
-    let mut text = String::new();
-    for deployment in ledger.history().deployments() {
-        let outcome = match &deployment.outcome {
-            Outcome::Live => "live".to_owned(),
-            Outcome::RolledBack => "rollback".to_owned(),
-            Outcome::Failed { why, .. } => format!("failed: {}", for_terminal(why)),
-        };
-        let took = deployment.took.0;
-        writeln!(
-            text,
-            "  {}  {} {:>4}.{} s  {outcome}  \"{}\"{}",
-            local(&deployment.at),
-            short(&deployment.commit),
-            took / 10,
-            took % 10,
-            for_terminal(&deployment.subject),
-            deployment
-                .note
-                .as_deref()
-                .map_or_else(String::new, |note| format!("; {}", for_terminal(note)))
-        )?;
-    }
-    Ok(text)
+/// A past deployment in a line; of a failure at most 80 columns, because its reason may be a whole log.
+fn past(deployment: &Deployment) -> String {
+    let took = deployment.took.0;
+    let head = format!(
+        "  {}  {} {:>4}.{} s  ",
+        local(&deployment.at),
+        short(&deployment.commit),
+        took / 10,
+        took % 10
+    );
+    let outcome = match &deployment.outcome {
+        Outcome::Live => "live",
+        Outcome::RolledBack => "rollback",
+        Outcome::Failed { why, .. } => {
+            let why = why.lines().next().unwrap_or_default();
+            return first_columns(&format!("{head}failed: {}", for_terminal(why)), 80) + "\n";
+        }
+    };
+    let note = deployment.note.as_deref();
+    let note = note.map_or_else(String::new, |note| format!("; {}", for_terminal(note)));
+    let subject = for_terminal(&deployment.subject);
+    format!("{head}{outcome}  \"{subject}\"{note}\n")
 }
 
 fn reason(why: &str) -> String {
@@ -206,4 +203,37 @@ fn when(stamp: &str, now: DateTime<Utc>) -> String {
     };
     let ago: TimeDelta = now - time.with_timezone(&Utc);
     format!("{} ({} ago)", local(stamp), duration(ago))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::history::{Stage, Tenths};
+
+    #[test]
+    fn a_failure_takes_one_line_of_80_columns() {
+        let failed = |why: &str| {
+            past(&Deployment {
+                commit: "1".repeat(40),
+                subject: "Divide".to_owned(),
+                at: "2026-11-25T10:00:00Z".to_owned(),
+                took: Tenths(123),
+                outcome: Outcome::Failed {
+                    stage: Stage::Script,
+                    why: why.to_owned(),
+                },
+                note: None,
+            })
+        };
+        for why in [
+            "wörds ".repeat(150),
+            format!("it ended with 1\n{}", "x".repeat(900)),
+        ] {
+            let line = failed(&why);
+            assert_eq!(line.lines().count(), 1);
+            assert!(line.trim_end().chars().count() <= 80, "{line}");
+        }
+        assert!(failed("it ended with 1\nmore").ends_with("12.3 s  failed: it ended with 1\n"));
+        assert!(failed(&"x".repeat(90)).ends_with("xx…\n"));
+    }
 }

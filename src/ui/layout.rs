@@ -1,6 +1,8 @@
 //! Formats lines: columns, wrapping, marks, colour. Pure functions of text;
 //! [`Plain`](super::Plain) and [`Terminal`](super::Terminal) differ in the three fields of [`Layout`].
 
+use std::borrow::Cow;
+
 use console::measure_text_width as width_of;
 
 use super::{Mark, PlanRow};
@@ -278,7 +280,7 @@ pub fn wrap(line: &str, room: usize, hang: usize) -> Vec<String> {
         .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
         .subsequent_indent(&indent);
     let lines = textwrap::wrap(line, options);
-    lines.into_iter().map(|line| line.into_owned()).collect()
+    lines.into_iter().map(Cow::into_owned).collect()
 }
 
 #[cfg(test)]

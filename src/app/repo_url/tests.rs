@@ -145,110 +145,120 @@ fn parses_every_form_that_git_knows() {
     assert_eq!(url.known_hosts_name(), "[::1]:2222");
 }
 
+/// Whether the address is refused with the hint to write this form, which is accepted then.
+fn is_answered(text: &str, form: &str) {
+    let hint = text.parse::<RepoUrl>().err().and_then(|error| error.hint);
+    assert_eq!(hint, Some(format!("write {form}")), "{text}");
+    let form = form.split([';', ',', '(']).next().unwrap_or_default();
+    assert!(form.trim().parse::<RepoUrl>().is_ok(), "{form}");
+}
+
 #[test]
-fn pages_and_near_misses_are_refused_with_the_form_to_write() {
-    let branch = "; the branch is an answer of its own";
-    let github = format!("git@github.com:acme/todo.git{branch}");
-    let azure = "git@ssh.dev.azure.com:v3/acme/My%20Code/todo";
-    for (text, form) in [
-        ("https://github.com/acme/todo/tree/main", github.as_str()),
+fn web_pages_are_refused_with_the_form_to_write() {
+    for (page, repo) in [
+        ("github.com/acme/todo/tree/main", "github.com:acme/todo"),
         (
-            "https://github.com/acme/todo/tree/feature/x?tab=readme#top",
-            &github,
+            "github.com/acme/todo/tree/feature/x?tab=readme#top",
+            "github.com:acme/todo",
         ),
-        ("https://www.github.com/acme/todo/pull/7/files", &github),
+        (
+            "www.github.com/acme/todo/pull/7/files",
+            "github.com:acme/todo",
+        ),
+        (
+            "gitlab.com/acme/web/todo/-/tree/main",
+            "gitlab.com:acme/web/todo",
+        ),
+        (
+            "git.corp/acme/web/todo/blob/main/x.py",
+            "git.corp:acme/web/todo",
+        ),
+        (
+            "bitbucket.org/acme/todo/src/main/",
+            "bitbucket.org:acme/todo",
+        ),
+        ("git.corp/acme/todo/src/branch/main", "git.corp:acme/todo"),
+        (
+            "codeberg.org/acme/todo/src/branch/main",
+            "codeberg.org:acme/todo",
+        ),
+    ] {
+        let form = format!("git@{repo}.git; the branch is an answer of its own");
+        is_answered(&format!("https://{page}"), &form);
+        is_answered(page, &form);
+    }
+    for (page, repo) in [
+        ("projects/WEB/repos/todo/browse", "web/todo"),
+        ("scm/web/todo.git", "web/todo"),
+        ("users/ann/repos/todo", "~ann/todo"),
+    ] {
+        let form = format!("ssh://git@git.corp:7999/{repo}.git (or the port of its ssh server)");
+        is_answered(&format!("https://git.corp/{page}"), &form);
+    }
+    for (page, repo) in [
+        (
+            "dev.azure.com/acme/My%20Code/_git/todo?version=GBmain",
+            "My%20Code/todo",
+        ),
+        (
+            "acme@dev.azure.com/acme/My%20Code/_git/todo",
+            "My%20Code/todo",
+        ),
+        ("dev.azure.com/acme/_git/todo", "todo/todo"),
+        (
+            "acme.visualstudio.com/My%20Code/_git/todo",
+            "My%20Code/todo",
+        ),
+        (
+            "acme.visualstudio.com/DefaultCollection/_git/todo",
+            "todo/todo",
+        ),
+    ] {
+        let form = format!("git@ssh.dev.azure.com:v3/acme/{repo}");
+        is_answered(&format!("https://{page}"), &form);
+    }
+}
+
+#[test]
+fn near_misses_are_refused_with_the_form_to_write() {
+    for (text, form) in [
         ("github.com/acme/todo", "git@github.com:acme/todo.git"),
         (
             "git@github.com/acme/todo.git",
             "git@github.com:acme/todo.git",
         ),
         (
-            "https://gitlab.com/acme/web/todo/-/tree/main",
-            &format!("git@gitlab.com:acme/web/todo.git{branch}"),
-        ),
-        (
-            "https://git.corp/acme/web/todo/blob/main/x.py",
-            &format!("git@git.corp:acme/web/todo.git{branch}"),
-        ),
-        (
-            "https://bitbucket.org/acme/todo/src/main/",
-            &format!("git@bitbucket.org:acme/todo.git{branch}"),
-        ),
-        (
-            "https://git.corp/acme/todo/src/branch/main",
-            &format!("git@git.corp:acme/todo.git{branch}"),
-        ),
-        (
-            "https://codeberg.org/acme/todo/src/branch/main",
-            &format!("git@codeberg.org:acme/todo.git{branch}"),
-        ),
-        (
-            "https://git.corp/projects/WEB/repos/todo/browse",
-            "ssh://git@git.corp:7999/web/todo.git (or the port of its ssh server)",
-        ),
-        (
-            "https://git.corp/scm/web/todo.git",
-            "ssh://git@git.corp:7999/web/todo.git (or the port of its ssh server)",
-        ),
-        (
-            "https://git.corp/users/ann/repos/todo",
-            "ssh://git@git.corp:7999/~ann/todo.git (or the port of its ssh server)",
-        ),
-        (
-            "https://dev.azure.com/acme/My%20Code/_git/todo?version=GBmain",
-            azure,
-        ),
-        ("https://acme@dev.azure.com/acme/My%20Code/_git/todo", azure),
-        (
-            "https://dev.azure.com/acme/_git/todo",
-            "git@ssh.dev.azure.com:v3/acme/todo/todo",
-        ),
-        ("https://acme.visualstudio.com/My%20Code/_git/todo", azure),
-        (
-            "https://acme.visualstudio.com/DefaultCollection/_git/todo",
-            "git@ssh.dev.azure.com:v3/acme/todo/todo",
-        ),
-        (
-            "https://tfs.corp/tfs/Main/Web/_git/todo",
-            "ssh://git@tfs.corp/tfs/Main/Web/_git/todo",
+            "ssh://git@github.com:acme/todo.git",
+            "git@github.com:acme/todo.git, without ssh://",
         ),
         (
             "git@ssh.dev.azure.com:acme/web/_git/todo",
             "git@ssh.dev.azure.com:v3/ORGANISATION/PROJECT/REPOSITORY",
         ),
         (
-            "http://git.corp:3000/acme/todo",
-            "git@git.corp:acme/todo.git, or with the port of its ssh server: ssh://git@git.corp:PORT/acme/todo.git",
-        ),
-        (
-            "http://[::1]:3000/acme/todo",
-            "git@[::1]:acme/todo.git, or with the port of its ssh server: ssh://git@[::1]:PORT/acme/todo.git",
+            "https://tfs.corp/tfs/Main/Web/_git/todo",
+            "ssh://git@tfs.corp/tfs/Main/Web/_git/todo",
         ),
         (
             "git+https://git.corp/acme/My%20todo.git",
             "git@git.corp:acme/My todo.git",
         ),
         ("https://git.corp/acme/a@b", "git@git.corp:acme/a@b.git"),
-        (
-            "ssh://git@github.com:acme/todo.git",
-            "git@github.com:acme/todo.git, without ssh://",
-        ),
     ] {
-        let hint = text.parse::<RepoUrl>().err().and_then(|error| error.hint);
-        assert_eq!(hint, Some(format!("write {form}")), "{text}");
-        let form = form.split([';', ',', '(']).next().unwrap_or_default();
-        let form = form.replace("PORT", "22");
-        assert!(form.trim().parse::<RepoUrl>().is_ok(), "{form}");
+        is_answered(text, form);
+    }
+    for host in ["git.corp", "[::1]"] {
+        let form = format!(
+            "git@{host}:acme/todo.git, or with the port of its ssh server: ssh://git@{host}:PORT/acme/todo.git"
+        );
+        is_answered(&format!("http://{host}:3000/acme/todo"), &form);
     }
     for (text, hint) in [
         ("git@2001:db8::1:x", "brackets"),
         ("/srv/todo.git", "for example"),
     ] {
-        let error = text.parse::<RepoUrl>().err();
-        assert!(
-            error.is_some_and(|e| e.hint.is_some_and(|h| h.contains(hint))),
-            "{text}"
-        );
+        let hints = text.parse::<RepoUrl>().err().and_then(|error| error.hint);
+        assert!(hints.is_some_and(|hints| hints.contains(hint)), "{text}");
     }
     let error = "ssh://git:secret@h/x".parse::<RepoUrl>().err();
     assert!(error.is_some_and(|e| !e.to_string().contains("secret")));

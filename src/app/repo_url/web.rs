@@ -21,17 +21,13 @@ const OWNER_AND_NAME: [&str; 5] = [
 
 /// Why a web address cannot be used, with its ssh form as hint; `None` if it is none.
 pub(super) fn refusal(text: &str) -> Option<Invalid> {
-    let (scheme, rest) = match text.split_once("://") {
-        Some(parts) => parts,
+    let (scheme, rest) = if let Some(parts) = text.split_once("://") {
+        parts
+    } else {
         // As browsers show it: `github.com/acme/todo`. `git@github.com/acme/todo` lacks the colon.
-        None => {
-            let host = text
-                .split('/')
-                .next()
-                .filter(|host| host.len() < text.len())?;
-            let host = host.rsplit('@').next()?;
-            (host_name(host) && host.contains('.')).then_some(("", text))?
-        }
+        let (authority, _) = text.split_once('/')?;
+        let host = authority.rsplit('@').next()?;
+        (host_name(host) && host.contains('.')).then_some(("", text))?
     };
     // The part before the @ may contain a token: leave it out of the message.
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));

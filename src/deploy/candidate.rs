@@ -18,7 +18,7 @@ use super::{no_reference, recover, space};
 /// Why nothing is deployed.
 pub(super) enum Stop {
     /// The poll ended as intended.
-    Ended(PollOutcome),
+    Ended(Box<PollOutcome>),
     /// The poll itself failed.
     Error(anyhow::Error),
 }
@@ -26,7 +26,7 @@ pub(super) enum Stop {
 impl Stop {
     pub(super) fn into_outcome(self) -> anyhow::Result<PollOutcome> {
         match self {
-            Self::Ended(outcome) => Ok(outcome),
+            Self::Ended(outcome) => Ok(*outcome),
             Self::Error(error) => Err(error),
         }
     }
@@ -40,7 +40,7 @@ impl From<anyhow::Error> for Stop {
 
 impl From<Verdict> for Stop {
     fn from(verdict: Verdict) -> Self {
-        Self::Ended(PollOutcome::Skipped(verdict))
+        Self::Ended(PollOutcome::Skipped(verdict).into())
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
             }));
         }
         Ok(None) => no_reference(),
-        Err(RemoteError::Preempted) => return Err(Stop::Ended(PollOutcome::Busy)),
+        Err(RemoteError::Preempted) => return Err(Stop::Ended(PollOutcome::Busy.into())),
         Err(error) => error.failure(),
     };
     Err(unreachable(session, failure))
@@ -114,7 +114,7 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
 fn unreachable(session: &mut Session<'_>, failure: RemoteFailure) -> Stop {
     let check = session.check();
     match session.record(|ledger| ledger.unreachable(check, failure)) {
-        Ok((outage, report)) => Stop::Ended(PollOutcome::Unreachable { outage, report }),
+        Ok((outage, report)) => Stop::Ended(PollOutcome::Unreachable { outage, report }.into()),
         Err(error) => Stop::Error(error),
     }
 }
@@ -253,7 +253,7 @@ impl Gate {
         match error {
             FetchError::Remote(failure) => unreachable(session, failure),
             FetchError::Unfit(words) => self.refuse(session, tip, object, Why::Unfit { words }),
-            FetchError::Preempted => Stop::Ended(PollOutcome::Busy),
+            FetchError::Preempted => Stop::Ended(PollOutcome::Busy.into()),
             FetchError::Local(error) => Stop::Error(error),
         }
     }

@@ -72,6 +72,8 @@ impl Check for DeployKey<'_> {
             return Ok(Finding::differs(what));
         }
         let fingerprint = match private_key(context.view, &path) {
+            // Only root can read it: unknown, not broken.
+            Err(error) if error.is::<std::io::Error>() => return Err(error),
             Ok(Some(key)) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => {
                 fingerprint(&key)
             }

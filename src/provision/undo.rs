@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use zeroize::Zeroizing;
 
-use crate::app::{RepoUrl, Settings};
+use crate::app::Settings;
 use crate::host::{AccountChange, Kind, Server};
 use crate::layout::{self, Project};
 use crate::state::receipt::{Before, Change, Receipt, Was};
@@ -116,16 +116,14 @@ impl Change {
             Self::Member { user, group, .. } => {
                 has("group", group) && (has("user", user) || has("operator", user))
             }
-            Self::Line { line, .. } => (settings.answers.get("repo"))
-                .and_then(|repo| repo.parse::<RepoUrl>().ok())
-                .is_some_and(|repo| line.starts_with(&format!("{} ", repo.known_hosts_name()))),
             Self::File { path, .. } => {
                 path.file_name() == program.file_name() && path.starts_with("/usr")
             }
             Self::Directory { path, was, .. } => {
                 was.is_some() && layout::SHARED_DIRS.iter().any(|dir| path == Path::new(dir))
             }
-            Self::Unit { .. } | Self::Release { .. } => false,
+            // The host key is in a file of its own for each app.
+            Self::Line { .. } | Self::Unit { .. } | Self::Release { .. } => false,
         }
     }
 }

@@ -121,8 +121,10 @@ impl<'a> Removal<'a> {
     }
 
     fn hand_over(&self, change: &Change, to: &AppName) -> Result<()> {
-        let mut theirs = Receipt::load(self.server, to)?;
-        theirs.announce(self.server, "remove", change.clone())
+        match self.receipt.latest(change) {
+            Some(entry) => Receipt::load(self.server, to)?.inherit(self.server, entry),
+            None => Ok(()),
+        }
     }
 
     /// Whether another app needs what this change created.

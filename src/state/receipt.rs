@@ -164,8 +164,14 @@ impl Receipt {
     /// Whether it lists a change to the same object.
     #[must_use]
     pub fn mentions(&self, change: &Change) -> bool {
+        self.latest(change).is_some()
+    }
+
+    /// The last entry of a change to the same object.
+    #[must_use]
+    pub fn latest(&self, change: &Change) -> Option<&Entry> {
         let key = change.key();
-        self.entries.iter().any(|entry| entry.change.key() == key)
+        self.entries.iter().rev().find(|e| e.change.key() == key)
     }
 
     /// Whether it lists exactly this change.

@@ -73,6 +73,23 @@ impl Receipt {
             step: step.to_owned(),
             change,
         };
+        self.append(server, entry)
+    }
+
+    /// Takes over a record of an app that is being removed, unless its own one of the same object is older: whoever
+    /// recorded it first knows what was there before.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn inherit(&mut self, server: &Server, entry: &Entry) -> Result<()> {
+        let own = self.latest(&entry.change);
+        if own.is_some_and(|own| own.time < entry.time || own.change == entry.change) {
+            return Ok(());
+        }
+        self.append(server, entry.clone())
+    }
+
+    fn append(&mut self, server: &Server, entry: Entry) -> Result<()> {
         server.append(&self.path, &serde_json::to_string(&entry)?, 0o600)?;
         self.entries.push(entry);
         Ok(())

@@ -122,13 +122,11 @@ impl Check for Group<'_> {
             before: Before::Created,
         };
         Ok(match context.view.group(&name) {
-            Some(group) => match self.foreign_member(context, &group)? {
-                Some(problem) => problem.into(),
-                None => {
-                    let origin = origin(context.receipt, &created);
-                    Finding::Ok(format!("{origin}gid {}", group.gid))
-                }
-            },
+            Some(group) => {
+                let origin = origin(context.receipt, &created);
+                let found = self.foreign_member(context, &group)?.map(Finding::from);
+                found.unwrap_or_else(|| Finding::Ok(format!("{origin}gid {}", group.gid)))
+            }
             None => missing(context, self.0, ("group", "group"), &created)?
                 .unwrap_or_else(|| Finding::absent("system group")),
         })

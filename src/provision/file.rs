@@ -71,8 +71,8 @@ impl<'a> FileStep<'a> {
     }
 
     /// Whether apply would replace this content.
-    fn replaces(&self, context: &CheckContext<'_>, content: &[u8]) -> bool {
-        let ours = || context.receipt.wrote(&self.path, &sha256(content));
+    fn replaces(&self, context: &CheckContext<'_>, is: &[u8]) -> bool {
+        let ours = || context.receipt.wrote(&self.path, &sha256(is));
         !self.written_once && (context.overwrite || ours())
     }
 }
@@ -109,28 +109,31 @@ impl Check for FileStep<'_> {
                 format!("its group {group} does not exist yet"),
             ));
         };
-        let content = view.read(path)?.unwrap_or_default();
-        let differs = !self.written_once && content != wanted.as_bytes();
-        let diff = differs.then(|| {
-            let is = String::from_utf8_lossy(&content);
-            unified(path, &is, wanted)
-        });
-        let replaced = diff.clone().filter(|_| self.replaces(context, &content));
-        let what = if let Some(what) = wrong_owner(view, &stat, gid, self.mode) {
-            Some(what)
-        } else if stat.links > 1 {
+        let wrong = wrong_owner(view, &stat, gid, self.mode)
             // cron ignores a file with more than one hard link (cron(8)); the other name would also allow changes.
-            Some(format!("has {} hard links", stat.links))
-        } else if replaced.is_some() {
-            Some("content differs".to_owned())
+            .or_else(|| (stat.links > 1).then(|| format!("has {} hard links", stat.links)));
+        let read = if self.written_once {
+            Ok(None)
         } else {
-            self.reader.ignores(view, path)?
+            view.read(path)
+        };
+        // Not everybody can read it; what is wrong with its owner can be said without.
+        let is = if wrong.is_some() {
+            read.ok().flatten()
+        } else {
+            read?
+        };
+        let is = is.filter(|is| is != wanted.as_bytes());
+        let diff = (is.as_ref()).map(|is| unified(path, &String::from_utf8_lossy(is), wanted));
+        let replaced = is.is_some_and(|is| self.replaces(context, &is));
+        let what = match wrong {
+            None if replaced => Some("content differs".to_owned()),
+            None => self.reader.ignores(view, path)?,
+            wrong => wrong,
         };
         if let Some(what) = what {
-            return Ok(Finding::Differs {
-                what,
-                diff: replaced,
-            });
+            let diff = diff.filter(|_| replaced);
+            return Ok(Finding::Differs { what, diff });
         }
         if let Some(problem) = self.reader.rejects(view, self.app, path)? {
             return Ok(problem.into());
@@ -158,12 +161,12 @@ impl Fix for FileStep<'_> {
         let old = context.view.read(&self.path)?;
         // The administrator's content stays; only owner and mode are set.
         let kept = (old.as_deref()).filter(|old| !self.replaces(&context, old));
-        let content = kept.unwrap_or(text.as_bytes());
-        self.reader.validate(changes, content)?;
+        let becomes = kept.unwrap_or(text.as_bytes());
+        self.reader.validate(changes, becomes)?;
         if kept.is_some() {
-            changes.rewrite(&self.path, content, self.mode, (0, gid))?;
+            changes.rewrite(&self.path, becomes, self.mode, (0, gid))?;
         } else {
-            changes.file(&self.path, content, self.mode, (0, gid))?;
+            changes.file(&self.path, becomes, self.mode, (0, gid))?;
         }
         let Err(error) = self.reader.reload(changes) else {
             return Ok(());

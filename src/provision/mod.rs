@@ -31,6 +31,8 @@ mod service;
 mod settings_file;
 mod step_id;
 mod sudo_list;
+#[cfg(test)]
+mod tests;
 mod undo;
 mod unrecorded;
 

@@ -1,5 +1,6 @@
 //! The repository: the deploy key can read it and cannot write to it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -27,7 +28,7 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<SshRemote>> {
         host: app.ssh_alias(),
         path: app.repo.path().to_owned(),
         run_as: Some(view.identity(app.user.as_str())?),
-        ssh: "/usr/bin/ssh".into(),
+        ssh: view.real(Path::new("/usr/bin/ssh")),
         options: render::ssh_arguments(app),
         idle: Duration::from_secs(30),
         whole: git::QUERY_TIMEOUT,

@@ -35,9 +35,10 @@ impl Check for SettingsFile<'_> {
         }
         let text = view.read_text(&path)?.unwrap_or_default();
         let same = self.parses_to_same_app(&text);
-        let diff = match same {
-            true => None,
-            false => Some(unified(&path, &text, &render::settings(self.0)?)),
+        let diff = if same {
+            None
+        } else {
+            Some(unified(&path, &text, &render::settings(self.0)?))
         };
         let differs = (!same).then(|| "differs from your answers".to_owned());
         Ok(match wrong_owner(view, &stat, 0, 0o644).or(differs) {

@@ -1,0 +1,114 @@
+//! The release, the units, and what answers over HTTP.
+
+use super::*;
+
+#[test]
+fn a_release_that_cannot_run_is_deployed_again() -> Result<()> {
+    let world = world()?;
+    let app = &world.app;
+    let real = |path: PathBuf| world.server.real(path);
+    let sabotages: &[(&str, &dyn Fn() -> Result<()>)] = &[
+        ("does not point to the live release first", &|| {
+            Ok(fs::remove_file(real(app.current()))?)
+        }),
+        ("releases/first does not exist", &|| {
+            Ok(fs::remove_dir_all(real(app.releases().join("first")))?)
+        }),
+        ("does not point to an interpreter", &|| {
+            Ok(fs::remove_file(real(app.venvs().join("v/bin/python")))?)
+        }),
+        ("ledger.json is damaged", &|| {
+            Ok(fs::write(real(layout::ledger(&app.name)), "{")?)
+        }),
+    ];
+    for (text, sabotage) in sabotages {
+        sabotage()?;
+        expect(&world, StepId::AppRelease, "differs", text)?;
+        world.fix(StepId::AppRelease)?;
+        expect(
+            &world,
+            StepId::AppRelease,
+            "ok",
+            "1234567, live since 2026-11-23",
+        )?;
+    }
+    fs::remove_file(real(app.current()))?;
+    fs::create_dir(real(app.current()))?;
+    expect(
+        &world,
+        StepId::AppRelease,
+        "differs",
+        "exists and is not a link",
+    )?;
+    Ok(())
+}
+
+#[test]
+fn the_service_is_started_and_asked() -> Result<()> {
+    let world = world()?;
+    let socket = layout::socket_unit(&world.app.name);
+    world
+        .server
+        .units
+        .table()
+        .units
+        .entry(socket.clone())
+        .or_default()
+        .active = "failed".to_owned();
+    expect(
+        &world,
+        StepId::GunicornRunning,
+        "differs",
+        "gunicorn.todo.socket is failed and enabled",
+    )?;
+    expect(
+        &world,
+        StepId::AppHealthy,
+        "blocked",
+        "requested with Host: todo.example.org",
+    )?;
+    world.fix(StepId::GunicornRunning)?;
+    expect(&world, StepId::AppHealthy, "ok", "→ 200 in 3 ms")?;
+    for (status, kind, text) in [
+        (302, "ok", "→ 302"),
+        (
+            400,
+            "manual",
+            "the Host header todo.example.org is probably not in ALLOWED_HOSTS",
+        ),
+        (500, "manual", "→ 500"),
+    ] {
+        world.server.http.answer(move |_| Ok(status));
+        expect(&world, StepId::AppHealthy, kind, text)?;
+    }
+    // If the release has to be deployed again anyway, that fixes it.
+    fs::remove_file(world.server.real(world.app.venvs().join("v/bin/python")))?;
+    expect(&world, StepId::AppHealthy, "differs", "→ 500")?;
+    world.server.http.answer(|_| Ok(200));
+    fs::remove_file(world.server.real(world.app.current()))?;
+    world
+        .server
+        .units
+        .table()
+        .units
+        .entry(socket.clone())
+        .or_default()
+        .active = "failed".to_owned();
+    expect(
+        &world,
+        StepId::GunicornRunning,
+        "blocked",
+        "started with the first release",
+    )?;
+    expect(&world, StepId::AppHealthy, "blocked", "requested with Host")?;
+    world
+        .server
+        .units
+        .table()
+        .units
+        .entry(socket)
+        .or_default()
+        .load = "masked".to_owned();
+    expect(&world, StepId::GunicornRunning, "manual", "is masked")?;
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The list, the engine and the removal on a server below a temporary root.
+
+mod changes;
+mod doctor;
+mod engine;
+mod init;
+mod killed;
+mod monitors;
+mod removal;
+mod shared;
+mod state;
+mod undo;
+mod world;

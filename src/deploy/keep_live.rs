@@ -24,6 +24,7 @@ pub(super) fn deploy_again(session: &mut Session<'_>, commit: &str) -> Result<Po
         reference: None,
         object: oid,
         commit: oid,
+        skipped: Vec::new(),
     };
     session.progress(&format!("deploying {} again", newest.name));
     let code = fetch::fetch_complete(session, &newest)

@@ -3,7 +3,7 @@
 use git2::Oid;
 
 use super::{RemoteError, SshRemote, refs, tip};
-use crate::app::Track;
+use crate::app::{TagPattern, Track};
 
 /// The newest tracked commit on the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Newest {
     pub object: Oid,
     /// The commit.
     pub commit: Oid,
+    /// Tags that match the pattern and are never selected, each in a sentence: `vnext matches v* and is not a version`.
+    pub skipped: Vec<String>,
 }
 
 /// Queries the newest tracked commit; `None` if the remote has no such branch or tag.
@@ -35,6 +37,7 @@ pub fn newest(remote: &SshRemote, track: &Track) -> Result<Option<Newest>, Remot
                 reference: Some(reference),
                 object: commit,
                 commit,
+                skipped: Vec::new(),
             }))
         }
         Track::Tag(pattern) => {
@@ -43,6 +46,7 @@ pub fn newest(remote: &SshRemote, track: &Track) -> Result<Option<Newest>, Remot
             let names = found
                 .iter()
                 .filter_map(|(name, ..)| name.strip_prefix(TAGS));
+            let skipped = skipped(pattern, names.clone());
             let Some(name) = pattern.highest(names) else {
                 return Ok(None);
             };
@@ -54,6 +58,7 @@ pub fn newest(remote: &SshRemote, track: &Track) -> Result<Option<Newest>, Remot
                 reference: Some(reference.clone()),
                 object: *object,
                 commit: peeled.unwrap_or(*object),
+                skipped,
             }))
         }
         Track::Commit(commit) => {
@@ -64,9 +69,20 @@ pub fn newest(remote: &SshRemote, track: &Track) -> Result<Option<Newest>, Remot
                 reference: None,
                 object: oid,
                 commit: oid,
+                skipped: Vec::new(),
             }))
         }
     }
+}
+
+/// The matching tags that are never selected, each in a sentence.
+pub(super) fn skipped<'a>(
+    pattern: &TagPattern,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<String> {
+    let skipped = pattern.skipped(names).into_iter();
+    let sentence = |(name, why)| format!("{name} matches {pattern} and {why}");
+    skipped.map(sentence).collect()
 }
 
 /// Checks read access and describes what the remote has, such as `main at 1234567`; `None` if it has no such branch or

@@ -50,6 +50,7 @@ impl Remote for LocalRemote {
     fn newest(&self, track: &Track) -> Result<Option<Newest>, RemoteError> {
         self.fails()?;
         let failed = |error: git2::Error| RemoteError::Protocol(error.message().to_owned());
+        let mut skipped = Vec::new();
         let (name, reference) = match track {
             Track::Branch(branch) => (branch.to_string(), format!("refs/heads/{branch}")),
             Track::Tag(pattern) => {
@@ -57,6 +58,7 @@ impl Remote for LocalRemote {
                 let tags = repo.tag_names(None).map_err(failed)?;
                 let names: Vec<String> =
                     tags.iter().flatten().flatten().map(str::to_owned).collect();
+                skipped = super::newest::skipped(pattern, names.iter().map(String::as_str));
                 let Some(name) = pattern.highest(names.iter().map(String::as_str)) else {
                     return Ok(None);
                 };
@@ -69,6 +71,7 @@ impl Remote for LocalRemote {
                     reference: None,
                     object: oid,
                     commit: oid,
+                    skipped,
                 }));
             }
         };
@@ -78,6 +81,7 @@ impl Remote for LocalRemote {
             reference: Some(reference),
             object,
             commit,
+            skipped,
         }))
     }
 

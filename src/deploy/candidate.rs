@@ -1,5 +1,5 @@
-//! The newest commit on the git host, on its way to a deployment: listed, wanted, fetched, accepted. Each state consumes
-//! the one before, or stops the poll with its outcome.
+//! The newest commit on the git host, on its way to a deployment: listed, wanted, fetched, permitted, complete, accepted.
+//! Each state consumes the one before, or stops the poll with its outcome.
 
 use crate::app::{AbsPath, App, Limits, Track};
 use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
@@ -38,9 +38,15 @@ impl From<anyhow::Error> for Stop {
     }
 }
 
+impl From<PollOutcome> for Stop {
+    fn from(outcome: PollOutcome) -> Self {
+        Self::Ended(Box::new(outcome))
+    }
+}
+
 impl From<Verdict> for Stop {
     fn from(verdict: Verdict) -> Self {
-        Self::Ended(PollOutcome::Skipped(verdict).into())
+        PollOutcome::Skipped(verdict).into()
     }
 }
 
@@ -66,6 +72,12 @@ pub(super) struct Fetched {
     signature: Signature,
     ended_outage: Option<RemoteOutage>,
 }
+
+/// A commit that the policy permits, with its history and signature.
+pub(super) struct Permitted(Fetched);
+
+/// A commit that is complete and within the limits.
+pub(super) struct Complete(Fetched);
 
 /// A commit that may be deployed.
 pub(super) struct Accepted {
@@ -105,7 +117,7 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
             }));
         }
         Ok(None) => no_reference(),
-        Err(RemoteError::Preempted) => return Err(Stop::Ended(PollOutcome::Busy.into())),
+        Err(RemoteError::Preempted) => return Err(PollOutcome::Busy.into()),
         Err(error) => error.failure(),
     };
     Err(unreachable(session, failure))
@@ -114,7 +126,7 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
 fn unreachable(session: &mut Session<'_>, failure: RemoteFailure) -> Stop {
     let check = session.check();
     match session.record(|ledger| ledger.unreachable(check, failure)) {
-        Ok((outage, report)) => Stop::Ended(PollOutcome::Unreachable { outage, report }.into()),
+        Ok((outage, report)) => PollOutcome::Unreachable { outage, report }.into(),
         Err(error) => Stop::Error(error),
     }
 }
@@ -184,7 +196,7 @@ impl Wanted {
 impl Fetched {
     /// Goes on unless the policy stops the commit, with its history and signature. The branch may have moved since it
     /// was listed: what was fetched counts.
-    pub(super) fn decide(self, session: &mut Session<'_>) -> Result<Self, Stop> {
+    pub(super) fn decide(self, session: &mut Session<'_>) -> Result<Permitted, Stop> {
         let now = session.clock.local().fixed_offset();
         let (tip, object) = (self.tip(), self.code.object.to_string());
         let policy = &self.gate.policy;
@@ -195,35 +207,7 @@ impl Fetched {
         if let Signature::Trusted(who) = &self.signature {
             session.progress(&format!("{} is signed by {who}", short(&self.code.commit)));
         }
-        Ok(self)
-    }
-
-    /// Goes on if the commit is complete and within the limits; its trees and files are not read before this.
-    pub(super) fn complete(self, session: &mut Session<'_>) -> Result<Self, Stop> {
-        let live = session.live().map(|live| live.commit);
-        let checked = (self.code).check_complete(session, &self.gate.newest, live.as_deref());
-        match checked {
-            Ok(None) => Ok(self),
-            Ok(Some(code)) => Ok(Self { code, ..self }),
-            Err(error) => {
-                let object = self.code.object.to_string();
-                Err(self.gate.unfetched(session, &self.tip(), &object, error))
-            }
-        }
-    }
-
-    /// Goes on if the disk has enough space for a release.
-    pub(super) fn ensure_space(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
-        if let Some(why) = space::shortage(session, &self.code, session.ledger().live())? {
-            let object = self.code.object.to_string();
-            return Err(self.gate.refuse(session, &self.tip(), &object, why));
-        }
-        let (digest, started) = (self.gate.policy.inputs_digest, self.gate.started);
-        let accepted = Accepted::new(session, self.code, digest, started)?;
-        Ok(Accepted {
-            ended_outage: self.ended_outage,
-            ..accepted
-        })
+        Ok(Permitted(self))
     }
 
     fn tip(&self) -> Tip<'_> {
@@ -232,6 +216,40 @@ impl Fetched {
             descends: self.code.descends,
             signature: self.signature.clone(),
         }
+    }
+}
+
+impl Permitted {
+    /// Goes on if the commit is complete and within the limits; its trees and files are not read before this.
+    pub(super) fn complete(self, session: &mut Session<'_>) -> Result<Complete, Stop> {
+        let Self(it) = self;
+        let live = session.live().map(|live| live.commit);
+        let checked = (it.code).check_complete(session, &it.gate.newest, live.as_deref());
+        match checked {
+            Ok(None) => Ok(Complete(it)),
+            Ok(Some(code)) => Ok(Complete(Fetched { code, ..it })),
+            Err(error) => {
+                let object = it.code.object.to_string();
+                Err(it.gate.unfetched(session, &it.tip(), &object, error))
+            }
+        }
+    }
+}
+
+impl Complete {
+    /// Goes on if the disk has enough space for a release.
+    pub(super) fn ensure_space(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
+        let Self(it) = self;
+        if let Some(why) = space::shortage(session, &it.code, session.ledger().live())? {
+            let object = it.code.object.to_string();
+            return Err(it.gate.refuse(session, &it.tip(), &object, why));
+        }
+        let (digest, started) = (it.gate.policy.inputs_digest, it.gate.started);
+        let accepted = Accepted::new(session, it.code, digest, started)?;
+        Ok(Accepted {
+            ended_outage: it.ended_outage,
+            ..accepted
+        })
     }
 }
 
@@ -253,7 +271,7 @@ impl Gate {
         match error {
             FetchError::Remote(failure) => unreachable(session, failure),
             FetchError::Unfit(words) => self.refuse(session, tip, object, Why::Unfit { words }),
-            FetchError::Preempted => Stop::Ended(PollOutcome::Busy.into()),
+            FetchError::Preempted => PollOutcome::Busy.into(),
             FetchError::Local(error) => Stop::Error(error),
         }
     }

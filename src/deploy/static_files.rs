@@ -58,11 +58,11 @@ pub(super) fn unpublished_links(server: &Server, release: &Path) -> Result<Optio
         .map(|(path, _)| path.display().to_string())
         .collect();
     links.sort();
-    let more = links.len().saturating_sub(SHOWN);
+    let more = match links.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     links.truncate(SHOWN);
-    let more = (more > 0)
-        .then(|| format!(" and {more} more"))
-        .unwrap_or_default();
     let words = "static files that are links are not published: ";
     Ok((!links.is_empty()).then(|| format!("{words}{}{more}", links.join(", "))))
 }

@@ -203,14 +203,9 @@ fn an_unhealthy_release_reports_what_its_unit_wrote() -> Result<()> {
 fn drop_ins_that_the_trial_lacks_skip_it() -> Result<()> {
     let site = Site::live()?;
     let service = site.service();
-    let state = |site: &Site, paths: Vec<String>| {
-        let mut table = site.test.units.table();
-        table
-            .units
-            .get_mut(&service)
-            .map(|unit| unit.drop_ins = paths)
-    };
-    state(&site, vec!["/etc/systemd/system/x.conf".to_owned()]);
+    if let Some(unit) = site.test.units.table().units.get_mut(&service) {
+        unit.drop_ins = vec!["/etc/systemd/system/x.conf".to_owned()];
+    }
     let (stage, ..) = fails(&site, &[("unhealthy", "")])?;
     assert_eq!(stage, Stage::Health);
     site.settled("two")

@@ -75,7 +75,7 @@ impl Site {
     /// An app that was never deployed, with these lines added to its settings.
     pub(super) fn with_settings(more: &str) -> Result<Self> {
         let test = TestServer::new()?;
-        let text = format!("{SETTINGS}{more}");
+        let settings = format!("{SETTINGS}{more}");
         let name: AppName = "todo".parse()?;
         let facts = Facts {
             processors: 1,
@@ -83,13 +83,13 @@ impl Site {
             systemctl: "/usr/bin/systemctl".into(),
             ..Facts::default()
         };
-        let app = Settings::parse(&text)
+        let app = Settings::parse(&settings)
             .map_err(|error| anyhow!("{error}"))?
             .app(&name, &facts)
             .map_err(|problems| anyhow!("{problems:?}"))?;
         test.accounts
             .add("gunicorn", effective_uid(), effective_uid());
-        test.put(layout::settings(&name), &text, 0o644)?;
+        test.put(layout::settings(&name), &settings, 0o644)?;
         test.put_program(app.deploy_script(), DEPLOY)?;
         test.put_program("/usr/bin/python3", PYTHON)?;
         for dir in [

@@ -365,3 +365,6 @@ fn render(name: &AppName, checks: &[Check], many: bool) -> String {
     text.push_str(&format!("{name}: {}\n", parts.join(", ")));
     text
 }
+
+#[cfg(test)]
+mod tests;

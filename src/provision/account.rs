@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::app::{App, Settings};
 use crate::layout;
-use crate::state::receipt::{Before, Change, Receipt};
+use crate::state::receipt::{Change, Receipt};
 
 use crate::host::{GroupEntry, effective_uid};
 
@@ -90,21 +90,23 @@ impl Group<'_> {
         group: &GroupEntry,
     ) -> Result<Option<Problem>> {
         let app = self.0;
-        for other in context.view.facts(None)?.others {
-            if other.name == app.name || other.user == app.user {
-                continue;
-            }
-            if (group.members.iter()).any(|name| name == other.user.as_str()) {
-                return Ok(Some(Problem::new(
-                    format!(
-                        "{}, which runs {}, is a member of {}: it can read and modify the files of {}",
-                        other.user, other.name, app.group, app.name
-                    ),
-                    format!("sudo gpasswd --delete {} {}", other.user, app.group),
-                )));
-            }
-        }
-        Ok(None)
+        let mut others = context.view.facts(None)?.others.into_iter();
+        let foreign = others.find(|other| {
+            let mut members = group.members.iter();
+            other.name != app.name
+                && other.user != app.user
+                && members.any(|name| name == other.user.as_str())
+        });
+        Ok(foreign.map(|other| {
+            let (user, group) = (&other.user, &app.group);
+            Problem::new(
+                format!(
+                    "{user}, which runs {}, is a member of {group}: it can read and modify the files of {}",
+                    other.name, app.name
+                ),
+                format!("sudo gpasswd --delete {user} {group}"),
+            )
+        }))
     }
 }
 
@@ -117,10 +119,7 @@ impl Check for Group<'_> {
         if let Some(problem) = ineligible(context.view, &answers_of(self.0), "group")? {
             return Ok(problem.into());
         }
-        let created = Change::Group {
-            name: name.clone(),
-            before: Before::Created,
-        };
+        let created = Change::created_group(&name);
         Ok(match context.view.group(&name) {
             Some(group) => {
                 let origin = origin(context.receipt, &created);
@@ -148,10 +147,7 @@ impl Check for User<'_> {
         if let Some(problem) = ineligible(context.view, &answers_of(self.0), "user")? {
             return Ok(problem.into());
         }
-        let created = Change::User {
-            name: name.clone(),
-            before: Before::Created,
-        };
+        let created = Change::created_user(&name);
         Ok(match context.view.user(&name) {
             Some(user) => {
                 let origin = origin(context.receipt, &created);
@@ -179,20 +175,16 @@ impl Check for Membership<'_> {
         }
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        let follows = format!("added to {}", self.app.group);
         let Some(user) = context.view.user(self.user) else {
             // An earlier step creates the app's account; pullpray never creates a person's.
             if self.user == self.app.user.as_str() {
-                return Ok(Finding::blocked(
-                    StepId::AccountUser,
-                    format!("added to {}", self.app.group),
-                ));
+                return Ok(Finding::blocked(StepId::AccountUser, follows));
             }
+            let app = &self.app.name;
             return Ok(Finding::manual(
                 format!("there is no user {}", self.user),
-                format!(
-                    "sudo pullpray init {} --operator ''  # or name an existing account",
-                    self.app.name
-                ),
+                format!("sudo pullpray init {app} --operator ''  # or name an existing account"),
             ));
         };
         if self.id == StepId::AccountOperator
@@ -201,10 +193,7 @@ impl Check for Membership<'_> {
             return Ok(problem.into());
         }
         let Some(group) = context.view.group(self.app.group.as_str()) else {
-            return Ok(Finding::blocked(
-                StepId::AccountGroup,
-                format!("added to {}", self.app.group),
-            ));
+            return Ok(Finding::blocked(StepId::AccountGroup, follows));
         };
         Ok(if context.view.is_member(&user, &group) {
             Finding::ok("member")

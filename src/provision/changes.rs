@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::app::{App, AppName};
-use crate::host::{AccountChange, Kind, Server};
+use crate::host::{AccountChange, Kind, Server, Stat};
 use crate::layout;
 use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
@@ -52,34 +52,29 @@ impl<'a> Changes<'a> {
         };
         marks::ensure_present(server, app)?;
         // Only these two are created before they are announced: they contain the receipt.
-        let (state, receipts) = (
-            Path::new(layout::STATE_DIR),
-            Path::new(layout::RECEIPTS_DIR),
-        );
-        let had_state = server.stat(state)?.is_some();
-        let had_receipts = server.stat(receipts)?.is_some();
-        if !had_state {
-            server.make_dir(state, 0, 0, 0o755)?;
+        let dirs = [(layout::STATE_DIR, 0o755), (layout::RECEIPTS_DIR, 0o700)];
+        let mut made = Vec::new();
+        for (dir, mode) in dirs {
+            let path = Path::new(dir);
+            let existed = server.stat(path)?.is_some();
+            if !existed {
+                server.make_dir(path, 0, 0, mode)?;
+            }
+            made.push((path.to_owned(), existed));
         }
-        if !had_receipts {
-            server.make_dir(receipts, 0, 0, 0o700)?;
-            let before = |had: bool| {
-                if had {
+        if made
+            .iter()
+            .any(|(path, existed)| !existed && path.ends_with("receipts"))
+        {
+            for (path, existed) in made {
+                let before = if existed {
                     Before::Adopted
                 } else {
                     Before::Created
-                }
-            };
-            changes.announce(Change::Directory {
-                path: state.into(),
-                before: before(had_state),
-                was: None,
-            })?;
-            changes.announce(Change::Directory {
-                path: receipts.into(),
-                before: Before::Created,
-                was: None,
-            })?;
+                };
+                let was = None;
+                changes.announce(Change::Directory { path, before, was })?;
+            }
         }
         Ok(changes)
     }
@@ -123,11 +118,7 @@ impl<'a> Changes<'a> {
         owner: (u32, u32),
     ) -> Result<()> {
         let before = self.before(path)?;
-        self.announce(Change::File {
-            path: path.into(),
-            before,
-            sha256: sha256(content),
-        })?;
+        self.announce(Change::file(path, before, sha256(content)))?;
         self.server.write(path, content, mode, Some(owner))
     }
 
@@ -139,11 +130,7 @@ impl<'a> Changes<'a> {
         if self.server.stat(path)?.is_some() {
             bail!("{} exists and is never overwritten", path.display());
         }
-        self.announce(Change::File {
-            path: path.into(),
-            before: Before::Created,
-            sha256: sha.into(),
-        })?;
+        self.announce(Change::file(path, Before::Created, sha))?;
         self.server.write_new(path, content, mode, Some((0, 0)))
     }
 
@@ -157,11 +144,7 @@ impl<'a> Changes<'a> {
             // Restored when the app is removed.
             _ => self.before(to)?,
         };
-        self.announce(Change::File {
-            path: to.into(),
-            before,
-            sha256: sha.into(),
-        })?;
+        self.announce(Change::file(to, before, sha))?;
         self.server.rename(from, to)
     }
 
@@ -170,33 +153,24 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// When it cannot be read or written.
     pub fn program(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let bytes = self
-            .server
-            .read(from)?
-            .with_context(|| format!("{} does not exist", from.display()))?;
+        let bytes = self.server.read(from)?;
+        let bytes = bytes.with_context(|| format!("{} does not exist", from.display()))?;
         self.file(to, &bytes, 0o755, (0, 0))
     }
 
     /// What the path holds before a write; backs it up if pullpray did not write it.
     fn before(&self, path: &Path) -> Result<Before> {
+        // Its first record still applies, also if it was deleted since.
+        let first = self.receipt.before(path).cloned();
         let Some(stat) = self.server.stat(path)? else {
-            // Deleted since: its first record still applies.
-            return Ok(self
-                .receipt
-                .before(path)
-                .cloned()
-                .unwrap_or(Before::Created));
+            return Ok(first.unwrap_or(Before::Created));
         };
         if stat.kind != Kind::File {
             bail!("{} exists and is not a file", path.display());
         }
         let content = self.server.read(path)?.unwrap_or_default();
         if self.receipt.wrote(path, &sha256(&content)) {
-            return Ok(self
-                .receipt
-                .before(path)
-                .cloned()
-                .unwrap_or(Before::Created));
+            return Ok(first.unwrap_or(Before::Created));
         }
         let backups = layout::backups(self.app);
         self.server.make_dir(&backups, 0, 0, 0o700)?;
@@ -205,10 +179,9 @@ impl<'a> Changes<'a> {
             .write(&backup, &content, stat.mode, Some((stat.uid, stat.gid)))?;
         // A file that pullpray created is removed even if modified, as there is a backup; a pre-existing
         // one is restored.
-        Ok(match self.receipt.before(path) {
-            Some(Before::Created) => Before::Created,
-            Some(Before::Replaced(first)) => Before::Replaced(first.clone()),
-            _ => Before::Replaced(backup),
+        Ok(match first {
+            None | Some(Before::Adopted) => Before::Replaced(backup),
+            Some(first) => first,
         })
     }
 
@@ -249,11 +222,7 @@ impl<'a> Changes<'a> {
         if self.receipt.before(path).is_some() {
             return Ok(());
         }
-        self.announce(Change::File {
-            path: path.into(),
-            before: Before::Adopted,
-            sha256: String::new(),
-        })
+        self.announce(Change::file(path, Before::Adopted, ""))
     }
 
     /// Writes the settings file, and root's copy of it, which restores a damaged one. The copy needs no record: it is
@@ -283,12 +252,13 @@ impl<'a> Changes<'a> {
     /// When that fails.
     pub fn directory(&mut self, path: &Path, owner: (u32, u32), mode: u32) -> Result<()> {
         if self.receipt.before(path).is_none() {
+            let empty = self.server.is_empty_dir(path);
             let was = match self.server.stat(path)? {
-                Some(stat) => Some(Was {
-                    uid: stat.uid,
-                    gid: stat.gid,
-                    mode: stat.mode,
-                    empty: self.server.is_empty_dir(path)?,
+                Some(Stat { uid, gid, mode, .. }) => Some(Was {
+                    uid,
+                    gid,
+                    mode,
+                    empty: empty?,
                 }),
                 None => None,
             };
@@ -319,10 +289,7 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// When groupadd fails.
     pub fn group(&mut self, name: &str) -> Result<()> {
-        self.announce(Change::Group {
-            name: name.into(),
-            before: Before::Created,
-        })?;
+        self.announce(Change::created_group(name))?;
         self.server.change_accounts(AccountChange::AddGroup(name))
     }
 
@@ -331,10 +298,7 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// When useradd fails.
     pub fn user(&mut self, name: &str, group: &str) -> Result<()> {
-        self.announce(Change::User {
-            name: name.into(),
-            before: Before::Created,
-        })?;
+        self.announce(Change::created_user(name))?;
         self.server
             .change_accounts(AccountChange::AddUser(name, group))
     }

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::app::{App, AppName, Settings};
+use crate::app::{App, AppName, OtherApp, Settings};
 use crate::host::{Account, GroupEntry, View};
 use crate::layout;
-use crate::state::receipt::{Before, Change, Receipt};
+use crate::state::receipt::{Change, Receipt};
 
 use super::Problem;
 
@@ -109,14 +109,17 @@ impl Rules<'_> {
         saved.is_some_and(|saved| saved.answers.get(name) == Some(text))
     }
 
+    /// Another app on this server that fits.
+    fn other(&self, fits: impl Fn(&OtherApp) -> bool) -> Result<Option<OtherApp>> {
+        let mut others = self.view.facts(None)?.others.into_iter();
+        Ok(others.find(|other| other.name != self.app && fits(other)))
+    }
+
     fn user(&self, name: &str) -> Result<Option<String>> {
-        for other in self.view.facts(None)?.others {
-            if other.name != self.app && other.user.as_str() == name {
-                return Ok(Some(format!(
-                    "{} runs as {name}: each app could read and modify the other's files",
-                    other.name
-                )));
-            }
+        if let Some(OtherApp { name: other, .. }) = self.other(|app| app.user.as_str() == name)? {
+            return Ok(Some(format!(
+                "{other} runs as {name}: each app could read and modify the other's files"
+            )));
         }
         let Some(user) = self.view.user(name) else {
             return Ok(None);
@@ -124,10 +127,7 @@ impl Rules<'_> {
         if user.uid == 0 {
             return Ok(Some(format!("the user {name} is an alias of root (uid 0)")));
         }
-        let created = Change::User {
-            name: name.to_owned(),
-            before: Before::Created,
-        };
+        let created = Change::created_user(name);
         let ours = self.is_saved("user", name) || self.receipt.records(&created);
         if user.uid == NOBODY
             || (user.uid < FIRST_LOGIN_ID && !ours && self.is_package_account(&user)?)
@@ -137,19 +137,14 @@ impl Rules<'_> {
                 user.uid
             )));
         }
-        let groups = PRIVILEGED
-            .split(' ')
-            .filter_map(|group| self.view.group(group));
+        let mut groups = (PRIVILEGED.split(' ')).filter_map(|group| self.view.group(group));
         // nogroup, the primary group of some packages' accounts, grants nothing.
-        let mut privileged =
-            groups.filter(|group| group.gid != NOBODY && self.view.is_member(&user, group));
-        if let Some(group) = privileged.next() {
-            return Ok(Some(format!(
-                "the user {name} is a member of {}, a privileged group",
-                group.name
-            )));
-        }
-        Ok(None)
+        let privileged =
+            groups.find(|group| group.gid != NOBODY && self.view.is_member(&user, group));
+        Ok(privileged.map(|group| {
+            let group = group.name;
+            format!("the user {name} is a member of {group}, a privileged group")
+        }))
     }
 
     /// Whether a system account belongs to a package: one that an administrator created for the app has no
@@ -167,13 +162,11 @@ impl Rules<'_> {
     }
 
     fn group(&self, name: &str) -> Result<Option<String>> {
-        for other in self.view.facts(None)?.others {
-            if other.name != self.app && other.group.as_str() == name {
-                return Ok(Some(format!(
-                    "{}, which runs as {}, also uses the group {name}: each app could read and modify the other's files",
-                    other.name, other.user
-                )));
-            }
+        if let Some(other) = self.other(|app| app.group.as_str() == name)? {
+            return Ok(Some(format!(
+                "{}, which runs as {}, also uses the group {name}: each app could read and modify the other's files",
+                other.name, other.user
+            )));
         }
         let group = self.view.group(name);
         let gid = group.as_ref().map(|group| group.gid);
@@ -194,10 +187,7 @@ impl Rules<'_> {
                 "the group {name} is the private group of the user {name}, whose files the app could read and modify"
             ));
         }
-        let created = Change::Group {
-            name: name.clone(),
-            before: Before::Created,
-        };
+        let created = Change::created_group(name);
         // The private group of the app's account, without other members, is safe.
         let unshared = group.members.iter().all(|member| *member == self.user);
         let ours =
@@ -211,13 +201,10 @@ impl Rules<'_> {
     }
 
     fn operator(&self, name: &str) -> Result<Option<String>> {
-        for other in self.view.facts(None)?.others {
-            if other.name != self.app && other.user.as_str() == name {
-                return Ok(Some(format!(
-                    "{name} runs {}, which could then read and modify this app's files",
-                    other.name
-                )));
-            }
+        if let Some(OtherApp { name: other, .. }) = self.other(|app| app.user.as_str() == name)? {
+            return Ok(Some(format!(
+                "{name} runs {other}, which could then read and modify this app's files"
+            )));
         }
         let user = self.view.user(name);
         let system = user.filter(|u| (1..FIRST_DYNAMIC_ID).contains(&u.uid) || u.uid == NOBODY);

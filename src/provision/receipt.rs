@@ -80,10 +80,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
         }
     }
     if view.created_by_pullpray(app.user.as_str()) {
-        changes.push(Change::User {
-            name: app.user.to_string(),
-            before: Before::Created,
-        });
+        changes.push(Change::created_user(app.user.as_str()));
     }
     let backups = layout::backups(name);
     let kept = view.list(&backups)?;
@@ -94,11 +91,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
                 kept.starts_with(&backup_name(&path, ""))
             });
             let before = backup.map_or(Before::Created, |b| Before::Replaced(backups.join(b)));
-            changes.push(Change::File {
-                path,
-                before,
-                sha256,
-            });
+            changes.push(Change::file(&path, before, sha256));
         }
     }
     let path = layout::known_hosts(name);

@@ -163,8 +163,7 @@ impl<'a> Removal<'a> {
         let Some(user) = self.created_account() else {
             return Ok(());
         };
-        let (name, before) = (user.name.clone(), Before::Created);
-        if !self.is_shared(&Change::User { name, before })? {
+        if !self.is_shared(&Change::created_user(&user.name))? {
             self.server.end_account(&user)?;
         }
         Ok(())

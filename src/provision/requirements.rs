@@ -27,9 +27,8 @@ impl Check for Requirements<'_> {
         if let Some(problem) = ineligible(context.view, &answers_of(self.0), "python")? {
             return Ok(problem.into());
         }
-        let survey = context
-            .view
-            .survey(self.0.python.as_path(), self.0.user.as_str())?;
+        let (python, user) = (self.0.python.as_path(), self.0.user.as_str());
+        let survey = context.view.survey(python, user)?;
         if let Some((what, install)) = survey.lacks() {
             return Ok(Finding::manual(what, install));
         }
@@ -39,11 +38,9 @@ impl Check for Requirements<'_> {
                 "ps -p 1  # run pullpray on a server, or in a container that boots systemd",
             ));
         };
-        if let Some(dir) = survey.read_only.first() {
-            return Ok(Finding::manual(
-                format!("{} is on a file system mounted read-only", dir.display()),
-                format!("findmnt --target {}", dir.display()),
-            ));
+        if let Some(dir) = survey.read_only.first().map(|dir| dir.display()) {
+            let why = format!("{dir} is on a file system mounted read-only");
+            return Ok(Finding::manual(why, format!("findmnt --target {dir}")));
         }
         let python = survey.python.unwrap_or_default();
         let uv = if survey.uv.is_some() { "uv" } else { "pip" };
@@ -58,37 +55,29 @@ impl Check for Address<'_> {
         About::new(StepId::AppAddress, &self.0.bind)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        let ours = context.view.has_systemd()?
-            && context
-                .view
-                .unit(&layout::socket_unit(&self.0.name))?
-                .is_active();
-        let taken = match &self.0.bind {
-            _ if ours => false,
-            Bind::Tcp(address) => context.view.listening_ports()?.contains(&address.port()),
-            Bind::Unix(path) => context.view.stat(path.as_path())?.is_some(),
-        };
-        if taken {
-            let free = context.view.facts(None)?.bind();
-            return Ok(Finding::manual(
-                format!("{} is already in use", self.0.bind),
-                match self.0.bind.port() {
-                    Some(port) => format!(
-                        "sudo ss -ltnp 'sport = :{port}'  # shows the process; a free port: sudo pullpray init {} --bind {free}",
-                        self.0.name
-                    ),
-                    None => format!(
-                        "sudo ss -lxp | grep {}  # shows the process; another path: sudo pullpray init {} --bind PATH",
-                        self.0.bind, self.0.name
-                    ),
-                },
-            ));
+        let (view, app, bind) = (context.view, &self.0.name, &self.0.bind);
+        if view.has_systemd()? && view.unit(&layout::socket_unit(app))?.is_active() {
+            return Ok(Finding::ok("in use by this app"));
         }
-        Ok(Finding::Ok(if ours {
-            "in use by this app".to_owned()
-        } else {
-            "free".to_owned()
-        }))
+        let taken = match bind {
+            Bind::Tcp(address) => view.listening_ports()?.contains(&address.port()),
+            Bind::Unix(path) => view.stat(path.as_path())?.is_some(),
+        };
+        if !taken {
+            return Ok(Finding::ok("free"));
+        }
+        let free = view.facts(None)?.bind();
+        Ok(Finding::manual(
+            format!("{bind} is already in use"),
+            match bind.port() {
+                Some(port) => format!(
+                    "sudo ss -ltnp 'sport = :{port}'  # shows the process; a free port: sudo pullpray init {app} --bind {free}"
+                ),
+                None => format!(
+                    "sudo ss -lxp | grep {bind}  # shows the process; another path: sudo pullpray init {app} --bind PATH"
+                ),
+            },
+        ))
     }
 }
 
@@ -109,25 +98,18 @@ impl Check for Program<'_> {
             return Ok(finding);
         }
         if let Some(path) = context.view.first_untrusted(program)? {
+            let (path, program) = (path.display(), program.display());
             return Ok(Finding::manual(
-                format!(
-                    "{} can be modified by users other than root, and root runs {}",
-                    path.display(),
-                    program.display()
-                ),
-                format!(
-                    "sudo chown root:root {0} && sudo chmod go-w {0}",
-                    path.display()
-                ),
+                format!("{path} can be modified by users other than root, and root runs {program}"),
+                format!("sudo chown root:root {path} && sudo chmod go-w {path}"),
             ));
         }
         // Running a newer program from elsewhere updates the installed one.
         if own != *program && context.view.read(&own)? != context.view.read(program)? {
             return Ok(Finding::differs(format!("differs from {}", own.display())));
         }
-        Ok(Finding::Ok(
-            "only root can modify it or its parent directories".to_owned(),
-        ))
+        let what = "only root can modify it or its parent directories";
+        Ok(Finding::ok(what))
     }
 }
 
@@ -146,41 +128,36 @@ impl Program<'_> {
     /// What prevents cron from executing the program as the app's account. Checks the mode bits, because
     /// root, who runs the check, can execute it in any case.
     fn not_executable(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
-        let (app, program) = (self.0, &self.0.program);
-        let user = context.view.user(app.user.as_str());
-        let user = user.and_then(|user| context.view.identity(&user.name).ok());
+        let (view, program, user) = (context.view, &self.0.program, &self.0.user);
+        let shown = program.display();
         for path in program.ancestors() {
-            let Some(stat) = context.view.stat_target(path)? else {
-                continue;
-            };
-            if stat.mode & 0o001 != 0 {
+            let mode = view.stat_target(path)?.map_or(0o001, |stat| stat.mode);
+            if mode & 0o001 != 0 {
                 continue;
             }
-            if path == program {
-                return Ok(Some(Finding::differs(format!(
-                    "has mode {:04o}, but cron must execute it as {}",
-                    stat.mode, app.user
-                ))));
-            }
-            let (dir, mode) = (path.display(), stat.mode);
-            return Ok(Some(Finding::manual(
-                format!(
-                    "{dir} has mode {mode:04o}, so {} cannot reach {}, which cron runs",
-                    app.user,
-                    program.display()
-                ),
-                format!("sudo chmod o+rx {dir}"),
-            )));
+            let dir = path.display();
+            return Ok(Some(if path == program {
+                let what = format!("has mode {mode:04o}, but cron must execute it as {user}");
+                Finding::differs(what)
+            } else {
+                Finding::manual(
+                    format!(
+                        "{dir} has mode {mode:04o}, so {user} cannot reach {shown}, which cron runs"
+                    ),
+                    format!("sudo chmod o+rx {dir}"),
+                )
+            }));
         }
         // Try as the account, if possible: finds a noexec mount, an ACL, a security profile.
-        let root = effective_uid() == 0;
-        let Some(user) = user.filter(|user| root || user.uid == effective_uid()) else {
+        let me = effective_uid();
+        let identity = view.identity(user.as_str()).ok();
+        let Some(identity) = identity.filter(|account| me == 0 || account.uid == me) else {
             return Ok(None);
         };
-        Ok(context.view.cannot_start(program, &user).map(|why| {
+        Ok(view.cannot_start(program, &identity).map(|why| {
             Finding::manual(
-                format!("{} cannot execute {}: {why}", app.user, program.display()),
-                format!("namei -l {0}; findmnt --target {0}", program.display()),
+                format!("{user} cannot execute {shown}: {why}"),
+                format!("namei -l {shown}; findmnt --target {shown}"),
             )
         }))
     }

@@ -100,6 +100,29 @@ pub enum Change {
 }
 
 impl Change {
+    /// A file that is written.
+    #[must_use]
+    pub fn file(path: &Path, before: Before, sha256: impl Into<String>) -> Self {
+        let (path, sha256) = (path.to_owned(), sha256.into());
+        Self::File {
+            path,
+            before,
+            sha256,
+        }
+    }
+    /// A group that pullpray creates.
+    #[must_use]
+    pub fn created_group(name: &str) -> Self {
+        let (name, before) = (name.to_owned(), Before::Created);
+        Self::Group { name, before }
+    }
+    /// A user that pullpray creates.
+    #[must_use]
+    pub fn created_user(name: &str) -> Self {
+        let (name, before) = (name.to_owned(), Before::Created);
+        Self::User { name, before }
+    }
+
     /// The state before, if it is of a kind that can have existed before.
     #[must_use]
     pub fn before(&self) -> Option<&Before> {

@@ -9,7 +9,7 @@ use crate::host::{Drift, Kind};
 use crate::layout;
 
 use super::directories::owner;
-use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
 pub(super) struct DropIns<'a>(pub(super) &'a App);
 pub(super) struct Ownership<'a>(pub(super) &'a App);
@@ -21,8 +21,7 @@ impl Check for DropIns<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
-        let mut found = Vec::new();
-        let mut changed = None;
+        let (mut found, mut changed) = (Vec::new(), None);
         for unit in layout::units(name) {
             let drop_ins = context.view.unit(&unit)?.drop_ins;
             if !drop_ins.is_empty() {
@@ -30,15 +29,15 @@ impl Check for DropIns<'_> {
                 changed.get_or_insert(unit);
             }
         }
-        Ok(match changed {
-            None => Finding::ok("no unit overrides"),
-            Some(unit) => Finding::warning(
-                format!("{} overrides unit settings", found.join(", ")),
-                format!(
-                    "systemctl cat {unit}  # left as is; to remove it: sudo systemctl revert {unit}"
-                ),
+        let Some(unit) = changed else {
+            return Ok(Finding::ok("no unit overrides"));
+        };
+        Ok(Finding::warning(
+            format!("{} overrides unit settings", found.join(", ")),
+            format!(
+                "systemctl cat {unit}  # left as is; to remove it: sudo systemctl revert {unit}"
             ),
-        })
+        ))
     }
 }
 
@@ -61,26 +60,24 @@ impl Check for Ownership<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
         let Some((user, group)) = owner(context.view, app) else {
-            return Ok(Finding::blocked(
-                StepId::AccountUser,
-                "the account does not exist",
-            ));
+            let why = "the account does not exist";
+            return Ok(Finding::blocked(StepId::AccountUser, why));
         };
         let mut all = Drift::default();
         for tree in self.trees() {
             all.add(context.view.drift(&tree, user, group)?);
         }
-        Ok(match all.first.first() {
-            None => Finding::Ok(format!(
-                "{} entries owned by {}:{}",
-                all.seen, app.user, app.group
-            )),
-            Some(_) => Finding::differs(format!(
-                "{} of {} entries have a wrong owner or group, or no setgid bit, such as: {}",
-                all.count,
-                all.seen,
-                all.first.join(", ")
-            )),
+        let Drift { seen, count, first } = all;
+        Ok(if first.is_empty() {
+            Finding::Ok(format!(
+                "{seen} entries owned by {}:{}",
+                app.user, app.group
+            ))
+        } else {
+            let first = first.join(", ");
+            Finding::differs(format!(
+                "{count} of {seen} entries have a wrong owner or group, or no setgid bit, such as: {first}"
+            ))
         })
     }
 }
@@ -102,77 +99,62 @@ impl Check for PrivilegeEscalation<'_> {
         About::new(StepId::AuditRoot, "files that root reads or runs")
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        let app = self.0;
+        let (app, view) = (self.0, context.view);
         let name = &app.name;
-        let key = layout::private_key(name);
-        // Each with the command that fixes it.
-        let mut findings: Vec<(String, String)> = Vec::new();
-        let mut checked = 0;
+        let (mut problems, mut checked) = (Vec::new(), 0);
         for (path, why) in layout::read_by_root(app) {
             // Skip missing files, and /dev/null, to which a masked unit links: everybody may write to that.
-            if context
-                .view
-                .stat_target(&path)?
-                .is_none_or(|stat| stat.kind == Kind::Other)
-            {
+            if (view.stat_target(&path)?).is_none_or(|stat| stat.kind == Kind::Other) {
                 continue;
             }
             checked += 1;
             // Group ownership is not checked: the app's group reads the environment file.
-            if let Some(part) = context.view.first_changeable(&path)? {
-                findings.push((
-                    format!(
-                        "{} can be modified by users other than root: {} ({why})",
-                        part.display(),
-                        path.display()
-                    ),
+            if let Some(part) = view.first_changeable(&path)? {
+                let (shown, path) = (part.display(), path.display());
+                problems.push(Problem::new(
+                    format!("{shown} can be modified by users other than root: {path} ({why})"),
                     fix_command(&part, "go-w"),
                 ));
             }
         }
-        if let Some(stat) = context.view.stat(&key)?
+        let key = layout::private_key(name);
+        if let Some(stat) = view.stat(&key)?
             && (stat.uid != 0 || stat.mode & 0o077 != 0)
         {
-            findings.push((
-                format!(
-                    "{}, the private deploy key, can be read by users other than root",
-                    key.display()
-                ),
+            let shown = key.display();
+            problems.push(Problem::new(
+                format!("{shown}, the private deploy key, can be read by users other than root"),
                 fix_command(&key, "go="),
             ));
         }
-        for unit in [
-            layout::agent_unit(name),
-            layout::service_unit(name),
-            layout::trial_unit(name),
-        ] {
-            let state = context.view.unit(&unit)?;
+        // systemd creates the socket as root.
+        let services = layout::units(name).into_iter();
+        for unit in services.filter(|unit| *unit != layout::socket_unit(name)) {
+            let state = view.unit(&unit)?;
             if state.load == "loaded" && state.user != app.user.as_str() {
-                let is = if state.user.is_empty() {
-                    "root"
-                } else {
-                    &state.user
-                };
-                findings.push((
-                    format!("{unit} runs as {is}, not as {}", app.user),
+                let is = Some(state.user.as_str()).filter(|user| !user.is_empty());
+                problems.push(Problem::new(
+                    format!(
+                        "{unit} runs as {}, not as {}",
+                        is.unwrap_or("root"),
+                        app.user
+                    ),
                     format!("systemctl cat {unit}  # shows the file that sets User="),
                 ));
             }
         }
-        let Some((_, remedy)) = findings.first().cloned() else {
-            return Ok(Finding::Ok(format!(
-                "only root can modify the {checked} files or their parent directories"
-            )));
+        let Some(Problem { remedy, .. }) = problems.first().cloned() else {
+            let what =
+                format!("only root can modify the {checked} files or their parent directories");
+            return Ok(Finding::Ok(what));
         };
-        let all: Vec<String> = findings.into_iter().map(|(finding, _)| finding).collect();
+        let all: Vec<String> = problems.into_iter().map(|problem| problem.why).collect();
         Ok(Finding::manual(all.join("; "), remedy))
     }
 }
 
 /// Command that restores owner and mode. With an ACL, the group bits are its mask, so chmod limits it too.
 fn fix_command(path: &Path, mode: &str) -> String {
-    format!(
-        "sudo chown root {0} && sudo chmod {mode} {0}",
-        path.display()
-    )
+    let path = path.display();
+    format!("sudo chown root {path} && sudo chmod {mode} {path}")
 }

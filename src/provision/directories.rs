@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 
 use crate::app::{App, Bind};
 use crate::host::{Kind, PUBLISHED_DIR, View};
@@ -24,14 +24,14 @@ pub(super) struct Directories<'a>(pub(super) &'a App);
 enum Owner {
     Root,
     App,
+    /// Whoever has it: a parent is created if missing, and never modified.
+    Any,
 }
 
 struct Spec {
     path: PathBuf,
     owner: Owner,
     mode: u32,
-    /// A parent: created if missing, never modified.
-    parent: bool,
 }
 
 impl Directories<'_> {
@@ -60,12 +60,7 @@ impl Directories<'_> {
         for (owner, (path, mode)) in owned.chain(its.map(|dir| (Owner::App, dir))) {
             add_parents(&mut specs, &path);
             specs.retain(|spec| spec.path != path);
-            specs.push(Spec {
-                path,
-                owner,
-                mode,
-                parent: false,
-            });
+            specs.push(Spec { path, owner, mode });
         }
         if let Bind::Unix(path) = &app.bind {
             add_parents(&mut specs, path.as_path());
@@ -79,11 +74,11 @@ fn add_parents(specs: &mut Vec<Spec>, path: &Path) {
     let parents: Vec<&Path> = path.ancestors().skip(1).collect();
     for part in parents.into_iter().rev().skip(1) {
         if !specs.iter().any(|spec| spec.path == part) {
+            let (path, owner) = (part.to_owned(), Owner::Any);
             specs.push(Spec {
-                path: part.to_owned(),
-                owner: Owner::Root,
+                path,
+                owner,
                 mode: 0o755,
-                parent: true,
             });
         }
     }
@@ -91,11 +86,8 @@ fn add_parents(specs: &mut Vec<Spec>, path: &Path) {
 
 /// Ids of the app's user and group, as far as they exist.
 pub(super) fn owner(view: &View, app: &App) -> Option<(u32, u32)> {
-    let (user, group) = (
-        view.user(app.user.as_str())?,
-        view.group(app.group.as_str())?,
-    );
-    Some((user.uid, group.gid))
+    let user = view.user(app.user.as_str())?;
+    Some((user.uid, view.group(app.group.as_str())?.gid))
 }
 
 impl Check for Directories<'_> {
@@ -112,83 +104,58 @@ impl Check for Directories<'_> {
         if let Some((_, why, remedy)) = marks::missing(context.view, &self.0.name)? {
             return Ok(Finding::manual(why, remedy));
         }
-        let ids = owner(context.view, self.0);
-        let mut absent = Vec::new();
-        let mut differs = Vec::new();
-        for spec in self.specs() {
-            let Some(stat) = context.view.stat(&spec.path)? else {
-                absent.push(spec.path.display().to_string());
+        let (view, app) = (context.view, self.0);
+        let ids = owner(view, app);
+        let (user, group) = (app.user.as_str(), app.group.as_str());
+        let (specs, mut absent, mut differs) = (self.specs(), 0, Vec::new());
+        for Spec { path, owner, mode } in &specs {
+            let Some(stat) = view.stat(path)? else {
+                absent += 1;
                 continue;
             };
-            let kind = if spec.parent {
-                context.view.stat_target(&spec.path)?.map(|s| s.kind)
-            } else {
-                Some(stat.kind)
+            let (owner, kind, names) = match owner {
+                Owner::Root => (Some((0, 0)), Some(stat.kind), "root:root".to_owned()),
+                Owner::App => (ids, Some(stat.kind), format!("{user}:{group}")),
+                Owner::Any => (None, view.stat_target(path)?.map(|s| s.kind), String::new()),
             };
             if kind != Some(Kind::Directory) {
-                return Ok(Problem::not_a("directory", &spec.path).into());
+                return Ok(Problem::not_a("directory", path).into());
             }
-            if spec.parent {
-                continue;
-            }
-            let owner = match spec.owner {
-                Owner::Root => Some((0, 0)),
-                Owner::App => ids,
-            };
-            if owner != Some((stat.uid, stat.gid)) || stat.mode != spec.mode {
-                let (user, group) = match spec.owner {
-                    Owner::Root => ("root", "root"),
-                    Owner::App => (self.0.user.as_str(), self.0.group.as_str()),
-                };
-                differs.push(format!(
-                    "{} {} → {user}:{group} {:04o}",
-                    spec.path.display(),
-                    context.view.owned(stat.uid, stat.gid, stat.mode),
-                    spec.mode
-                ));
+            let right = owner == Some((stat.uid, stat.gid)) && stat.mode == *mode;
+            if !right && !names.is_empty() {
+                let is = view.owned(stat.uid, stat.gid, stat.mode);
+                differs.push(format!("{} {is} → {names} {mode:04o}", path.display()));
             }
         }
-        if !marks::is_marked(context.view, self.0)? {
-            absent.push(layout::data(&self.0.name).display().to_string());
+        if !marks::is_marked(view, app)? {
+            absent += 1;
         }
-        if !differs.is_empty() {
-            return Ok(Finding::differs(differs.join(", ")));
-        }
-        if absent.is_empty() {
-            return Ok(Finding::Ok(format!(
+        Ok(match absent {
+            _ if !differs.is_empty() => Finding::differs(differs.join(", ")),
+            0 => Finding::Ok(format!(
                 "{} and {} others",
-                self.0.project_dir,
-                self.specs().len() - 1
-            )));
-        }
-        Ok(Finding::Absent(format!(
-            "2770 {}:{}, {} in total",
-            self.0.user,
-            self.0.group,
-            absent.len()
-        )))
+                app.project_dir,
+                specs.len() - 1
+            )),
+            count => Finding::Absent(format!("2770 {user}:{group}, {count} in total")),
+        })
     }
 }
 
 impl Fix for Directories<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let app = self.0;
-        let ids = owner(changes.context().view, app).ok_or_else(|| {
-            anyhow!(
-                "the user {} or the group {} does not exist",
-                app.user,
-                app.group
-            )
-        })?;
+        let (user, group) = (&app.user, &app.group);
+        let ids = owner(changes.context().view, app);
+        let ids =
+            ids.with_context(|| format!("the user {user} or the group {group} does not exist"))?;
         // From here on the app can write to them. Recorded before the last one is created: if this run is
         // killed, the next one finds them all and would not record it.
         changes.release(app.project_dir.as_path(), app.static_dir.as_path())?;
         for spec in self.specs() {
-            if spec.parent && changes.context().view.stat(&spec.path)?.is_some() {
-                continue;
-            }
             let owner = match spec.owner {
-                Owner::Root => (0, 0),
+                Owner::Any if changes.context().view.stat(&spec.path)?.is_some() => continue,
+                Owner::Any | Owner::Root => (0, 0),
                 Owner::App => ids,
             };
             changes.directory(&spec.path, owner, spec.mode)?;

@@ -10,6 +10,7 @@ use crate::host::HostKey;
 use crate::layout;
 use crate::render;
 
+use super::finding::wrong_owner;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
@@ -38,12 +39,10 @@ impl PinnedHostKey<'_> {
 
 impl Check for PinnedHostKey<'_> {
     fn about(&self) -> About {
+        let path = layout::known_hosts(&self.0.name);
         About {
             title: format!("host key of {}", self.0.repo.host()),
-            ..About::new(
-                StepId::SshHostKey,
-                layout::known_hosts(&self.0.name).display(),
-            )
+            ..About::new(StepId::SshHostKey, path.display())
         }
     }
 
@@ -54,44 +53,24 @@ impl Check for PinnedHostKey<'_> {
         let text = context.view.read_text(&path)?.unwrap_or_default();
         let pinned = context.view.pinned_host_keys(&text, &name);
         if pinned.iter().any(|key| key.fingerprint == wanted) {
-            if let Some(stat) = context.view.stat(&path)?
-                && (stat.uid != 0 || stat.mode != 0o644)
-            {
-                return Ok(Finding::differs(format!(
-                    "is {:04o} {}, should be 0644 root",
-                    stat.mode,
-                    context.view.user_name(stat.uid)
-                )));
-            }
-            return Ok(Finding::Ok(wanted.to_owned()));
+            let stat = context.view.stat(&path)?;
+            let wrong = stat.and_then(|stat| wrong_owner(context.view, &stat, 0, 0o644));
+            return Ok(wrong.map_or_else(|| Finding::ok(wanted), Finding::differs));
         }
+        let other = (pinned.first())
+            .map(|key| format!("{} is pinned, the settings say {wanted}", key.fingerprint));
         if context.offline {
-            return Ok(Finding::manual(
-                match pinned.first() {
-                    Some(other) => {
-                        format!("{} is pinned, the settings say {wanted}", other.fingerprint)
-                    }
-                    None => format!("no key is pinned for {name}"),
-                },
-                format!(
-                    "sudo pullpray doctor {} --fix --only {}",
-                    self.0.name,
-                    self.id()
-                ),
-            ));
+            let why = other.unwrap_or_else(|| format!("no key is pinned for {name}"));
+            let (app, id) = (&self.0.name, self.id());
+            let remedy = format!("sudo pullpray doctor {app} --fix --only {id}");
+            return Ok(Finding::manual(why, remedy));
         }
         // Scan now, so that a wrong fingerprint or an unreachable host stops init before any change.
         let presented = self.presented(context)?;
-        Ok(match pinned.first() {
-            Some(other) => Finding::differs(format!(
-                "{} is pinned, the settings say {wanted}",
-                other.fingerprint
-            )),
-            None => Finding::Absent(format!(
-                "adds one line: {} {}",
-                presented.algorithm(),
-                presented.fingerprint
-            )),
+        let (algorithm, fingerprint) = (presented.algorithm(), &presented.fingerprint);
+        Ok(match other {
+            Some(what) => Finding::differs(what),
+            None => Finding::Absent(format!("adds one line: {algorithm} {fingerprint}")),
         })
     }
 }

@@ -44,10 +44,10 @@ impl Check for RecentPoll<'_> {
         About::new(StepId::PollRecent, self.0.schedule.words())
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
-        let ledger = match Ledger::load(context.view, &self.0.name) {
-            Err(error) if error.is::<Damaged>() => return Ok(damaged()),
-            ledger => ledger?,
+        let Some(ledger) = ledger(context, self.0)? else {
+            return Ok(damaged());
         };
+        let poll = format!("sudo pullpray poll {} -v", self.0.name);
         if let Some(outage) = ledger.outage() {
             return Ok(Finding::manual(
                 format!(
@@ -56,24 +56,19 @@ impl Check for RecentPoll<'_> {
                     outage.since,
                     remote::why(self.0, &outage.failure)
                 ),
-                format!("sudo pullpray poll {} -v", self.0.name),
+                poll,
             ));
         }
         let last = ledger
             .last_check()
             .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         let Some(last) = last.map(|time| time.with_timezone(&Utc)) else {
-            return Ok(Finding::warning(
-                "no poll yet",
-                format!("sudo pullpray poll {} -v", self.0.name),
-            ));
+            return Ok(Finding::warning("no poll yet", poll));
         };
         let ago = context.view.clock().now() - last;
         if ago < TimeDelta::minutes(-2) {
-            return Ok(Finding::blocked(
-                StepId::ServerClock,
-                format!("the last poll was at {last}, which is in the future"),
-            ));
+            let why = format!("the last poll was at {last}, which is in the future");
+            return Ok(Finding::blocked(StepId::ServerClock, why));
         }
         if let Some(why) = overdue(context.view, self.0, &ledger, context.view.clock())? {
             return Ok(Finding::manual(
@@ -133,9 +128,8 @@ impl Check for ClockSync<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let now = context.view.clock().local().format("%Y-%m-%d %H:%M %Z");
         // Earlier timestamps in the ledger and the receipt are the only evidence that needs no network.
-        let ledger = match Ledger::load(context.view, &self.0.name) {
-            Err(error) if error.is::<Damaged>() => return Ok(damaged()),
-            ledger => ledger?,
+        let Some(ledger) = ledger(context, self.0)? else {
+            return Ok(damaged());
         };
         let written = ledger
             .last_check()
@@ -171,6 +165,14 @@ impl Check for ClockSync<'_> {
     }
 }
 
+/// The ledger; `None` if it is damaged.
+fn ledger(context: &CheckContext<'_>, app: &App) -> Result<Option<Ledger>> {
+    match Ledger::load(context.view, &app.name) {
+        Err(error) if error.is::<Damaged>() => Ok(None),
+        ledger => ledger.map(Some),
+    }
+}
+
 fn damaged() -> Finding {
     Finding::blocked(StepId::AppRelease, "its ledger is damaged")
 }
@@ -185,29 +187,20 @@ impl Check for Space<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let mut words = Vec::new();
-        for dir in [
-            self.0.project_dir.as_path().to_owned(),
-            layout::state(&self.0.name),
-        ] {
-            if context.view.stat(&dir)?.is_none() {
-                return Ok(Finding::blocked(
-                    StepId::ProjectDirectories,
-                    format!("{} does not exist", dir.display()),
-                ));
+        let state = layout::state(&self.0.name);
+        for path in [self.0.project_dir.as_path(), &state] {
+            let dir = path.display();
+            if context.view.stat(path)?.is_none() {
+                let why = format!("{dir} does not exist");
+                return Ok(Finding::blocked(StepId::ProjectDirectories, why));
             }
-            let (bytes, files) = context.view.free_space(&dir)?;
+            let (bytes, files) = context.view.free_space(path)?;
             let few = files.is_some_and(|files| files < MIN_INODES);
             let inodes = files.map_or_else(String::new, |files| format!(" and {files} inodes"));
-            let text = format!(
-                "{} MiB{inodes} free at {}",
-                bytes / 1024 / 1024,
-                dir.display()
-            );
+            let text = format!("{} MiB{inodes} free at {dir}", bytes / 1024 / 1024);
             if bytes < MIN_BYTES || few {
-                return Ok(Finding::warning(
-                    text,
-                    format!("df -h {0}; df -i {0}; du -xsh {0}/*", dir.display()),
-                ));
+                let remedy = format!("df -h {dir}; df -i {dir}; du -xsh {dir}/*");
+                return Ok(Finding::warning(text, remedy));
             }
             words.push(text);
         }

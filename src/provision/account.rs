@@ -47,11 +47,8 @@ fn missing(
     let Some(name) = saved.and_then(|saved| saved.answers.get(answer).map(str::to_owned)) else {
         return Ok(None);
     };
-    let (Change::User { name: wanted, .. } | Change::Group { name: wanted, .. }) = change else {
-        return Ok(None);
-    };
     let app = &app.name;
-    Ok((name == *wanted).then(|| {
+    Ok((name == change.key().1).then(|| {
         Finding::manual(
             format!(
                 "the {answer} {name} existed before pullpray and is now unknown to this server: is its directory service unavailable? pullpray does not create another one under that name"

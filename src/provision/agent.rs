@@ -16,23 +16,18 @@ pub(super) fn has_deploy_key(context: &CheckContext<'_>, app: &App) -> Result<bo
     let Some((_, wanted)) = public_key(context.view, &app.name)? else {
         return Ok(false);
     };
-    Ok(loaded_keys(context, app)?
-        .iter()
-        .any(|key| key.fingerprint == wanted))
+    let keys = loaded_keys(context, app)?;
+    Ok(keys.iter().any(|key| key.fingerprint == wanted))
 }
 
 /// The keys loaded in the agent; empty if it does not run.
 pub(super) fn loaded_keys(context: &CheckContext<'_>, app: &App) -> Result<Vec<AgentKey>> {
-    let socket = layout::agent_socket(&app.name);
-    if context.view.stat(&socket)?.is_none()
-        || !context
-            .view
-            .unit(&layout::agent_unit(&app.name))?
-            .is_active()
-    {
+    let (view, socket) = (context.view, layout::agent_socket(&app.name));
+    let unit = layout::agent_unit(&app.name);
+    if view.stat(&socket)?.is_none() || !view.unit(&unit)?.is_active() {
         return Ok(Vec::new());
     }
-    context.view.agent_keys(&socket)
+    view.agent_keys(&socket)
 }
 
 /// Why a unit is not enabled and active; `awaits` is the step that writes its file, and what follows then.

@@ -51,24 +51,18 @@ pub fn ineligible(view: &View, answers: AnswerLookup<'_>, name: &str) -> Result<
         view,
         app,
     };
-    let app = &rules.app;
+    let (app, path) = (&rules.app, Path::new(&text));
     let (why, instead) = match name {
         "user" => (rules.user(&text)?, format!("gunicorn-{app}")),
         "group" => (rules.group(&text)?, rules.user.clone()),
         "operator" => (rules.operator(&text)?, "''".to_owned()),
         "project_dir" => (
-            rules.directory(name, Path::new(&text))?,
+            rules.directory(name, path)?,
             format!("/var/www/projects/{app}"),
         ),
-        "static_dir" => (
-            rules.directory(name, Path::new(&text))?,
-            format!("/www/static/{app}"),
-        ),
+        "static_dir" => (rules.directory(name, path)?, format!("/www/static/{app}")),
         "bind" => (rules.socket(&text)?, format!("/run/{app}.sock")),
-        "python" => (
-            rules.python(Path::new(&text))?,
-            "/usr/bin/python3".to_owned(),
-        ),
+        "python" => (rules.python(path)?, "/usr/bin/python3".to_owned()),
         _ => (None, String::new()),
     };
     let flag = name.replace('_', "-");

@@ -32,30 +32,28 @@ impl DeployKey<'_> {
     /// be unknown to the git host. ssh can still select the loaded one by its public half.
     fn only_in_agent(&self, context: &CheckContext<'_>) -> Result<Option<Finding>> {
         let name = &self.0.name;
-        Ok(
-            match (self.loaded(context)?, public_key(context.view, name)) {
-                (None, _) => None,
-                (Some(_), Ok(Some(_))) => Some(Finding::manual(
-                    format!(
-                        "{} does not exist: only the agent still has the key, which cannot be exported. Polls work until the agent stops",
-                        layout::private_key(name).display()
-                    ),
-                    format!("sudo pullpray key {name} --rotate"),
-                )),
-                (Some(_), _) => Some(Finding::differs(
-                    "is only in the agent, and its public half is missing",
-                )),
-            },
-        )
+        if self.loaded(context)?.is_none() {
+            return Ok(None);
+        }
+        let Ok(Some(_)) = public_key(context.view, name) else {
+            let what = "is only in the agent, and its public half is missing";
+            return Ok(Some(Finding::differs(what)));
+        };
+        let path = layout::private_key(name);
+        Ok(Some(Finding::manual(
+            format!(
+                "{} does not exist: only the agent still has the key, which cannot be exported. Polls work until the agent stops",
+                path.display()
+            ),
+            format!("sudo pullpray key {name} --rotate"),
+        )))
     }
 }
 
 impl Check for DeployKey<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::KeyDeploy,
-            layout::private_key(&self.0.name).display(),
-        )
+        let path = layout::private_key(&self.0.name);
+        About::new(StepId::KeyDeploy, path.display())
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

@@ -111,49 +111,44 @@ fn verify_unit(view: &View, unit: &str) -> Result<Option<Problem>> {
 /// Verifies the effective options with `ssh -G`: an Include after a Host block that does not match is silently
 /// ignored, so reading the file itself would prove nothing.
 fn verify_alias(view: &View, app: &App) -> Result<Option<Problem>> {
-    let options = view.ssh_effective(&app.ssh_alias(), None)?;
+    let alias = app.ssh_alias();
+    let options = view.ssh_effective(&alias, None)?;
+    let socket = layout::agent_socket(&app.name).display().to_string();
+    let known_hosts = layout::known_hosts(&app.name).display().to_string();
     let wanted = [
-        ("identitiesonly", "yes".to_owned()),
-        (
-            "identityagent",
-            layout::agent_socket(&app.name).display().to_string(),
-        ),
-        (
-            "userknownhostsfile",
-            layout::known_hosts(&app.name).display().to_string(),
-        ),
-        ("stricthostkeychecking", "true".to_owned()),
-        ("batchmode", "yes".to_owned()),
-        ("user", app.repo.user().to_owned()),
+        ("identitiesonly", "yes"),
+        ("identityagent", &socket),
+        ("userknownhostsfile", &known_hosts),
+        ("stricthostkeychecking", "true"),
+        ("batchmode", "yes"),
+        ("user", app.repo.user()),
     ];
-    for (name, value) in wanted {
-        let is = options
+    let is = |name: &str| {
+        options
             .get(name)
-            .map(|values| values.join(" "))
-            .unwrap_or_default();
-        if is != value {
-            if let Some(problem) = missing_include(view)? {
-                return Ok(Some(problem));
-            }
-            return Ok(Some(Problem::new(
-                format!(
-                    "ssh uses {name} = {is:?} for {}, not {value:?}: another ssh configuration file takes precedence",
-                    app.ssh_alias()
-                ),
-                format!(
-                    "ssh -vG {} 2>&1 | grep -i 'applying\\|reading'  # the Include in /etc/ssh/ssh_config must come before any Host",
-                    app.ssh_alias()
-                ),
-            )));
-        }
+            .map_or_else(String::new, |is| is.join(" "))
+    };
+    let Some((name, value)) = wanted.into_iter().find(|(name, value)| is(name) != *value) else {
+        return Ok(None);
+    };
+    if let Some(problem) = missing_include(view)? {
+        return Ok(Some(problem));
     }
-    Ok(None)
+    let is = is(name);
+    Ok(Some(Problem::new(
+        format!(
+            "ssh uses {name} = {is:?} for {alias}, not {value:?}: another ssh configuration file takes precedence"
+        ),
+        format!(
+            "ssh -vG {alias} 2>&1 | grep -i 'applying\\|reading'  # the Include in /etc/ssh/ssh_config must come before any Host"
+        ),
+    )))
 }
 
 /// `None` if ssh_config includes the directory of drop-ins before its first block; otherwise why not, and a command.
 fn missing_include(view: &View) -> Result<Option<Problem>> {
-    let (dir, file) = (layout::SSH_CONFIG_DIR, Path::new("/etc/ssh/ssh_config"));
-    let text = view.read_text(file)?.unwrap_or_default();
+    let (dir, file) = (layout::SSH_CONFIG_DIR, "/etc/ssh/ssh_config");
+    let text = view.read_text(Path::new(file))?.unwrap_or_default();
     let words = |line: &str| line.trim().replace('=', " ").to_ascii_lowercase();
     let included = (text.lines().map(words))
         .take_while(|line| !line.starts_with("host ") && !line.starts_with("match "))
@@ -165,14 +160,13 @@ fn missing_include(view: &View) -> Result<Option<Problem>> {
     let include = if included {
         String::new()
     } else if text.is_empty() {
-        format!(" && echo '{line}' | sudo tee {}", file.display())
+        format!(" && echo '{line}' | sudo tee {file}")
     } else {
-        format!(" && sudo sed -i '1i {line}' {}", file.display())
+        format!(" && sudo sed -i '1i {line}' {file}")
     };
     Ok(Some(Problem::new(
         format!(
-            "ssh does not read {dir}: the directory must exist, and {} must include it before any Host",
-            file.display()
+            "ssh does not read {dir}: the directory must exist, and {file} must include it before any Host"
         ),
         format!("sudo install -d -m 0755 {dir}{include}"),
     )))
@@ -183,40 +177,36 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<Problem>> {
     if view.user(app.user.as_str()).is_none() {
         return Ok(None);
     }
-    let user = view.identity(app.user.as_str())?;
+    let (user, identity) = (&app.user, view.identity(app.user.as_str())?);
     let mut rules = None;
     for arguments in render::permitted(app) {
-        let mut words = vec![app.systemctl.to_string_lossy().into_owned()];
-        words.extend(arguments);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        if !view.sudo_allows(&user, &words)? {
+        let words = [
+            vec![app.systemctl.to_string_lossy().into_owned()],
+            arguments,
+        ]
+        .concat();
+        let (command, words) = (words.join(" "), words.iter().map(String::as_str));
+        if !view.sudo_allows(&identity, &words.collect::<Vec<_>>())? {
             return Ok(Some(Problem::new(
+                format!("sudo does not let {user} run \"{command}\" without a password"),
                 format!(
-                    "sudo does not let {} run \"{}\" without a password",
-                    app.user,
-                    words.join(" ")
-                ),
-                format!(
-                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {0}  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {0}",
-                    app.user
+                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {user}  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {user}"
                 ),
             )));
         }
         let rules = match &mut rules {
             Some(rules) => rules,
-            none => none.insert(view.sudo_rules(&user)?),
+            none => none.insert(view.sudo_rules(&identity)?),
         };
-        let words = words.join(" ");
-        if let Some(rule) = sudo_list::rule_requiring_password(rules, &words) {
+        if let Some(rule) = sudo_list::rule_requiring_password(rules, &command) {
+            let file = app.sudoers();
             return Ok(Some(Problem::new(
                 format!(
-                    "sudo asks {} for a password before \"{words}\": a later rule overrides pullpray's ({rule})",
-                    app.user
+                    "sudo asks {user} for a password before \"{command}\": a later rule overrides pullpray's ({rule})"
                 ),
                 format!(
-                    "sudo grep -rnE '{}|%|ALL' /etc/sudoers /etc/sudoers.d  # that rule must not apply to {0}, must set NOPASSWD:, or must come before {}",
-                    app.user,
-                    app.sudoers().display()
+                    "sudo grep -rnE '{user}|%|ALL' /etc/sudoers /etc/sudoers.d  # that rule must not apply to {user}, must set NOPASSWD:, or must come before {}",
+                    file.display()
                 ),
             )));
         }

@@ -11,6 +11,7 @@ use crate::host::{Kind, View, effective_uid};
 use crate::layout;
 use crate::state::Damaged;
 use crate::state::ledger::{Ledger, Release};
+use crate::text::short;
 
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
@@ -18,18 +19,14 @@ pub(super) struct FirstRelease<'a>(pub(super) &'a App);
 
 impl Check for FirstRelease<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AppRelease,
-            format!("{} {}", self.0.repo.slug(), self.0.track),
-        )
+        let (repo, track) = (self.0.repo.slug(), &self.0.track);
+        About::new(StepId::AppRelease, format!("{repo} {track}"))
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        let follows = "built, activated and health-checked";
         if self.0.wsgi.is_none() {
-            return Ok(Finding::blocked(
-                StepId::RepoAccess,
-                "built, activated and health-checked",
-            ));
+            return Ok(Finding::blocked(StepId::RepoAccess, follows));
         }
         let ledger = match Ledger::load(context.view, &self.0.name) {
             Err(error) if error.is::<Damaged>() => {
@@ -38,31 +35,24 @@ impl Check for FirstRelease<'_> {
             ledger => ledger?,
         };
         let Some(live) = ledger.live() else {
-            return Ok(Finding::absent("built, activated and health-checked"));
+            return Ok(Finding::absent(follows));
         };
         let current = self.0.current();
         let path = current.display();
         if let Some(why) = self.unusable(context.view, live)? {
             return Ok(Finding::differs(why));
         }
-        let target = match context.view.stat(&current)?.map(|stat| stat.kind) {
-            None => None,
-            Some(Kind::Link) => context.view.read_link(&current)?,
-            Some(_) => {
-                return Ok(Finding::differs(format!("{path} exists and is not a link")));
-            }
-        };
-        if target.as_deref() != Some(&layout::release_link(&live.id)) {
-            return Ok(Finding::differs(format!(
-                "{path} does not point to the live release {}",
-                live.id
-            )));
+        let kind = context.view.stat(&current)?.map(|stat| stat.kind);
+        if kind.is_some_and(|kind| kind != Kind::Link) {
+            return Ok(Finding::differs(format!("{path} exists and is not a link")));
         }
-        Ok(Finding::Ok(format!(
-            "{}, live since {}",
-            crate::text::short(&live.commit),
-            live.since
-        )))
+        let (id, since) = (&live.id, &live.since);
+        let right = context.view.read_link(&current)? == Some(layout::release_link(id));
+        Ok(if right {
+            Finding::Ok(format!("{}, live since {since}", short(&live.commit)))
+        } else {
+            Finding::differs(format!("{path} does not point to the live release {id}"))
+        })
     }
 }
 

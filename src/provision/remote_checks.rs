@@ -26,17 +26,14 @@ impl Check for PresentedHostKey<'_> {
         if keys.iter().any(|key| key.fingerprint == wanted) {
             return Ok(Finding::Ok(wanted.to_owned()));
         }
-        let shown = keys
-            .first()
-            .map_or_else(String::new, |key| key.fingerprint.clone());
+        let (host, app) = (repo.host(), &self.0.name);
+        let shown = keys.first().map_or("", |key| &key.fingerprint);
         Ok(Finding::manual(
             format!(
-                "{} presents {shown}, but {wanted} is pinned: its key has changed, or somebody intercepts the connection",
-                repo.host()
+                "{host} presents {shown}, but {wanted} is pinned: its key has changed, or somebody intercepts the connection"
             ),
             format!(
-                "sudo pullpray init {} --host-key {shown}  # once you have verified this key",
-                self.0.name
+                "sudo pullpray init {app} --host-key {shown}  # once you have verified this key"
             ),
         ))
     }

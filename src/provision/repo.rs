@@ -58,20 +58,14 @@ impl Check for Access<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
+        let host = app.repo.host();
         let Some(remote) = remote(context.view, app)? else {
-            return Ok(Finding::blocked(
-                StepId::SshAlias,
-                format!(
-                    "read with the deploy key once it is added on {}",
-                    app.repo.host()
-                ),
-            ));
+            let why = format!("read with the deploy key once it is added on {host}");
+            return Ok(Finding::blocked(StepId::SshAlias, why));
         };
         if !has_deploy_key(context, app)? {
-            return Ok(Finding::blocked(
-                StepId::AgentKey,
-                "read with the key in the agent",
-            ));
+            let why = "read with the key in the agent";
+            return Ok(Finding::blocked(StepId::AgentKey, why));
         }
         match git::describe_readable(&remote, &app.track) {
             Ok(Some(words)) => Ok(Finding::Ok(format!("reads {words}"))),
@@ -104,28 +98,27 @@ impl Check for ReadOnly<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let app = self.0;
+        let host = app.repo.host();
         let blocked = || Finding::blocked(StepId::RepoAccess, "verified by a test push");
         let Some(remote) = usable(context, app)? else {
             return Ok(blocked());
         };
         match git::write_access(&remote) {
-            Ok(WriteAccess::ReadOnly(_)) => Ok(Finding::Ok(format!(
-                "{} refuses to let it push",
-                app.repo.host()
-            ))),
-            Ok(WriteAccess::Writable) => Ok(Finding::manual(
-                format!(
-                    "the deploy key can push to {}: whoever breaks into this server could change the code",
-                    app.repo.slug()
-                ),
-                format!(
-                    "sudo pullpray init {}  # after removing the key at {} and adding it again without write access",
-                    app.name,
-                    app.repo
-                        .deploy_key_page()
-                        .map_or_else(|| app.repo.host().to_owned(), |(page, _)| page),
-                ),
-            )),
+            Ok(WriteAccess::ReadOnly(_)) => {
+                Ok(Finding::Ok(format!("{host} refuses to let it push")))
+            }
+            Ok(WriteAccess::Writable) => {
+                let (name, repo, page) = (&app.name, app.repo.slug(), app.repo.deploy_key_page());
+                let page = page.map_or_else(|| host.to_owned(), |(page, _)| page);
+                Ok(Finding::manual(
+                    format!(
+                        "the deploy key can push to {repo}: whoever breaks into this server could change the code"
+                    ),
+                    format!(
+                        "sudo pullpray init {name}  # after removing the key at {page} and adding it again without write access"
+                    ),
+                ))
+            }
             Ok(WriteAccess::Unproven(words)) => {
                 Ok(Finding::Unproven(format!("could not be verified: {words}")))
             }

@@ -17,10 +17,8 @@ pub(super) struct Program<'a>(pub(super) &'a App);
 
 impl Check for Requirements<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::ServerRequirements,
-            "systemd, cron, sudo, ssh, Python",
-        )
+        let what = "systemd, cron, sudo, ssh, Python";
+        About::new(StepId::ServerRequirements, what)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         // Before the survey executes it.

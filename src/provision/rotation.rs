@@ -63,10 +63,8 @@ pub fn rotation(view: &View, app: &AppName) -> Result<Rotation> {
 /// When it cannot be generated or read.
 pub fn next_key(changes: &mut Changes<'_>, app: &App) -> Result<(String, String)> {
     changes.enter(StepId::KeyDeploy);
-    let (private, public) = (
-        layout::next_private_key(&app.name),
-        layout::next_public_key(&app.name),
-    );
+    let private = layout::next_private_key(&app.name);
+    let public = layout::next_public_key(&app.name);
     // The date distinguishes the two keys on the git host's page.
     let now = changes.context().view.clock().now();
     let date = now.format(" %Y-%m-%d").to_string();
@@ -86,13 +84,9 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
     let mut remote = repo::remote(view, app)?
         .ok_or_else(|| anyhow!("{} is missing", app.ssh_config().display()))?;
     remote.run_as = None;
-    remote.options.splice(
-        ..0,
-        [
-            "IdentityAgent=none".to_owned(),
-            format!("IdentityFile={}", key.display()),
-        ],
-    );
+    let file = format!("IdentityFile={}", key.display());
+    let alone = ["IdentityAgent=none".to_owned(), file];
+    remote.options.splice(..0, alone);
     let words = match git::describe_readable(&remote, &app.track) {
         Ok(words) => words,
         Err(error) if error.kind().is_no_access() => {
@@ -100,17 +94,14 @@ pub fn next_key_access(view: &View, app: &App) -> Result<NextKeyAccess> {
         }
         Err(error) => return Err(repo::unreachable(app, &error)),
     };
-    let words = format!(
-        "reads {}",
-        words.unwrap_or_else(|| "the repository".to_owned())
-    );
+    let words = words.as_deref().unwrap_or("the repository");
     Ok(match git::write_access(&remote) {
         Ok(WriteAccess::Writable) => NextKeyAccess::Writable,
         Ok(WriteAccess::ReadOnly(_)) => {
-            NextKeyAccess::ReadOnly(format!("{words}; push is refused"))
+            NextKeyAccess::ReadOnly(format!("reads {words}; push is refused"))
         }
         Ok(WriteAccess::Unproven(why)) => NextKeyAccess::ReadOnly(format!(
-            "{words}; could not verify that push is refused: {why}"
+            "reads {words}; could not verify that push is refused: {why}"
         )),
         Err(error) => return Err(repo::unreachable(app, &error)),
     })
@@ -135,12 +126,8 @@ pub(super) fn finish(changes: &mut Changes<'_>, app: &App) -> Result<()> {
     let private = layout::private_key(&app.name);
     let key = private_key(changes.context().view, &private)?;
     let key = key.with_context(|| format!("{} does not exist", private.display()))?;
-    changes.file(
-        &layout::public_key(&app.name),
-        public_line(&key)?.as_bytes(),
-        0o644,
-        (0, 0),
-    )?;
+    let (path, line) = (layout::public_key(&app.name), public_line(&key)?);
+    changes.file(&path, line.as_bytes(), 0o644, (0, 0))?;
     match rotation(changes.context().view, &app.name)? {
         Rotation::Switched => changes.remove_created(&layout::next_public_key(&app.name)),
         Rotation::None | Rotation::Begun => Ok(()),

@@ -48,10 +48,8 @@ impl Fix for Units<'_> {
 
 impl Check for Healthy<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AppHealthy,
-            format!("GET {} on {}", self.0.health_path, self.0.bind),
-        )
+        let (path, bind) = (&self.0.health_path, &self.0.bind);
+        About::new(StepId::AppHealthy, format!("GET {path} on {bind}"))
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

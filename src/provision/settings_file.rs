@@ -19,10 +19,8 @@ pub(super) struct SettingsFile<'a>(pub(super) &'a App);
 
 impl Check for SettingsFile<'_> {
     fn about(&self) -> About {
-        About::new(
-            StepId::AppSettings,
-            layout::settings(&self.0.name).display(),
-        )
+        let path = layout::settings(&self.0.name);
+        About::new(StepId::AppSettings, path.display())
     }
 
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
@@ -58,10 +56,7 @@ impl Fix for SettingsFile<'_> {
         let path = layout::settings(&self.0.name);
         let old = changes.context().view.read_text(&path)?;
         let kept = old.filter(|old| self.parses_to_same_app(old));
-        let text = match kept {
-            Some(text) => text,
-            None => render::settings(self.0)?,
-        };
+        let text = kept.map_or_else(|| render::settings(self.0), Ok)?;
         if !self.parses_to_same_app(&text) {
             bail!("the rendered settings file differs from the answers");
         }

@@ -27,21 +27,16 @@ impl Rules<'_> {
         if let (Some(project), "static_dir") = (&self.project, name)
             && overlap(path, project)
         {
+            let project = project.display();
             return Ok(Some(format!(
-                "{at} and the project directory {} overlap: static files are public, the project is not",
-                project.display()
+                "{at} and the project directory {project} overlap: static files are public, the project is not"
             )));
         }
-        for other in self.view.facts(None)?.others {
-            for used in other.dirs.iter().filter(|_| other.name != self.app) {
-                if overlap(path, used) || overlap(&real, used) {
-                    return Ok(Some(format!(
-                        "{at} overlaps {} of the app {}",
-                        used.display(),
-                        other.name
-                    )));
-                }
-            }
+        let overlaps = |used: &&PathBuf| overlap(path, used) || overlap(&real, used);
+        if let Some(other) = self.other(|other| other.dirs.iter().any(|dir| overlaps(&dir)))? {
+            let used = other.dirs.iter().find(overlaps).unwrap_or(&real);
+            let (used, app) = (used.display(), &other.name);
+            return Ok(Some(format!("{at} overlaps {used} of the app {app}")));
         }
         if let Some(why) = self.replaceable(real.parent().unwrap_or(&real), true)? {
             return Ok(Some(why));
@@ -55,9 +50,9 @@ impl Rules<'_> {
         {
             let package = Path::new("/var/lib").join(first);
             if self.receipt.before(&package).is_none() && !self.view.list(&package)?.is_empty() {
+                let package = package.display();
                 return Ok(Some(format!(
-                    "{} belongs to a package or another program",
-                    package.display()
+                    "{package} belongs to a package or another program"
                 )));
             }
         }
@@ -66,18 +61,14 @@ impl Rules<'_> {
         let mut names = names.iter().filter(|name| *name != "lost+found").peekable();
         let uid = self.view.user(&self.user).map_or(0, |user| user.uid);
         if names.peek().is_some() && stat.uid != 0 && stat.uid != uid {
-            return Ok(Some(format!(
-                "{at} is not empty and belongs to {}",
-                self.view.user_name(stat.uid)
-            )));
+            let owner = self.view.user_name(stat.uid);
+            return Ok(Some(format!("{at} is not empty and belongs to {owner}")));
         }
         // A removed app leaves its data in shared.
         let foreign = names.find(|entry| name != "project_dir" || *entry != "shared");
+        let foreign = foreign.map(|entry| entry.to_string_lossy());
         Ok(foreign.map(|entry| {
-            format!(
-                "{at} is not empty and does not belong to the app: it contains {}",
-                entry.to_string_lossy()
-            )
+            format!("{at} is not empty and does not belong to the app: it contains {entry}")
         }))
     }
 

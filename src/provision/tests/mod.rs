@@ -7,6 +7,7 @@ mod init;
 mod killed;
 mod monitors;
 mod removal;
+mod rotation;
 mod shared;
 mod state;
 mod undo;

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::state::{State, difference};
 use super::world::World;
+use crate::provision::StepId;
 
 /// How many tests share the instants of a run, so that they run beside each other.
 const SHARES: usize = 2;
@@ -13,6 +14,14 @@ fn world() -> Result<World> {
     Ok(World {
         only_fixes: true,
         ..World::new()?
+    })
+}
+
+/// Without the step that starts a third of all programs; to a removal, its file is like any other.
+fn frugal_world() -> Result<World> {
+    Ok(World {
+        without: Some(StepId::SudoRule),
+        ..world()?
     })
 }
 
@@ -54,7 +63,7 @@ fn init_is_completed(share: usize) -> Result<()> {
 /// A killed init, then a removal at once.
 fn init_is_undone(share: usize) -> Result<()> {
     each_instant(share, |number| {
-        let world = world()?;
+        let world = frugal_world()?;
         let before = world.state()?;
         let killed = world.server.kill_at(number, || world.init()).is_none();
         let kept = world.remove()?;
@@ -67,7 +76,7 @@ fn init_is_undone(share: usize) -> Result<()> {
 /// A killed removal, then another.
 fn removal_is_completed(share: usize) -> Result<()> {
     each_instant(share, |number| {
-        let world = world()?;
+        let world = frugal_world()?;
         let before = world.state()?;
         world.init()?;
         let killed = world.server.kill_at(number, || world.remove()).is_none();

@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) app: App,
     /// Only steps that can write, for tests that run the list many times.
     pub(super) only_fixes: bool,
+    /// A step that is left out.
+    pub(super) without: Option<StepId>,
     pub(super) purge: bool,
 }
 
@@ -52,6 +54,7 @@ impl World {
             app: app(&server, name, "")?,
             server,
             only_fixes: false,
+            without: None,
             purge: true,
         };
         world.furnish()?;
@@ -228,6 +231,7 @@ impl World {
         let steps = list(app).into_iter();
         steps
             .filter(|step| !self.only_fixes || step.fix().is_some())
+            .filter(|step| self.without != Some(step.id()))
             .map(|step| {
                 let mut changes =
                     Changes::begin(&self.server.server, &mut receipt, &app.name, false)?;

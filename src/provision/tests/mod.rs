@@ -1,5 +1,6 @@
 //! The list, the engine and the removal on a server below a temporary root.
 
+mod agent;
 mod changes;
 mod doctor;
 mod engine;

@@ -1,15 +1,10 @@
 //! A server on which an app can be set up: programs that answer, a git host, an agent.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use ssh_key::PublicKey;
-
+use super::agent::Agent;
 use crate::app::{App, Facts, Settings};
 use crate::host::UnitState;
 use crate::host::testing::{START, TestServer};
@@ -22,6 +17,7 @@ use crate::state::history::{Deployment, Outcome, Tenths};
 use crate::state::ledger::{self, Ledger, Release};
 use crate::state::receipt::Receipt;
 use crate::store::marks;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// GitHub's key, which is published, so that it needs no confirmation.
 const HOST_KEY: &str =
@@ -30,6 +26,8 @@ const COMMIT: &str = "1234567890123456789012345678901234567890";
 
 /// A server and an app that is to be set up on it.
 pub(super) struct World {
+    /// First, so that they end before the directory with their sockets.
+    pub(super) agents: Vec<Agent>,
     pub(super) server: TestServer,
     pub(super) app: App,
     /// Only steps that can write, for tests that run the list many times.
@@ -50,7 +48,8 @@ impl World {
 
     pub(super) fn named(name: &str) -> Result<Self> {
         let server = TestServer::new()?;
-        let world = Self {
+        let mut world = Self {
+            agents: Vec::new(),
             app: app(&server, name, "")?,
             server,
             only_fixes: false,
@@ -58,16 +57,17 @@ impl World {
             purge: true,
         };
         world.furnish()?;
+        world.agents.push(Agent::serve(&world.server, &world.app)?);
         Ok(world)
     }
 
     /// A second app on the same server.
-    pub(super) fn beside(self, name: &str) -> Result<(Self, App)> {
+    pub(super) fn beside(mut self, name: &str) -> Result<(Self, App)> {
         let own = format!(
             "user = \"gunicorn-{name}\"\ngroup = \"gunicorn-{name}\"\nbind = \"/run/{name}.sock\"\n"
         );
         let other = app(&self.server, name, &own)?;
-        self.serve_agent(&other)?;
+        self.agents.push(Agent::serve(&self.server, &other)?);
         Ok((self, other))
     }
 
@@ -172,7 +172,7 @@ impl World {
         table.units.insert("cron.service".to_owned(), cron);
         drop(table);
         self.server.http.answer(|_| Ok(200));
-        self.serve_agent(&self.app)
+        Ok(())
     }
 
     /// Copied into place by another process: if this one had a file open for writing, a child that another test is
@@ -198,23 +198,6 @@ impl World {
     pub(super) fn put_program(&self, path: &str, text: &str) -> Result<()> {
         drop(fs::remove_file(self.server.real(path)));
         self.put_programs(&[(path, text.to_owned())])
-    }
-
-    /// An agent that always holds the key whose public half is on the disk.
-    fn serve_agent(&self, app: &App) -> Result<()> {
-        let socket = self.server.real(layout::agent_socket(&app.name));
-        fs::create_dir_all(socket.parent().context("no parent")?)?;
-        let listener = UnixListener::bind(&socket)?;
-        let public = self.server.real(layout::public_key(&app.name));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                drop(answer(stream, &public));
-                if !socket.exists() {
-                    return;
-                }
-            }
-        });
-        Ok(())
     }
 
     pub(super) fn receipt(&self) -> Result<Receipt> {
@@ -377,25 +360,4 @@ fn deployed() -> Result<String> {
     });
     ledger.went_live(release, deployment);
     Ok(serde_json::to_string(&ledger)?)
-}
-
-/// One request to the agent: the list of its keys.
-fn answer(mut stream: UnixStream, public: &Path) -> Result<()> {
-    let mut request = [0; 5];
-    stream.read_exact(&mut request)?;
-    let mut body = vec![12];
-    match fs::read_to_string(public) {
-        Err(_) => body.extend(0_u32.to_be_bytes()),
-        Ok(text) => {
-            let key = PublicKey::from_openssh(text.trim()).map_err(anyhow::Error::msg)?;
-            let blob = key.to_bytes().map_err(anyhow::Error::msg)?;
-            body.extend(1_u32.to_be_bytes());
-            for part in [blob.as_slice(), b"pullpray"] {
-                body.extend(u32::try_from(part.len())?.to_be_bytes());
-                body.extend(part);
-            }
-        }
-    }
-    stream.write_all(&u32::try_from(body.len())?.to_be_bytes())?;
-    Ok(stream.write_all(&body)?)
 }

@@ -200,7 +200,7 @@ impl Mirror {
             .list()?
             .iter()
             .find(|head| head.name() == name)
-            .map(|head| head.oid());
+            .map(git2::RemoteHead::oid);
         let target = listed.ok_or_else(|| MirrorError::NoReference(name.to_owned()))?;
         let commit = self.repo.find_object(target, None)?.peel_to_commit()?.id();
         self.server.changing(Path::new(TIP));

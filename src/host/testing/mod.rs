@@ -32,9 +32,9 @@ pub struct Instants {
     log: Mutex<Vec<String>>,
 }
 
-/// The payload with which a killed run unwinds: the change that it did not make.
+/// The payload with which a killed run unwinds.
 #[derive(Debug)]
-pub struct Killed(pub String);
+struct Killed;
 
 impl Instants {
     /// Called before every change.
@@ -42,7 +42,7 @@ impl Instants {
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let kill_at = self.kill_at.load(Ordering::Relaxed);
         if kill_at != 0 && number >= kill_at {
-            resume_unwind(Box::new(Killed(what.to_owned())));
+            resume_unwind(Box::new(Killed));
         }
         lock(&self.log).push(what.to_owned());
     }
@@ -139,14 +139,6 @@ impl TestServer {
     /// Puts a program there: a shell script.
     pub fn put_program(&self, path: impl AsRef<Path>, script: &str) -> Result<()> {
         self.put(path, &format!("#!/bin/sh\n{script}\n"), 0o755)
-    }
-
-    /// Makes a program of this machine available on the server.
-    pub fn link_program(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let real = self.real(path);
-        fs::create_dir_all(real.parent().unwrap_or(self.root()))?;
-        Ok(std::os::unix::fs::symlink(path, real)?)
     }
 
     /// The changes made since the last call of this or of [`Self::kill_at`].

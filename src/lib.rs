@@ -40,8 +40,10 @@
 //! reaches outside the process; `deploy` and `provision` never import each other; only `command` imports `ui`.
 //! `tests/project/layers.rs` enforces it on the syntax tree and prints the graph. Nothing outside `host` and `git` can
 //! start a program, open a socket or write a file: `tests/project/outside.rs` refuses the paths, `.clippy.toml` each
-//! function, and `tests/project/escapes.rs` tries them all. Checking cannot change anything: a check gets a `host::View`,
-//! which has no writing methods.
+//! function, and `tests/project/escapes.rs` tries them all. Inside, every path and program is below one root; units,
+//! HTTP, accounts and the git host are traits with small fakes (`host::testing`, `git::testing`); the clock is a value.
+//! So crash, rollback and removal are tested in process, ended before each of their changes. Checking cannot change
+//! anything: a check gets a `host::View`, which has no writing methods.
 //!
 //! # Decisions and their reasons
 //!
@@ -72,6 +74,25 @@
 //!   init does as root in the app's directories it does by descriptor.
 //! - **The receipt is the only authority for removal**, and it is written before each change. What existed before is
 //!   adopted, reported as such, and stays.
+//!
+//! # How to add …
+//!
+//! The compiler and the tests name what is missing; these are the places to begin.
+//!
+//! - **A step.** Its id in `provision/step_id.rs`, a file with a struct that implements `Check` (what is wrong, and the
+//!   command that fixes it), and `Fix` if pullpray can fix it, through `Changes`, which writes the receipt first; a row in
+//!   `provision/list.rs`. A change of a new kind is a variant of `state::receipt::Change`, which compiles only with its
+//!   reversal in `provision/undo.rs`. A file is a row of `layout::ManagedFile` and a template. `provision/tests` kills
+//!   init and removal before every change of the whole list, so a new step is in the matrix at once.
+//! - **An answer.** A row in `app/answers.rs` (name, check, question, hint), its type in `app/`, its default in
+//!   `app/resolve.rs`. Flags, variables, settings file, wizard and help derive from the row.
+//! - **A verb.** A variant in `cli.rs` and one file in `command/` that returns an `Exit`; what it does belongs to
+//!   `deploy` or `provision`, what it prints to `report`. The manual pages and completions derive from it.
+//! - **A stage.** A function in `deploy/` that consumes what the stage before returned and borrows the session; its
+//!   `Stage` in `state/history.rs`; its line in the pipeline in `deploy/mod.rs`. What it writes goes through
+//!   `host::Server`, so `deploy/tests/killed.rs` kills it there as well.
+//! - **Something outside** (a program, a connection). A method of `host::View` if it changes nothing, of `host::Server`
+//!   if it does; programs are found below the server's root, where a test puts a script.
 
 #![cfg_attr(
     test,

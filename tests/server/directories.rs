@@ -242,9 +242,6 @@ fn property_of_others_is_refused_by_flags_file_and_wizard() -> Result<()> {
 /// The wizard repeats a question after an invalid answer, and continues after a valid one.
 fn wizard(mut person: Terminal, url: &str) -> Result<()> {
     person.answers("Repository to deploy", url)?;
-    person.sees("Is this the correct key?")?;
-    person.presses("y")?;
-    person.presses(key::ENTER)?;
     for question in ["Branch", "Name of the app", "WSGI module"] {
         person.answers(question, "")?;
     }

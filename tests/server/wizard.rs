@@ -12,6 +12,8 @@ pub fn is_refused(person: &mut Terminal, question: &str, answer: &str, why: &str
     person.reads(why)?;
     // Waits for the repeated question: before that, the terminal itself would handle Ctrl-U.
     person.sees(answer)?;
+    // It is written a moment before the terminal becomes raw.
+    std::thread::sleep(Duration::from_millis(300));
     person.presses(key::CTRL_U)
 }
 

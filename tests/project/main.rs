@@ -12,6 +12,7 @@ mod documents;
 mod escapes;
 mod files;
 mod layers;
+mod names;
 mod no_servers;
 mod outside;
 mod words;

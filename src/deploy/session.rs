@@ -8,6 +8,7 @@ use std::ops::Deref;
 use anyhow::Result;
 
 use crate::host::Lock;
+use crate::layout;
 use crate::state::ledger::{Check, Ledger, Release};
 use crate::state::stamp;
 
@@ -26,6 +27,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When it cannot be read, or is damaged.
     pub(super) fn open(poll: &'a Poll<'a>, lock: Lock) -> Result<Self> {
+        // A killed poll may have left it, and a poll that changes nothing stores nothing. If it cannot be removed, the
+        // next store says why.
+        drop(poll.server.remove_leftover(&layout::ledger(&poll.app.name)));
         let ledger = Ledger::load(poll.server, &poll.app.name)?;
         Ok(Self { poll, lock, ledger })
     }

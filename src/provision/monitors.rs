@@ -51,10 +51,10 @@ impl Check for RecentPoll<'_> {
         if let Some(outage) = ledger.outage() {
             return Ok(Finding::manual(
                 format!(
-                    "{} could not reach the git host, since {}: {}",
+                    "{}, {}, since {}",
+                    remote::why(self.0, &outage.failure),
                     outage.polls_in_words(),
-                    outage.since,
-                    remote::why(self.0, &outage.failure)
+                    outage.since
                 ),
                 poll,
             ));

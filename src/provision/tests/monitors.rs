@@ -130,7 +130,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
             ledger.unreachable(at(time, true), why());
         }
     })?;
-    let text = "2 polls in a row could not reach the git host, since 2026-11-23T09:50:00Z: ";
+    let text = "Connection refused, 2 polls in a row, since 2026-11-23T09:50:00Z";
     expect(&world, StepId::PollRecent, manual, text)?;
     fs::write(world.server.real(layout::ledger(&world.app.name)), "{")?;
     for id in [StepId::PollRecent, StepId::ServerClock] {

@@ -1,8 +1,6 @@
 //! Keeps the live release up when there is nothing to deploy: a stopped service is started; if that does not help, or
 //! the release is lost, its commit is deployed again, even while deployments are paused or the git host is unreachable.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 
 use crate::decide;
@@ -46,9 +44,7 @@ pub(super) fn keep_live(session: &mut Session<'_>, outcome: PollOutcome) -> Resu
         layout::service_unit(&app.name),
     );
     let exists = server.stat(&dir)?.is_some();
-    // systemd keeps this link exactly while the unit runs: one lstat, where systemctl costs a process.
-    let mark = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
-    let runs = server.stat(&mark)?.is_some();
+    let runs = server.runs(&unit)?;
     let failed = session.ledger().failure(&live.commit).is_some();
     let down = matches!(&outcome, PollOutcome::Failed(report) if report.restore_error.is_some());
     if exists && runs && !failed && !down && !session.now {

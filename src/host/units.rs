@@ -132,7 +132,30 @@ impl View {
     }
 }
 
+/// A start that is older than this succeeded: systemd gives up on one after 90 s (systemd-system.conf(5),
+/// `DefaultTimeoutStartSec=`).
+const START: i64 = 120;
+
 impl Server {
+    /// Whether a service runs, or is being started for the first time: not whether it crashes again and again.
+    ///
+    /// systemd keeps a link while it runs, also during each attempt to start it: one lstat, where systemctl costs a
+    /// process. systemctl is asked only shortly after a start.
+    ///
+    /// # Errors
+    /// When neither /run nor systemd answers.
+    pub fn runs(&self, unit: &str) -> Result<bool> {
+        let mark = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
+        let Some(mark) = self.stat(&mark)? else {
+            return Ok(false);
+        };
+        if mark.modified + START < self.clock().now().timestamp() {
+            return Ok(true);
+        }
+        let state = self.unit(unit)?;
+        Ok(state.is_active() || state.restarts == 0)
+    }
+
     /// Reloads systemd's unit files.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::lab::{Lab, Release, Todo};
 const KEPT: &str = "etc/pullpray etc/cron.d etc/sudoers.d etc/ssh/ssh_config.d etc/ssh-agent-service \
     $(cd / && find etc/systemd/system -name '*todo*') opt/git_pollers var/www/projects www/static var/lib/pullpray";
 
+const DROP_INS: &str = "/run/systemd/system/gunicorn.todo.service.d";
 const WHEELS: &str = "/srv/wheels";
 /// Creates data that must survive the upgrade.
 const KEEP: &str = "import sqlite3; sqlite3.connect('/var/www/projects/todo/shared/todo.sqlite3').execute('create table kept (x)')";
@@ -59,9 +60,18 @@ fn a_live_app_survives_an_upgrade_of_the_distribution() -> Result<()> {
         .exits(1)?
         .says("cannot run in its virtual environment")?;
 
+    // The poll comes during an attempt to start it, which looks like a running service.
+    web.run(&format!(
+        "set -e; mkdir -p {DROP_INS}; printf '[Service]\\nExecStartPre=/bin/sleep 5\\n' >{DROP_INS}/slow.conf; \
+         systemctl daemon-reload; until [ $(systemctl show -P SubState gunicorn.todo.service) = start-pre ]; do sleep 0.2; done; \
+         test -L /run/systemd/units/invocation:gunicorn.todo.service"
+    ))?
+    .ok()?;
     web.run_for(300, "pullpray poll todo")?
         .ok()?
         .says("deploying its commit again")?;
+    web.run(&format!("rm -r {DROP_INS} && systemctl daemon-reload"))?
+        .ok()?;
     ensure!(web.page("/")?.shows("version one"));
     web.run("readlink /var/www/projects/todo/current/.venv")?
         .ok()?

@@ -50,6 +50,29 @@ fn a_unit_in_a_crash_loop_is_reset() -> Result<()> {
 }
 
 #[test]
+fn an_attempt_to_start_a_crashing_service_is_not_taken_for_a_running_one() -> Result<()> {
+    let site = Site::live()?;
+    // Between two attempts systemd removes its mark; during one it is there.
+    let attempt = |restarts| {
+        if let Some(state) = site.test.units.table().units.get_mut(&site.service()) {
+            "activating".clone_into(&mut state.active);
+            state.restarts = restarts;
+        }
+    };
+    attempt(0);
+    ensure!(
+        found(&site.poll()?).is_none(),
+        "its first start is left alone"
+    );
+    attempt(3);
+    assert_eq!(
+        found(&site.poll()?),
+        Some("gunicorn.todo.service had stopped")
+    );
+    site.settled("two")
+}
+
+#[test]
 fn a_lost_release_is_deployed_again_even_while_paused() -> Result<()> {
     let site = Site::live()?;
     site.with_poll(|poll| control::pause(poll, "ann", "holidays"))?;

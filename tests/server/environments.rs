@@ -104,7 +104,9 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
     let Todo { repo, web, host } = Todo::live(&lab, Release::Bookworm)?;
     web.run("sed -i 's/^health_timeout = .*/health_timeout = 5/' /etc/pullpray/todo.toml")?
         .ok()?;
-    // A poll checks a running service without starting a process.
+    // A poll checks a service that has been running for some minutes without starting a process.
+    web.run("touch -h -d '10 minutes ago' /run/systemd/units/invocation:gunicorn.todo.service")?
+        .ok()?;
     web.run("strace -f -e trace=execve -o /root/trace pullpray poll todo")?
         .ok()?
         .silent()?;

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 
 use crate::decide;
 use crate::git::Newest;
+use crate::host::Running;
 use crate::layout;
 use crate::report::{PollOutcome, Recovery};
 use crate::text::short;
@@ -44,13 +45,13 @@ pub(super) fn keep_live(session: &mut Session<'_>, outcome: PollOutcome) -> Resu
         layout::service_unit(&app.name),
     );
     let exists = server.stat(&dir)?.is_some();
-    let runs = server.runs(&unit)?;
+    let running = server.running(&unit)?;
     let failed = session.ledger().failure(&live.commit).is_some();
     let down = matches!(&outcome, PollOutcome::Failed(report) if report.restore_error.is_some());
-    if exists && runs && !failed && !down && !session.now {
+    if exists && running == Running::Yes && !failed && !down && !session.now {
         return Ok(outcome);
     }
-    if exists && runs && health::check_once(session).is_ok() {
+    if exists && running != Running::No && health::check_once(session).is_ok() {
         session.record(|ledger| ledger.forgive(&live.commit))?;
         return Ok(outcome);
     }
@@ -59,12 +60,11 @@ pub(super) fn keep_live(session: &mut Session<'_>, outcome: PollOutcome) -> Resu
     {
         return Ok(outcome);
     }
-    let mut found = if !exists {
-        format!("{} was gone", dir.display())
-    } else if runs {
-        format!("{unit} was unhealthy")
-    } else {
-        format!("{unit} had stopped")
+    let mut found = match running {
+        _ if !exists => format!("{} was gone", dir.display()),
+        Running::Yes => format!("{unit} was unhealthy"),
+        Running::Crashed => format!("{unit} crashed and is unhealthy"),
+        Running::No => format!("{unit} had stopped"),
     };
     session.progress(&found);
     if exists {

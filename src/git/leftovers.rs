@@ -34,7 +34,7 @@ pub(super) fn remove_leftovers(mirror: &Path) -> Result<(), MirrorError> {
             remove(&packs.join(name))?;
         }
     }
-    // Temporary names of loose objects: objects/tmp_object_git2_XXXXXX.
+    // Temporary names of loose objects: objects/tmp_object_git2_ and six letters.
     for (path, is_dir) in entries(&mirror.join("objects"))? {
         let temporary = path
             .file_name()

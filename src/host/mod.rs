@@ -50,6 +50,7 @@ pub use publish::PUBLISHED_DIR;
 pub use script::{Log, ScriptRunner};
 pub use ssh::HostKey;
 pub use ssh_keygen::SshSignature;
+pub use units::Running;
 #[cfg(test)]
 pub use units::UnitState;
 use units::Units;

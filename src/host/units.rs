@@ -132,28 +132,41 @@ impl View {
     }
 }
 
+/// Whether a service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    /// It does, or is being started for the first time.
+    Yes,
+    /// systemd restarted it lately because it had crashed: it may work again, or crash again and again.
+    Crashed,
+    /// It does not; between two attempts to start it, either.
+    No,
+}
+
 /// A start that is older than this succeeded: systemd gives up on one after 90 s (systemd-system.conf(5),
 /// `DefaultTimeoutStartSec=`).
 const START: i64 = 120;
 
 impl Server {
-    /// Whether a service runs, or is being started for the first time: not whether it crashes again and again.
+    /// Whether a service runs.
     ///
     /// systemd keeps a link while it runs, also during each attempt to start it: one lstat, where systemctl costs a
-    /// process. systemctl is asked only shortly after a start.
+    /// process. systemctl is asked only shortly after a start. Its `active` proves nothing then: gunicorn reports that
+    /// it has started before it imports the app.
     ///
     /// # Errors
     /// When neither /run nor systemd answers.
-    pub fn runs(&self, unit: &str) -> Result<bool> {
+    pub fn running(&self, unit: &str) -> Result<Running> {
         let mark = Path::new("/run/systemd/units").join(format!("invocation:{unit}"));
         let Some(mark) = self.stat(&mark)? else {
-            return Ok(false);
+            return Ok(Running::No);
         };
-        if mark.modified + START < self.clock().now().timestamp() {
-            return Ok(true);
-        }
-        let state = self.unit(unit)?;
-        Ok(state.is_active() || state.restarts == 0)
+        let settled = mark.modified + START < self.clock().now().timestamp();
+        Ok(if settled || self.unit(unit)?.restarts == 0 {
+            Running::Yes
+        } else {
+            Running::Crashed
+        })
     }
 
     /// Reloads systemd's unit files.

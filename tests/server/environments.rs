@@ -113,6 +113,19 @@ fn a_broken_environment_is_found_and_rebuilt() -> Result<()> {
     web.run("grep -E 'systemctl|python' /root/trace")?
         .exits(1)?;
 
+    // It crashes again and again, and systemd reports each attempt as running until the import fails.
+    web.run(
+        "set -e; cd /var/www/projects/todo/current; printf 'import time; time.sleep(3); raise RuntimeError\\n' >todo/wsgi.py; \
+         systemctl restart gunicorn.todo.service; \
+         until systemctl show -P SubState -P NRestarts gunicorn.todo.service | tr '\\n' ' ' | grep -E 'running [1-9]|[1-9][0-9]* running'; do sleep 0.1; done"
+    )?
+    .ok()?;
+    web.run_for(120, "pullpray poll todo")?
+        .ok()?
+        .says("gunicorn.todo.service crashed and is unhealthy, and after a restart: ")?
+        .says("deploying its commit again")?;
+    ensure!(web.page("/")?.shows("version one"));
+
     // The service is down and cannot start again by itself.
     web.run(&format!("{BREAK}; {DOWN}"))?.ok()?;
     web.run("pullpray doctor todo --offline")?

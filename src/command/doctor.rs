@@ -11,13 +11,16 @@ use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::layout;
-use crate::provision::{self, Changes, CheckContext, Converged, Finding, Step, StepId};
+use crate::provision::{self, Changes, Converged, Finding, Step, StepId};
 use crate::state::receipt::Receipt;
 use crate::store::marks;
 use crate::text::for_terminal;
 use crate::ui::{self, Mark};
 
 use super::{load, named};
+use examine::{examine, has_failed};
+
+mod examine;
 
 /// The version of the JSON form; tests/project/doctor.schema.json describes it.
 const SCHEMA: u32 = 1;
@@ -84,7 +87,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
             Err(error) => return Err(error),
         };
         let mut of = examine(server, &app, arguments)?;
-        let failed = of.iter().any(|check| check.status == Status::Fail);
+        let failed = has_failed(&of);
         // Without its data nothing is fixed: that would happen below an empty mount point.
         if arguments.fix && failed && marks::missing(server, name)?.is_none() {
             fix(server, &app, arguments, &of)?;
@@ -142,39 +145,6 @@ fn receipt(server: &Server, app: &App) -> Result<Receipt> {
     } else {
         Ok(Receipt::unreadable(&app.name))
     }
-}
-
-fn examine(server: &Server, app: &App, arguments: &cli::Doctor) -> Result<Vec<Check>> {
-    let receipt = receipt(server, app)?;
-    let look = CheckContext {
-        view: server.view(),
-        receipt: &receipt,
-        overwrite: arguments.overwrite,
-        offline: arguments.offline,
-    };
-    let steps = steps(app);
-    for id in &arguments.only {
-        if !steps.iter().any(|step| step.id().as_str() == id) {
-            return Err(usage(format!("there is no check {id}")).hint("pullpray doctor --list"));
-        }
-    }
-    Ok(steps
-        .iter()
-        .filter(|step| {
-            arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id().as_str())
-        })
-        .map(|step| {
-            if arguments.offline && step.needs_network() {
-                return check(
-                    app,
-                    step,
-                    Status::Skip,
-                    "contacts the git host, and --offline was given".to_owned(),
-                );
-            }
-            from_finding(app, step, step.check(&look))
-        })
-        .collect())
 }
 
 /// The settings of an app are not valid, so nothing else can be checked.

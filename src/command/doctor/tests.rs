@@ -1,10 +1,16 @@
+use std::cell::{Cell, RefCell};
+
 use anyhow::{Result, anyhow};
 
+use super::examine::{POLL_PATIENCE, examine_between_polls};
 use super::*;
 use crate::app::Facts;
 use crate::app::Settings;
 use crate::error::WithHint;
+use crate::host::Locked;
+use crate::host::testing::TestServer;
 use crate::provision::Problem;
+use crate::state::ledger::{self, Ledger};
 
 fn app() -> Result<App> {
     let text = "format = 1\nrepo = \"git@github.com:acme/todo.git\"\nbranch = \"main\"\nhealth_host = \"todo.example.org\"\n";
@@ -182,5 +188,73 @@ fn settings_that_cannot_be_read_are_one_failed_check() -> Result<()> {
         checks: &[check],
     })?;
     assert_eq!(json["checks"][0]["status"], "fail");
+    Ok(())
+}
+
+#[test]
+fn what_fails_while_a_poll_is_at_work_is_examined_again_after_it() -> Result<()> {
+    let app = app()?;
+    let steps = steps(&app);
+    let test = TestServer::new()?;
+    let (server, state) = (&test.server, layout::state(&app.name));
+    std::fs::create_dir_all(test.real(&state))?;
+    let examined = Cell::new(0);
+    let report = |status: fn(usize) -> Status, poll: &RefCell<Option<Locked>>| {
+        examined.set(0);
+        let checks = examine_between_polls(server, &app.name, || {
+            examined.set(examined.get() + 1);
+            let free = matches!(server.lock(&state)?, Locked::Held(_));
+            assert!(examined.get() == 1 || !free, "a poll could deploy");
+            poll.take();
+            let status = status(examined.get());
+            Ok(vec![check(&app, &steps[0], status, "a unit".to_owned())])
+        })?;
+        anyhow::Ok((checks[0].status, examined.get()))
+    };
+    let down_at_first = |times| if times == 1 { Status::Fail } else { Status::Ok };
+    let working = || Ok::<_, anyhow::Error>(RefCell::new(Some(server.lock(&state)?)));
+
+    assert_eq!(report(down_at_first, &working()?)?, (Status::Ok, 2));
+    assert_eq!(report(|_| Status::Fail, &working()?)?, (Status::Fail, 2));
+    assert_eq!(report(|_| Status::Ok, &working()?)?, (Status::Ok, 1));
+    let nobody = RefCell::new(None);
+    assert_eq!(report(down_at_first, &nobody)?, (Status::Fail, 1));
+
+    // A deployment that outlasts doctor's patience.
+    let _working = server.lock(&state)?;
+    let started = test.clock.monotonic();
+    assert_eq!(report(down_at_first, &nobody)?, (Status::Fail, 1));
+    assert_eq!(test.clock.monotonic(), started + POLL_PATIENCE);
+    Ok(())
+}
+
+#[test]
+fn a_poll_that_came_and_went_during_an_examination_is_noticed() -> Result<()> {
+    let app = app()?;
+    let steps = steps(&app);
+    let host = TestServer::new()?;
+    std::fs::create_dir_all(host.real(layout::state(&app.name)))?;
+    let polls_at = |at: &str| {
+        let mut ledger = Ledger::default();
+        ledger.reachable(ledger::Check {
+            at: at.to_owned(),
+            by_cron: true,
+        });
+        let text = serde_json::to_string(&ledger)?;
+        host.put(layout::ledger(&app.name), &text, 0o640)
+    };
+    polls_at("2026-11-23T09:55:00Z")?;
+    let examined = Cell::new(0);
+    let checks = examine_between_polls(&host.server, &app.name, || {
+        examined.set(examined.get() + 1);
+        polls_at("2026-11-23T10:00:00Z")?;
+        let status = if examined.get() == 1 {
+            Status::Fail
+        } else {
+            Status::Ok
+        };
+        Ok(vec![check(&app, &steps[0], status, "a unit".to_owned())])
+    })?;
+    assert_eq!((checks[0].status, examined.get()), (Status::Ok, 2));
     Ok(())
 }

@@ -77,6 +77,9 @@ fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
             "pullpray doctor todo --fix --yes --offline --only server.program",
         ),
     ] {
+        // No minute may begin between this and the harm.
+        web.run("systemctl stop cron; flock /var/lib/pullpray/todo sed -i 's/\"last_by_cron\": \"[^\"]*\"/\"last_by_cron\": null/' /var/lib/pullpray/todo/ledger.json")?
+            .ok()?;
         web.run(harm)?.ok()?;
         if let Some(words) = finds {
             web.run(doctor)?.exits(1)?.says(words)?;
@@ -103,7 +106,7 @@ fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
         web.run("for n in $(seq 100); do pullpray doctor todo --offline --strict && exit; sleep 0.2; done; exit 1")?
             .ok()?
             .says("cron polls every minute")?;
-        web.run("systemctl stop cron; rm -r /etc/systemd/system/cron.service.d; systemctl daemon-reload; systemctl start cron; sed -i 's/\"last_by_cron\": \"[^\"]*\"/\"last_by_cron\": null/' /var/lib/pullpray/todo/ledger.json")?
+        web.run("rm -r /etc/systemd/system/cron.service.d && systemctl daemon-reload && systemctl restart cron")?
             .ok()?;
     }
     web.run("chage -E \"$(date -d '+10 days' +%F)\" gunicorn")?

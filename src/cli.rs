@@ -41,7 +41,7 @@ pub enum Verb {
     Status(Status),
     /// Roll back to the previous release and pause deployments
     #[command(
-        after_long_help = "Exit codes: 0 the release is live · 1 there is no release to roll back to, or it failed its health check and the release that was live was restored · 2 usage error · 4 it failed its health check and the release that was live could not be restored"
+        after_long_help = "Exit codes: 0 the release is live · 1 there is no release to roll back to, or it failed its health check and the release that was live was restored · 2 usage error · 4 it failed its health check and the release that was live could not be restored\n\nThe commit that was live is not deployed again by itself, also not after resume; only new commits are, or after retry. A second rollback goes further back."
     )]
     Rollback {
         /// The app
@@ -70,7 +70,7 @@ pub enum Verb {
         /// The app
         app: AppName,
     },
-    /// Reset the attempts of failed commits; the next poll tries them again
+    /// Reset the attempts of failed and rolled back commits; the next poll tries them again
     Retry {
         /// The app
         app: AppName,

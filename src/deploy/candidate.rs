@@ -142,7 +142,7 @@ impl Listed {
         let policy = &mut gate.policy;
         let verdict = session.record(|ledger| {
             if poll.now {
-                ledger.retry();
+                ledger.retry_failed();
             } else {
                 policy.killed =
                     recover::count_killed_poll(poll, ledger, &commit, &policy.inputs_digest);

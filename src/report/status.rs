@@ -127,15 +127,24 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
         )?;
     }
     for failure in ledger.failures() {
+        let (how, tries) = if failure.is_rollback() {
+            ("skipped", String::new())
+        } else {
+            ("failed ", format!(", {}, last", failure.tries_in_words()))
+        };
         writeln!(
             text,
-            "  failed    {}, {}, last {}{}",
+            "  {how}   {}{tries}, {}{}",
             short(&failure.commit),
-            failure.tries_in_words(),
             when(&failure.last, now),
             reason(&failure.why)
         )?;
         match decide::next_try(failure, now) {
+            _ if failure.is_rollback() => writeln!(
+                text,
+                "            not deployed again until: sudo pullpray retry {}",
+                app.name
+            )?,
             _ if failure.tries >= app.limits.attempts => writeln!(
                 text,
                 "            no more attempts until a new commit, changed settings, or: pullpray retry {}",

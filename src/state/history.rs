@@ -58,6 +58,8 @@ pub enum Stage {
     Health,
     /// The poll was killed in an unknown stage.
     Killed,
+    /// It was live, and somebody rolled back from it.
+    RolledBack,
 }
 
 /// How a deployment ended.

@@ -25,7 +25,6 @@ const FAILURES: usize = 20;
 pub struct Ledger {
     format: u32,
     live: Option<Release>,
-    previous: Option<Release>,
     releases: Vec<Release>,
     in_progress: Option<Release>,
     failures: Vec<Failure>,
@@ -118,6 +117,18 @@ impl RemoteOutage {
 }
 
 impl Failure {
+    /// Whether it worked, and somebody rolled back from it.
+    #[must_use]
+    pub fn is_rollback(&self) -> bool {
+        self.stage == Stage::RolledBack
+    }
+
+    /// Whether only a new commit or an operator's command ends it.
+    #[must_use]
+    pub fn is_final(&self, attempts: u32) -> bool {
+        self.is_rollback() || self.tries >= attempts
+    }
+
     /// `once`, `twice`, `3 times`.
     #[must_use]
     pub fn tries_in_words(&self) -> String {
@@ -146,7 +157,6 @@ impl Default for Ledger {
         Self {
             format: FORMAT,
             live: None,
-            previous: None,
             releases: Vec::new(),
             in_progress: None,
             failures: Vec::new(),
@@ -166,9 +176,15 @@ impl Ledger {
     pub fn live(&self) -> Option<&Release> {
         self.live.as_ref()
     }
-    /// The release that was live before; the target of a rollback.
+    /// The release that was live before; the target of a rollback. Never one that somebody rolled back from.
     pub fn previous(&self) -> Option<&Release> {
-        self.previous.as_ref()
+        let live = self.live.as_ref()?;
+        let mut newest_first = self.releases.iter().rev();
+        newest_first.find(|it| it.id != live.id && !self.was_rolled_back(&it.commit))
+    }
+    /// Whether somebody rolled back from this commit, and nobody took that back.
+    pub fn was_rolled_back(&self, commit: &str) -> bool {
+        self.failure(commit).is_some_and(Failure::is_rollback)
     }
     /// Successful releases that are still on the disk, oldest first, the live one included.
     pub fn releases(&self) -> &[Release] {
@@ -277,17 +293,22 @@ impl Ledger {
         self.releases
             .retain(|known| known.id != release.id && known.commit != release.commit);
         self.releases.push(release.clone());
-        let commit = release.commit.clone();
-        let old = self.live.replace(release);
-        if let Some(old) = old.filter(|old| old.commit != commit) {
-            self.previous = Some(old);
-        }
+        self.live = Some(release);
         self.history.add(ended);
     }
 
-    /// Somebody rolled back to a release, which pauses deployments.
-    pub fn rolled_back(&mut self, release: Release, ended: Deployment, pause: Pause) {
-        self.went_live(release, ended);
+    /// Somebody rolled back from a commit: deployments are paused, and it is not deployed again when they go on.
+    pub fn rolled_back(&mut self, commit: &str, pause: Pause) {
+        self.forgive(commit);
+        self.count(Failure {
+            commit: commit.to_owned(),
+            tries: 1,
+            last: pause.since.clone(),
+            stage: Stage::RolledBack,
+            why: format!("{} by {}", pause.why, pause.by),
+            log: None,
+            inputs_digest: String::new(),
+        });
         self.pause = Some(pause);
     }
 
@@ -324,9 +345,14 @@ impl Ledger {
         self.failures.retain(|failure| failure.commit != commit);
     }
 
-    /// Failed commits may be tried again at once; returns how many there were.
+    /// Failed commits may be tried again at once, also those that somebody rolled back from; returns how many there were.
     pub fn retry(&mut self) -> usize {
         std::mem::take(&mut self.failures).len()
+    }
+
+    /// Commits that failed by themselves may be tried again at once.
+    pub fn retry_failed(&mut self) {
+        self.failures.retain(Failure::is_rollback);
     }
 
     /// Deployments are paused.
@@ -342,13 +368,12 @@ impl Ledger {
     /// Only the newest `keep` releases stay, and always the live and the previous one.
     pub fn pruned(&mut self, keep: usize) {
         let excess = self.releases.len().saturating_sub(keep);
-        let mut kept = self.releases.split_off(excess);
-        for release in [&self.live, &self.previous].into_iter().flatten() {
-            if !kept.iter().any(|known| known.id == release.id) {
-                kept.insert(0, release.clone());
-            }
-        }
-        self.releases = kept;
+        let needed = [self.live.as_ref(), self.previous()].map(|it| it.map(|it| it.id.clone()));
+        let mut at = 0;
+        self.releases.retain(|release| {
+            at += 1;
+            at > excess || needed.iter().flatten().any(|id| *id == release.id)
+        });
     }
 }
 

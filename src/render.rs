@@ -116,7 +116,8 @@ fn commands(app: &App) -> Vec<String> {
 
 /// Options of ssh_config(5) for this app, with their values. They are in the alias, for people, and on the command
 /// line of every ssh that pullpray runs: the first value wins, so a `Host *` in a file that sorts earlier could
-/// otherwise disable host key pinning, select another key, or share another app's connection.
+/// otherwise disable host key pinning, select another key, share another app's connection, or hide ssh's messages.
+/// `HostName`, `Port` and the proxy stay open to such a file: the host key is looked up by its alias.
 #[must_use]
 pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
     let known = [
@@ -125,6 +126,8 @@ pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
         ("IdentityFile", text(&layout::next_public_key(&app.name))),
         ("IdentityAgent", text(&layout::agent_socket(&app.name))),
         ("UserKnownHostsFile", text(&layout::known_hosts(&app.name))),
+        ("HostKeyAlias", app.repo.known_hosts_name()),
+        ("User", app.repo.user().to_owned()),
     ];
     let fixed = [
         ("IdentitiesOnly", "yes"),
@@ -134,6 +137,7 @@ pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
         ("KnownHostsCommand", "none"),
         ("StrictHostKeyChecking", "yes"),
         ("VerifyHostKeyDNS", "no"),
+        ("CanonicalizeHostname", "no"),
         ("NoHostAuthenticationForLocalhost", "no"),
         ("UpdateHostKeys", "no"),
         ("BatchMode", "yes"),
@@ -144,8 +148,14 @@ pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
         ("SessionType", "default"),
         ("ForkAfterAuthentication", "no"),
         ("StdinNull", "no"),
+        ("RequestTTY", "no"),
         ("ForwardAgent", "no"),
+        ("ForwardX11", "no"),
         ("ClearAllForwardings", "yes"),
+        ("Tunnel", "no"),
+        ("AddKeysToAgent", "no"),
+        ("PKCS11Provider", "none"),
+        ("LogLevel", "INFO"),
         ("ConnectTimeout", "15"),
         ("ServerAliveInterval", "15"),
         ("ServerAliveCountMax", "3"),

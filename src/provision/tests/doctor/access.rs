@@ -1,6 +1,8 @@
 //! Keys, the agent, the git host.
 
 use super::*;
+use crate::app::App;
+use crate::render;
 
 #[test]
 fn the_deploy_key_is_never_overwritten() -> Result<()> {
@@ -232,5 +234,88 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
         "blocked",
         "read with the key in the agent",
     )?;
+    Ok(())
+}
+
+/// What `ssh -G` prints for the alias, with these files and options.
+fn effective(app: &App, config: &str, options: &[String]) -> Result<String> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("config");
+    fs::write(&file, config)?;
+    let output = std::process::Command::new("ssh")
+        .arg("-F")
+        .arg(file)
+        .args(options.iter().flat_map(|option| ["-o", option]))
+        .args(["-G", "--", &app.ssh_alias()])
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn no_host_star_decides_whose_key_and_connection_is_used_or_what_is_run() -> Result<()> {
+    let world = world()?;
+    let app = &world.app;
+    let hostile = "Host *\n User root\n HostKeyAlias other\n IdentityAgent /tmp/agent\n \
+        IdentitiesOnly no\n PubkeyAuthentication no\n PreferredAuthentications password\n \
+        UserKnownHostsFile /dev/null\n GlobalKnownHostsFile /tmp/known\n KnownHostsCommand /bin/false\n \
+        StrictHostKeyChecking no\n VerifyHostKeyDNS yes\n NoHostAuthenticationForLocalhost yes\n \
+        UpdateHostKeys yes\n BatchMode no\n ControlMaster auto\n ControlPath /tmp/%r\n ControlPersist yes\n \
+        RemoteCommand id\n LocalCommand id\n PermitLocalCommand yes\n SessionType none\n \
+        ForkAfterAuthentication yes\n StdinNull yes\n RequestTTY force\n ForwardAgent yes\n ForwardX11 yes\n \
+        ClearAllForwardings no\n Tunnel yes\n AddKeysToAgent yes\n PKCS11Provider /tmp/lib.so\n LogLevel QUIET\n \
+        CanonicalizeHostname yes\n CanonicalDomains example.org\n ConnectTimeout 1\n ServerAliveInterval 1\n \
+        ServerAliveCountMax 1\n";
+    let alone = effective(app, &render::ssh_config(app)?, &[])?;
+    let after = effective(
+        app,
+        &format!("{hostile}{}", render::ssh_config(app)?),
+        &render::ssh_arguments(app),
+    )?;
+    for (name, value) in render::ssh_options(app) {
+        let name = name.to_lowercase();
+        // As ssh -G prints it; "none" of some options is not printed at all.
+        let is = |text: &str| {
+            let of = |line: &str| Some(line.split_once(' ')?.1.to_owned());
+            let lines = text.lines().filter(|line| {
+                line.split_once(' ')
+                    .is_some_and(|(option, _)| option == name)
+            });
+            lines.filter_map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(is(&after), is(&alone), "{name}");
+        let printed: &[&str] = match value.as_str() {
+            "yes" => &["yes", "true"],
+            "no" => &["no", "false"],
+            value => &[value],
+        };
+        assert!(
+            is(&alone)
+                .iter()
+                .any(|is| printed.contains(&is.as_str()) || is == &value.to_uppercase())
+                || is(&alone).is_empty() && value == "none",
+            "{name} {value}: {:?}",
+            is(&alone)
+        );
+    }
+    // What the documentation says a file before ours may set.
+    let proxy = "Host *\n ProxyCommand nc %h %p\n Port 443\n HostName ssh.github.com\n";
+    let text = effective(
+        app,
+        &format!("{proxy}{}", render::ssh_config(app)?),
+        &render::ssh_arguments(app),
+    )?;
+    for line in [
+        "hostname ssh.github.com",
+        "port 443",
+        "hostkeyalias github.com",
+        "proxycommand nc %h %p",
+    ] {
+        assert!(text.lines().any(|is| is == line), "{line}\n{text}");
+    }
     Ok(())
 }

@@ -1,9 +1,16 @@
 #!/bin/sh
-# Deploy script of the app {{ app.name }}. Edit it as you like: pullpray writes it once.
+# Deploy script of the app {{ app.name }}. Edit it as you like: once edited, it stays as it is, and `pullpray doctor`
+# shows how it differs from pullpray's.
 #
 # `pullpray poll {{ app.name }}` runs it as {{ app.user }} in the new release's directory for each new
 # commit, before it changes anything live. If the script exits non-zero, the deployment fails and
 # the current release stays live. Its output goes to a log in /var/lib/pullpray/{{ app.name }}/log.
+#
+# It runs once for each phase that the next line lists; without that line, once, without an argument:
+# phases: build migrate
+#
+#   build      environment, check, static files: nothing that the live release shares
+#   migrate    the database, once the release is known to be complete
 #
 #   PULLPRAY_APP           {{ app.name }}
 #   PULLPRAY_COMMIT        the commit hash, 40 hexadecimal digits
@@ -25,6 +32,10 @@ set -eu
 umask 0007
 cd "$PULLPRAY_RELEASE"
 python=$PULLPRAY_VENV/bin/python
+
+if [ "$1" = migrate ]; then
+    exec "$python" manage.py migrate --noinput
+fi
 
 install() {
     if [ -n "$PULLPRAY_UV" ]; then
@@ -70,7 +81,6 @@ if [ "$PULLPRAY_VENV_STATE" = new ]; then
 fi
 
 "$python" manage.py check
-"$python" manage.py migrate --noinput
 
 static=$("$python" manage.py shell --verbosity 0 -c 'from django.conf import settings; print(settings.STATIC_ROOT or "")')
 if [ -n "$static" ]; then

@@ -28,6 +28,11 @@ pub(super) const COMPLETE: &str = ".pullpray-complete";
 /// Where collectstatic writes inside a release.
 pub(super) const STATIC: &str = ".static";
 
+/// The line of a deploy script that runs once for each phase.
+const PHASES: &[u8] = b"# phases: build migrate";
+/// The phase that changes what releases share.
+const MIGRATE: &str = "migrate";
+
 /// A release with its name, directory and log.
 pub(super) struct Staged {
     release: Release,
@@ -99,7 +104,9 @@ impl Staged {
         self.release.venv.clone_from(&needs.key);
         self.link_venv(session, &needs, ready)
             .at(Stage::Environment)?;
-        let python = self.run_script(session, &needs, ready)?;
+        let script = self.script(session, &needs, ready).at(Stage::Script)?;
+        let phased = has_phases(session).at(Stage::Script)?;
+        self.run_phase(session, &script, phased.then_some("build"))?;
         if server.stat(&self.dir).at(Stage::Script)?.is_none() {
             let dir = self.dir.display();
             let why = format!("the deploy script removed its own release, {dir}");
@@ -108,7 +115,14 @@ impl Staged {
         if !ready {
             self.complete_venv(session, &needs).at(Stage::Environment)?;
         }
+        let python = ScriptRunner {
+            program: session.app.venvs().join(&needs.key).join("bin/python"),
+            ..script.clone()
+        };
         writes::refuse_writes(session, python, &mut self.log, code)?;
+        if phased {
+            self.run_phase(session, &script, Some(MIGRATE))?;
+        }
         refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;
         // All of it must be on the disk before the activation.
         server.sync_file_system(&self.dir).at(Stage::Writes)?;
@@ -203,19 +217,12 @@ impl Staged {
         Ok(())
     }
 
-    /// Runs the deploy script; returns the release's Python with the same environment, for the checks that follow.
-    fn run_script(
-        &mut self,
-        poll: &Poll<'_>,
-        needs: &Dependencies,
-        ready: bool,
-    ) -> Result<ScriptRunner, StageError> {
+    /// The deploy script with its environment, the same in all phases.
+    fn script(&self, poll: &Poll<'_>, needs: &Dependencies, ready: bool) -> Result<ScriptRunner> {
         let (server, app) = (poll.server, poll.app);
-        let script = app.deploy_script();
-        poll.progress(&format!("running {}", script.display()));
         let venv = app.venvs().join(&needs.key);
         let mut runner = ScriptRunner {
-            program: script,
+            program: app.deploy_script(),
             arguments: Vec::new(),
             directory: self.dir.clone(),
             environment: Vec::new(),
@@ -232,10 +239,7 @@ impl Staged {
         if let Some(settings) = &app.settings {
             runner.set("DJANGO_SETTINGS_MODULE", settings.as_str());
         }
-        for (name, value) in server
-            .environment(&app.environment_file())
-            .at(Stage::Script)?
-        {
+        for (name, value) in server.environment(&app.environment_file())? {
             runner.set(name, value);
         }
         // After the administrator's file, which must not override them.
@@ -255,17 +259,39 @@ impl Staged {
         ] {
             runner.set(name, value);
         }
-        let python = ScriptRunner {
-            program: app.venvs().join(&needs.key).join("bin/python"),
-            ..runner.clone()
-        };
-        let outcome = runner.run(server, &mut self.log).at(Stage::Script)?;
+        Ok(runner)
+    }
+
+    /// Runs a phase of the deploy script; `None`: a script without phases.
+    fn run_phase(
+        &mut self,
+        poll: &Poll<'_>,
+        script: &ScriptRunner,
+        phase: Option<&str>,
+    ) -> Result<(), StageError> {
+        let words = phase.map_or_else(String::new, |phase| format!(" {phase}"));
+        poll.progress(&format!("running {}{words}", script.program.display()));
+        let mut runner = script.clone();
+        runner.arguments.extend(phase.map(OsString::from));
+        let outcome = runner.run(poll.server, &mut self.log).at(Stage::Script)?;
         if outcome.success {
-            return Ok(python);
+            return Ok(());
         }
-        let why = format!("the deploy script {}", outcome.ended);
+        let mut why = format!("the deploy script {}", outcome.ended);
+        if phase == Some(MIGRATE) {
+            why.push_str(" in its migrate phase");
+        }
         Err(StageError::new(Stage::Script, why).with_lines(outcome.last_lines))
     }
+}
+
+/// Whether the deploy script has the line of pullpray's that lists the phases. One without it does all at once, as those
+/// of earlier versions did.
+fn has_phases(poll: &Poll<'_>) -> Result<bool> {
+    let script = poll.server.read(&poll.app.deploy_script())?;
+    let script = script.unwrap_or_default();
+    let mut lines = script.split(|&byte| byte == b'\n');
+    Ok(lines.any(|line| line.trim_ascii_end() == PHASES))
 }
 
 /// Links a persistent path from shared/ into this release.

@@ -15,6 +15,17 @@ use super::finding::wrong_owner;
 use super::readers::Reader;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
+/// What becomes of content that pullpray did not write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edits {
+    /// It is shown, and stays unless it is to be overwritten.
+    Overwritable,
+    /// It is shown, and always stays.
+    Kept,
+    /// The file belongs to the administrator once it is written, and has secrets that are not shown.
+    Private,
+}
+
 /// A file owned by root.
 pub(super) struct FileStep<'a> {
     app: &'a App,
@@ -25,9 +36,7 @@ pub(super) struct FileStep<'a> {
     group: Option<&'a str>,
     /// The rendered text, or the finding that blocks it.
     content: Result<String, Finding>,
-    /// Belongs to the administrator once it is written; otherwise it must equal the template, unless the
-    /// administrator modified it.
-    written_once: bool,
+    edits: Edits,
     reader: Reader,
 }
 
@@ -53,7 +62,11 @@ impl<'a> FileStep<'a> {
             mode: file.mode(),
             group: environment.then(|| app.group.as_str()),
             content,
-            written_once: environment || file == ManagedFile::DeployScript,
+            edits: match file {
+                ManagedFile::Environment => Edits::Private,
+                ManagedFile::DeployScript => Edits::Kept,
+                _ => Edits::Overwritable,
+            },
             reader: Reader::of(file),
         }
     }
@@ -73,7 +86,11 @@ impl<'a> FileStep<'a> {
     /// Whether apply would replace this content.
     fn replaces(&self, context: &CheckContext<'_>, is: &[u8]) -> bool {
         let ours = || context.receipt.wrote(&self.path, &sha256(is));
-        !self.written_once && (context.overwrite || ours())
+        match self.edits {
+            Edits::Overwritable => context.overwrite || ours(),
+            Edits::Kept => ours(),
+            Edits::Private => false,
+        }
     }
 }
 
@@ -112,7 +129,7 @@ impl Check for FileStep<'_> {
         let wrong = wrong_owner(view, &stat, gid, self.mode)
             // cron ignores a file with more than one hard link (cron(8)); the other name would also allow changes.
             .or_else(|| (stat.links > 1).then(|| format!("has {} hard links", stat.links)));
-        let read = if self.written_once {
+        let read = if self.edits == Edits::Private {
             Ok(None)
         } else {
             view.read(path)

@@ -1,8 +1,10 @@
 //! Deployments that go live.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 
-use super::{Site, report};
+use super::{DEPLOY, Site, report};
 use crate::app::Track;
 use crate::decide::Verdict;
 use crate::exit::Exit;
@@ -120,4 +122,23 @@ fn a_pinned_commit_stays() -> Result<()> {
         "{outcome:?}"
     );
     site.settled("one")
+}
+
+#[test]
+fn the_database_is_migrated_once_the_release_is_complete() -> Result<()> {
+    let site = Site::live()?;
+    let script = format!(
+        "# phases: build migrate\necho $1 >>../../shared/phases\nif [ $1 = build ]; then\n{DEPLOY}\nfi"
+    );
+    site.test.put_program(site.app.deploy_script(), &script)?;
+    let phases = site.test.real(site.app.shared().join("phases"));
+    // Nothing is migrated for a release that is refused.
+    site.commit("three", &[("writes", "nonsense")])?;
+    let outcome = site.poll()?;
+    anyhow::ensure!(matches!(outcome, PollOutcome::Failed(_)), "{outcome:?}");
+    assert_eq!(fs::read_to_string(&phases)?, "build\n");
+    fs::remove_file(&phases)?;
+    site.deploys("four")?;
+    assert_eq!(fs::read_to_string(&phases)?, "build\nmigrate\n");
+    Ok(())
 }

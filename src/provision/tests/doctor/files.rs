@@ -93,20 +93,50 @@ fn a_modified_file_stays_and_one_of_an_earlier_version_is_replaced() -> Result<(
 }
 
 #[test]
-fn what_is_written_once_belongs_to_the_administrator() -> Result<()> {
+fn the_administrators_content_is_never_overwritten() -> Result<()> {
     let world = world()?;
-    for (id, file) in [
-        (StepId::DeployScript, ManagedFile::DeployScript),
-        (StepId::AppEnvironment, ManagedFile::Environment),
+    for (id, file, kind, words) in [
+        (
+            StepId::DeployScript,
+            ManagedFile::DeployScript,
+            "modified",
+            "modified locally",
+        ),
+        (
+            StepId::AppEnvironment,
+            ManagedFile::Environment,
+            "ok",
+            "root",
+        ),
     ] {
         let path = world.server.real(file.path(&world.app));
         fs::write(&path, "MINE=1\n")?;
-        expect(&world, id, "ok", "root")?;
+        expect(&world, id, kind, words)?;
         chmod(&path, 0o666)?;
         expect(&world, id, "differs", "0666")?;
         world.fix(id)?;
+        let (Finding::LocallyModified { .. } | Finding::Ok(_)) = world.look(id, true, false)?
+        else {
+            panic!("--overwrite would replace {}", path.display());
+        };
         assert_eq!(fs::read_to_string(&path)?, "MINE=1\n");
     }
+    Ok(())
+}
+
+#[test]
+fn a_deploy_script_of_an_earlier_version_is_replaced() -> Result<()> {
+    let world = world()?;
+    let path = ManagedFile::DeployScript.path(&world.app);
+    let ours = fs::read_to_string(world.server.real(&path))?;
+    // As an earlier version wrote it.
+    let old = "#!/bin/sh\npython manage.py migrate\n";
+    let mut receipt = world.receipt()?;
+    let mut changes = Changes::begin(&world.server.server, &mut receipt, &world.app.name, false)?;
+    changes.file(&path, old.as_bytes(), 0o755, (0, 0))?;
+    expect(&world, StepId::DeployScript, "differs", "content differs")?;
+    world.fix(StepId::DeployScript)?;
+    assert_eq!(fs::read_to_string(world.server.real(&path))?, ours);
     Ok(())
 }
 

@@ -44,6 +44,7 @@ mod long;
 mod names;
 mod neighbours;
 mod power;
+mod projects;
 mod readers;
 mod refusals;
 mod requirements;

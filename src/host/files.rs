@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::View;
+use super::{Identity, View};
 
 /// Directory for the files that fsck recovers, in the top directory of ext2 to ext4; it belongs to root.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
@@ -142,6 +142,28 @@ impl View {
                 Err(error).with_context(|| format!("failed to inspect {}", path.display()))
             }
         }
+    }
+
+    /// Whether the mode bits `wanted` (inode(7): 4 read, 2 write, 1 execute or search) are granted to an account.
+    #[must_use]
+    pub fn grants(&self, account: &Identity, path: &Path, stat: &Stat, wanted: u32) -> bool {
+        let class = match stat {
+            stat if stat.uid == account.uid => stat.mode >> 6,
+            stat if account.groups.contains(&stat.gid) => stat.mode >> 3,
+            stat => stat.mode,
+        };
+        let asks = |option, bit| {
+            wanted & bit == 0
+                || (self
+                    .command("test")
+                    .arg(option)
+                    .arg(path)
+                    .run_as(Some(account)))
+                .outcome()
+                .is_ok_and(|outcome| outcome.success())
+        };
+        // The kernel knows what an ACL adds (acl(5)).
+        class & wanted == wanted || (asks("-r", 0o4) && asks("-w", 0o2) && asks("-x", 0o1))
     }
 
     /// Returns the content of a file; `None` if it does not exist.

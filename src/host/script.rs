@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -76,12 +76,11 @@ impl ScriptRunner {
         let failed = || format!("failed to run {}", self.program.display());
         nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
         let (mut output, theirs) = std::io::pipe().with_context(failed)?;
-        let mut command = spawn::command(
-            &server.program(&self.program),
-            None,
-            OnOurDeath::Signal(Signal::SIGKILL),
-        );
+        let program = server.program(&self.program);
+        let (program, interpreted) = through_interpreter(&program).with_context(failed)?;
+        let mut command = spawn::command(&program, None, OnOurDeath::Signal(Signal::SIGKILL));
         command
+            .args(interpreted)
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(server.real(&self.directory))
@@ -135,6 +134,29 @@ impl ScriptRunner {
             last_lines,
         })
     }
+}
+
+/// What to start for a program, and its first arguments: a script's interpreter (execve(2)), which also runs a script
+/// on a file system mounted noexec.
+fn through_interpreter(program: &Path) -> Result<(PathBuf, Vec<OsString>)> {
+    let mut head = Vec::new();
+    File::open(program)?.take(256).read_to_end(&mut head)?;
+    let line = head
+        .strip_prefix(b"#!")
+        .and_then(|rest| rest.split(|&byte| byte == b'\n').next());
+    let Some(line) = line else {
+        return Ok((program.to_owned(), Vec::new()));
+    };
+    if line.ends_with(b"\r") {
+        bail!("it has Windows line ends (CRLF), with which no shell runs it");
+    }
+    let mut words = line.trim_ascii().splitn(2, u8::is_ascii_whitespace);
+    let interpreter = OsStr::from_bytes(words.next().unwrap_or_default());
+    let argument = words
+        .next()
+        .map(|rest| OsStr::from_bytes(rest.trim_ascii()));
+    let arguments = argument.into_iter().chain([program.as_os_str()]);
+    Ok((interpreter.into(), arguments.map(OsStr::to_owned).collect()))
 }
 
 /// Writes output to a log of bounded size. If the log cannot be written (the script may have filled the disk), it

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 
 use crate::app::environment::{self, Dialect};
 use crate::error::WithHint;
@@ -231,10 +232,8 @@ impl View {
     ///
     /// # Errors
     /// When statvfs(3) fails.
-    pub fn is_read_only(&self, dir: &Path) -> Result<bool> {
-        let stat = nix::sys::statvfs::statvfs(&self.real(dir))
-            .with_context(|| format!("failed to inspect the file system of {}", dir.display()))?;
-        Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+    pub fn is_read_only(&self, path: &Path) -> Result<bool> {
+        Ok(self.statvfs(path)?.flags().contains(FsFlags::ST_RDONLY))
     }
 
     /// Whether the file system of a file ignores setuid and setgid bits (mounted nosuid).
@@ -242,9 +241,20 @@ impl View {
     /// # Errors
     /// When statvfs(3) fails.
     pub fn ignores_setgid(&self, path: &Path) -> Result<bool> {
-        let stat = nix::sys::statvfs::statvfs(&self.real(path))
-            .with_context(|| format!("failed to inspect the file system of {}", path.display()))?;
-        Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
+        Ok(self.statvfs(path)?.flags().contains(FsFlags::ST_NOSUID))
+    }
+
+    /// Whether nothing can be executed or mapped as code from the file system of a path (mounted noexec).
+    ///
+    /// # Errors
+    /// When statvfs(3) fails.
+    pub fn is_noexec(&self, path: &Path) -> Result<bool> {
+        Ok(self.statvfs(path)?.flags().contains(FsFlags::ST_NOEXEC))
+    }
+
+    fn statvfs(&self, path: &Path) -> Result<Statvfs> {
+        statvfs(&self.real(path))
+            .with_context(|| format!("failed to inspect the file system of {}", path.display()))
     }
 
     /// Returns the free bytes, and the free inodes, of a path's file system for ordinary users. The inodes are `None` if
@@ -253,8 +263,7 @@ impl View {
     /// # Errors
     /// When statvfs(3) fails.
     pub fn free_space(&self, path: &Path) -> Result<(u64, Option<u64>)> {
-        let stat = nix::sys::statvfs::statvfs(&self.real(path))
-            .with_context(|| format!("failed to inspect the file system of {}", path.display()))?;
+        let stat = self.statvfs(path)?;
         Ok((
             stat.blocks_available() * stat.fragment_size(),
             (stat.files() > 0).then(|| stat.files_available()),

@@ -69,6 +69,13 @@ impl Directories<'_> {
     }
 }
 
+/// The directories that pullpray owns, and whose owner and mode it therefore sets.
+pub(super) fn owned_dirs(app: &App) -> Vec<PathBuf> {
+    let specs = Directories(app).specs().into_iter();
+    let owned = specs.filter(|spec| spec.owner != Owner::Any);
+    owned.map(|spec| spec.path).collect()
+}
+
 /// Adds the missing parents of a path, topmost first.
 fn add_parents(specs: &mut Vec<Spec>, path: &Path) {
     let parents: Vec<&Path> = path.ancestors().skip(1).collect();

@@ -19,6 +19,7 @@ mod key;
 mod key_pair;
 mod list;
 mod monitors;
+mod reach;
 mod readers;
 mod receipt;
 mod release;

@@ -9,6 +9,7 @@ use crate::layout;
 use crate::host::effective_uid;
 
 use super::eligibility::{answers_of, ineligible};
+use super::reach::out_of_reach;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
@@ -25,6 +26,10 @@ impl Check for Requirements<'_> {
         if let Some(problem) = ineligible(context.view, &answers_of(self.0), "python")? {
             return Ok(problem.into());
         }
+        // Before the survey, which runs the interpreter as the account.
+        if let Some(problem) = out_of_reach(context.view, self.0)? {
+            return Ok(problem.into());
+        }
         let (python, user) = (self.0.python.as_path(), self.0.user.as_str());
         let survey = context.view.survey(python, user)?;
         if let Some((what, install)) = survey.lacks() {
@@ -39,6 +44,23 @@ impl Check for Requirements<'_> {
         if let Some(dir) = survey.read_only.first().map(|dir| dir.display()) {
             let why = format!("{dir} is on a file system mounted read-only");
             return Ok(Finding::manual(why, format!("findmnt --target {dir}")));
+        }
+        for dir in self.0.project_dir.as_path().ancestors() {
+            if context.view.stat_target(dir).ok().flatten().is_none() {
+                continue;
+            }
+            if context.view.is_noexec(dir)? {
+                let (dir, app) = (dir.display(), &self.0.name);
+                return Ok(Finding::manual(
+                    format!(
+                        "{dir} is on a file system mounted noexec: Python cannot load compiled packages from environments in it"
+                    ),
+                    format!(
+                        "findmnt --target {dir}  # mount it with exec, or use another: sudo pullpray init {app} --project-dir DIR"
+                    ),
+                ));
+            }
+            break;
         }
         let python = survey.python.unwrap_or_default();
         let uv = if survey.uv.is_some() { "uv" } else { "pip" };

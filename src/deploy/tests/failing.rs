@@ -1,5 +1,7 @@
 //! Deployments that fail, in each of their stages.
 
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result, ensure};
 
 use super::{Site, failure, report};
@@ -294,5 +296,21 @@ fn a_deployment_that_cannot_be_recorded_does_not_begin() -> Result<()> {
     assert_eq!(site.names(&site.app.releases())?, releases);
     assert_eq!(site.ledger()?.failure(&commit), None);
     site.poll()?;
+    site.settled("three")
+}
+
+/// Its file system may be mounted noexec, for which a missing mode bit stands here.
+#[test]
+fn the_deploy_script_is_run_by_its_interpreter() -> Result<()> {
+    let site = Site::live()?;
+    let script = site.test.real(site.app.deploy_script());
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o644))?;
+    site.deploys("three")?;
+    let text = std::fs::read_to_string(&script)?;
+    std::fs::write(&script, text.replace('\n', "\r\n"))?;
+    site.commit("four", &[])?;
+    let failed = site.poll()?;
+    let why = &failure(&failed)?.why;
+    ensure!(why.contains("Windows line ends (CRLF)"), "{why}");
     site.settled("three")
 }

@@ -22,6 +22,15 @@ impl View {
         Ok(output.success())
     }
 
+    /// Whether sudo can read its configuration at all; it skips some files that visudo rejects.
+    ///
+    /// # Errors
+    /// When sudo cannot be run.
+    pub fn sudo_works(&self) -> Result<bool> {
+        let output = self.command("sudo").args(["-n", "-l"]).outcome()?;
+        Ok(output.success())
+    }
+
     /// Lists every sudo rule for that user, in order of precedence (`sudo -n -l -l`).
     ///
     /// # Errors

@@ -87,7 +87,9 @@ impl<'a> FileStep<'a> {
     fn replaces(&self, context: &CheckContext<'_>, is: &[u8]) -> bool {
         let ours = || context.receipt.wrote(&self.path, &sha256(is));
         match self.edits {
-            Edits::Overwritable => context.overwrite || ours(),
+            Edits::Overwritable => {
+                context.overwrite || ours() || self.reader.disabled(is).is_some()
+            }
             Edits::Kept => ours(),
             Edits::Private => false,
         }
@@ -107,7 +109,8 @@ impl Check for FileStep<'_> {
         };
         let Some(stat) = view.stat(path)? else {
             let lacks = self.reader.lacks(view)?;
-            return Ok(lacks.map_or_else(|| Finding::Absent(self.owner()), Into::into));
+            let absent = || format!("{}{}", self.owner(), self.reader.remark(view));
+            return Ok(lacks.map_or_else(|| Finding::Absent(absent()), Into::into));
         };
         if stat.kind != Kind::File {
             // `systemctl mask` replaces a unit with this link (systemctl(1)).
@@ -142,9 +145,10 @@ impl Check for FileStep<'_> {
         };
         let is = is.filter(|is| is != wanted.as_bytes());
         let diff = (is.as_ref()).map(|is| unified(path, &String::from_utf8_lossy(is), wanted));
-        let replaced = is.is_some_and(|is| self.replaces(context, &is));
+        let replaced = is.as_ref().is_some_and(|is| self.replaces(context, is));
+        let disabled = is.and_then(|is| self.reader.disabled(&is));
         let what = match wrong {
-            None if replaced => Some("content differs".to_owned()),
+            None if replaced => Some(disabled.unwrap_or("content differs").to_owned()),
             None => self.reader.ignores(view, path)?,
             wrong => wrong,
         };
@@ -180,17 +184,18 @@ impl Fix for FileStep<'_> {
         let kept = (old.as_deref()).filter(|old| !self.replaces(&context, old));
         let becomes = kept.unwrap_or(text.as_bytes());
         self.reader.validate(changes, becomes)?;
+        let before = self.reader.complaints(context.view)?;
         if kept.is_some() {
             changes.rewrite(&self.path, becomes, self.mode, (0, gid))?;
         } else {
             changes.file(&self.path, becomes, self.mode, (0, gid))?;
         }
-        let Err(error) = self.reader.reload(changes) else {
+        let Err(error) = self.reader.reload(changes, &before) else {
             return Ok(());
         };
         // Revert at once: the configuration as a whole was rejected.
         changes.put_back(&self.path, old.as_deref(), self.mode, (0, gid))?;
-        drop(self.reader.reload(changes));
+        drop(self.reader.reload(changes, &before));
         Err(error.context(format!("reverted {}", self.path.display())))
     }
 }

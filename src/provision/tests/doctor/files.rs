@@ -121,6 +121,14 @@ fn the_administrators_content_is_never_overwritten() -> Result<()> {
         };
         assert_eq!(fs::read_to_string(&path)?, "MINE=1\n");
     }
+    let script = ManagedFile::DeployScript.path(&world.app);
+    fs::write(world.server.real(&script), "#!/bin/sh\r\nset -eu\r\n")?;
+    expect(
+        &world,
+        StepId::DeployScript,
+        "manual",
+        "has Windows line ends (CRLF)",
+    )?;
     Ok(())
 }
 
@@ -206,10 +214,11 @@ fn a_program_that_rejects_a_file_has_it_reverted() -> Result<()> {
             && text.contains("no such alias"))
     );
     // visudo rejects the whole: what was there is back.
-    world.put_program(
-        "/usr/bin/visudo",
-        "[ $# = 1 ] && { echo duplicate alias; exit 1; }; exit 0",
-    )?;
+    let written = format!("[ \"$(stat -c %a {} 2>/dev/null)\" = 440 ]", path.display());
+    let rejecting = format!(
+        "[ $# != 1 ] || ! {written} || {{ echo theirs: bad mode; echo duplicate alias; exit 1; }}"
+    );
+    world.put_program("/usr/bin/visudo", &rejecting)?;
     let error = world
         .fix(StepId::SudoRule)
         .err()
@@ -221,9 +230,46 @@ fn a_program_that_rejects_a_file_has_it_reverted() -> Result<()> {
     fs::remove_file(&path)?;
     assert!(world.fix(StepId::SudoRule).is_err());
     assert!(!path.exists());
-    world.put_program("/usr/bin/visudo", "exit 0")?;
+    // What it says about another file is not about this one, unless sudo does not work either.
+    world.put_program(
+        "/usr/bin/visudo",
+        "[ $# != 1 ] || { echo theirs: bad mode; exit 1; }",
+    )?;
+    expect(&world, StepId::SudoRule, "absent", "theirs: bad mode")?;
+    let sudo = world.server.real("/usr/bin/sudo");
+    fs::remove_file(&sudo)?;
+    symlink("/usr/bin/false", &sudo)?;
+    expect(
+        &world,
+        StepId::SudoRule,
+        "manual",
+        "sudo itself does not work: ",
+    )?;
+    fs::remove_file(&sudo)?;
+    symlink("/usr/bin/true", &sudo)?;
     world.fix(StepId::SudoRule)?;
     assert_eq!(fs::read(&path)?, before);
+    Ok(())
+}
+
+#[test]
+fn a_sudo_rule_that_a_hardening_tool_disabled_is_restored() -> Result<()> {
+    let world = world()?;
+    let path = world.server.real(ManagedFile::Sudoers.path(&world.app));
+    let ours = fs::read_to_string(&path)?;
+    for disabled in [
+        ours.replace("NOPASSWD:", "PASSWD:"),
+        ours.replace("NOPASSWD: ", ""),
+        ours.replace("gunicorn ALL", "#gunicorn ALL"),
+    ] {
+        fs::write(&path, disabled)?;
+        let finding = expect(&world, StepId::SudoRule, "differs", "NOPASSWD: is missing")?;
+        assert!(matches!(finding, Finding::Differs { diff: Some(_), .. }));
+        world.fix(StepId::SudoRule)?;
+        assert_eq!(fs::read_to_string(&path)?, ours);
+    }
+    fs::write(&path, format!("# mine\n{ours}"))?;
+    expect(&world, StepId::SudoRule, "modified", "left as is")?;
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod http;
 mod identity;
 pub mod import_check;
 mod lock;
+mod mounts;
 mod publish;
 mod script;
 pub mod spawn;

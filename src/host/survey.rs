@@ -4,8 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
+use anyhow::{Result, anyhow};
 
 use crate::app::environment::{self, Dialect};
 use crate::error::WithHint;
@@ -226,48 +225,6 @@ impl View {
                 .map(|(_, value)| value.clone())
         };
         Ok(field("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()))
-    }
-
-    /// Whether the file system of a path is mounted read-only.
-    ///
-    /// # Errors
-    /// When statvfs(3) fails.
-    pub fn is_read_only(&self, path: &Path) -> Result<bool> {
-        Ok(self.statvfs(path)?.flags().contains(FsFlags::ST_RDONLY))
-    }
-
-    /// Whether the file system of a file ignores setuid and setgid bits (mounted nosuid).
-    ///
-    /// # Errors
-    /// When statvfs(3) fails.
-    pub fn ignores_setgid(&self, path: &Path) -> Result<bool> {
-        Ok(self.statvfs(path)?.flags().contains(FsFlags::ST_NOSUID))
-    }
-
-    /// Whether nothing can be executed or mapped as code from the file system of a path (mounted noexec).
-    ///
-    /// # Errors
-    /// When statvfs(3) fails.
-    pub fn is_noexec(&self, path: &Path) -> Result<bool> {
-        Ok(self.statvfs(path)?.flags().contains(FsFlags::ST_NOEXEC))
-    }
-
-    fn statvfs(&self, path: &Path) -> Result<Statvfs> {
-        statvfs(&self.real(path))
-            .with_context(|| format!("failed to inspect the file system of {}", path.display()))
-    }
-
-    /// Returns the free bytes, and the free inodes, of a path's file system for ordinary users. The inodes are `None` if
-    /// the file system does not count them.
-    ///
-    /// # Errors
-    /// When statvfs(3) fails.
-    pub fn free_space(&self, path: &Path) -> Result<(u64, Option<u64>)> {
-        let stat = self.statvfs(path)?;
-        Ok((
-            stat.blocks_available() * stat.fragment_size(),
-            (stat.files() > 0).then(|| stat.files_available()),
-        ))
     }
 
     /// Whether the unit of cron is active.

@@ -39,7 +39,6 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     row("chown gunicorn /usr/local/bin/pullpray", "server.program audit.root", Remedy("and root runs /usr/local/bin/pullpray")),
     row("chmod 700 /usr/local/bin/pullpray", "server.program", Fixed),
     row("chmod 754 /opt", "server.requirements", Remedy("gunicorn cannot enter /opt (root:root 0754), and needs /opt/git_pollers/todo")),
-    row("chmod 754 /var/www", "server.requirements", Remedy("gunicorn cannot enter /var/www (root:root 0754), and needs /var/www/projects/todo")),
     row("chmod 750 /usr/bin/ssh", "server.requirements ssh.alias", Remedy("gunicorn cannot execute /usr/bin/ssh (root:root 0750)")),
     row("chmod 750 /etc/ssh/ssh_config.d", "server.requirements ssh.alias", Remedy("gunicorn cannot list /etc/ssh/ssh_config.d (root:root 0750)")),
     row("sed -i 's/$/\\r/' /opt/git_pollers/todo/deploy.sh", "deploy.script", Remedy("has Windows line ends (CRLF)")),

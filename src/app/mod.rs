@@ -100,12 +100,16 @@ pub struct Limits {
     pub deploy_timeout: u64,
     /// How long the restarted app may take to become healthy, in seconds.
     pub health_timeout: u64,
+    /// Status codes of a healthy app, besides 200 to 299.
+    pub health_status: Vec<u16>,
     /// Whether to deploy a commit that does not descend from the live one, after a force-push.
     pub allow_rewind: bool,
     /// When deployments may start; `None` for any time.
     pub deploy_window: Option<Window>,
     /// The file of allowed signers of deployed commits; `None` if no signature is required.
     pub signed_by: Option<AbsPath>,
+    /// Filters of .gitattributes whose files are deployed as stored.
+    pub accept_filters: Vec<String>,
     /// The maximum size of one file of the repository, in MiB.
     pub max_file: u64,
     /// The maximum size of a fetch, and of a release's tree, in MiB.
@@ -119,9 +123,11 @@ impl Default for Limits {
             attempts: 3,
             deploy_timeout: 900,
             health_timeout: 30,
+            health_status: Vec::new(),
             allow_rewind: true,
             deploy_window: None,
             signed_by: None,
+            accept_filters: Vec::new(),
             // GitHub's file size limit, and four times the largest repository that it recommends ("Repository limits").
             max_file: 100,
             max_size: 4096,

@@ -40,22 +40,26 @@ struct RawLimits {
     attempts: Option<u32>,
     deploy_timeout: Option<u64>,
     health_timeout: Option<u64>,
+    health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
     signed_by: Option<String>,
+    accept_filters: Option<Vec<String>>,
     max_file: Option<u64>,
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 10] = [
+const LIMIT_KEYS: [&str; 12] = [
     "format",
     "keep",
     "attempts",
     "deploy_timeout",
     "health_timeout",
+    "health_status",
     "allow_rewind",
     "deploy_window",
     "signed_by",
+    "accept_filters",
     "max_file",
     "max_size",
 ];
@@ -135,10 +139,12 @@ impl Settings {
             attempts: file.attempts.unwrap_or(default.attempts),
             deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
+            health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
             deploy_window,
             signed_by,
+            accept_filters: file.accept_filters.unwrap_or_default(),
             max_file: file.max_file.unwrap_or(default.max_file),
             max_size: file.max_size.unwrap_or(default.max_size),
         };
@@ -151,6 +157,12 @@ impl Settings {
             return Err(refuse(
                 "attempts, deploy_timeout and health_timeout must be at least 1".into(),
             ));
+        }
+        if let Some(other) = (limits.health_status.iter()).find(|code| !(300..600).contains(*code))
+        {
+            return Err(refuse(format!(
+                "health_status: {other} is not a status code from 300 to 599; 200 to 299 are always healthy"
+            )));
         }
         Ok(Self { answers, limits })
     }
@@ -233,6 +245,7 @@ mod tests {
             ),
             ("format = 1\nsigned_by = \"\"\n", "signed_by: \"\" is not"),
             ("format = 1\nsigned_by = true\n", "line 2"),
+            ("format = 1\nhealth_status = [200]\n", "health_status: 200 "),
         ] {
             let error = Settings::parse(text)
                 .err()

@@ -225,6 +225,13 @@ impl Permitted {
         let Self(it) = self;
         let live = session.live().map(|live| live.commit);
         let checked = (it.code).check_complete(session, &it.gate.newest, live.as_deref());
+        let checked = checked.and_then(|again| {
+            again
+                .as_ref()
+                .unwrap_or(&it.code)
+                .refuse_unfiltered(session.app)?;
+            Ok(again)
+        });
         match checked {
             Ok(None) => Ok(Complete(it)),
             Ok(Some(code)) => Ok(Complete(Fetched { code, ..it })),

@@ -18,6 +18,7 @@ mod clock;
 mod command;
 mod dirs;
 mod files;
+mod health;
 mod http;
 mod identity;
 pub mod import_check;

@@ -74,11 +74,10 @@ impl Check for Healthy<'_> {
             })
         };
         let limit = Duration::from_secs(app.limits.health_timeout);
-        let answer = view.http_get(&app.bind, &app.health_path, &app.health_host, limit);
-        Ok(match answer {
-            Ok(answer) if (200..400).contains(&answer.status) => {
+        Ok(match view.health(app, &app.bind, limit) {
+            Ok(answer) if answer.is_healthy => {
                 let took = answer.took.as_millis();
-                Finding::Ok(format!("{request} → {} in {took} ms", answer.status))
+                Finding::Ok(format!("{request} → {answer} in {took} ms"))
             }
             Ok(answer) if answer.status == 400 => Finding::manual(
                 format!(
@@ -87,7 +86,7 @@ impl Check for Healthy<'_> {
                 ),
                 format!("pullpray init {} --health-host NAME", app.name),
             ),
-            Ok(answer) => unhealthy(format!("{request} → {}", answer.status))?,
+            Ok(answer) => unhealthy(format!("{request} → {answer}"))?,
             Err(error) => unhealthy(format!("{request}: {error}"))?,
         })
     }

@@ -255,7 +255,7 @@ fn refused(app: &App, refusal: &Refusal) -> String {
             dir.display()
         )),
         Why::Unfit { .. } => Some(format!(
-            "max_file and max_size are set in {settings}; to try again: sudo pullpray poll {name} --now"
+            "max_file, max_size and accept_filters are set in {settings}; to try again: sudo pullpray poll {name} --now"
         )),
         Why::OutsideWindow { .. } => None,
     };

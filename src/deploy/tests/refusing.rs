@@ -101,6 +101,30 @@ fn a_file_that_is_too_large_is_refused_once() -> Result<()> {
 }
 
 #[test]
+fn files_that_need_a_filter_are_refused_once_by_name() -> Result<()> {
+    let mut site = Site::live()?;
+    site.commit(
+        "three",
+        &[
+            (".gitattributes", "*.key filter=git-crypt\n"),
+            ("a.key", "\0GITCRYPT"),
+        ],
+    )?;
+    let unfit = |why: &Why| matches!(why, Why::Unfit { .. });
+    let outcome = site.poll()?;
+    assert!(refused(&outcome, unfit)?);
+    let (text, _) = report(&site, &outcome);
+    ensure!(
+        text.contains("\"git-crypt\"") && text.contains("as stored: a.key;"),
+        "{text}"
+    );
+    assert!(!refused(&site.poll()?, unfit)?);
+    site.app.limits.accept_filters = vec!["git-crypt".to_owned()];
+    site.poll_now()?;
+    site.settled("three")
+}
+
+#[test]
 fn nothing_is_trusted_without_the_list_of_signers() -> Result<()> {
     let mut site = Site::live()?;
     site.app.limits.signed_by = Some("/etc/pullpray/todo.signers".parse()?);

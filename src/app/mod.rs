@@ -96,8 +96,10 @@ pub struct Limits {
     pub keep: usize,
     /// The number of attempts per commit before it is quarantined.
     pub attempts: u32,
-    /// The timeout of the deploy script, in seconds.
+    /// The timeout of the deploy script's build phase, in seconds.
     pub deploy_timeout: u64,
+    /// The timeout of its migrate phase, in seconds.
+    pub migrate_timeout: u64,
     /// How long the restarted app may take to become healthy, in seconds.
     pub health_timeout: u64,
     /// Status codes of a healthy app, besides 200 to 299.
@@ -116,12 +118,22 @@ pub struct Limits {
     pub max_size: u64,
 }
 
+impl Limits {
+    /// How long the whole deploy script may run, in seconds.
+    #[must_use]
+    pub fn script_timeout(&self) -> u64 {
+        self.deploy_timeout.saturating_add(self.migrate_timeout)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             keep: 5,
             attempts: 3,
             deploy_timeout: 900,
+            // A migration that is cut off may leave the database half changed.
+            migrate_timeout: 6 * 3600,
             health_timeout: 30,
             health_status: Vec::new(),
             allow_rewind: true,

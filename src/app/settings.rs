@@ -39,6 +39,7 @@ struct RawLimits {
     keep: Option<usize>,
     attempts: Option<u32>,
     deploy_timeout: Option<u64>,
+    migrate_timeout: Option<u64>,
     health_timeout: Option<u64>,
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
@@ -49,11 +50,12 @@ struct RawLimits {
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 12] = [
+const LIMIT_KEYS: [&str; 13] = [
     "format",
     "keep",
     "attempts",
     "deploy_timeout",
+    "migrate_timeout",
     "health_timeout",
     "health_status",
     "allow_rewind",
@@ -138,6 +140,7 @@ impl Settings {
             keep: file.keep.unwrap_or(default.keep),
             attempts: file.attempts.unwrap_or(default.attempts),
             deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
+            migrate_timeout: file.migrate_timeout.unwrap_or(default.migrate_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
@@ -153,10 +156,15 @@ impl Settings {
                 "keep must be at least 2: the live release and one to roll back to".into(),
             ));
         }
-        if limits.attempts == 0 || limits.deploy_timeout == 0 || limits.health_timeout == 0 {
-            return Err(refuse(
-                "attempts, deploy_timeout and health_timeout must be at least 1".into(),
-            ));
+        for (name, value) in [
+            ("attempts", u64::from(limits.attempts)),
+            ("deploy_timeout", limits.deploy_timeout),
+            ("migrate_timeout", limits.migrate_timeout),
+            ("health_timeout", limits.health_timeout),
+        ] {
+            if value == 0 {
+                return Err(refuse(format!("{name} must be at least 1")));
+            }
         }
         if let Some(other) = (limits.health_status.iter()).find(|code| !(300..600).contains(*code))
         {

@@ -126,7 +126,7 @@ pub fn is_backing_off(
     let failure = ledger.failure(commit);
     failure.is_some_and(|failure| {
         let is_due = next_try(failure, now).is_none_or(|due| due <= now);
-        failure.inputs_digest == inputs_digest && (failure.tries >= limits.attempts || !is_due)
+        failure.inputs_digest == inputs_digest && (failure.is_final(limits.attempts) || !is_due)
     })
 }
 

@@ -86,9 +86,13 @@ impl Staged {
 
     /// The migrations that the deploy script applied, from its output.
     pub(super) fn migrations(&self, server: &Server) -> Option<String> {
-        // The report names the log, so an unreadable one is found there.
+        migrations::note(&migrations::applied(&self.read_log(server)?))
+    }
+
+    /// The report names the log, so an unreadable one is found there.
+    fn read_log(&self, server: &Server) -> Option<String> {
         let log = server.read(&self.log_path).ok().flatten()?;
-        migrations::note(&migrations::applied(&String::from_utf8_lossy(&log)))
+        Some(String::from_utf8_lossy(&log).into_owned())
     }
 
     /// Checks the commit out, links shared paths, runs the deploy script, and verifies the result.
@@ -273,6 +277,12 @@ impl Staged {
         poll.progress(&format!("running {}{words}", script.program.display()));
         let mut runner = script.clone();
         runner.arguments.extend(phase.map(OsString::from));
+        let setting = if phase == Some(MIGRATE) {
+            runner.deadline = Duration::from_secs(poll.app.limits.migrate_timeout);
+            "migrate_timeout"
+        } else {
+            "deploy_timeout"
+        };
         let outcome = runner.run(poll.server, &mut self.log).at(Stage::Script)?;
         if outcome.success {
             return Ok(());
@@ -281,7 +291,22 @@ impl Staged {
         if phase == Some(MIGRATE) {
             why.push_str(" in its migrate phase");
         }
-        Err(StageError::new(Stage::Script, why).with_lines(outcome.last_lines))
+        let mut stage = Stage::Script;
+        if (outcome.timed_out || outcome.killed)
+            && let Some(log) = self.read_log(poll.server)
+            && let Some(migration) = migrations::unfinished(&log)
+        {
+            stage = Stage::CutMigration;
+            why = format!("the migration {migration} was cut off: {why}");
+        }
+        if outcome.timed_out {
+            let settings = layout::settings(&poll.app.name);
+            why.push_str(&format!(
+                "; the time limit is {setting} in {}",
+                settings.display()
+            ));
+        }
+        Err(StageError::new(stage, why).with_lines(outcome.last_lines))
     }
 }
 

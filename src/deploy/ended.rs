@@ -106,6 +106,11 @@ pub(super) fn failed(
         note: join(&[accepted.note, migrations.clone()]),
         ..Deployment::of(&release, at.clone(), took, outcome)
     };
+    let attempts = match stage {
+        // The next one would most likely fail for what this one left behind.
+        Stage::CutMigration => 1,
+        _ => session.app.limits.attempts,
+    };
     let failure = Failure {
         commit: release.commit.clone(),
         tries: 1,
@@ -127,6 +132,6 @@ pub(super) fn failed(
         live,
         restore_error,
         tries,
-        attempts: session.app.limits.attempts,
+        attempts,
     })))
 }

@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -55,6 +56,10 @@ pub struct Log(File);
 pub struct ScriptOutcome {
     /// Whether it exited with 0 in time, and its log could be written.
     pub success: bool,
+    /// Whether it was stopped at the deadline.
+    pub timed_out: bool,
+    /// Whether somebody, or the kernel, killed it.
+    pub killed: bool,
     /// How it ended, for a sentence that starts with its name.
     pub ended: String,
     /// Last lines of its output.
@@ -130,6 +135,8 @@ impl ScriptRunner {
         Ok(ScriptOutcome {
             // If the log cannot be written, neither can the release.
             success: status.is_some_and(|status| status.success()) && log_error.is_none(),
+            timed_out: status.is_none(),
+            killed: status.is_some_and(|status| status.signal().is_some()),
             ended: how,
             last_lines,
         })

@@ -108,7 +108,7 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     // During a deployment other polls exit at once and record nothing.
     let busy = ledger
         .in_progress()
-        .map_or(0, |_| app.limits.deploy_timeout);
+        .map_or(0, |_| app.limits.script_timeout());
     let grace = TimeDelta::minutes(10) + TimeDelta::seconds(busy.try_into().unwrap_or(0));
     let due = app.schedule.next_after(&since);
     Ok(due.filter(|due| clock.local() > *due + grace).map(|due| {

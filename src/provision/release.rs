@@ -59,7 +59,7 @@ impl Check for FirstRelease<'_> {
 impl Fix for FirstRelease<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         // A running poll, cron's or one left by a killed run, may deploy it meanwhile.
-        let patience = Duration::from_secs(self.0.limits.deploy_timeout + 900);
+        let patience = Duration::from_secs(self.0.limits.script_timeout().saturating_add(900));
         changes.wait_for_poll(patience)?;
         if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
             return Ok(());

@@ -58,7 +58,7 @@ impl Changes<'_> {
     /// # Errors
     /// When the program cannot be started or does not exit in time.
     pub fn deploy(&self, app: &App, verb: &[&str]) -> Result<Outcome> {
-        let (name, limit) = (app.name.as_str(), app.limits.deploy_timeout);
+        let (name, limit) = (app.name.as_str(), app.limits.script_timeout());
         self.server.run_verb(&app.program, verb, name, limit)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::app::App;
+use crate::app::{App, AppName};
 use crate::decide::{Verdict, backoff};
 use crate::exit::Exit;
 use crate::layout;
@@ -68,7 +68,7 @@ pub struct FailureReport {
     pub restore_error: Option<String>,
     /// The number of this attempt, from 1.
     pub tries: u32,
-    /// How many attempts a commit gets.
+    /// How many attempts this commit gets.
     pub attempts: u32,
 }
 
@@ -202,9 +202,9 @@ fn recovered(app: &App, recovery: &Recovery, then: &PollOutcome, verbose: bool) 
     };
     // Nothing else would report it: each of its polls was killed before it could print anything.
     if let PollOutcome::Skipped(Verdict::Waiting(failure)) = then
-        && failure.tries >= app.limits.attempts
+        && failure.is_final(app.limits.attempts)
     {
-        text.push_str(&format!("  next  {}\n", giving_up(failure.tries)));
+        text.push_str(&format!("  next  {}\n", giving_up(name, failure.tries)));
         exit = Exit::Failed.worse(exit);
     }
     let (more, then) = render(app, then, verbose);
@@ -285,7 +285,7 @@ fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
     push_note(&mut text, report.migrations.as_deref());
     text.push_str(&format!("  log   {}\n", report.log.display()));
     let next = if report.tries >= report.attempts {
-        giving_up(report.tries)
+        giving_up(name, report.tries)
     } else {
         format!(
             "attempt {} of {} in {} minutes, or at the next commit",
@@ -302,8 +302,11 @@ fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
     (text, exit)
 }
 
-fn giving_up(tries: u32) -> String {
-    format!("giving up after {tries} attempts; will try again on a new commit or a settings change")
+fn giving_up(app: &AppName, tries: u32) -> String {
+    let attempts = if tries == 1 { "attempt" } else { "attempts" };
+    format!(
+        "giving up after {tries} {attempts}; will try again on a new commit or a settings change, or: sudo pullpray retry {app}"
+    )
 }
 
 fn unreachable(app: &App, outage: &RemoteOutage) -> String {

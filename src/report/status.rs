@@ -145,7 +145,7 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
                 "            not deployed again until: sudo pullpray retry {}",
                 app.name
             )?,
-            _ if failure.tries >= app.limits.attempts => writeln!(
+            _ if failure.is_final(app.limits.attempts) => writeln!(
                 text,
                 "            no more attempts until a new commit, changed settings, or: pullpray retry {}",
                 app.name

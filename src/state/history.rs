@@ -48,6 +48,8 @@ pub enum Stage {
     Environment,
     /// The deploy script runs.
     Script,
+    /// A migration was cut off: the database may be half changed.
+    CutMigration,
     /// The app must not write into its release.
     Writes,
     /// The release runs beside the live one.

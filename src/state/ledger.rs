@@ -126,7 +126,7 @@ impl Failure {
     /// Whether only a new commit or an operator's command ends it.
     #[must_use]
     pub fn is_final(&self, attempts: u32) -> bool {
-        self.is_rollback() || self.tries >= attempts
+        self.is_rollback() || self.stage == Stage::CutMigration || self.tries >= attempts
     }
 
     /// `once`, `twice`, `3 times`.

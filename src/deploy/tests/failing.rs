@@ -89,6 +89,34 @@ fn fails(site: &Site, files: &[(&str, &str)]) -> Result<(Stage, String, Vec<Stri
 }
 
 #[test]
+fn a_migration_that_was_cut_off_waits_for_a_person() -> Result<()> {
+    let site = Site::with_settings("migrate_timeout = 1\n")?;
+    site.deploys("one")?;
+    let slow = "printf 'Running migrations:\\n  Applying items.0001_x... OK\\n  Applying items.0002_y...'; exec sleep 60";
+    let script = format!(
+        "# phases: build migrate\nif [ $1 = migrate ]; then {slow}; fi\n{}",
+        super::DEPLOY
+    );
+    site.test.put_program(site.app.deploy_script(), &script)?;
+    let (stage, why, _) = fails(&site, &[])?;
+    assert_eq!(stage, Stage::CutMigration);
+    assert_eq!(
+        why,
+        "the migration items.0002_y was cut off: the deploy script did not end within 1 s and was stopped in its migrate phase; the time limit is migrate_timeout in /etc/pullpray/todo.toml"
+    );
+    for _ in 0..9 {
+        let outcome = site.poll()?;
+        ensure!(matches!(outcome, PollOutcome::Skipped(_)), "{outcome:?}");
+    }
+    let (text, _) = report(&site, &site.poll_now()?);
+    assert!(
+        text.contains("giving up after 1 attempt;") && text.contains("sudo pullpray retry todo"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
 fn every_stage_that_fails_is_recorded_and_changes_nothing() -> Result<()> {
     let site = Site::live()?;
     let venv = "../../venvs/${PULLPRAY_VENV##*/}";

@@ -19,9 +19,11 @@
 #   PULLPRAY_VENV          the virtual environment; .venv in the release links to it
 #   PULLPRAY_VENV_STATE    "new": create it and install into it; "ready": an earlier release with
 #                          the same lock file and Python filled it; use it unchanged
-#   PULLPRAY_DEPENDENCIES  uv.lock, requirements.txt or pyproject.toml; empty if none exists
+#   PULLPRAY_DEPENDENCIES  uv.lock, pylock.toml, requirements.txt, poetry.lock, pdm.lock, Pipfile.lock
+#                          or pyproject.toml; empty if the project has no packaging file
 #   PULLPRAY_PYTHON        the interpreter to create it with
 #   PULLPRAY_UV            path of uv; empty if it is not installed
+#   PULLPRAY_TOOL          path of the program that reads the lock file
 #   STATIC_ROOT            where collectstatic writes; published once the release is live
 #   DJANGO_SETTINGS_MODULE only if the app's settings set it
 #   and every variable from /etc/pullpray/{{ app.name }}.env
@@ -61,10 +63,16 @@ if [ "$PULLPRAY_VENV_STATE" = new ]; then
     esac
     case $PULLPRAY_DEPENDENCIES in
     uv.lock)
-        [ -n "$PULLPRAY_UV" ] || { echo "uv.lock requires uv, which is not installed on this server" >&2; exit 1; }
         VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_UV" sync --quiet --active --frozen --no-dev --no-install-project
         ;;
-    requirements.txt) install -r requirements.txt ;;
+    pylock.toml | requirements.txt) install -r "$PULLPRAY_DEPENDENCIES" ;;
+    poetry.lock)
+        VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_TOOL" install --quiet --no-interaction --only main --no-root
+        ;;
+    pdm.lock)
+        PDM_IGNORE_SAVED_PYTHON=1 VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_TOOL" sync --quiet --prod --no-self
+        ;;
+    Pipfile.lock) VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_TOOL" sync ;;
     pyproject.toml)
         # Dependencies only: the project's own code runs from the release.
         "$python" -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))' >"$PULLPRAY_VENV/dependencies.txt"

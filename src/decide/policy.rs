@@ -67,6 +67,7 @@ impl DeployPolicy {
                 Why::OutsideWindow { .. }
                 | Why::NoRoom { .. }
                 | Why::ReadOnly { .. }
+                | Why::Dependencies { .. }
                 | Why::Unfit { .. },
             )
             | None => {}

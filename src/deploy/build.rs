@@ -259,6 +259,10 @@ impl Staged {
             ("PULLPRAY_DEPENDENCIES", needs.file.into()),
             ("PULLPRAY_PYTHON", app.python.as_path().into()),
             ("PULLPRAY_UV", uv.into()),
+            (
+                "PULLPRAY_TOOL",
+                needs.tool.clone().unwrap_or_default().into(),
+            ),
             ("STATIC_ROOT", self.dir.join(STATIC).into()),
         ] {
             runner.set(name, value);

@@ -13,7 +13,7 @@ use crate::text::short;
 
 use super::fetch::{self, Code, FetchError};
 use super::session::Session;
-use super::{no_reference, recover, space};
+use super::{dependencies, no_reference, recover, space};
 
 /// Why nothing is deployed.
 pub(super) enum Stop {
@@ -244,10 +244,14 @@ impl Permitted {
 }
 
 impl Complete {
-    /// Goes on if the disk has enough space for a release.
-    pub(super) fn ensure_space(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
+    /// Goes on if its dependencies can be installed here, and the disk has enough space for a release.
+    pub(super) fn ensure_fits(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
         let Self(it) = self;
-        if let Some(why) = space::shortage(session, &it.code, session.ledger().live())? {
+        let why = match dependencies::refusal(session.server, &it.code)? {
+            None => space::shortage(session, &it.code, session.ledger().live())?,
+            why => why,
+        };
+        if let Some(why) = why {
             let object = it.code.object.to_string();
             return Err(it.gate.refuse(session, &it.tip(), &object, why));
         }

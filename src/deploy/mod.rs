@@ -20,9 +20,11 @@ mod health;
 mod inspect;
 mod keep_live;
 mod migrations;
+mod packaging;
 mod prune;
 mod rebuild_state;
 mod recover;
+mod requirements;
 mod restore;
 mod service;
 mod session;
@@ -96,7 +98,7 @@ fn deploy_newest(session: &mut Session<'_>) -> Result<PollOutcome, Stop> {
         .fetch(session)?
         .decide(session)?
         .complete(session)?
-        .ensure_space(session)?;
+        .ensure_fits(session)?;
     Ok(deploy(session, accepted)?)
 }
 

@@ -257,6 +257,7 @@ fn refused(app: &App, refusal: &Refusal) -> String {
         Why::Unfit { .. } => Some(format!(
             "max_file, max_size and accept_filters are set in {settings}; to try again: sudo pullpray poll {name} --now"
         )),
+        Why::Dependencies { fix, .. } => Some(for_terminal(fix)),
         Why::OutsideWindow { .. } => None,
     };
     let hint = hint.map_or_else(String::new, |hint| format!("  hint: {hint}\n"));

@@ -58,6 +58,13 @@ pub enum Why {
         /// Where.
         dir: PathBuf,
     },
+    /// Its dependencies cannot be installed on this server.
+    Dependencies {
+        /// Which file, and what it needs.
+        words: String,
+        /// What to do.
+        fix: String,
+    },
     /// It exceeds the limits, or cannot be read.
     Unfit {
         /// Which limit, or what is unreadable.
@@ -106,7 +113,9 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTrusted { words } | Self::Unfit { words } => f.write_str(words),
+            Self::NotTrusted { words }
+            | Self::Unfit { words }
+            | Self::Dependencies { words, .. } => f.write_str(words),
             Self::NotDescendant { live } => write!(
                 f,
                 "history was rewritten (live commit {} is not an ancestor), and allow_rewind = false",

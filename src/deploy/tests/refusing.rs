@@ -229,3 +229,24 @@ fn the_repository_is_inspected_for_init() -> Result<()> {
     ensure!(site.with_poll(crate::deploy::inspect).is_err());
     Ok(())
 }
+
+#[test]
+fn a_lock_file_without_its_program_waits_and_uses_no_attempt() -> Result<()> {
+    let site = Site::live()?;
+    let commit = site.commit("three", &[("poetry.lock", "")])?;
+    let (text, exit) = report(&site, &site.poll()?);
+    assert!(
+        text.contains("refused")
+            && text.contains("poetry.lock needs poetry, which is not installed on this server")
+            && text.contains("poetry export --only main"),
+        "{text}"
+    );
+    assert_eq!(exit, Exit::Failed);
+    assert_eq!(report(&site, &site.poll()?).0, "", "it is reported once");
+    assert!(site.ledger()?.failure(&commit).is_none());
+    site.settled("two")?;
+    site.test.put_program("/usr/local/bin/poetry", "")?;
+    site.poll()?;
+    assert_eq!(site.live_release()?.commit, commit);
+    Ok(())
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use askama::Template;
 
-use crate::app::{App, Bind};
+use crate::app::{App, Bind, RepoUrl};
 use crate::layout;
 
 /// Declares templates, each with its computed fields and a render function.
@@ -120,7 +120,7 @@ fn commands(app: &App) -> Vec<String> {
 /// `HostName`, `Port` and the proxy stay open to such a file: the host key is looked up by its alias.
 #[must_use]
 pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
-    let known = [
+    let own = [
         ("IdentityFile", text(&layout::public_key(&app.name))),
         // Exists only during a rotation.
         ("IdentityFile", text(&layout::next_public_key(&app.name))),
@@ -129,40 +129,42 @@ pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
         ("HostKeyAlias", app.repo.known_hosts_name()),
         ("User", app.repo.user().to_owned()),
     ];
-    let fixed = [
-        ("IdentitiesOnly", "yes"),
-        ("PubkeyAuthentication", "yes"),
-        ("PreferredAuthentications", "publickey"),
-        ("GlobalKnownHostsFile", "none"),
-        ("KnownHostsCommand", "none"),
-        ("StrictHostKeyChecking", "yes"),
-        ("VerifyHostKeyDNS", "no"),
-        ("CanonicalizeHostname", "no"),
-        ("NoHostAuthenticationForLocalhost", "no"),
-        ("UpdateHostKeys", "no"),
-        ("BatchMode", "yes"),
-        ("ControlMaster", "no"),
-        ("ControlPath", "none"),
-        ("RemoteCommand", "none"),
-        ("PermitLocalCommand", "no"),
-        ("SessionType", "default"),
-        ("ForkAfterAuthentication", "no"),
-        ("StdinNull", "no"),
-        ("RequestTTY", "no"),
-        ("ForwardAgent", "no"),
-        ("ForwardX11", "no"),
-        ("ClearAllForwardings", "yes"),
-        ("Tunnel", "no"),
-        ("AddKeysToAgent", "no"),
-        ("PKCS11Provider", "none"),
-        ("LogLevel", "INFO"),
-        ("ConnectTimeout", "15"),
-        ("ServerAliveInterval", "15"),
-        ("ServerAliveCountMax", "3"),
-    ];
-    let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
-    known.into_iter().chain(fixed).collect()
+    let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| (name, value.to_owned()));
+    own.into_iter().chain(fixed).collect()
 }
+
+/// The ssh options that are the same for every app.
+const FIXED_SSH_OPTIONS: [(&str, &str); 29] = [
+    ("IdentitiesOnly", "yes"),
+    ("PubkeyAuthentication", "yes"),
+    ("PreferredAuthentications", "publickey"),
+    ("GlobalKnownHostsFile", "none"),
+    ("KnownHostsCommand", "none"),
+    ("StrictHostKeyChecking", "yes"),
+    ("VerifyHostKeyDNS", "no"),
+    ("CanonicalizeHostname", "no"),
+    ("NoHostAuthenticationForLocalhost", "no"),
+    ("UpdateHostKeys", "no"),
+    ("BatchMode", "yes"),
+    ("ControlMaster", "no"),
+    ("ControlPath", "none"),
+    ("RemoteCommand", "none"),
+    ("PermitLocalCommand", "no"),
+    ("SessionType", "default"),
+    ("ForkAfterAuthentication", "no"),
+    ("StdinNull", "no"),
+    ("RequestTTY", "no"),
+    ("ForwardAgent", "no"),
+    ("ForwardX11", "no"),
+    ("ClearAllForwardings", "yes"),
+    ("Tunnel", "no"),
+    ("AddKeysToAgent", "no"),
+    ("PKCS11Provider", "none"),
+    ("LogLevel", "INFO"),
+    ("ConnectTimeout", "15"),
+    ("ServerAliveInterval", "15"),
+    ("ServerAliveCountMax", "3"),
+];
 
 /// The ssh options, each as an argument of `ssh -o`.
 #[must_use]
@@ -171,6 +173,14 @@ pub fn ssh_arguments(app: &App) -> Vec<String> {
     options
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
+}
+
+/// The arguments of `ssh -o` for a repository's host before there is an app.
+#[must_use]
+pub fn ssh_arguments_for(repo: &RepoUrl) -> Vec<String> {
+    let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| format!("{name}={value}"));
+    let user = format!("User={}", repo.user());
+    fixed.into_iter().chain([user]).collect()
 }
 
 templates! {

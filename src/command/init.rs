@@ -320,14 +320,13 @@ fn missing(
             .get("repo")
             .and_then(|text| text.parse::<RepoUrl>().ok())
     {
-        let keys = server.scan_host_keys(repo.host(), repo.port());
-        return error.hint(match keys.unwrap_or_default().first() {
-            Some(key) => format!(
+        return error.hint(match provision::first_host_key(server, &repo) {
+            Ok(key) => format!(
                 "{} shows {1}; once you have compared it: --host-key {1}",
                 repo.host(),
                 key.fingerprint
             ),
-            None => questions::unreachable(&repo),
+            Err(_) => questions::unreachable(&repo),
         });
     }
     error

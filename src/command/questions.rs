@@ -180,15 +180,12 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         return Ok(());
     };
     ui.begin(&format!("fetching the host key of {}", repo.host()));
-    let keys = match view.scan_host_keys(repo.host(), repo.port()) {
-        Ok(keys) => keys,
+    let key = match provision::first_host_key(view, &repo) {
+        Ok(key) => key,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
             return Err(error.hint(unreachable(&repo)));
         }
-    };
-    let Some(key) = keys.first() else {
-        return Ok(());
     };
     ui.done(
         crate::ui::Mark::Ok,

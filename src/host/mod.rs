@@ -50,7 +50,7 @@ pub use identity::{Identity, current_identity, effective_uid};
 pub use lock::{Lock, Locked, is_held};
 pub use publish::PUBLISHED_DIR;
 pub use script::{Log, ScriptRunner};
-pub use ssh::HostKey;
+pub use ssh::{GitHost, HostKey};
 pub use ssh_keygen::SshSignature;
 pub use units::Running;
 #[cfg(test)]

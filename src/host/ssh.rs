@@ -1,12 +1,13 @@
 //! The effective configuration of the ssh client, and the host keys of git hosts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ssh_key::{HashAlg, PublicKey};
 
-use super::{Identity, View};
+use super::{Command, Identity, View};
 
 /// A host's public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,44 @@ impl HostKey {
     }
 }
 
+/// What `SHOW_KEY` prints before each key.
+const SHOWN: &str = "pullpray-host-key ";
+
+/// Prints the key of the host, as ssh_config(5) KnownHostsCommand, instead of a line that makes it known: ssh then ends
+/// before it logs in, and unlike ssh-keyscan it has gone through any proxy to get there.
+const SHOW_KEY: &str = "/bin/sh -c \"echo pullpray-host-key %t %K >&2\"";
+
+/// A git host whose keys are not known yet.
+#[derive(Debug)]
+pub struct GitHost<'a> {
+    /// The name to pass to ssh.
+    pub alias: &'a str,
+    /// What it stands for, unless ssh's configuration has another name for it.
+    pub name: &'a str,
+    /// Its port, unless ssh's configuration has another one.
+    pub port: u16,
+    /// Options (`-o`), which take precedence over ssh's configuration files.
+    pub options: Vec<String>,
+    /// The app's account; only root can change to it.
+    pub run_as: Option<&'a Identity>,
+}
+
+fn effective(command: Command) -> Result<BTreeMap<String, Vec<String>>> {
+    let output = command.outcome()?;
+    if output.code != Some(0) {
+        let why = super::command::last_lines(&output.stderr, 2);
+        bail!("ssh rejects its configuration: {why}");
+    }
+    let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in output.stdout.lines() {
+        if let Some((name, value)) = line.split_once(' ') {
+            let values = options.entry(name.to_ascii_lowercase()).or_default();
+            values.push(value.to_owned());
+        }
+    }
+    Ok(options)
+}
+
 /// Returns the keys that the text of a known_hosts file lists for a host. It ignores hashed names: the file is
 /// pullpray's own, and pinned hosts must be readable for the administrator.
 #[must_use]
@@ -69,73 +108,78 @@ impl View {
         alias: &str,
         run_as: Option<&Identity>,
     ) -> Result<BTreeMap<String, Vec<String>>> {
-        let output = self
-            .command("ssh")
-            .args(["-G", "--", alias])
-            .run_as(run_as)
-            .run()?;
-        let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for line in output.stdout.lines() {
-            if let Some((name, value)) = line.split_once(' ') {
-                options
-                    .entry(name.to_ascii_lowercase())
-                    .or_default()
-                    .push(value.to_owned());
-            }
-        }
-        Ok(options)
+        effective(self.command("ssh").args(["-G", "--", alias]).run_as(run_as))
     }
 
-    /// Returns a host's public keys, ed25519 before ecdsa before rsa (ssh-keyscan prints them in the order of
-    /// arrival).
+    /// Returns a host's public keys: ed25519 before ecdsa before rsa, as far as ssh's configuration permits them, up to
+    /// the one with the fingerprint `wanted`, or only the first. Nothing is sent but the key exchange.
     ///
     /// # Errors
-    /// When the host cannot be reached or sends no key.
-    pub fn scan_host_keys(&self, host: &str, port: u16) -> Result<Vec<HostKey>> {
-        let output = self
-            .command("ssh-keyscan")
-            .args([
-                "-T",
-                "10",
-                "-p",
-                &port.to_string(),
-                "-t",
-                "ed25519,ecdsa,rsa",
-                "--",
-                host,
-            ])
-            .deadline(Duration::from_secs(45))
-            .outcome()?;
-        let mut keys: Vec<HostKey> = output
-            .stdout
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split_once(' '))
-            .filter_map(|(_, key)| HostKey::parse(key).ok())
-            .collect();
-        keys.sort_by_key(|key| match key.algorithm() {
-            "ssh-ed25519" => 0,
-            "ssh-rsa" => 2,
-            _ => 1,
-        });
+    /// When the host cannot be reached or shows no key that is permitted.
+    pub fn host_keys(&self, host: &GitHost<'_>, wanted: Option<&str>) -> Result<Vec<HostKey>> {
+        let GitHost { name, port, .. } = host;
+        let settings = effective(self.ssh_to(host, &["-G".to_owned()]))?;
+        let first = |name: &str| settings.get(name)?.first().map(String::as_str);
+        let mut options = Vec::new();
+        if first("hostname").is_none_or(|is| is == host.alias) {
+            options.push(format!("-oHostName={name}"));
+        }
+        if first("port").is_none_or(|is| is == "22") {
+            options.push(format!("-oPort={port}"));
+        }
+        options.push(format!("-oKnownHostsCommand={SHOW_KEY}"));
+        let permitted = first("hostkeyalgorithms").unwrap_or_default();
+        let mut keys = Vec::new();
+        let mut stderr = format!("ssh's HostKeyAlgorithms are {permitted}");
+        for family in ["ssh-ed25519", "ecdsa-sha2-", "rsa-sha2-"] {
+            let algorithms: Vec<&str> = permitted
+                .split(',')
+                .filter(|name| name.starts_with(family) && !name.contains("-cert-"))
+                .collect();
+            if algorithms.is_empty() {
+                continue;
+            }
+            let algorithms = format!("-oHostKeyAlgorithms={}", algorithms.join(","));
+            let arguments = [&options[..], &[algorithms]].concat();
+            let command = self.ssh_to(host, &arguments);
+            stderr = command.deadline(Duration::from_secs(45)).outcome()?.stderr;
+            let shown = stderr.lines().filter_map(|line| line.strip_prefix(SHOWN));
+            let shown: Vec<HostKey> = shown.filter_map(|key| HostKey::parse(key).ok()).collect();
+            let lacks_family = stderr.contains("no matching host key type found");
+            let found = (shown.iter()).any(|key| wanted.is_none_or(|is| is == key.fingerprint));
+            keys.extend(shown);
+            if found || !lacks_family && keys.is_empty() {
+                break;
+            }
+        }
         if keys.is_empty() {
-            let why = super::command::last_lines(
-                &output
-                    .stderr
-                    .lines()
-                    .filter(|l| !l.starts_with('#'))
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-                2,
-            );
-            let why = if why.is_empty() {
-                String::new()
-            } else {
-                format!(": {why}")
-            };
-            bail!("no SSH server answered on {host} port {port}{why}");
+            let why = super::command::last_lines(&stderr, 2);
+            let colon = if why.is_empty() { "" } else { ": " };
+            bail!("no SSH server answered on {name} port {port}{colon}{why}");
         }
         Ok(keys)
+    }
+
+    /// A connection that trusts no key.
+    fn ssh_to(&self, host: &GitHost<'_>, arguments: &[String]) -> Command {
+        let system = Path::new("/etc/ssh/ssh_config");
+        let mut command = self.command("ssh");
+        // Without an account of the app: what every account reads, and nothing of whoever runs this.
+        if host.run_as.is_none() {
+            let exists = self.stat(system).ok().flatten().is_some();
+            let file = if exists {
+                self.real(system)
+            } else {
+                "none".into()
+            };
+            command = command.arg("-F").arg(file);
+        }
+        command
+            .args(arguments)
+            .args(["-oUserKnownHostsFile=none", "-oConnectTimeout=10"])
+            .args(host.options.iter().flat_map(|option| ["-o", option]))
+            .args(["-T", "--", host.alias])
+            .run_as(host.run_as)
     }
 
     /// Connects to a host as that user without a command and returns its output. `options` take precedence over

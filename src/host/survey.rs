@@ -68,11 +68,6 @@ const NEEDED: &[(&str, &str, &str)] = &[
         "ssh-agent, which holds the deploy key",
         "openssh-client",
     ),
-    (
-        "ssh-keyscan",
-        "ssh-keyscan, which reads the git host's key",
-        "openssh-client",
-    ),
     ("useradd", "useradd", "passwd"),
     ("groupadd", "groupadd", "passwd"),
     ("gpasswd", "gpasswd", "passwd"),

@@ -42,6 +42,7 @@ pub use eligibility::ineligible;
 pub use engine::{Converged, Planned, converge, plan};
 pub use file::unified;
 pub use finding::{Finding, Problem};
+pub use host_key::first_host_key;
 pub use key_pair::public_key;
 pub use list::list;
 pub use monitors::{monitors, overdue};

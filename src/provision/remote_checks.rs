@@ -8,6 +8,7 @@ use crate::host::View;
 use crate::layout;
 use crate::state::remote::RemoteErrorKind;
 
+use super::host_key::host_keys;
 use super::{About, Check, CheckContext, Finding, StepId, repo};
 
 pub(super) struct PresentedHostKey<'a>(pub(super) &'a App);
@@ -22,7 +23,7 @@ impl Check for PresentedHostKey<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
-        let keys = context.view.scan_host_keys(repo.host(), repo.port())?;
+        let keys = host_keys(context.view, self.0)?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
             return Ok(Finding::Ok(wanted.to_owned()));
         }

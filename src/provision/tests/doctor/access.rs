@@ -118,7 +118,8 @@ fn a_host_key_is_pinned_only_if_it_is_the_expected_one() -> Result<()> {
         "absent",
         "adds one line: ssh-ed25519 SHA256:",
     )?;
-    world.put_program("/usr/bin/ssh-keyscan", &format!("echo github.com {other}"))?;
+    let shown = world.server.real(Path::new("/usr/share/host-key"));
+    fs::write(&shown, format!("pullpray-host-key {other}\n"))?;
     let error = world
         .find(StepId::SshHostKey)
         .err()
@@ -194,7 +195,8 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
             ("blocked", "verified by a test push"),
         ),
         (
-            "echo 'Host key verification failed.' >&2; exit 255",
+            "case $* in *'-G '*) echo hostkeyalgorithms ssh-ed25519; exit;; *=/bin/sh*) cat ROOT/usr/share/host-key >&2;; esac\n\
+             echo 'Host key verification failed.' >&2; exit 255",
             ("blocked", "read once it is pinned"),
             ("blocked", "verified by a test push"),
         ),

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use askama::Template;
 
-use crate::app::{App, Bind, RepoUrl};
+use crate::app::{App, Bind, Proxy, RepoUrl};
 use crate::layout;
 
 /// Declares templates, each with its computed fields and a render function.
@@ -130,7 +130,8 @@ pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
         ("User", app.repo.user().to_owned()),
     ];
     let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| (name, value.to_owned()));
-    own.into_iter().chain(fixed).collect()
+    let proxy = app.proxy.as_ref().map(Proxy::option);
+    own.into_iter().chain(fixed).chain(proxy).collect()
 }
 
 /// The ssh options that are the same for every app.
@@ -177,10 +178,12 @@ pub fn ssh_arguments(app: &App) -> Vec<String> {
 
 /// The arguments of `ssh -o` for a repository's host before there is an app.
 #[must_use]
-pub fn ssh_arguments_for(repo: &RepoUrl) -> Vec<String> {
+pub fn ssh_arguments_for(repo: &RepoUrl, proxy: Option<&Proxy>) -> Vec<String> {
     let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| format!("{name}={value}"));
     let user = format!("User={}", repo.user());
-    fixed.into_iter().chain([user]).collect()
+    let proxy = proxy.map(Proxy::option);
+    let proxy = proxy.map(|(name, value)| format!("{name}={value}"));
+    fixed.into_iter().chain([user]).chain(proxy).collect()
 }
 
 templates! {
@@ -315,6 +318,7 @@ mod tests {
                 ("shared_paths", "db.sqlite3,media/"),
                 ("schedule", "0 7 * * mon-fri"),
                 ("tag", "release-?.*"),
+                ("proxy", "nc -X connect -x proxy:3128 %h %p # '$x'"),
             ],
             &[("commit", "0123456789abcdef0123456789abcdef01234567")],
         ] {

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::resolve::Workers;
 use super::{
     AbsPath, AccountName, AppName, Bind, Branch, CommitId, Facts, Fingerprint, GroupName,
-    HealthHost, HealthPath, Invalid, Limits, Module, RepoUrl, Schedule, SharedPath, TagPattern,
-    Wsgi,
+    HealthHost, HealthPath, Invalid, Limits, Module, Proxy, RepoUrl, Schedule, SharedPath,
+    TagPattern, Wsgi,
 };
 
 /// One answer as given. A file may give it as a string, a number, or a list of strings.
@@ -174,6 +174,8 @@ answers! {
         => "Poll every … minutes" "a number of minutes, or five crontab(5) fields";
     /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, bitbucket.org)
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
+    /// How ssh reaches the git host: a jump host ([USER@]HOST[:PORT]), or the command of a proxy with %h and %p
+    proxy "HOST|COMMAND" "PULLPRAY_PROXY", check::<Proxy>, optional;
     /// Python interpreter for virtual environments [default: /usr/bin/python3]
     python "PATH" "PULLPRAY_PYTHON", check::<AbsPath>;
 }

@@ -29,7 +29,7 @@ pub use invalid::Invalid;
 pub use likeness::{is_like, likeliest_first};
 pub use names::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, GroupName, HealthHost, HealthPath, Module,
-    SharedPath, Wsgi,
+    Proxy, SharedPath, Wsgi,
 };
 pub use repo_url::RepoUrl;
 pub use resolve::Problem;
@@ -76,6 +76,8 @@ pub struct App {
     pub schedule: Schedule,
     /// The git host's key, as a fingerprint.
     pub host_key: Fingerprint,
+    /// How ssh reaches the git host; `None` for directly, or as ssh's own configuration says.
+    pub proxy: Option<Proxy>,
     /// The Python interpreter for virtual environments.
     pub python: AbsPath,
     /// Files and directories shared between releases.

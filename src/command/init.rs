@@ -320,14 +320,16 @@ fn missing(
             .get("repo")
             .and_then(|text| text.parse::<RepoUrl>().ok())
     {
-        return error.hint(match provision::first_host_key(server, &repo) {
-            Ok(key) => format!(
-                "{} shows {1}; once you have compared it: --host-key {1}",
-                repo.host(),
-                key.fingerprint
-            ),
-            Err(_) => questions::unreachable(&repo),
-        });
+        return error.hint(
+            match provision::first_host_key(server, &repo, answers.get("proxy")) {
+                Ok(key) => format!(
+                    "{} shows {1}; once you have compared it: --host-key {1}",
+                    repo.host(),
+                    key.fingerprint
+                ),
+                Err(_) => questions::unreachable(&repo),
+            },
+        );
     }
     error
 }

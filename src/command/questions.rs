@@ -163,7 +163,7 @@ pub(super) fn unreachable(repo: &RepoUrl) -> String {
         );
     }
     format!(
-        "check the name, and that this server may connect to it: ssh-keyscan -p {} {host}",
+        "check the name, and that this server may connect to it: ssh-keyscan -p {} {host}; through a jump host or proxy: --proxy",
         repo.port()
     )
 }
@@ -180,7 +180,7 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         return Ok(());
     };
     ui.begin(&format!("fetching the host key of {}", repo.host()));
-    let key = match provision::first_host_key(view, &repo) {
+    let key = match provision::first_host_key(view, &repo, answers.get("proxy")) {
         Ok(key) => key,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));

@@ -34,12 +34,13 @@ pub(super) fn host_keys(view: &View, app: &App) -> Result<Vec<HostKey>> {
 ///
 /// # Errors
 /// When the host shows none.
-pub fn first_host_key(view: &View, repo: &RepoUrl) -> Result<HostKey> {
+pub fn first_host_key(view: &View, repo: &RepoUrl, proxy: Option<&str>) -> Result<HostKey> {
+    let proxy = proxy.and_then(|text| text.parse().ok());
     let host = GitHost {
         alias: repo.host(),
         name: repo.host(),
         port: repo.port(),
-        options: render::ssh_arguments_for(repo),
+        options: render::ssh_arguments_for(repo, proxy.as_ref()),
         run_as: None,
     };
     let keys = view.host_keys(&host, None)?;

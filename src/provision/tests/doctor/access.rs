@@ -239,6 +239,31 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_proxy_stands_in_the_alias_and_on_the_command_line() -> Result<()> {
+    let world = world()?;
+    for (answer, line) in [
+        ("jump@bastion:2222", "proxyjump jump@bastion:2222"),
+        (
+            "nc -x proxy:3128 %h %p",
+            "proxycommand nc -x proxy:3128 %h %p",
+        ),
+    ] {
+        let mut app = world.app.clone();
+        app.proxy = Some(answer.parse()?);
+        let other = "Host *\n ProxyCommand none\n";
+        let file = effective(&app, &render::ssh_config(&app)?, &[])?;
+        let arguments = effective(&app, other, &render::ssh_arguments(&app))?;
+        for text in [file, arguments] {
+            assert!(text.lines().any(|is| is == line), "{text}");
+        }
+    }
+    for bad in ["-oX", "a\nb c", "x\"y z", "h;id", " ", "$(id)"] {
+        assert!(bad.parse::<crate::app::Proxy>().is_err(), "{bad}");
+    }
+    Ok(())
+}
+
 /// What `ssh -G` prints for the alias, with these files and options.
 fn effective(app: &App, config: &str, options: &[String]) -> Result<String> {
     let dir = tempfile::tempdir()?;

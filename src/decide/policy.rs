@@ -68,6 +68,7 @@ impl DeployPolicy {
                 | Why::NoRoom { .. }
                 | Why::ReadOnly { .. }
                 | Why::Dependencies { .. }
+                | Why::SudoRefuses { .. }
                 | Why::Unfit { .. },
             )
             | None => {}

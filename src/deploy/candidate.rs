@@ -13,7 +13,7 @@ use crate::text::short;
 
 use super::fetch::{self, Code, FetchError};
 use super::session::Session;
-use super::{dependencies, no_reference, recover, space};
+use super::{dependencies, no_reference, recover, service, space};
 
 /// Why nothing is deployed.
 pub(super) enum Stop {
@@ -244,13 +244,20 @@ impl Permitted {
 }
 
 impl Complete {
-    /// Goes on if its dependencies can be installed here, and the disk has enough space for a release.
+    /// Goes on if the server can take a release: its dependencies can be installed here, the disk has enough space, and
+    /// sudo permits the restart.
     pub(super) fn ensure_fits(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
         let Self(it) = self;
-        let why = match dependencies::refusal(session.server, &it.code)? {
+        let mut why = match dependencies::refusal(session.server, &it.code)? {
             None => space::shortage(session, &it.code, session.ledger().live())?,
             why => why,
         };
+        if why.is_none() {
+            let refused = service::prove_sudo(session.server, session.app).err();
+            why = refused.map(|error| Why::SudoRefuses {
+                words: format!("{error:#}"),
+            });
+        }
         if let Some(why) = why {
             let object = it.code.object.to_string();
             return Err(it.gate.refuse(session, &it.tip(), &object, why));

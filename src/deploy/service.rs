@@ -32,6 +32,12 @@ pub(super) fn sudo(server: &Server, app: &App, command: SudoCommand) -> Result<(
     server.sudo_systemctl(&app.systemctl, &arguments)
 }
 
+/// Proves before a deployment that sudo lets the account control its units: stops the trial, which does not run. When
+/// sudo refuses, because of a setting or the account's state, that is this server's fault and no try of the commit's.
+pub(super) fn prove_sudo(server: &Server, app: &App) -> Result<()> {
+    sudo(server, app, SudoCommand::StopTrial)
+}
+
 /// The last lines that a unit wrote to the journal.
 pub(super) fn last_lines(poll: &Poll<'_>, unit: &str) -> Vec<String> {
     let log = poll.server.unit_log(unit, 10);

@@ -251,11 +251,16 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<Problem>> {
         ]
         .concat();
         let (command, words) = (words.join(" "), words.iter().map(String::as_str));
-        if !view.sudo_allows(&identity, &words.collect::<Vec<_>>())? {
+        if let Some(said) = view.sudo_refusal(&identity, &words.collect::<Vec<_>>())? {
+            let said = if said.is_empty() {
+                said
+            } else {
+                format!(": {said}")
+            };
             return Ok(Some(Problem::new(
-                format!("sudo does not let {user} run \"{command}\" without a password"),
+                format!("sudo does not let {user} run \"{command}\" without a password{said}"),
                 format!(
-                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {user}  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {user}"
+                    "sudo visudo -c; sudo grep -rnE 'includedir|requiretty' /etc/sudoers /etc/sudoers.d; sudo chage -l {user}; ls /etc/nologin  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {user}; /etc/nologin stops sudo too"
                 ),
             )));
         }

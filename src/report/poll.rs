@@ -254,6 +254,9 @@ fn refused(app: &App, refusal: &Refusal) -> String {
             "which file system that is, and why (the kernel reports disk errors): findmnt --target {}; sudo dmesg --level err",
             dir.display()
         )),
+        Why::SudoRefuses { .. } => Some(format!(
+            "the server refuses, whatever the commit: sudo pullpray doctor {name}"
+        )),
         Why::Unfit { .. } => Some(format!(
             "max_file, max_size and accept_filters are set in {settings}; to try again: sudo pullpray poll {name} --now"
         )),

@@ -65,6 +65,11 @@ pub enum Why {
         /// What to do.
         fix: String,
     },
+    /// sudo refuses to let the app's account control its units.
+    SudoRefuses {
+        /// What sudo said.
+        words: String,
+    },
     /// It exceeds the limits, or cannot be read.
     Unfit {
         /// Which limit, or what is unreadable.
@@ -116,6 +121,7 @@ impl fmt::Display for Why {
             Self::NotTrusted { words }
             | Self::Unfit { words }
             | Self::Dependencies { words, .. } => f.write_str(words),
+            Self::SudoRefuses { words } => write!(f, "its units cannot be restarted: {words}"),
             Self::NotDescendant { live } => write!(
                 f,
                 "history was rewritten (live commit {} is not an ancestor), and allow_rewind = false",

@@ -250,3 +250,39 @@ fn a_lock_file_without_its_program_waits_and_uses_no_attempt() -> Result<()> {
     assert_eq!(site.live_release()?.commit, commit);
     Ok(())
 }
+
+#[test]
+fn a_server_whose_sudo_refuses_uses_up_no_attempt_and_is_reported_once() -> Result<()> {
+    let site = Site::live()?;
+    let refuse = |words: Option<&str>| {
+        site.test.units.table().sudo_refuses = words.map(str::to_owned);
+    };
+    refuse(Some("sudo: sorry, you must have a tty to run sudo"));
+    site.commit("three", &[])?;
+    let (text, exit) = report(&site, &site.poll()?);
+    ensure!(text.contains("sudo: sorry, you must have a tty"), "{text}");
+    ensure!(
+        text.contains("hint: the server refuses, whatever the commit"),
+        "{text}"
+    );
+    assert_eq!(exit, Exit::Failed);
+    assert_eq!(report(&site, &site.poll()?), (String::new(), Exit::Success));
+    // The site is down, too: the live commit does not lose an attempt either.
+    site.systemctl("stop", &site.service())
+        .err()
+        .context("sudo worked")?;
+    refuse(None);
+    site.systemctl("stop", &site.service())?;
+    refuse(Some(
+        "sudo: account validation failure, is your account locked?",
+    ));
+    let error = site.poll().err().context("it was started")?;
+    ensure!(
+        format!("{error:#}").contains("is your account locked?"),
+        "{error:#}"
+    );
+    assert_eq!(site.ledger()?.failures(), []);
+    refuse(None);
+    site.poll()?;
+    site.settled("three")
+}

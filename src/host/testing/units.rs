@@ -31,6 +31,8 @@ pub struct UnitTable {
     pub runs: BTreeMap<String, PathBuf>,
     /// Every command, as systemctl gets it; with `sudo ` in front if it came through sudo.
     pub commands: Vec<String>,
+    /// What sudo says when it refuses everything.
+    pub sudo_refuses: Option<String>,
     /// The last lines of units in the journal.
     pub logs: BTreeMap<String, String>,
     started: u32,
@@ -121,6 +123,14 @@ impl Units for FakeUnits {
         );
         self.instants.pass(&format!("systemctl {line}"));
         self.table().commands.push(line);
+        if let Some(words) = self
+            .table()
+            .sudo_refuses
+            .as_ref()
+            .filter(|_| sudo.is_some())
+        {
+            bail!("sudo exited with status 1: {words}");
+        }
         let (Some(verb), Some(unit)) = (arguments.first(), arguments.last()) else {
             bail!("systemctl without arguments");
         };

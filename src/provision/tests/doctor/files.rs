@@ -286,10 +286,10 @@ fn the_programs_that_read_the_files_are_asked() -> Result<()> {
         ),
         (
             "sudo",
-            "exit 1",
+            "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1",
             StepId::SudoRule,
             "manual",
-            "sudo does not let gunicorn run",
+            "without a password: sudo: sorry, you must have a tty to run sudo",
         ),
         (
             "sudo",

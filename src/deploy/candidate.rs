@@ -6,7 +6,7 @@ use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
 use crate::git::{Newest, RemoteError};
 use crate::report::PollOutcome;
 use crate::signing::Trust;
-use crate::state::ledger::{Release, RemoteOutage};
+use crate::state::ledger::Release;
 use crate::state::refusal::Why;
 use crate::state::remote::RemoteFailure;
 use crate::text::short;
@@ -70,7 +70,6 @@ pub(super) struct Fetched {
     gate: Gate,
     code: Code,
     signature: Signature,
-    ended_outage: Option<RemoteOutage>,
 }
 
 /// A commit that the policy permits, with its history and signature.
@@ -86,8 +85,6 @@ pub(super) struct Accepted {
     pub(super) inputs_digest: String,
     /// When its deployment began, in seconds of the monotonic clock.
     pub(super) started: f64,
-    /// The outage that this poll ended, if it was reported.
-    pub(super) ended_outage: Option<RemoteOutage>,
     /// A remark on the commit.
     pub(super) note: Option<String>,
 }
@@ -184,8 +181,8 @@ impl Wanted {
             }
         };
         let check = session.check();
+        session.record(|ledger| ledger.reachable(check))?;
         Ok(Fetched {
-            ended_outage: session.record(|ledger| ledger.reachable(check))?,
             signature: gate.trust.verify(session.server, || code.signed_object())?,
             code,
             gate,
@@ -263,11 +260,7 @@ impl Complete {
             return Err(it.gate.refuse(session, &it.tip(), &object, why));
         }
         let (digest, started) = (it.gate.policy.inputs_digest, it.gate.started);
-        let accepted = Accepted::new(session, it.code, digest, started)?;
-        Ok(Accepted {
-            ended_outage: it.ended_outage,
-            ..accepted
-        })
+        Ok(Accepted::new(session, it.code, digest, started)?)
     }
 }
 
@@ -325,7 +318,6 @@ impl Accepted {
             code,
             inputs_digest,
             started,
-            ended_outage: None,
             note,
         })
     }

@@ -79,7 +79,6 @@ pub(super) fn went_live(
         from,
         to,
         took,
-        ended_outage: accepted.ended_outage,
         note,
     })
 }

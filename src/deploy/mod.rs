@@ -82,8 +82,14 @@ pub fn poll(poll: &Poll<'_>) -> Result<PollOutcome> {
         return Ok(PollOutcome::Busy);
     };
     let (mut session, rebuilt) = rebuild_state::open(poll, lock)?;
+    let outage = session.ledger().outage().filter(|outage| outage.reported);
+    let outage = outage.cloned();
     let outcome = deploy_newest(&mut session).or_else(Stop::into_outcome);
     let outcome = recover_and_keep_live(&mut session, outcome);
+    let outcome = match outage.filter(|_| session.ledger().outage().is_none()) {
+        Some(outage) => outcome.map(|it| PollOutcome::Reachable(outage, Box::new(it))),
+        None => outcome,
+    };
     match (rebuilt, outcome) {
         (None, outcome) => outcome,
         (Some(what), Ok(outcome)) => Ok(PollOutcome::StateRebuilt(what, Box::new(outcome))),

@@ -48,9 +48,9 @@ pub fn known_hosts(app: &AppName) -> PathBuf {
 pub fn data(app: &AppName) -> PathBuf {
     Path::new(SETTINGS_DIR).join(format!("{app}.data"))
 }
-/// Marks that cron's polls have reported missing data. A reboot clears it, and its disk is never the missing one.
+/// The digest of the error that cron's polls have reported. A reboot clears it, and its disk is never the missing one.
 #[must_use]
-pub fn outage_reported(app: &AppName) -> PathBuf {
+pub fn error_reported(app: &AppName) -> PathBuf {
     Path::new("/run/lock").join(format!("pullpray.{app}"))
 }
 /// The receipt of an app: the record of what init changed.

@@ -27,11 +27,11 @@ pub enum PollOutcome {
         to: Release,
         /// Seconds from the git host's answer to the ledger's entry.
         took: f64,
-        /// The outage that this poll ended, if it was reported.
-        ended_outage: Option<RemoteOutage>,
         /// A remark, for example that history was rewritten.
         note: Option<String>,
     },
+    /// The git host answers again after an outage that was reported; then the poll went on.
+    Reachable(RemoteOutage, Box<PollOutcome>),
     /// The server differed from the ledger and was restored; then the poll went on.
     Recovered(Recovery, Box<PollOutcome>),
     /// The live release was lost or down: what was found, the poll's own outcome, and that of deploying the commit again.
@@ -100,6 +100,12 @@ pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit)
             if_verbose("another poll is running".to_owned()),
             Exit::Success,
         ),
+        PollOutcome::Reachable(outage, then) => {
+            let (text, exit) = render(app, then, verbose);
+            let polls = outage.polls_in_words();
+            let again = format!("{name}: the git host is reachable again, after {polls}\n");
+            (again + &text, exit)
+        }
         PollOutcome::Recovered(recovery, then) => recovered(app, recovery, then, verbose),
         PollOutcome::Redeployed(found, first, second) => {
             let (mut text, first) = render(app, first, verbose);
@@ -124,25 +130,14 @@ pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit)
             from,
             to,
             took,
-            ended_outage,
             note,
         } => {
-            let mut text = String::new();
-            if let Some(outage) = ended_outage {
-                text.push_str(&format!(
-                    "{name}: the git host is reachable again, after {}\n",
-                    outage.polls_in_words()
-                ));
-            }
             let change = match from {
                 Some(from) if from.commit == to.commit => "again".to_owned(),
                 Some(from) => format!("{} →", short(&from.commit)),
                 None => "first release →".to_owned(),
             };
-            text.push_str(&format!(
-                "{name}: {change} {} live after {took:.1} s\n",
-                title(to)
-            ));
+            let mut text = format!("{name}: {change} {} live after {took:.1} s\n", title(to));
             push_note(&mut text, note.as_deref());
             (text, Exit::Success)
         }

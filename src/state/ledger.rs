@@ -252,14 +252,14 @@ impl Ledger {
         (outage, report)
     }
 
-    /// The git host answered; returns the outage that ended, if it was reported.
-    pub fn reachable(&mut self, check: Check) -> Option<RemoteOutage> {
+    /// The git host answered.
+    pub fn reachable(&mut self, check: Check) {
         self.last_check = Some(check.at.clone());
         self.last_by_cron = check
             .by_cron
             .then_some(check.at)
             .or(self.last_by_cron.take());
-        self.outage.take().filter(|outage| outage.reported)
+        self.outage = None;
     }
 
     /// A commit is refused; returns whether the commit or the reason is new.

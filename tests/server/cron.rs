@@ -141,11 +141,7 @@ fn a_later_sudo_rule_that_requires_a_password_is_found() -> Result<()> {
             "sudo: sorry, you must have a tty to run sudo",
             "rm /etc/sudoers.d/zzz",
         ),
-        (
-            "chage -E 1 gunicorn",
-            "sudo: account validation failure, is your account locked?",
-            "chage -E -1 gunicorn",
-        ),
+        ("chage -E 1 gunicorn", "sudo: ", "chage -E -1 gunicorn"),
     ] {
         web.run(harm)?.ok()?;
         web.run("pullpray doctor todo --offline --only sudo.rule")?

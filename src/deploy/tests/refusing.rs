@@ -158,7 +158,21 @@ fn an_outage_is_reported_at_the_third_poll_and_when_it_ends() -> Result<()> {
         "{text}"
     );
     assert_eq!(site.ledger()?.outage(), None);
-    site.settled("three")
+    site.settled("three")?;
+    // Also when there is nothing to deploy, and once.
+    site.remote.fail_with(Some(unreachable()));
+    for _ in 0..3 {
+        site.poll()?;
+    }
+    site.remote.fail_with(None);
+    let (text, exit) = report(&site, &site.poll()?);
+    assert_eq!(exit, Exit::Success);
+    assert_eq!(
+        text,
+        "todo: the git host is reachable again, after 3 polls in a row\n"
+    );
+    assert_eq!(report(&site, &site.poll()?).0, "");
+    Ok(())
 }
 
 #[test]

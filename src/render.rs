@@ -57,6 +57,9 @@ fn current(app: &App) -> String {
     text(&app.current())
 }
 
+/// Without a pager, which could run commands as root, and without `=`, which sudoers(5) would want escaped.
+const SHOW: &str = "status --no-pager -n 200 -o cat";
+
 /// A systemctl command that the app's account may run as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SudoCommand {
@@ -70,15 +73,21 @@ pub enum SudoCommand {
     RestartTrial,
     /// Stops the trial unit.
     StopTrial,
+    /// Shows the service with what it wrote since its last start.
+    ShowService,
+    /// Shows the trial unit with what it wrote since its last start.
+    ShowTrial,
 }
 
 impl SudoCommand {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::RestartService,
         Self::RestartSocket,
         Self::ForgetFailure,
         Self::RestartTrial,
         Self::StopTrial,
+        Self::ShowService,
+        Self::ShowTrial,
     ];
 
     /// Arguments of systemctl, as the sudoers drop-in permits and a poll runs them.
@@ -93,8 +102,11 @@ impl SudoCommand {
             Self::ForgetFailure => ("reset-failed", vec![socket, service]),
             Self::RestartTrial => ("restart", vec![trial]),
             Self::StopTrial => ("stop", vec![trial]),
+            Self::ShowService => (SHOW, vec![service]),
+            Self::ShowTrial => (SHOW, vec![trial]),
         };
-        std::iter::once(verb.to_owned()).chain(units).collect()
+        let verb = verb.split(' ').map(str::to_owned);
+        verb.chain(units).collect()
     }
 }
 
@@ -352,7 +364,7 @@ mod tests {
             .join("\n");
         assert_eq!(
             rule,
-            "Defaults:gunicorn !requiretty, listpw=never\ngunicorn ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service"
+            "Defaults:gunicorn !requiretty, listpw=never\ngunicorn ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.trial.service"
         );
         Ok(())
     }

@@ -115,13 +115,13 @@ mod tests {
 
     #[test]
     fn cron_reports_an_error_once_and_its_end_once() -> Result<()> {
-        let test = TestServer::new()?;
-        std::fs::create_dir_all(test.real("/run/lock"))?;
+        let site = TestServer::new()?;
+        std::fs::create_dir_all(site.real("/run/lock"))?;
         let name: AppName = "todo".parse()?;
-        let note = test.real(layout::error_reported(&name));
+        let note = site.real(layout::error_reported(&name));
         let broken = |by_cron, words: &str| {
             let failed = Err(usage(words));
-            report_once(&test.server, &name, by_cron, failed).map_err(|error| error.to_string())
+            report_once(&site.server, &name, by_cron, failed).map_err(|error| error.to_string())
         };
         let text = "line 7 of the settings is broken";
         assert_eq!(broken(true, text), Err(text.to_owned()));
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(broken(false, text), Err(text.to_owned()), "a person");
         assert_eq!(broken(true, "full"), Err("full".to_owned()));
         for _ in 0..2 {
-            report_once(&test.server, &name, true, Ok(Exit::Success))?;
+            report_once(&site.server, &name, true, Ok(Exit::Success))?;
             assert!(!note.exists());
         }
         assert_eq!(broken(true, "full"), Err("full".to_owned()));

@@ -310,7 +310,7 @@ impl Staged {
                 settings.display()
             ));
         }
-        Err(StageError::new(stage, why).with_lines(outcome.last_lines))
+        Err(StageError::new(stage, why).with_output(&outcome.output))
     }
 }
 

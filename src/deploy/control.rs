@@ -170,7 +170,10 @@ fn go_back(
             other => bail!("redeploying {} ended as {other:?}", short(&target.commit)),
         });
     }
-    if let Err(Unhealthy { why, restore_error }) = restore::switch_to(session, target, live) {
+    if let Err(Unhealthy {
+        why, restore_error, ..
+    }) = restore::switch_to(session, target, live)
+    {
         return Ok(RollbackOutcome::Failed { why, restore_error });
     }
     let took = session.clock.elapsed() - started;

@@ -11,7 +11,7 @@ use super::activate::Live;
 use super::build::Staged;
 use super::candidate::{Accepted, join};
 use super::session::Session;
-use super::{prune, restore, static_files};
+use super::{causes, prune, restore, static_files};
 
 /// A stage that failed.
 #[derive(Debug)]
@@ -20,8 +20,10 @@ pub(super) struct StageError {
     pub(super) stage: Stage,
     /// The cause, in one line that names what failed.
     pub(super) why: String,
-    /// The last lines of its output.
+    /// The lines of its output that tell most.
     pub(super) last_lines: Vec<String>,
+    /// The ways out of what its output says.
+    pub(super) hints: Vec<&'static str>,
     /// Why the previous release could not be restored, if that was tried and failed.
     pub(super) restore_error: Option<String>,
 }
@@ -32,12 +34,20 @@ impl StageError {
             stage,
             why: why.into(),
             last_lines: Vec::new(),
+            hints: Vec::new(),
             restore_error: None,
         }
     }
 
     pub(super) fn with_lines(self, last_lines: Vec<String>) -> Self {
         Self { last_lines, ..self }
+    }
+
+    pub(super) fn with_output(self, output: &str) -> Self {
+        Self {
+            hints: causes::hints(output),
+            ..self.with_lines(causes::excerpt(output))
+        }
     }
 }
 
@@ -128,6 +138,7 @@ pub(super) fn failed(
         migrations,
         why: error.why,
         last_lines: error.last_lines,
+        hints: error.hints,
         live,
         restore_error,
         tries,

@@ -61,6 +61,10 @@ fn ask(poll: &Poll<'_>, bind: &Bind, patience: Duration) -> Result<()> {
             400 => bail!(
                 "GET {path} on {bind} (Host: {host}) → 400; is {host} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent"
             ),
+            404 => bail!(
+                "GET {path} on {bind} (Host: {host}) → {answer}; to request another path: sudo pullpray init {} --health-path /PATH",
+                app.name
+            ),
             _ => bail!("GET {path} on {bind} (Host: {host}) → {answer}"),
         },
     }

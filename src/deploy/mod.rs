@@ -12,6 +12,7 @@
 mod activate;
 mod build;
 mod candidate;
+mod causes;
 pub mod control;
 mod dependencies;
 mod ended;

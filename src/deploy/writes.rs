@@ -61,7 +61,7 @@ pub(super) fn refuse_writes(
             "failed to find out where the app writes: Python {}",
             outcome.ended
         );
-        return Err(StageError::new(Stage::Writes, why).with_lines(outcome.last_lines));
+        return Err(StageError::new(Stage::Writes, why).with_output(&outcome.output));
     };
     server.remove_file(&answer).at(Stage::Writes)?;
     // An unresolvable path contains nothing.

@@ -62,8 +62,8 @@ pub struct ScriptOutcome {
     pub killed: bool,
     /// How it ended, for a sentence that starts with its name.
     pub ended: String,
-    /// Last lines of its output.
-    pub last_lines: Vec<String>,
+    /// The end of its output, at most 64 KiB.
+    pub output: String,
 }
 
 impl ScriptRunner {
@@ -119,7 +119,7 @@ impl ScriptRunner {
         server.kill_descendants();
         result.with_context(failed)?;
         captured.drain(&mut output)?;
-        let (last_lines, log_error) = captured.finish();
+        let (output, log_error) = captured.finish();
         let mut how = status.map_or_else(
             || {
                 format!(
@@ -138,7 +138,7 @@ impl ScriptRunner {
             timed_out: status.is_none(),
             killed: status.is_some_and(|status| status.signal().is_some()),
             ended: how,
-            last_lines,
+            output,
         })
     }
 }
@@ -167,7 +167,7 @@ fn through_interpreter(program: &Path) -> Result<(PathBuf, Vec<OsString>)> {
 }
 
 /// Writes output to a log of bounded size. If the log cannot be written (the script may have filled the disk), it
-/// still keeps the last lines for the report.
+/// still keeps the end for the report.
 struct BoundedLog<'a> {
     log: &'a mut File,
     error: Option<std::io::Error>,
@@ -223,8 +223,8 @@ impl<'a> BoundedLog<'a> {
         }
     }
 
-    /// Finishes the log; returns the last lines, and the error if the log could not be written.
-    fn finish(mut self) -> (Vec<String>, Option<std::io::Error>) {
+    /// Finishes the log; returns the end of the output, and the error if the log could not be written.
+    fn finish(mut self) -> (String, Option<std::io::Error>) {
         let left_out = self.seen - self.written;
         let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
         if left_out > 0 {
@@ -235,16 +235,7 @@ impl<'a> BoundedLog<'a> {
             self.write(gap.as_bytes());
             self.write(&tail[tail.len() - shown..]);
         }
-        let text = String::from_utf8_lossy(&tail);
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let last = lines[lines.len().saturating_sub(10)..]
-            .iter()
-            .map(|l| (*l).to_owned())
-            .collect();
-        (last, self.error)
+        (String::from_utf8_lossy(&tail).into_owned(), self.error)
     }
 }
 

@@ -62,6 +62,8 @@ pub trait Units: fmt::Debug + Send + Sync {
     fn show(&self, unit: &str) -> Result<UnitState>;
     /// The last lines of a unit in the journal; empty if it cannot be read.
     fn log(&self, unit: &str, lines: u32) -> String;
+    /// What `systemctl status` prints through sudo, with these arguments; empty if sudo refuses.
+    fn status(&self, systemctl: &Path, arguments: &[&str]) -> String;
     /// Runs systemctl with these arguments; through sudo if it gets the path of the systemctl that sudoers names.
     ///
     /// # Errors
@@ -96,6 +98,12 @@ impl Units for Systemd {
         outcome
             .map(|outcome| outcome.stdout.trim().to_owned())
             .unwrap_or_default()
+    }
+
+    fn status(&self, systemctl: &Path, arguments: &[&str]) -> String {
+        let sudo = Command::new("sudo").args(["-n", "--"]).arg(systemctl);
+        let outcome = sudo.args(arguments).outcome();
+        outcome.map(|outcome| outcome.stdout).unwrap_or_default()
     }
 
     fn control(&self, arguments: &[&str], sudo: Option<&Path>) -> Result<()> {
@@ -234,6 +242,12 @@ impl Server {
     /// When sudo or systemctl fails.
     pub fn sudo_systemctl(&self, systemctl: &Path, arguments: &[&str]) -> Result<()> {
         self.outside.units.control(arguments, Some(systemctl))
+    }
+
+    /// What `systemctl status` prints through sudo; empty if sudo refuses. The drop-in permits exactly these arguments.
+    #[must_use]
+    pub fn sudo_status(&self, systemctl: &Path, arguments: &[&str]) -> String {
+        self.outside.units.status(systemctl, arguments)
     }
 
     /// Runs a verb for an app with the installed program, as a person or cron would. It drops privileges itself.

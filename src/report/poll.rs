@@ -58,8 +58,10 @@ pub struct FailureReport {
     pub why: String,
     /// The migrations it applied, if any; they are not reverted.
     pub migrations: Option<String>,
-    /// The last lines of the log.
+    /// The lines of its output that tell most.
     pub last_lines: Vec<String>,
+    /// The ways out of what its output says.
+    pub hints: Vec<&'static str>,
     /// The log's path.
     pub log: PathBuf,
     /// The live release, if there is one.
@@ -280,6 +282,9 @@ fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
     );
     for line in &report.last_lines {
         text.push_str(&format!("  | {}\n", for_terminal(line)));
+    }
+    for hint in &report.hints {
+        text.push_str(&format!("  hint: {hint}\n"));
     }
     push_note(&mut text, report.migrations.as_deref());
     text.push_str(&format!("  log   {}\n", report.log.display()));

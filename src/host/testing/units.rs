@@ -115,6 +115,11 @@ impl Units for FakeUnits {
         self.table().logs.get(unit).cloned().unwrap_or_default()
     }
 
+    fn status(&self, _systemctl: &Path, arguments: &[&str]) -> String {
+        let unit = arguments.last().copied().unwrap_or_default();
+        format!("* {unit}\n   Loaded: loaded\n\n{}", self.log(unit, 0))
+    }
+
     fn control(&self, arguments: &[&str], sudo: Option<&Path>) -> Result<()> {
         let line = format!(
             "{}{}",

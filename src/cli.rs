@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::app::{Answers, AppName};
+use crate::app::{Answers, AppName, SharedPath};
 
 /// Continuous delivery for servers with no inbound access
 #[derive(Debug, Parser)]
@@ -117,6 +117,9 @@ pub enum Verb {
     Inspect {
         /// The app
         app: AppName,
+        /// Create this shared file instead, empty
+        #[arg(long)]
+        start_empty: Option<SharedPath>,
     },
 }
 
@@ -144,6 +147,9 @@ pub struct Init {
     /// Overwrite files that were modified locally; keeps a backup
     #[arg(long)]
     pub overwrite: bool,
+    /// Deploy a project whose settings have DEBUG = True, which shows visitors code and settings
+    #[arg(long)]
+    pub allow_debug: bool,
 }
 
 /// Arguments of `poll`.

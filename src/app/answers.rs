@@ -138,7 +138,7 @@ answers! {
     /// The WSGI callable, for example todo.wsgi:application [default: found in the repository]
     wsgi "MODULE" "PULLPRAY_WSGI", check::<Wsgi>, optional
         => "WSGI module" "for example todo.wsgi:application; empty to detect it in the repository";
-    /// DJANGO_SETTINGS_MODULE [default: found in the repository's manage.py]
+    /// DJANGO_SETTINGS_MODULE [default: found in the repository's wsgi.py, else manage.py]
     settings "MODULE" "PULLPRAY_SETTINGS", check::<Module>, optional;
     /// The account that runs the app [default: gunicorn, or gunicorn-NAME if another app uses it]
     user "USER" "PULLPRAY_USER", check::<AccountName>

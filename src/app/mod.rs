@@ -7,6 +7,7 @@ mod answers;
 mod bind;
 mod defaults;
 mod django;
+mod django_settings;
 pub mod environment;
 #[cfg(test)]
 mod fuzz;
@@ -25,6 +26,7 @@ pub use answers::{ANSWERS, Answer, Answers, RawAnswer};
 pub use bind::Bind;
 pub use defaults::{Facts, OtherApp};
 pub use django::settings_modules;
+pub use django_settings::{DjangoSettings, read_settings};
 pub use invalid::Invalid;
 pub use likeness::{is_like, likeliest_first};
 pub use names::{

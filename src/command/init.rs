@@ -52,6 +52,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
                     ui: ui.as_mut(),
                     receipt,
                     overwrite: init.overwrite,
+                    allow_debug: arguments.allow_debug,
                     interactive: init.interactive,
                     wait: arguments
                         .wait

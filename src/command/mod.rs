@@ -14,6 +14,7 @@ mod plan;
 mod poll;
 mod questions;
 mod remove;
+mod repository;
 mod status;
 
 use std::io::Write;
@@ -112,7 +113,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(server, &dir),
         Verb::LoadKey { app } => load_key::run(server, &app),
-        Verb::Inspect { app } => inspect::run(server, &app),
+        Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }
 }
 

@@ -37,7 +37,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, SettingsFound, inspect, start_empty};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -154,6 +154,13 @@ fn to_share(Written(_, path, directory): &Written, tracked: &[PathBuf]) -> Optio
     text.parse().ok()
 }
 
+/// The path to share for a file at `path`, and whether git tracks it.
+pub(super) fn file_to_share(path: PathBuf, tracked: &[PathBuf]) -> Option<(SharedPath, bool)> {
+    let is_tracked = tracked.contains(&path);
+    let path = to_share(&Written(String::new(), path, false), tracked)?;
+    Some((path, is_tracked))
+}
+
 /// Whether git tracks files there, except those that keep an empty directory.
 fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
     tracked.iter().any(|file| {

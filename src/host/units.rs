@@ -273,8 +273,8 @@ impl Server {
     ///
     /// # Errors
     /// When it fails.
-    pub fn run_inspect(&self, program: &Path, app: &str) -> Result<String> {
-        let command = self.command(program).args(["inspect", app]);
+    pub fn run_inspect(&self, program: &Path, arguments: &[&str]) -> Result<String> {
+        let command = self.command(program).args(["inspect"]).args(arguments);
         Ok(command.deadline(Duration::from_secs(900)).run()?.stdout)
     }
 }

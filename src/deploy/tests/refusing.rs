@@ -230,8 +230,10 @@ fn the_repository_is_inspected_for_init() -> Result<()> {
     let commit = site.commit("one", &[("manage.py", manage), ("wsgi.py", "")])?;
     let found = site.with_poll(crate::deploy::inspect)?;
     assert_eq!((found.commit, found.subject), (commit, "one".to_owned()));
-    assert_eq!(found.wsgi, ["wsgi"]);
-    assert_eq!(found.settings.as_deref(), Some("todo.settings"));
+    let settings = vec!["todo.settings".to_owned()];
+    let first = ("wsgi".to_owned(), settings.clone());
+    assert_eq!(found.wsgi.first(), Some(&first));
+    assert_eq!(found.manage_settings, settings);
     assert!(found.manage);
     let held = site.test.server.lock(&layout::state(&site.app.name))?;
     ensure!(

@@ -216,7 +216,7 @@ impl Answers {
             "schedule" => Some(Facts::schedule().to_owned()),
             "host_key" => repo()
                 .and_then(|repo| {
-                    let published = repo.published_host_key();
+                    let published = repo.published_host_key(&facts.host_key_algorithms);
                     published.or_else(|| facts.host_key(&repo).cloned())
                 })
                 .map(|key| key.to_string()),

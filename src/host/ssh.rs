@@ -160,6 +160,25 @@ impl View {
         Ok(keys)
     }
 
+    /// ssh's `HostKeyAlgorithms` for every host, without certificates; empty if ssh does not say.
+    #[must_use]
+    pub fn host_key_algorithms(&self) -> String {
+        let any = GitHost {
+            alias: "any",
+            name: "any",
+            port: 22,
+            options: Vec::new(),
+            run_as: None,
+        };
+        let options = effective(self.ssh_to(&any, &["-G".to_owned()]));
+        let names = options
+            .ok()
+            .and_then(|mut options| options.remove("hostkeyalgorithms"));
+        let names = names.unwrap_or_default().concat();
+        let plain = names.split(',').filter(|name| !name.contains("-cert-"));
+        plain.collect::<Vec<_>>().join(",")
+    }
+
     /// A connection that trusts no key.
     fn ssh_to(&self, host: &GitHost<'_>, arguments: &[String]) -> Command {
         let system = Path::new("/etc/ssh/ssh_config");
@@ -212,10 +231,56 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
 
     #[test]
-    fn the_published_key_of_github_has_its_published_fingerprint() -> Result<()> {
-        let url: crate::app::RepoUrl = "git@github.com:a/b.git".parse()?;
-        let published = url.published_host_key().map(|f| f.to_string());
-        assert_eq!(published, Some(HostKey::parse(KEY)?.fingerprint));
+    fn published_keys_have_their_published_fingerprints() -> Result<()> {
+        for (repo, permitted, key) in [
+            ("git@github.com:a/b.git", "", KEY),
+            (
+                "git@github.com:a/b.git",
+                "rsa-sha2-512,ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=",
+            ),
+            (
+                "git@gitlab.com:a/b.git",
+                "ssh-ed25519,rsa-sha2-512",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nOeHHE5UOzRdf",
+            ),
+            (
+                "git@gitlab.com:a/b.git",
+                "ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBFSMqzJeV9rUzU4kWitGjeR4PWSa29SPqJ1fVkhtj3Hw9xjLVXVYrU9QlYWrOLXBpQ6KWjbjTDTdDkoohFzgbEY=",
+            ),
+            (
+                "git@gitlab.com:a/b.git",
+                "rsa-sha2-256",
+                "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCsj2bNKTBSpIYDEGk9KxsGh3mySTRgMtXL583qmBpzeQ+jqCMRgBqB98u3z++J1sKlXHWfM9dyhSevkMwSbhoR8XIq/U0tCNyokEi/ueaBMCvbcTHhO7FcwzY92WK4Yt0aGROY5qX2UKSeOvuP4D6TPqKF1onrSzH9bx9XUf2lEdWT/ia1NEKjunUqu1xOB/StKDHMoX4/OKyIzuS0q/T1zOATthvasJFoPrAjkohTyaDUz2LN5JoH839hViyEG82yB+MjcFV5MU3N1l1QL3cVUCh93xSaua1N85qivl+siMkPGbO5xR/En4iEY6K2XPASUEMaieWVNTRCtJ4S8H+9",
+            ),
+            (
+                "git@bitbucket.org:a/b.git",
+                "",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIazEu89wgQZ4bqs3d63QSMzYVa0MuJ2e2gKTKqu+UUO",
+            ),
+            (
+                "git@codeberg.org:a/b.git",
+                "",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVIC02vnjFyL+I4RHfvIGNtOgJMe769VTF1VR4EB3ZB",
+            ),
+            (
+                "git@codeberg.org:a/b.git",
+                "ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBL2pDxWr18SoiDJCGZ5LmxPygTlPu+cCKSkpqkvCyQzl5xmIMeKNdfdBpfbCGDPoZQghePzFZkKJNR/v9Win3Sc=",
+            ),
+            (
+                "git@ssh.dev.azure.com:v3/a/b/c",
+                "",
+                "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7Hr1oTWqNqOlzGJOfGJ4NakVyIzf1rXYd4d7wo6jBlkLvCA4odBlL0mDUyZ0/QUfTTqeu+tm22gOsv+VrVTMk6vwRU75gY/y9ut5Mb3bR5BV58dKXyq9A9UeB5Cakehn5Zgm6x1mKoVyf+FFn26iYqXJRgzIZZcZ5V6hrE0Qg39kZm4az48o0AUbf6Sp4SLdvnuMa2sVNwHBboS7EJkm57XQPVU3/QpyNLHbWDdzwtrlS+ez30S3AdYhLKEOxAG8weOnyrtLJAUen9mTkol8oII1edf7mWWbWVf0nBmly21+nZcmCTISQBtdcyPaEno7fFQMDD26/s0lfKob4Kw8H",
+            ),
+        ] {
+            let url: crate::app::RepoUrl = repo.parse()?;
+            let published = url.published_host_key(permitted).map(|f| f.to_string());
+            assert_eq!(published, Some(HostKey::parse(key)?.fingerprint), "{repo}");
+        }
+        let azure: crate::app::RepoUrl = "git@ssh.dev.azure.com:v3/a/b/c".parse()?;
+        assert_eq!(azure.published_host_key("ssh-ed25519"), None);
         Ok(())
     }
 

@@ -48,6 +48,7 @@ impl View {
             processors: std::thread::available_parallelism()
                 .map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX)),
             ports: self.listening_ports()?,
+            host_key_algorithms: self.host_key_algorithms(),
             systemctl: self
                 .which("systemctl")
                 .unwrap_or_else(|| "/usr/bin/systemctl".into()),

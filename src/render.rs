@@ -260,6 +260,14 @@ pub fn known_hosts_line(app: &App, key: &str) -> String {
     format!("{} {key}", app.repo.known_hosts_name())
 }
 
+/// A line of authorized_keys(5) that lets the deploy key read the repository and nothing else, for a host that is a
+/// plain sshd.
+#[must_use]
+pub fn authorized_keys_line(app: &App, key: &str) -> String {
+    let path = app.repo.path();
+    format!("restrict,command=\"git-upload-pack '{path}'\" {key}")
+}
+
 /// Title of the deploy key. It contains the hostname, because some hosts identify keys by title, so that two
 /// servers would overwrite each other's key.
 #[must_use]

@@ -36,7 +36,7 @@ pub enum Verb {
     Poll(Poll),
     /// Show what is live, what happened, and what the next poll will do
     #[command(
-        after_long_help = "Exit codes: 0 shown · 1 the settings or the ledger of an app cannot be read, which is reported in its place; the other apps are shown · 2 usage error"
+        after_long_help = "Exit codes: 0 shown · 1 the settings or the ledger of an app cannot be read, which is reported in its place; the other apps are shown; with --check also: somebody has to act · 2 usage error"
     )]
     Status(Status),
     /// Roll back to the previous release and pause deployments
@@ -207,6 +207,9 @@ pub struct Status {
     /// The apps [default: all on this server]
     #[arg(value_name = "APP")]
     pub apps: Vec<AppName>,
+    /// Exit with 1 if somebody has to act: a deployment failed, a commit is refused, polls have stopped
+    #[arg(long)]
+    pub check: bool,
     /// Show past deployments too
     #[arg(long)]
     pub history: bool,

@@ -112,6 +112,7 @@ pub(super) fn failed(
     let (stage, why) = (error.stage, error.why.clone());
     let outcome = Outcome::Failed { stage, why };
     let ended = Deployment {
+        log: Some(staged.log().to_owned()),
         note: join(&[accepted.note, migrations.clone()]),
         ..Deployment::of(&release, at.clone(), took, outcome)
     };

@@ -1,5 +1,7 @@
 //! Past deployments, as the ledger keeps them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::fields;
@@ -28,6 +30,9 @@ pub struct Deployment {
     pub took: Tenths,
     /// How it ended.
     pub outcome: Outcome,
+    /// Its log, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
     /// A remark, for example that history was rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -111,6 +116,7 @@ impl Deployment {
             at,
             took,
             outcome,
+            log: None,
             note: None,
         }
     }

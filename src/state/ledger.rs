@@ -293,7 +293,11 @@ impl Ledger {
         self.releases
             .retain(|known| known.id != release.id && known.commit != release.commit);
         self.releases.push(release.clone());
-        self.live = Some(release);
+        let commit = release.commit.clone();
+        let old = self.live.replace(release);
+        if old.is_none_or(|old| old.commit != commit) {
+            self.supersede(&commit);
+        }
         self.history.add(ended);
     }
 
@@ -328,6 +332,13 @@ impl Ledger {
     fn count(&mut self, failure: Failure) -> u32 {
         let tries = self.failure(&failure.commit).map_or(0, |known| known.tries) + failure.tries;
         self.forgive(&failure.commit);
+        if self
+            .live
+            .as_ref()
+            .is_none_or(|live| live.commit != failure.commit)
+        {
+            self.supersede(&failure.commit);
+        }
         self.failures.push(Failure { tries, ..failure });
         // The oldest, of commits that no branch points to any more.
         let excess = self.failures.len().saturating_sub(FAILURES);
@@ -338,6 +349,15 @@ impl Ledger {
     /// The live release was restored: nothing is in progress any more.
     pub fn recovered(&mut self) {
         self.in_progress = None;
+    }
+
+    /// This commit is the tip: what failed before it no longer matters, except what must never return by itself.
+    pub fn supersede(&mut self, tip: &str) {
+        let live = self.live.as_ref().map(|live| live.commit.as_str());
+        self.failures.retain(|failure| {
+            let stays = matches!(failure.stage, Stage::RolledBack | Stage::CutMigration);
+            stays || failure.commit == tip || live == Some(failure.commit.as_str())
+        });
     }
 
     /// A commit's failures no longer matter.

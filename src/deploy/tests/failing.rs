@@ -55,7 +55,17 @@ fn a_failing_script_uses_up_its_attempts() -> Result<()> {
     let status = serde_json::to_value(site.ledger()?)?;
     assert_eq!(status["failures"][0]["stage"], "script");
     assert_eq!(status["history"][2]["outcome"]["failed"]["stage"], "script");
-    site.deploys("four")
+    let log = site.ledger()?.history().deployments()[2].log.clone();
+    ensure!(log.is_some_and(|log| site.test.real(log).exists()));
+    site.deploys("four")?;
+    assert_eq!(site.ledger()?.failures(), [], "it is no longer the tip");
+    // The same when another commit fails after it.
+    for version in ["five", "six"] {
+        site.commit(version, &[("script", "exit 1")])?;
+        site.poll()?;
+    }
+    assert_eq!(site.ledger()?.failures().len(), 1);
+    Ok(())
 }
 
 impl Site {

@@ -351,6 +351,7 @@ fn deployed() -> Result<String> {
         venv: "v".to_owned(),
     };
     let deployment = Deployment {
+        log: None,
         commit: COMMIT.to_owned(),
         subject: "First".to_owned(),
         at: START.to_owned(),

@@ -12,7 +12,7 @@ use crate::state::refusal::Why;
 use crate::state::sha256;
 
 use super::fetch::Code;
-use super::packaging::{LOCKS, Lock, choose};
+use super::packaging::{LOCKS, Lock, REQUIREMENTS, choose};
 use super::requirements::{closure, installs_a_path};
 
 /// A link could point to /dev/zero, or to content that changes without changing the key.
@@ -36,8 +36,8 @@ pub(super) struct Dependencies {
 /// attempt: most often this server lacks a program.
 pub(super) fn refusal(server: &Server, code: &Code) -> Result<Option<Why>> {
     // Without links: those are refused when they are read.
-    let at_top = |path: &Path| path.components().count() == 1;
-    let files: BTreeSet<PathBuf> = (code.mirror.blobs(code.info.oid, &at_top)?.into_iter())
+    let near = |path: &Path| path.components().count() == 1 || path.starts_with("requirements");
+    let files: BTreeSet<PathBuf> = (code.mirror.blobs(code.info.oid, &near)?.into_iter())
         .map(|(path, _)| path)
         .collect();
     let read = |name: &str| {
@@ -65,7 +65,7 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
     let mut own = false;
     let content = |path: &Path| Ok(read(path)?.unwrap_or_default());
     for (path, content) in relevant(server, release, file, &content)? {
-        own |= file == "requirements.txt" && installs_a_path(&content);
+        own |= REQUIREMENTS.contains(&file) && installs_a_path(&content);
         for part in [path.as_os_str().as_encoded_bytes(), &content] {
             inputs.extend(part);
             inputs.push(0);
@@ -140,7 +140,7 @@ fn relevant(
     read: &dyn Fn(&Path) -> Result<Vec<u8>>,
 ) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
-    if file == "requirements.txt" {
+    if REQUIREMENTS.contains(&file) {
         found = closure(Path::new(file), read)?;
         for dir in ["", "requirements"] {
             for name in view.list(&release.join(dir))? {

@@ -54,7 +54,12 @@ pub(super) const LOCKS: [Lock; 5] = [
 ];
 /// Files whose presence says that a project names its dependencies in a way that no rule above can install, and the
 /// command that makes it one that can.
-const UNLOCKED: [(&str, &str, &str); 5] = [
+const UNLOCKED: [(&str, &str, &str); 6] = [
+    (
+        "requirements/base.txt",
+        "",
+        "echo '-r requirements/base.txt' >requirements.txt",
+    ),
     ("Pipfile", "", "pipenv lock"),
     ("setup.py", "", "pip-compile -o requirements.txt setup.py"),
     (
@@ -66,16 +71,28 @@ const UNLOCKED: [(&str, &str, &str); 5] = [
     ("environment.yml", "", "pip freeze >requirements.txt"),
 ];
 
+/// What pip reads: the usual file, or what cookiecutter-django and its like install in production.
+pub(super) const REQUIREMENTS: [&str; 3] = [
+    "requirements.txt",
+    "requirements/production.txt",
+    "requirements/prod.txt",
+];
+
 /// The content of a file of the release; `None` if there is none.
 type Read<'a> = &'a dyn Fn(&str) -> Result<Option<Vec<u8>>>;
 
 /// The dependency file to use: a lock whose program is installed, requirements, pyproject; empty if the project has no
 /// packaging file. An error with a hint if it has one that cannot be used here.
 pub(super) fn choose(server: &Server, read: Read<'_>) -> Result<(&'static str, Option<PathBuf>)> {
-    let requirements = read("requirements.txt")?.is_some();
+    let mut requirements = None;
+    for file in REQUIREMENTS {
+        if requirements.is_none() && read(file)?.is_some() {
+            requirements = Some(file);
+        }
+    }
     let mut missing = None;
     for lock in &LOCKS {
-        if requirements && lock.tool != "uv" || read(lock.file)?.is_none() {
+        if requirements.is_some() && lock.tool != "uv" || read(lock.file)?.is_none() {
             continue;
         }
         if let Some(tool) = server.which(lock.tool) {
@@ -83,8 +100,8 @@ pub(super) fn choose(server: &Server, read: Read<'_>) -> Result<(&'static str, O
         }
         missing.get_or_insert(lock);
     }
-    if requirements {
-        return Ok(("requirements.txt", None));
+    if let Some(file) = requirements {
+        return Ok((file, None));
     }
     if let Some(Lock {
         file, tool, export, ..
@@ -115,7 +132,7 @@ pub(super) fn choose(server: &Server, read: Read<'_>) -> Result<(&'static str, O
             let why = anyhow!(
                 "the project names its dependencies in {file} only, which pullpray does not install"
             );
-            return Err(why.hint(format!("commit a lock file: {export}")));
+            return Err(why.hint(format!("commit the file that this writes: {export}")));
         }
     }
     Ok(("", None))
@@ -255,6 +272,16 @@ mod tests {
                 Err("Pipfile.lock needs pipenv"),
             ),
             (&[("Pipfile", "")], "pipenv", Err("in Pipfile only")),
+            (
+                &[("requirements/base.txt", ""), ("requirements/prod.txt", "")],
+                "uv",
+                Ok("requirements/prod.txt"),
+            ),
+            (
+                &[("requirements/base.txt", "")],
+                "uv",
+                Err("in requirements/base.txt only"),
+            ),
             (&[("setup.py", "")], "uv", Err("in setup.py only")),
             (
                 &[("setup.cfg", "[options]\ninstall_requires =\n")],

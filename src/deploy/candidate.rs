@@ -245,7 +245,7 @@ impl Complete {
     /// sudo permits the restart.
     pub(super) fn ensure_fits(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
         let Self(it) = self;
-        let mut why = match dependencies::refusal(session.server, &it.code)? {
+        let mut why = match dependencies::refusal(session.server, session.app, &it.code)? {
             None => space::shortage(session, &it.code, session.ledger().live())?,
             why => why,
         };

@@ -13,7 +13,7 @@ use crate::state::sha256;
 
 use super::fetch::Code;
 use super::packaging::{LOCKS, Lock, REQUIREMENTS, choose};
-use super::requirements::{closure, installs_a_path};
+use super::requirements::{closure, installs_a_path, over_ssh};
 
 /// A link could point to /dev/zero, or to content that changes without changing the key.
 const ORDINARY: &str =
@@ -34,7 +34,7 @@ pub(super) struct Dependencies {
 
 /// Why a commit's dependencies cannot be installed here, if so. Asked before anything is written, so that it uses no
 /// attempt: most often this server lacks a program.
-pub(super) fn refusal(server: &Server, code: &Code) -> Result<Option<Why>> {
+pub(super) fn refusal(server: &Server, app: &App, code: &Code) -> Result<Option<Why>> {
     // Without links: those are refused when they are read.
     let near = |path: &Path| path.components().count() == 1 || path.starts_with("requirements");
     let files: BTreeSet<PathBuf> = (code.mirror.blobs(code.info.oid, &near)?.into_iter())
@@ -47,9 +47,42 @@ pub(super) fn refusal(server: &Server, code: &Code) -> Result<Option<Why>> {
         }
         Ok(code.mirror.read_file(code.info.oid, path)?)
     };
-    Ok(choose(server, &read).err().map(|error| Why::Dependencies {
-        words: format!("{error:#}"),
-        fix: crate::error::hints(&error).join("; "),
+    Ok(match choose(server, &read) {
+        Ok((file, _)) if REQUIREMENTS.contains(&file) => private(server, app, code, file)?,
+        Ok(_) => None,
+        Err(error) => Some(Why::Dependencies {
+            words: format!("{error:#}"),
+            fix: crate::error::hints(&error).join("; "),
+        }),
+    })
+}
+
+/// Why requirements that are cloned over ssh cannot be installed: the deploy key opens one repository only. An account
+/// with ssh keys of its own, or a deploy script that mentions ssh, may have another way.
+fn private(server: &Server, app: &App, code: &Code, file: &str) -> Result<Option<Why>> {
+    let user = app.user.as_str();
+    let keys = server.user(user).map(|user| user.home.join(".ssh"));
+    if keys.is_some_and(|dir| !matches!(server.stat(&dir), Ok(None)))
+        || (server.read(&app.deploy_script())?)
+            .is_some_and(|text| text.to_ascii_lowercase().windows(3).any(|is| is == b"ssh"))
+    {
+        return Ok(None);
+    }
+    let content = |path: &Path| {
+        let content = code.mirror.read_file(code.info.oid, path)?;
+        Ok(content.unwrap_or_default())
+    };
+    let files = closure(Path::new(file), &content)?;
+    let mut lines = files
+        .iter()
+        .filter_map(|(file, content)| Some((file.display(), over_ssh(content)?)));
+    Ok(lines.next().map(|(file, line)| Why::Dependencies {
+        words: format!(
+            "line {line} of {file} is cloned over ssh, and the deploy key opens no other repository"
+        ),
+        fix: format!(
+            "commit its wheel and name it there (./wheels/NAME.whl), install it from a package index (--extra-index-url), or give {user} a read-only key and known_hosts of its own in ~{user}/.ssh"
+        ),
     }))
 }
 

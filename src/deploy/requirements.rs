@@ -100,6 +100,17 @@ pub(super) fn installs_a_path(requirements: &[u8]) -> bool {
     })
 }
 
+/// The line (from 1) that has pip clone a repository over ssh.
+pub(super) fn over_ssh(requirements: &[u8]) -> Option<usize> {
+    let text = decode(requirements);
+    let clones = |line: &str| {
+        let code = line.split(" #").next().unwrap_or_default();
+        !code.trim_start().starts_with('#')
+            && (code.contains("+ssh://") || code.contains("git+git@"))
+    };
+    text.lines().position(clones).map(|at| at + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +136,18 @@ mod tests {
             "--index-url https://h/y",
         ] {
             assert!(!installs_a_path(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clone_over_ssh_is_found_with_its_line() {
+        for (text, line) in [
+            ("django\nlib @ git+ssh://git@h/x\n", Some(2)),
+            ("-e git+git@github.com:acme/x.git\n", Some(1)),
+            ("# git+ssh://h/x\ndjango # git+ssh://h/x\n", None),
+            ("x @ git+https://h/y\n", None),
+        ] {
+            assert_eq!(over_ssh(text.as_bytes()), line, "{text}");
         }
     }
 

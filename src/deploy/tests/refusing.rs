@@ -268,6 +268,29 @@ fn a_lock_file_without_its_program_waits_and_uses_no_attempt() -> Result<()> {
 }
 
 #[test]
+fn requirements_that_are_cloned_over_ssh_are_refused_with_their_line() -> Result<()> {
+    let site = Site::live()?;
+    let lib = "django\n-e git+ssh://git@github.com/acme/lib.git#egg=lib\n";
+    let files = [("requirements.txt", "-r base.txt\n"), ("base.txt", lib)];
+    let commit = site.commit("three", &files)?;
+    let (text, exit) = report(&site, &site.poll()?);
+    assert!(
+        text.contains("line 2 of base.txt is cloned over ssh") && text.contains("./wheels/"),
+        "{text}"
+    );
+    assert_eq!(exit, Exit::Failed);
+    assert!(site.ledger()?.failure(&commit).is_none());
+    site.settled("two")?;
+    // A deploy script that brings its own key may clone it.
+    let script = site.test.real(site.app.deploy_script());
+    let own = format!("{}\n# GIT_SSH_COMMAND\n", std::fs::read_to_string(&script)?);
+    std::fs::write(&script, own)?;
+    let (text, _) = report(&site, &site.poll()?);
+    assert_eq!(site.live_release()?.commit, commit, "{text}");
+    Ok(())
+}
+
+#[test]
 fn a_server_whose_sudo_refuses_uses_up_no_attempt_and_is_reported_once() -> Result<()> {
     let site = Site::live()?;
     let refuse = |words: Option<&str>| {

@@ -48,7 +48,7 @@ impl Changes<'_> {
     ///
     /// # Errors
     /// At the first entry that cannot be changed.
-    pub fn own_tree(&self, path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+    pub fn own_tree(&self, path: &Path, (uid, gid): (u32, Option<u32>)) -> Result<()> {
         self.server.own_tree(path, uid, gid).map(drop)
     }
 

@@ -188,9 +188,13 @@ fn owners_in_the_trees_are_repaired_and_links_are_not_followed() -> Result<()> {
     fs::set_permissions(shared.join("media"), fs::Permissions::from_mode(0o700))?;
     world.server.put("/etc/secret", "x", 0o600)?;
     symlink(world.server.real("/etc/secret"), shared.join("link"))?;
+    let state = world.server.real(layout::state(&world.app.name));
+    fs::create_dir_all(state.join("mirror.git/objects"))?;
+    chown(state.join("ledger.json"), Some(0), None)?;
+    fs::set_permissions(state.join("mirror.git"), fs::Permissions::from_mode(0o500))?;
     let finding = world.find(StepId::ProjectOwnership)?;
     assert!(
-        matches!(&finding, Finding::Differs { what, .. } if what.contains("3 of ")),
+        matches!(&finding, Finding::Differs { what, .. } if what.contains("6 of ") && what.contains("/shared/db (root:root 0644)")),
         "{finding:?}"
     );
     world.fix(StepId::ProjectOwnership)?;
@@ -203,6 +207,13 @@ fn owners_in_the_trees_are_repaired_and_links_are_not_followed() -> Result<()> {
         );
     }
     assert_eq!(fs::metadata(shared.join("media"))?.mode() & 0o7777, 0o2770);
+    for name in ["ledger.json", "mirror.git", "mirror.git/objects"] {
+        assert_eq!(fs::metadata(state.join(name))?.uid(), user.uid, "{name}");
+    }
+    assert_eq!(
+        fs::metadata(state.join("mirror.git"))?.mode() & 0o777,
+        0o700
+    );
     assert_eq!(fs::metadata(world.server.real("/etc/secret"))?.uid(), 0);
     Ok(())
 }

@@ -63,6 +63,13 @@ pub fn receipt(app: &AppName) -> PathBuf {
 pub fn backups(app: &AppName) -> PathBuf {
     Path::new(RECEIPTS_DIR).join(format!("{app}.replaced"))
 }
+/// Whether cron, sudo, systemd or ssh apply a file as long as it is there, without pullpray.
+#[must_use]
+pub fn works_by_itself(path: &Path) -> bool {
+    ["/etc/cron.d", "/etc/sudoers.d", UNITS_DIR, SSH_CONFIG_DIR]
+        .iter()
+        .any(|dir| path.starts_with(dir))
+}
 /// Copy of the settings as init last wrote them.
 #[must_use]
 pub fn settings_copy(app: &AppName) -> PathBuf {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
+use crate::app::{AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::error::{WithHint, usage};
 use crate::exit::Exit;
@@ -120,6 +120,14 @@ impl Init<'_> {
         Ok(app)
     }
 
+    /// Who runs sudo, if it has a name that cannot be an operator's, such as one of a directory service.
+    fn unusable_operator(&self, app: &App) -> Option<String> {
+        let name = std::env::var("SUDO_USER")
+            .ok()
+            .filter(|name| name != "root")?;
+        (app.operator.is_none() && name.parse::<AccountName>().is_err()).then_some(name)
+    }
+
     fn receipt(&self, app: &App) -> Result<Receipt> {
         if self.root {
             Receipt::load(self.server, &app.name)
@@ -146,6 +154,12 @@ impl Init<'_> {
         let plan = provision::plan(&steps, &context);
         ui.update("");
         let unchanged = print_summary(ui, &plan, app);
+        if let Some(name) = self.unusable_operator(app) {
+            ui.note(&format!(
+                "{name}, who runs sudo, cannot be the operator: only names that useradd accepts can; its own tools may add it to {}",
+                app.group
+            ));
+        }
         let may_ask = self.interactive && !self.arguments.dry_run && !self.asked;
         self.asked = true;
         if asks_to_replace(ui, &plan, may_ask)? {

@@ -53,7 +53,6 @@ pub use script::{Log, ScriptRunner};
 pub use ssh::{GitHost, HostKey};
 pub use ssh_keygen::SshSignature;
 pub use units::Running;
-#[cfg(test)]
 pub use units::UnitState;
 use units::Units;
 pub use write::sync_path;

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use crate::app::environment::{self, Dialect};
 use crate::error::WithHint;
 
-use super::{Identity, Kind, View, effective_uid};
+use super::{Identity, Kind, UnitState, View, effective_uid};
 
 /// Result of the survey.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +26,6 @@ pub struct Survey {
     pub nginx: bool,
     /// Missing requirements.
     pub missing: Vec<Missing>,
-    /// Directories on read-only file systems.
-    pub read_only: Vec<PathBuf>,
 }
 
 /// A missing requirement.
@@ -72,6 +70,9 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("groupadd", "groupadd", "passwd"),
     ("gpasswd", "gpasswd", "passwd"),
 ];
+
+/// Other programs that read /etc/cron.d: cronie, bcron, systemd-cron.
+const OTHER_CRONS: [&str; 3] = ["crond", "bcron-sched", "crontab"];
 
 /// State of clock synchronisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,9 +123,10 @@ impl View {
             ..Survey::default()
         };
         for (program, what, package) in NEEDED {
-            // Other distributions call cron(8) crond.
+            // cronie calls cron(8) crond.
             let found = self.which(program).is_some()
-                || (*program == "cron" && self.which("crond").is_some());
+                || (*program == "cron"
+                    && OTHER_CRONS.iter().any(|other| self.which(other).is_some()));
             if !found {
                 survey.missing.push(Missing { what, package });
             }
@@ -152,12 +154,24 @@ impl View {
                 package: "python3",
             });
         }
-        for dir in ["/etc", "/var", "/opt", "/usr/local"] {
-            if self.is_read_only(Path::new(dir))? {
-                survey.read_only.push(dir.into());
-            }
-        }
         Ok(survey)
+    }
+
+    /// Returns the hostname if this server cannot resolve it, or not within five seconds.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn unresolved_hostname(&self) -> Result<Option<String>> {
+        let name = self.read_text(Path::new("/proc/sys/kernel/hostname"))?;
+        let name = name.unwrap_or_default().trim().to_owned();
+        let hosts = self.read_text(Path::new("/etc/hosts")).ok().flatten();
+        let listed = hosts.is_some_and(|text| text.split_whitespace().any(|word| word == name));
+        if listed || self.which("getent").is_none() {
+            return Ok(None);
+        }
+        let lookup = self.command("getent").args(["ahosts", &name]);
+        let found = lookup.deadline(Duration::from_secs(5)).outcome();
+        Ok((!found.is_ok_and(|outcome| outcome.success())).then_some(name))
     }
 
     /// Returns why a user cannot start a program (with `--version`); `None` if it succeeds.
@@ -222,18 +236,25 @@ impl View {
         Ok(field("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()))
     }
 
-    /// Whether the unit of cron is active.
+    /// Returns the unit of cron that is active, and its state; `None` if none is.
     ///
     /// # Errors
     /// When systemctl fails.
-    pub fn cron_runs(&self) -> Result<bool> {
-        for unit in ["cron.service", "crond.service"] {
+    pub fn cron_unit(&self) -> Result<Option<(&'static str, UnitState)>> {
+        // systemd-cron has a target instead of a service.
+        for unit in [
+            "cron.service",
+            "crond.service",
+            "cronie.service",
+            "bcron-sched.service",
+            "cron.target",
+        ] {
             let state = self.unit(unit)?;
             if state.is_active() && state.enabled != "disabled" {
-                return Ok(true);
+                return Ok(Some((unit, state)));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Returns the error for which cron ignores a system crontab, such as an unknown account. cron reads the file again

@@ -29,6 +29,8 @@ pub struct UnitState {
     pub drop_ins: Vec<String>,
     /// Whether its file changed since systemd loaded it.
     pub needs_reload: bool,
+    /// What keeps it from starting a deployment if it is cron: settings such as `NoNewPrivileges`.
+    pub confines: Vec<String>,
     /// User that it runs as, including drop-ins; empty for root, and for units that are not services.
     pub user: String,
 }
@@ -46,7 +48,7 @@ impl UnitState {
     }
 }
 
-const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,User";
+const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,User,NoNewPrivileges,RestrictSUIDSGID,ProtectSystem";
 
 /// systemd, as pullpray uses it: through systemctl and journalctl; in tests a table of units.
 pub trait Units: fmt::Debug + Send + Sync {
@@ -296,6 +298,11 @@ fn parse(shown: &str) -> UnitState {
             "NRestarts" => state.restarts = value.parse().unwrap_or(0),
             "DropInPaths" => state.drop_ins = value.split_whitespace().map(str::to_owned).collect(),
             "User" => state.user = text,
+            // sudo cannot become root; directories cannot be setgid; /var is read-only.
+            "NoNewPrivileges" | "RestrictSUIDSGID" if value == "yes" => {
+                state.confines.push(key.to_owned())
+            }
+            "ProtectSystem" if value == "strict" => state.confines.push(key.to_owned()),
             "NeedDaemonReload" => state.needs_reload = value == "yes",
             _ => {}
         }

@@ -179,6 +179,8 @@ fn damaged() -> Finding {
 
 /// Minimum for building a release: a small virtual environment with Django.
 const MIN_BYTES: u64 = 256 * 1024 * 1024;
+/// Below this even the smallest release is refused.
+const TOO_FEW_BYTES: u64 = 32 * 1024 * 1024;
 const MIN_INODES: u64 = 10_000;
 
 impl Check for Space<'_> {
@@ -200,6 +202,10 @@ impl Check for Space<'_> {
             let text = format!("{} MiB{inodes} free at {dir}", bytes / 1024 / 1024);
             if bytes < MIN_BYTES || few {
                 let remedy = format!("df -h {dir}; df -i {dir}; du -xsh {dir}/*");
+                if bytes < TOO_FEW_BYTES {
+                    let why = format!("{text}: polls deploy nothing until there is more");
+                    return Ok(Finding::manual(why, remedy));
+                }
                 return Ok(Finding::warning(text, remedy));
             }
             words.push(text);

@@ -41,6 +41,7 @@ impl Reader {
     pub(super) fn lacks(self, view: &View) -> Result<Option<Problem>> {
         match self {
             Self::Ssh => missing_include(view),
+            Self::Cron if view.has_systemd()? => verify_cron(view),
             Self::Sudo => {
                 let complaints = self.complaints(view)?;
                 let broken = !complaints.is_empty() && !view.sudo_works()?;
@@ -126,13 +127,32 @@ impl Reader {
                 &path.file_name().unwrap_or_default().to_string_lossy(),
             ),
             Self::Sudo => verify_sudo(view, app),
-            Self::Cron if view.cron_runs()? => Ok(None),
-            Self::Cron => Ok(Some(Problem::new(
-                "cron is not running or not enabled at boot, so nothing polls",
-                "sudo systemctl enable --now cron",
-            ))),
+            Self::Cron => verify_cron(view),
         }
     }
+}
+
+fn verify_cron(view: &View) -> Result<Option<Problem>> {
+    let Some((unit, state)) = view.cron_unit()? else {
+        return Ok(Some(Problem::new(
+            "cron is not running or not enabled at boot, so nothing polls",
+            "sudo systemctl enable --now cron",
+        )));
+    };
+    let Some(setting) = state.confines.first() else {
+        return Ok(None);
+    };
+    let dir = format!("/etc/systemd/system/{unit}.d");
+    Ok(Some(Problem::new(
+        format!(
+            "{unit} runs with {}, so no deployment that it starts can succeed ({})",
+            state.confines.join(" and "),
+            state.drop_ins.join(", ")
+        ),
+        format!(
+            "sudo mkdir -p {dir} && printf '[Service]\\n{setting}=no\\n' | sudo tee {dir}/zz-{setting}.conf && sudo systemctl daemon-reload && sudo systemctl restart {unit}"
+        ),
+    )))
 }
 
 /// With a carriage return before each line end, no shell runs a script.

@@ -100,6 +100,17 @@ fn accounts_differ_from_those_that_existed_before() -> Result<()> {
     world.server.accounts.add("gunicorn", 1500, 1500);
     expect(&world, StepId::AccountGroup, "ok", "pre-existing, gid 1500")?;
     expect(&world, StepId::AccountUser, "ok", "pre-existing, uid 1500")?;
+    for group in &mut world.server.accounts.table().groups {
+        if group.name == "gunicorn" {
+            group.members = ["ann", "bob", "carl", "gunicorn"].map(str::to_owned).into();
+        }
+    }
+    expect(
+        &world,
+        StepId::ProjectDirectories,
+        "absent",
+        "; 2 other members of gunicorn can read todo's settings",
+    )?;
     world.init()?;
     // Its directory service is gone: another account of that name would get its files.
     let mut table = world.server.accounts.table();
@@ -360,6 +371,13 @@ fn what_the_account_cannot_reach_is_named_before_anything_changes() -> Result<()
         expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
     }
     chmod(&world.server.real(layout::AGENT_DIR), 0o700)?;
+    expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
+    world.put_program("/usr/bin/getent", "exit 2")?;
+    let unresolved = "cannot resolve its own name web";
+    expect(&world, StepId::ServerRequirements, "warning", unresolved)?;
+    world
+        .server
+        .put("/etc/hosts", "127.0.1.1 web.example.org web\n", 0o644)?;
     expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
     expect(
         &world,

@@ -158,3 +158,31 @@ fn redirects_on_the_host_are_followed() -> Result<()> {
     world.server.http.answer(|_| Ok(500));
     Ok(())
 }
+
+#[test]
+fn a_confined_cron_is_named_with_its_drop_in() -> Result<()> {
+    let world = world()?;
+    let mut table = world.server.units.table();
+    let cron = table.units.entry("cron.service".to_owned()).or_default();
+    cron.confines = vec!["NoNewPrivileges".to_owned()];
+    cron.drop_ins = vec!["/etc/systemd/system/service.d/10.conf".to_owned()];
+    drop(table);
+    let finding = expect(
+        &world,
+        StepId::ScheduleCron,
+        "manual",
+        "cron.service runs with NoNewPrivileges, so no deployment that it starts can succeed (/etc/systemd/system/service.d/10.conf)",
+    )?;
+    assert!(
+        matches!(finding, Finding::ManualFix(problem) if problem.remedy.contains("zz-NoNewPrivileges.conf"))
+    );
+    // Also in the plan, before the entry is written.
+    fs::remove_file(world.server.real(world.app.cron()))?;
+    expect(
+        &world,
+        StepId::ScheduleCron,
+        "manual",
+        "runs with NoNewPrivileges",
+    )?;
+    Ok(())
+}

@@ -300,7 +300,7 @@ fn parse(shown: &str) -> UnitState {
             "User" => state.user = text,
             // sudo cannot become root; directories cannot be setgid; /var is read-only.
             "NoNewPrivileges" | "RestrictSUIDSGID" if value == "yes" => {
-                state.confines.push(key.to_owned())
+                state.confines.push(key.to_owned());
             }
             "ProtectSystem" if value == "strict" => state.confines.push(key.to_owned()),
             "NeedDaemonReload" => state.needs_reload = value == "yes",

@@ -372,6 +372,18 @@ fn what_the_account_cannot_reach_is_named_before_anything_changes() -> Result<()
     }
     chmod(&world.server.real(layout::AGENT_DIR), 0o700)?;
     expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
+    expect(
+        &world,
+        StepId::ProjectDirectories,
+        "differs",
+        "ssh-agent-service ",
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_server_that_cannot_resolve_its_own_name_is_warned_of() -> Result<()> {
+    let world = World::new()?;
     world.put_program("/usr/bin/getent", "exit 2")?;
     let unresolved = "cannot resolve its own name web";
     expect(&world, StepId::ServerRequirements, "warning", unresolved)?;
@@ -379,11 +391,5 @@ fn what_the_account_cannot_reach_is_named_before_anything_changes() -> Result<()
         .server
         .put("/etc/hosts", "127.0.1.1 web.example.org web\n", 0o644)?;
     expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
-    expect(
-        &world,
-        StepId::ProjectDirectories,
-        "differs",
-        "ssh-agent-service ",
-    )?;
     Ok(())
 }

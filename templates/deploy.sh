@@ -24,10 +24,12 @@
 #   PULLPRAY_PYTHON        the interpreter to create it with
 #   PULLPRAY_UV            path of uv; empty if it is not installed
 #   PULLPRAY_TOOL          path of the program that reads the lock file
+#   UV_PYTHON              the environment's interpreter, which .python-version would otherwise replace
 #   STATIC_ROOT            where collectstatic writes; published once the release is live
 #   DJANGO_SETTINGS_MODULE only if the app's settings set it
 #   and every variable from /etc/pullpray/{{ app.name }}.env
 #
+# Lines of its output that begin with "note: " are in the poll's report too.
 # Standard input is empty and there is no terminal. Processes that the script leaves running are
 # killed when it exits.
 set -eu
@@ -39,8 +41,21 @@ if [ "$1" = migrate ]; then
     exec "$python" manage.py migrate --noinput
 fi
 
+# uv does not read the configuration of pip, for example a company's index: where only pip has one, pip installs.
+installer=pip
+if [ -n "$PULLPRAY_UV" ]; then
+    installer=uv
+    for file in /etc/pip.conf /etc/xdg/pip/pip.conf "$HOME/.config/pip/pip.conf" "$HOME/.pip/pip.conf"; do
+        [ ! -e "$file" ] || installer=pip
+    done
+    ! env | grep -q '^PIP_' || installer=pip
+    [ ! -e /etc/uv/uv.toml ] && [ ! -e "$HOME/.config/uv/uv.toml" ] || installer=uv
+    ! env | grep -Eq '^UV_(DEFAULT_INDEX|INDEX|EXTRA_INDEX|FIND_LINKS|CONFIG_FILE|NO_INDEX|OFFLINE)' || installer=uv
+fi
+
 install() {
-    if [ -n "$PULLPRAY_UV" ]; then
+    echo "installing with $installer: $*"
+    if [ $installer = uv ]; then
         "$PULLPRAY_UV" pip install --quiet --python "$python" "$@"
     else
         "$python" -m pip install --quiet --disable-pip-version-check --no-input "$@"
@@ -54,18 +69,20 @@ if [ "$PULLPRAY_VENV_STATE" = new ]; then
         "$PULLPRAY_PYTHON" -m venv --without-pip --system-site-packages "$PULLPRAY_VENV"
         ;;
     *)
-        if [ -n "$PULLPRAY_UV" ]; then
+        if [ $installer = uv ]; then
             "$PULLPRAY_UV" venv --quiet --python "$PULLPRAY_PYTHON" "$PULLPRAY_VENV"
         else
             "$PULLPRAY_PYTHON" -m venv "$PULLPRAY_VENV"
         fi
         ;;
     esac
+    [ -z "$PULLPRAY_TOOL" ] || echo "installing from $PULLPRAY_DEPENDENCIES with $PULLPRAY_TOOL"
     case $PULLPRAY_DEPENDENCIES in
     uv.lock)
         VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_UV" sync --quiet --active --frozen --no-dev --no-install-project
         ;;
-    pylock.toml | requirements.txt) install -r "$PULLPRAY_DEPENDENCIES" ;;
+    pylock.toml) "$PULLPRAY_UV" pip install --quiet --python "$python" -r pylock.toml ;;
+    requirements.txt) install -r requirements.txt ;;
     poetry.lock)
         VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_TOOL" install --quiet --no-interaction --only main --no-root
         ;;
@@ -90,13 +107,25 @@ fi
 
 "$python" manage.py check
 
-static=$("$python" manage.py shell --verbosity 0 -c 'from django.conf import settings; print(settings.STATIC_ROOT or "")')
-if [ -n "$static" ]; then
-    [ "$static" = "$STATIC_ROOT" ] || echo "note: the project's STATIC_ROOT is $static; os.environ[\"STATIC_ROOT\"] would keep static files inside the release"
+# STATIC_ROOT, "elsewhere" if the storage needs none, for example that of S3, or "nowhere".
+static=$("$python" manage.py shell --verbosity 0 -c '
+from django.apps import apps
+from django.conf import settings
+from django.contrib.staticfiles.storage import StaticFilesStorage, staticfiles_storage
+if not apps.is_installed("django.contrib.staticfiles"):
+    print("unused")
+elif settings.STATIC_ROOT or not isinstance(staticfiles_storage, StaticFilesStorage):
+    print(settings.STATIC_ROOT or "elsewhere")
+else:
+    print("nowhere")' | tail -n 1)
+case $static in
+unused) ;;
+nowhere) echo "note: the project sets no STATIC_ROOT, so static files are not collected" ;;
+*)
+    [ "$static" = elsewhere ] || [ "$static" = "$STATIC_ROOT" ] || echo "note: the project's STATIC_ROOT is $static; os.environ[\"STATIC_ROOT\"] would keep static files inside the release"
     "$python" manage.py collectstatic --noinput --verbosity 0
-else
-    echo "note: the project sets no STATIC_ROOT, so static files are not collected"
-fi
+    ;;
+esac
 
 # Compile bytecode now: the running app cannot write here.
 "$python" -m compileall -q . >/dev/null || true

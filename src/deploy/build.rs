@@ -95,6 +95,14 @@ impl Staged {
         Some(String::from_utf8_lossy(&log).into_owned())
     }
 
+    /// The environment that the next attempt can use; empty if it was not completed.
+    pub(super) fn complete_venv_name(&self, poll: &Poll<'_>) -> Result<String> {
+        let venv = &self.release.venv;
+        let mark = poll.app.venvs().join(venv).join(COMPLETE);
+        let usable = !venv.is_empty() && poll.server.stat(&mark)?.is_some();
+        Ok(if usable { venv.clone() } else { String::new() })
+    }
+
     /// Checks the commit out, links shared paths, runs the deploy script, and verifies the result.
     pub(super) fn build(
         &mut self,
@@ -197,6 +205,23 @@ impl Staged {
                 venv.display()
             );
         }
+        // Its name begins with the version: py3.11-…
+        let is = server.python_version(&venv.join("bin/python"), None)?;
+        let named = needs.key.trim_start_matches("py");
+        let named = named.split('-').next().unwrap_or_default();
+        if !is.starts_with(&format!("{named}.")) {
+            let file = self.dir.join(".python-version");
+            let cause = if server.stat(&file)?.is_some() {
+                ".python-version in the repository, which names another"
+            } else {
+                "the deploy script, or requires-python in pyproject.toml"
+            };
+            bail!(
+                "the environment has Python {is} instead of {named}, the version of {}; the cause may be {cause}; python in {} sets which one is used",
+                app.python,
+                layout::settings(&app.name).display()
+            );
+        }
         if let Some(why) = import_check::broken(server, app, &self.dir, &venv)? {
             bail!(
                 "the release cannot be served from the environment that the deploy script created: {why}"
@@ -240,6 +265,9 @@ impl Staged {
         runner.set("USER", app.user.as_str());
         runner.set("LOGNAME", app.user.as_str());
         runner.set("LC_ALL", "C.UTF-8");
+        // The environment's name says which Python is in it; a .python-version may name another, which uv would fetch.
+        runner.set("UV_PYTHON", venv.join("bin/python"));
+        runner.set("UV_PYTHON_DOWNLOADS", "never");
         if let Some(settings) = &app.settings {
             runner.set("DJANGO_SETTINGS_MODULE", settings.as_str());
         }

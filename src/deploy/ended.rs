@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::layout;
 use crate::report::{FailureReport, PollOutcome};
 use crate::state::history::{Deployment, Outcome, Stage};
 use crate::state::ledger::{Failure, Release};
@@ -78,19 +79,29 @@ pub(super) fn went_live(
     // It is live; an error here would only hide that.
     let dir = session.release_dir(&to.id);
     let links = static_files::unpublished_links(session.server, &dir);
-    let note = join(&[accepted.note, links.ok().flatten()]);
+    let log = layout::logs(&session.app.name).join(format!("{}.log", to.id));
+    let said = session.server.read(&log).ok().flatten().unwrap_or_default();
+    let said = notes(&String::from_utf8_lossy(&said));
+    let note = join(&[accepted.note, links.ok().flatten(), said]);
     let ended = Deployment {
         note: note.clone(),
         ..Deployment::of(&to, at, took, Outcome::Live)
     };
     session.record(|ledger| ledger.went_live(to.clone(), ended))?;
-    prune::try_prune(session);
+    prune::try_prune(session, "");
     Ok(PollOutcome::Deployed {
         from,
         to,
         took,
         note,
     })
+}
+
+/// What the deploy script left out, by its lines that begin with `note: `: nobody reads the log of a success.
+fn notes(log: &str) -> Option<String> {
+    let lines = log.lines().filter_map(|line| line.strip_prefix("note: "));
+    let lines = lines.map(|line| Some(line.chars().take(200).collect()));
+    join(&lines.take(3).collect::<Vec<_>>())
 }
 
 /// Records the failure, with the live release checked and restored if need be.
@@ -121,6 +132,8 @@ pub(super) fn failed(
         Stage::CutMigration => 1,
         _ => session.app.limits.attempts,
     };
+    let known = session.ledger().failure(&release.commit);
+    let is_last = known.map_or(0, |known| known.tries) + 1 >= attempts;
     let failure = Failure {
         commit: release.commit.clone(),
         tries: 1,
@@ -130,8 +143,13 @@ pub(super) fn failed(
         log: Some(staged.log().to_owned()),
         inputs_digest: accepted.inputs_digest,
     };
+    // Building a first environment takes minutes, and the next attempt needs the same.
+    let spared = match live {
+        None if !is_last => staged.complete_venv_name(session).unwrap_or_default(),
+        _ => String::new(),
+    };
     // Before the ledger is written: the failed release may have filled the disk.
-    prune::try_prune(session);
+    prune::try_prune(session, &spared);
     let tries = session.record(|ledger| ledger.failed(failure, ended))?;
     Ok(PollOutcome::Failed(Box::new(FailureReport {
         log: staged.log().to_owned(),

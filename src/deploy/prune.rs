@@ -46,15 +46,15 @@ fn imported(poll: &Poll<'_>, kept: &[Release]) -> Result<BTreeSet<String>> {
 }
 
 /// Removes what no kept release needs; the next poll removes what cannot be removed now.
-pub(super) fn try_prune(session: &mut Session<'_>) {
-    if let Err(error) = prune(session) {
+pub(super) fn try_prune(session: &mut Session<'_>, spared: &str) {
+    if let Err(error) = prune(session, spared) {
         session.progress(&format!("old releases could not be removed: {error:#}"));
     }
 }
 
-/// Removes what no kept release needs. The live and the previous release are always kept: deleting the code of a
-/// running gunicorn kills it at its next fork.
-pub(super) fn prune(session: &mut Session<'_>) -> Result<()> {
+/// Removes what no kept release needs, except the environment of this name. The live and the previous release are
+/// always kept: deleting the code of a running gunicorn kills it at its next fork.
+pub(super) fn prune(session: &mut Session<'_>, spared: &str) -> Result<()> {
     let (server, app) = (session.server, session.app);
     session.record(|ledger| ledger.pruned(app.limits.keep))?;
     let kept = session.ledger().releases();
@@ -73,7 +73,8 @@ pub(super) fn prune(session: &mut Session<'_>) -> Result<()> {
             result = result.and(server.remove_tree(&app.releases().join(&name)));
         }
     }
-    let venvs: BTreeSet<&str> = kept.iter().map(|release| release.venv.as_str()).collect();
+    let mut venvs: BTreeSet<&str> = kept.iter().map(|release| release.venv.as_str()).collect();
+    venvs.insert(spared);
     for name in server.list(&app.venvs())? {
         if !name.to_str().is_some_and(|name| venvs.contains(name)) {
             result = result.and(server.remove_tree(&app.venvs().join(&name)));

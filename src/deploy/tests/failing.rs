@@ -352,3 +352,21 @@ fn the_deploy_script_is_run_by_its_interpreter() -> Result<()> {
     ensure!(why.contains("Windows line ends (CRLF)"), "{why}");
     site.settled("three")
 }
+
+#[test]
+fn the_next_attempt_uses_the_environment_of_the_last() -> Result<()> {
+    let site = Site::with_settings("attempts = 2\n")?;
+    site.commit("one", &[("unhealthy", ""), ("requirements.txt", "x\n")])?;
+    let built = || -> Result<usize> { Ok(site.names(&site.app.venvs())?.len()) };
+    failure(&site.poll()?)?;
+    assert_eq!(built()?, 1);
+    // A poll in between prunes nothing of it.
+    site.poll()?;
+    assert_eq!(built()?, 1);
+    // It has no attempt left.
+    for _ in 0..6 {
+        site.poll()?;
+    }
+    assert_eq!(built()?, 0);
+    Ok(())
+}

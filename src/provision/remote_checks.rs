@@ -83,6 +83,7 @@ fn neighbours(view: &View, app: &App) -> Result<Vec<(AppName, RepoUrl)>> {
             .and_then(|settings| settings.answers.get("repo")?.parse::<RepoUrl>().ok());
         if let Some(repo) = repo
             && repo.known_hosts_name() == app.repo.known_hosts_name()
+            && repo.user() == app.repo.user()
             && repo.slug() != app.repo.slug()
         {
             found.push((name, repo));
@@ -122,6 +123,8 @@ impl Check for OnlyThisRepository<'_> {
                     ));
                 }
                 Err(error) if error.kind() == RemoteErrorKind::HostKey => return Ok(blocked()),
+                // Whatever its words: the host was reached and opened nothing.
+                Err(git::RemoteError::Refused { .. }) => refused.push(url.slug().to_owned()),
                 Err(error) if error.kind().is_no_access() => refused.push(url.slug().to_owned()),
                 Err(error) => return Err(repo::unreachable(app, &error)),
             }

@@ -335,6 +335,15 @@ fn a_key_that_opens_more_is_found() -> Result<()> {
         "it also opens acme/blog, the repository of blog",
     )?;
     assert_eq!(remedy, "sudo pullpray key todo --rotate");
+    // A refusal in words that are not known is one too, and what another account opens is not asked for.
+    ssh("no words", "echo 'not yours' >&2; exit 1")?;
+    expect(&world, StepId::RepoOnly, ok, "refused by acme/blog")?;
+    let path = layout::settings(&other.name);
+    let foreign = settings.replace("git@github.com", "ann@github.com");
+    world.server.put(path, &foreign, 0o644)?;
+    ssh("no words", "echo 'Connection refused' >&2; exit 255")?;
+    let finding = world.find(StepId::RepoOnly)?;
+    assert!(matches!(finding, Finding::Unknown(_)), "{finding:?}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use crate::app::App;
+use crate::error::WithHint;
 use crate::exit::Exit;
 use crate::host::Server;
 use crate::layout;
@@ -33,6 +34,10 @@ pub(super) struct Apply<'a> {
     pub(super) interactive: bool,
     /// How long to wait for access to the repository; `None`: forever.
     pub(super) wait: Option<Duration>,
+    /// Whether the settings of an app that is live were changed.
+    pub(super) changed: bool,
+    /// The files of the service and the schedule that were modified locally and stay.
+    pub(super) kept: Vec<String>,
     /// Steps whose line was printed.
     pub(super) printed: BTreeSet<StepId>,
 }
@@ -50,6 +55,13 @@ impl Apply<'_> {
             return Ok(exit);
         }
         self.print_next_steps(&app)?;
+        if live && self.changed && !self.kept.is_empty() {
+            return Err(anyhow!(
+                "the settings were changed, but not all of it is carried out: {} was modified locally and stays as it is",
+                self.kept.join(", ")
+            )
+            .hint(format!("{} --overwrite  # replaces it; backups are kept", go_on(&app))));
+        }
         Ok(Exit::Success)
     }
 
@@ -66,6 +78,7 @@ impl Apply<'_> {
                 Converged::Unchanged(finding) => self.report(step, &finding, Mark::Unchanged),
                 Converged::Changed(finding) => {
                     self.printed.remove(&step.id());
+                    self.changed |= step.id() == StepId::AppSettings;
                     self.report(step, &finding, Mark::Ok);
                 }
                 Converged::AwaitsAccess(why) => {
@@ -114,6 +127,9 @@ impl Apply<'_> {
                 self.ui.done(mark, &step.title(), &what);
             }
             Finding::LocallyModified { what, .. } => {
+                if step.id() != StepId::DeployScript {
+                    self.kept.push(step.about().what);
+                }
                 self.ui.done(Mark::Unchanged, &step.title(), what);
             }
             Finding::Unproven(what) | Finding::Unknown(what) => {

@@ -14,7 +14,7 @@ use crate::store::marks;
 use crate::text::{for_terminal, short};
 use crate::ui;
 
-use super::{as_app_account, by, load};
+use super::{as_app_account, by, load_installed};
 
 /// Runs an operation as the app's own account, and prints its result.
 fn as_app(
@@ -22,7 +22,7 @@ fn as_app(
     name: &AppName,
     operation: impl FnOnce(&Poll<'_>, &str) -> Result<(Exit, String)>,
 ) -> Result<Exit> {
-    let app = load(server, name)?;
+    let app = load_installed(server, name)?;
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }

@@ -57,6 +57,8 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
                     wait: arguments
                         .wait
                         .or((!init.interactive).then_some(Duration::ZERO)),
+                    changed: false,
+                    kept: Vec::new(),
                     printed: BTreeSet::new(),
                 };
                 return apply.all(app);

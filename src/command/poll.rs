@@ -17,7 +17,7 @@ use crate::store::marks;
 use crate::text::for_terminal;
 use crate::ui;
 
-use super::{as_app_account, by_cron, load};
+use super::{as_app_account, by_cron, load_installed};
 
 pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
     match &arguments.app {
@@ -43,7 +43,7 @@ fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
 }
 
 fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
-    let app = load(server, name)?;
+    let app = load_installed(server, name)?;
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }

@@ -133,8 +133,13 @@ fn check(
                 .ok()
                 .and_then(|bind| bind.port());
             let taken = view.listening_ports().unwrap_or_default();
+            // Its own socket does not stand in an app's way.
+            let app = answers.get("app").and_then(|app| app.parse().ok());
+            let saved = app.and_then(|app| super::settings(view, &app).ok().flatten());
+            let own = saved.and_then(|saved| saved.answers.get("bind")?.parse().ok());
+            let own = own.and_then(|bind: crate::app::Bind| bind.port());
             match port {
-                Some(port) if taken.contains(&port) => {
+                Some(port) if own != Some(port) && taken.contains(&port) => {
                     Err(format!("port {port} is already in use"))
                 }
                 _ => Ok(()),

@@ -192,7 +192,7 @@ impl Server {
     /// # Errors
     /// When systemctl fails; with the unit's last log lines if it cannot be started.
     pub fn enable_now(&self, unit: &str) -> Result<()> {
-        self.systemctl(&["enable", "--quiet", "--", unit])?;
+        self.enable(unit)?;
         // A unit that failed before may have reached its start limit.
         drop(self.reset_failed(unit));
         let Err(error) = self.systemctl(&["start", "--", unit]) else {
@@ -200,6 +200,14 @@ impl Server {
         };
         let log = self.unit_log(unit, 5);
         bail!("{error:#}\n{log}")
+    }
+
+    /// Has a unit start at boot.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    pub fn enable(&self, unit: &str) -> Result<()> {
+        self.systemctl(&["enable", "--quiet", "--", unit])
     }
 
     /// Disables and stops a unit.
@@ -214,7 +222,7 @@ impl Server {
     ///
     /// # Errors
     /// When systemctl fails.
-    pub(super) fn stop(&self, unit: &str) -> Result<()> {
+    pub fn stop(&self, unit: &str) -> Result<()> {
         self.systemctl(&["stop", "--", unit])
     }
 

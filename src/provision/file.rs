@@ -8,7 +8,7 @@ use similar::TextDiff;
 
 use crate::app::App;
 use crate::host::{Kind, View};
-use crate::layout::ManagedFile;
+use crate::layout::{self, ManagedFile};
 use crate::state::sha256;
 
 use super::finding::wrong_owner;
@@ -81,6 +81,20 @@ impl<'a> FileStep<'a> {
     fn owner(&self) -> String {
         let group = self.group.map(|group| format!(":{group}"));
         format!("{:04o} root{}", self.mode, group.unwrap_or_default())
+    }
+
+    /// Restarts the running service, or agent, on its new unit; connections wait at the service's socket meanwhile.
+    fn restart(&self, changes: &Changes<'_>, new: bool) -> Result<()> {
+        let unit = match self.id {
+            StepId::GunicornService => layout::service_unit(&self.app.name),
+            StepId::AgentUnit => layout::agent_unit(&self.app.name),
+            _ => return Ok(()),
+        };
+        // One in the state failed or activating is restarted, too, as after the put-back.
+        if !new || changes.context().view.unit(&unit)?.active == "inactive" {
+            return Ok(());
+        }
+        changes.restart(&unit)
     }
 
     /// Whether apply would replace this content.
@@ -190,12 +204,17 @@ impl Fix for FileStep<'_> {
         } else {
             changes.file(&self.path, becomes, self.mode, (0, gid))?;
         }
-        let Err(error) = self.reader.reload(changes, &before) else {
+        let new = old.is_some() && kept.is_none() && old.as_deref() != Some(text.as_bytes());
+        let read_again = |changes: &Changes<'_>| {
+            self.reader.reload(changes, &before)?;
+            self.restart(changes, new)
+        };
+        let Err(error) = read_again(changes) else {
             return Ok(());
         };
-        // Revert at once: the configuration as a whole was rejected.
+        // Revert at once: the configuration as a whole was rejected, or the service does not start with it.
         changes.put_back(&self.path, old.as_deref(), self.mode, (0, gid))?;
-        drop(self.reader.reload(changes, &before));
+        drop(read_again(changes));
         Err(error.context(format!("reverted {}", self.path.display())))
     }
 }

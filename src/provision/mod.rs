@@ -49,6 +49,7 @@ pub use monitors::{monitors, overdue};
 pub use receipt::receipt_problem;
 pub use removal::{Removal, Removed, remove_empty_remains};
 pub use rotation::{NextKeyAccess, Rotation, next_key, next_key_access, rotation, switch_key};
+pub use service::installed_bind;
 pub use step_id::StepId;
 pub use undo::Undone;
 

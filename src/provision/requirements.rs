@@ -12,6 +12,7 @@ use crate::host::{View, effective_uid};
 
 use super::eligibility::{answers_of, ineligible};
 use super::reach::out_of_reach;
+use super::service::installed_bind;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
@@ -99,7 +100,12 @@ impl Check for Address<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let (view, app, bind) = (context.view, &self.0.name, &self.0.bind);
         if view.has_systemd()? && view.unit(&layout::socket_unit(app))?.is_active() {
-            return Ok(Finding::ok("in use by this app"));
+            let own = installed_bind(context.view, self.0)?;
+            let same =
+                |own: &Bind| own == bind || (own.port().is_some() && own.port() == bind.port());
+            if own.as_ref().is_none_or(same) {
+                return Ok(Finding::ok("in use by this app"));
+            }
         }
         let taken = match bind {
             Bind::Tcp(address) => view.listening_ports()?.contains(&address.port()),

@@ -79,12 +79,12 @@ impl Changes<'_> {
         self.server.restart(unit)
     }
 
-    /// Disables and stops a unit of the app: less than its files' record allows.
+    /// Stops a unit of the app, which stays enabled.
     ///
     /// # Errors
     /// When systemctl fails.
-    pub fn disable(&self, unit: &str) -> Result<()> {
-        self.server.disable_now(unit)
+    pub fn stop(&self, unit: &str) -> Result<()> {
+        self.server.stop(unit)
     }
 
     /// Has systemd read its unit files again, which changes none of them.

@@ -12,6 +12,7 @@ use super::fields;
 use super::history::{Deployment, History, Stage};
 use super::refusal::Refusal;
 use super::remote::RemoteFailure;
+pub use super::remote::RemoteOutage;
 
 mod rebuilt;
 
@@ -88,32 +89,6 @@ pub struct Pause {
     pub since: String,
     /// Why.
     pub why: String,
-}
-
-/// The git host could not be reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteOutage {
-    /// Since when, RFC 3339.
-    #[serde(deserialize_with = "fields::time")]
-    pub since: String,
-    /// Failed polls in a row.
-    pub polls: u32,
-    /// The last error.
-    #[serde(flatten)]
-    pub failure: RemoteFailure,
-    /// Whether it was reported.
-    pub reported: bool,
-}
-
-impl RemoteOutage {
-    /// `1 poll`, `3 polls in a row`.
-    #[must_use]
-    pub fn polls_in_words(&self) -> String {
-        match self.polls {
-            1 => "1 poll".to_owned(),
-            more => format!("{more} polls in a row"),
-        }
-    }
 }
 
 impl Failure {

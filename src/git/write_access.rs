@@ -49,7 +49,7 @@ pub fn write_access(remote: &SshRemote) -> Result<WriteAccess, RemoteError> {
         },
         Err(error) => return Err(error),
     };
-    talk.finish();
+    let _ = talk.finish();
     Ok(verdict)
 }
 

@@ -187,6 +187,14 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
         "ok",
         "github.com refuses to let it push",
     )?;
+    let refs = world.server.real(Path::new("/usr/share/refs"));
+    let moved = format!(
+        "echo 'remote: This repository moved. Use git@h:x.' >&2; cat {}; exec cat >/dev/null",
+        refs.display()
+    );
+    world.put_program("/usr/bin/ssh", &moved)?;
+    let words = "the host says: remote: This repository moved.";
+    expect(&world, StepId::RepoAccess, "ok", words)?;
     let refused = "echo 'ERROR: Repository not found.' >&2; exit 1";
     for (script, access, read_only) in [
         (

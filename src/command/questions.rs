@@ -1,6 +1,6 @@
 //! The questions of the wizard, each with a default computed from the answers so far.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 
 use crate::app::{ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl};
 use crate::error::{self, WithHint, usage};
@@ -189,7 +189,17 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         Ok(key) => key,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
-            return Err(error.hint(unreachable(&repo)));
+            ui.note(&unreachable(&repo));
+            let options = ["try again", "another address of the repository", "stop"];
+            match (ui.choose("How to go on?", &options, 0)?, questions().next()) {
+                (0, _) => {}
+                (1, Some(question)) => {
+                    let current = answers.get("repo").map(str::to_owned);
+                    prompt(ui, view, answers, facts, question, current)?;
+                }
+                _ => return Err(error.hint("sudo pullpray init")),
+            }
+            return host_key(ui, view, answers, facts);
         }
     };
     ui.done(
@@ -205,10 +215,11 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         answers.set("host_key", &key.fingerprint);
         return Ok(());
     }
-    bail!(
+    Err(anyhow!(
         "the host key of {} was not confirmed; nothing was changed",
         repo.host()
     )
+    .hint("once you have compared it: sudo pullpray init"))
 }
 
 /// Lets the user choose one answer from a list and change it.

@@ -60,7 +60,7 @@ impl PinnedHostKey<'_> {
             .map(|key| format!("{} ({})", key.fingerprint, key.algorithm()))
             .collect();
         bail!(
-            "{} presents an unexpected host key: expected {wanted}, got {}. The fingerprint was mistyped, the host has a new key, or somebody intercepts the connection. Once you have verified the new key: pullpray init {} --host-key {}",
+            "{} presents an unexpected host key: expected {wanted}, got {}. The fingerprint was mistyped, the host has a new key, or somebody intercepts the connection. Once you have verified the new key: sudo pullpray init {} --host-key {}",
             repo.host(),
             presented.join(", "),
             self.0.name,

@@ -72,7 +72,7 @@ impl Check for Access<'_> {
             Ok(Some(words)) => Ok(Finding::Ok(format!("reads {words}"))),
             Ok(None) => Ok(Finding::manual(
                 format!("the repository can be read and {}", app.track.missing()),
-                format!("pullpray init {} {}", app.name, app.track.flag()),
+                format!("sudo pullpray init {} {}", app.name, app.track.flag()),
             )),
             Err(error) if error.kind().is_no_access() => {
                 Ok(Finding::AwaitsAccess(error.to_string()))

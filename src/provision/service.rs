@@ -122,7 +122,7 @@ impl Check for Healthy<'_> {
                     "{request} → 400: the Host header {} is probably not in ALLOWED_HOSTS",
                     app.health_host
                 ),
-                format!("pullpray init {} --health-host NAME", app.name),
+                format!("sudo pullpray init {} --health-host NAME", app.name),
             ),
             Ok(answer) => unhealthy(format!("{request} → {answer}"))?,
             Err(error) => unhealthy(format!("{request}: {error}"))?,

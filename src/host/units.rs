@@ -84,10 +84,26 @@ impl Units for Systemd {
     }
 
     fn show(&self, unit: &str) -> Result<UnitState> {
-        let output = Command::new("systemctl")
-            .args(["show", "--no-pager", "--property", PROPERTIES, "--", unit])
-            .deadline(Duration::from_secs(30))
-            .run()?;
+        let ask = || {
+            Command::new("systemctl")
+                .args(["show", "--no-pager", "--property", PROPERTIES, "--", unit])
+                .deadline(Duration::from_secs(30))
+                .run()
+        };
+        // systemd drops connections while somebody has it reload its units.
+        let dropped = |error: &anyhow::Error| {
+            let text = format!("{error:#}");
+            text.contains("endpoint is not connected") || text.contains("reset by peer")
+        };
+        let mut answer = ask();
+        for _ in 0..5 {
+            if !answer.as_ref().is_err_and(dropped) {
+                break;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+            answer = ask();
+        }
+        let output = answer?;
         Ok(parse(&output.stdout))
     }
 

@@ -25,7 +25,8 @@
 #   PULLPRAY_UV            path of uv; empty if it is not installed
 #   PULLPRAY_TOOL          path of the program that reads the lock file
 #   UV_PYTHON              the environment's interpreter, which .python-version would otherwise replace
-#   STATIC_ROOT            where collectstatic writes; published once the release is live
+#   STATIC_ROOT            where collectstatic writes; published once the release is live, as is
+#                          another STATIC_ROOT of the project in the release
 #   DJANGO_SETTINGS_MODULE only if the app's settings set it
 #   and every variable from /etc/pullpray/{{ app.name }}.env
 #
@@ -82,7 +83,7 @@ if [ "$PULLPRAY_VENV_STATE" = new ]; then
         VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_UV" sync --quiet --active --frozen --no-dev --no-install-project
         ;;
     pylock.toml) "$PULLPRAY_UV" pip install --quiet --python "$python" -r pylock.toml ;;
-    requirements.txt) install -r requirements.txt ;;
+    *.txt) install -r "$PULLPRAY_DEPENDENCIES" ;;
     poetry.lock)
         VIRTUAL_ENV=$PULLPRAY_VENV "$PULLPRAY_TOOL" install --quiet --no-interaction --only main --no-root
         ;;
@@ -107,22 +108,28 @@ fi
 
 "$python" manage.py check
 
-# STATIC_ROOT, "elsewhere" if the storage needs none, for example that of S3, or "nowhere".
+# STATIC_ROOT, "elsewhere" if the storage needs none, for example that of S3, or "nowhere". The answer comes on a
+# descriptor of its own: the project may print.
 static=$("$python" manage.py shell --verbosity 0 -c '
+import os
 from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles.storage import StaticFilesStorage, staticfiles_storage
 if not apps.is_installed("django.contrib.staticfiles"):
-    print("unused")
+    answer = "unused"
 elif settings.STATIC_ROOT or not isinstance(staticfiles_storage, StaticFilesStorage):
-    print(settings.STATIC_ROOT or "elsewhere")
+    answer = settings.STATIC_ROOT or "elsewhere"
 else:
-    print("nowhere")' | tail -n 1)
+    answer = "nowhere"
+os.write(3, os.fsencode(answer))' 3>&1 >&2)
 case $static in
 unused) ;;
 nowhere) echo "note: the project sets no STATIC_ROOT, so static files are not collected" ;;
 *)
-    [ "$static" = elsewhere ] || [ "$static" = "$STATIC_ROOT" ] || echo "note: the project's STATIC_ROOT is $static; os.environ[\"STATIC_ROOT\"] would keep static files inside the release"
+    case $static/ in
+    elsewhere/ | "$PULLPRAY_RELEASE"/*) ;;
+    *) echo "note: the project's STATIC_ROOT, $static, is outside the release: pullpray does not publish from there" ;;
+    esac
     "$python" manage.py collectstatic --noinput --verbosity 0
     ;;
 esac

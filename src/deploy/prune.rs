@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -10,6 +11,7 @@ use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
 use super::session::Session;
+use super::static_files::withdraw;
 use super::{Poll, dependencies};
 
 /// How many logs are kept.
@@ -67,11 +69,16 @@ pub(super) fn prune(session: &mut Session<'_>, spared: &str) -> Result<()> {
     ids.extend(kept.iter().map(|release| release.id.clone()));
     // An error with one does not stop the others.
     let mut result = Ok(());
-    for name in server.list(&app.releases())? {
-        let known = name.to_str().is_some_and(|name| ids.contains(name));
-        if !known && Some(&name) != current.as_ref() {
-            result = result.and(server.remove_tree(&app.releases().join(&name)));
-        }
+    let (stay, go): (Vec<OsString>, Vec<OsString>) = (server.list(&app.releases())?.into_iter())
+        .partition(|name| {
+            name.to_str().is_some_and(|name| ids.contains(name)) || Some(name) == current.as_ref()
+        });
+    let dirs = |names: Vec<OsString>| names.into_iter().map(|name| app.releases().join(name));
+    let stay: Vec<PathBuf> = dirs(stay).collect();
+    for release in dirs(go) {
+        // First, since only the release says which files were its own.
+        let withdrawn = withdraw(server, &release, &stay, app.static_dir.as_path());
+        result = result.and(withdrawn).and(server.remove_tree(&release));
     }
     let mut venvs: BTreeSet<&str> = kept.iter().map(|release| release.venv.as_str()).collect();
     venvs.insert(spared);

@@ -22,8 +22,10 @@ use crate::host::{Log, ScriptRunner};
 use crate::state::history::Stage;
 
 use super::Poll;
+use super::build::STATIC;
 use super::ended::{At, StageError};
 use super::fetch::Code;
+use super::static_files::publish;
 
 const PROBE: &str = include_str!("writes.py");
 /// More entries than any project has.
@@ -33,7 +35,11 @@ const MOST: usize = 100;
 #[derive(Debug, Deserialize)]
 struct Written(String, PathBuf, bool);
 
-/// Refuses a release whose app would write into it.
+/// The setting of a directory from which static files are published.
+const STATIC_ROOT: &str = "STATIC_ROOT";
+
+/// Refuses a release whose app would write into it. Static files that were collected elsewhere in the release, in a
+/// STATIC_ROOT that the project sets itself, come to where they are published from.
 pub(super) fn refuse_writes(
     poll: &Poll<'_>,
     mut python: ScriptRunner,
@@ -74,6 +80,14 @@ pub(super) fn refuse_writes(
             Some(Written(setting, path, directory))
         })
         .collect();
+    let (collected, lost): (Vec<Written>, Vec<Written>) = lost
+        .into_iter()
+        .partition(|written| written.0 == STATIC_ROOT);
+    for Written(_, path, _) in collected {
+        if path != Path::new(STATIC) && !path.as_os_str().is_empty() {
+            publish(server, &release.join(path), &release.join(STATIC)).at(Stage::Writes)?;
+        }
+    }
     if lost.is_empty() {
         return Ok(());
     }

@@ -85,6 +85,21 @@ fn a_release_that_installs_itself_gets_its_own_environment() -> Result<()> {
 }
 
 #[test]
+fn static_files_are_published_from_the_projects_own_directory_readable_for_all() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::live()?;
+    let made = "mkdir -m 750 -p out/css && echo x >out/css/a.css && chmod 640 out/css/a.css && chmod 750 out/css && \
+        printf '[[\"STATIC_ROOT\",\"/var/www/projects/todo/releases/%s/out\",true]]' \"${PWD##*/}\" >writes";
+    site.commit("three", &[("script", made)])?;
+    site.poll()?;
+    site.settled("three")?;
+    let css = site.test.real(site.app.static_dir.as_path().join("css"));
+    let access = |path: &std::path::Path| anyhow::Ok(path.metadata()?.permissions().mode() & 0o777);
+    assert_eq!((access(&css)?, access(&css.join("a.css"))?), (0o775, 0o644));
+    Ok(())
+}
+
+#[test]
 fn static_files_that_are_links_are_named() -> Result<()> {
     let site = Site::live()?;
     site.commit(

@@ -25,6 +25,8 @@ use crate::text::short;
 pub(super) const STAMP: &str = "%Y%m%dT%H%M%S";
 /// Marks a virtual environment whose installation finished.
 pub(super) const COMPLETE: &str = ".pullpray-complete";
+/// Names the release's commit, for the service.
+const COMMIT: &str = ".pullpray-commit";
 /// Where collectstatic writes inside a release.
 pub(super) const STATIC: &str = ".static";
 
@@ -135,7 +137,7 @@ impl Staged {
         if phased {
             self.run_phase(session, &script, Some(MIGRATE))?;
         }
-        refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;
+        writes::refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;
         // All of it must be on the disk before the activation.
         server.sync_file_system(&self.dir).at(Stage::Writes)?;
         Ok(Built {
@@ -146,6 +148,10 @@ impl Staged {
     fn check_out(&self, poll: &Poll<'_>, code: &Code) -> Result<()> {
         poll.server.make_own_dir(&self.dir)?;
         code.checkout(&self.dir)?;
+        // For the service, whose unit is the same for each commit.
+        let commit = format!("{}\n", self.release.commit);
+        poll.server
+            .write(&self.dir.join(COMMIT), commit.as_bytes(), 0o664, None)?;
         for shared in &poll.app.shared_paths {
             link_shared(poll.server, &self.dir, &poll.app.shared(), shared)?;
         }
@@ -374,27 +380,4 @@ fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath
         None => {}
     }
     server.switch_link(&link, &target)
-}
-
-/// Refuses a database inside the release: the next commit would start with an empty one.
-fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<()> {
-    let tracked = code
-        .mirror
-        .blobs(code.info.oid, &|path| path.components().count() == 1)?;
-    for name in server.list(release)? {
-        let path = release.join(&name);
-        let file = server
-            .stat(&path)?
-            .is_some_and(|stat| stat.kind == Kind::File);
-        if file
-            && !tracked.iter().any(|(path, _)| path.as_os_str() == name)
-            && server.begins_with(&path, b"SQLite format 3\0")?
-        {
-            let name = name.to_string_lossy();
-            bail!(
-                "migrate created the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
-            );
-        }
-    }
-    Ok(())
 }

@@ -15,10 +15,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use serde::Deserialize;
 
 use crate::app::SharedPath;
-use crate::host::{Log, ScriptRunner};
+use crate::host::{Kind, Log, ScriptRunner, Server};
 use crate::state::history::Stage;
 
 use super::Poll;
@@ -184,6 +185,33 @@ fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
                 Some(".gitkeep" | ".keep" | ".gitignore")
             )
     })
+}
+
+/// Refuses a database inside the release: the next commit would start with an empty one.
+pub(super) fn refuse_new_databases(
+    server: &Server,
+    release: &Path,
+    code: &Code,
+) -> anyhow::Result<()> {
+    let tracked = code
+        .mirror
+        .blobs(code.info.oid, &|path| path.components().count() == 1)?;
+    for name in server.list(release)? {
+        let path = release.join(&name);
+        let file = server
+            .stat(&path)?
+            .is_some_and(|stat| stat.kind == Kind::File);
+        if file
+            && !tracked.iter().any(|(path, _)| path.as_os_str() == name)
+            && server.begins_with(&path, b"SQLite format 3\0")?
+        {
+            let name = name.to_string_lossy();
+            bail!(
+                "migrate created the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

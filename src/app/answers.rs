@@ -174,7 +174,7 @@ answers! {
         => "Poll every … minutes" "a number of minutes, or five crontab(5) fields";
     /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, gitlab.com, bitbucket.org, codeberg.org, Azure)
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
-    /// How ssh reaches the git host: a jump host ([USER@]HOST[:PORT]), or the command of a proxy with %h and %p
+    /// How ssh reaches the git host: a jump host (USER@HOST:PORT), or the command of a proxy with %h and %p
     proxy "HOST|COMMAND" "PULLPRAY_PROXY", check::<Proxy>, optional;
     /// Python interpreter for virtual environments [default: /usr/bin/python3]
     python "PATH" "PULLPRAY_PYTHON", check::<AbsPath>;

@@ -82,7 +82,8 @@ pub(super) fn went_live(
     let log = layout::logs(&session.app.name).join(format!("{}.log", to.id));
     let said = session.server.read(&log).ok().flatten().unwrap_or_default();
     let said = notes(&String::from_utf8_lossy(&said));
-    let note = join(&[accepted.note, links.ok().flatten(), said]);
+    let ignored = ignored(session);
+    let note = join(&[accepted.note, ignored, links.ok().flatten(), said]);
     let ended = Deployment {
         note: note.clone(),
         ..Deployment::of(&to, at, took, Outcome::Live)
@@ -102,6 +103,12 @@ fn notes(log: &str) -> Option<String> {
     let lines = log.lines().filter_map(|line| line.strip_prefix("note: "));
     let lines = lines.map(|line| Some(line.chars().take(200).collect()));
     join(&lines.take(3).collect::<Vec<_>>())
+}
+
+/// What systemd does not read of the administrator's variables: the app runs with the defaults of its settings instead.
+fn ignored(session: &Session<'_>) -> Option<String> {
+    let file = session.app.environment_file();
+    session.server.environment_misread(&file).ok().flatten()
 }
 
 /// Records the failure, with the live release checked and restored if need be.
@@ -124,7 +131,7 @@ pub(super) fn failed(
     let outcome = Outcome::Failed { stage, why };
     let ended = Deployment {
         log: Some(staged.log().to_owned()),
-        note: join(&[accepted.note, migrations.clone()]),
+        note: join(&[accepted.note, ignored(session), migrations.clone()]),
         ..Deployment::of(&release, at.clone(), took, outcome)
     };
     let attempts = match stage {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
+use crate::app::Invalid;
 use crate::app::environment::{self, Dialect};
 use crate::error::WithHint;
 
@@ -207,6 +208,25 @@ impl View {
     /// # Errors
     /// When it cannot be read, or systemd would refuse to start a unit with it.
     pub fn environment(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        self.environment_with(path, environment::parse)
+    }
+
+    /// Returns what systemd ignores in an `EnvironmentFile=`, or reads otherwise than it looks, for a sentence; `None`
+    /// if all of it counts. It names lines and no content.
+    ///
+    /// # Errors
+    /// As [`Self::environment`].
+    pub fn environment_misread(&self, path: &Path) -> Result<Option<String>> {
+        let lines = self.environment_with(path, environment::misread)?;
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        Ok((!lines.is_empty()).then(|| format!("{}: {}", path.display(), lines.join("; "))))
+    }
+
+    fn environment_with<T>(
+        &self,
+        path: &Path,
+        read: impl Fn(&[u8], Dialect) -> Result<T, Invalid>,
+    ) -> Result<T> {
         let text = self.read(path)?.unwrap_or_default();
         let version = self
             .outside
@@ -217,7 +237,7 @@ impl View {
             Some(version) if version < 254 => Dialect::Before254,
             _ => Dialect::Since254,
         };
-        environment::parse(&text, dialect).map_err(|error| {
+        read(&text, dialect).map_err(|error| {
             anyhow!("{} cannot be used: {error}", path.display())
                 .hint("no unit starts with it either; save it as UTF-8")
         })

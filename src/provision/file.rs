@@ -173,6 +173,16 @@ impl Check for FileStep<'_> {
         if let Some(problem) = self.reader.rejects(view, self.app, path)? {
             return Ok(problem.into());
         }
+        if self.edits == Edits::Private
+            && let Some(why) = view.environment_misread(path)?
+        {
+            let remedy = format!(
+                "sudoedit {}, then sudo pullpray redeploy {}",
+                path.display(),
+                self.app.name
+            );
+            return Ok(Finding::Warning(Problem::new(why, remedy)));
+        }
         let what = "modified locally, left as is".to_owned();
         Ok(match diff {
             Some(diff) => Finding::LocallyModified { what, diff },

@@ -102,6 +102,12 @@ fn static_files_are_published_from_the_projects_own_directory_readable_for_all()
 #[test]
 fn static_files_that_are_links_are_named() -> Result<()> {
     let site = Site::live()?;
+    // A line that systemd ignores is named, without its content.
+    site.test.put(
+        site.app.environment_file(),
+        "A=1\nexport KEY=secret\n",
+        0o640,
+    )?;
     site.commit(
         "three",
         &[(
@@ -117,7 +123,8 @@ fn static_files_that_are_links_are_named() -> Result<()> {
     };
     assert_eq!(
         note,
-        "static files that are links are not published: users; no mail is sent"
+        "/etc/pullpray/todo.env: line 2 begins with \"export\", which is a shell's: write NAME=value; \
+         static files that are links are not published: users; no mail is sent"
     );
     site.settled("three")?;
     let published = site.names(site.app.static_dir.as_path())?;

@@ -129,6 +129,10 @@ fn the_administrators_content_is_never_overwritten() -> Result<()> {
         "manual",
         "has Windows line ends (CRLF)",
     )?;
+    let environment = world.app.environment_file();
+    fs::write(world.server.real(environment), "export KEY=secret\n")?;
+    let id = StepId::AppEnvironment;
+    expect(&world, id, "warning", "todo.env: line 1 begins with")?;
     Ok(())
 }
 

@@ -86,7 +86,9 @@ pub(super) fn refuse_writes(
         .partition(|written| written.0 == STATIC_ROOT);
     for Written(_, path, _) in collected {
         if path != Path::new(STATIC) && !path.as_os_str().is_empty() {
-            publish(server, &release.join(path), &release.join(STATIC)).at(Stage::Writes)?;
+            let collected = release.join(STATIC);
+            server.make_own_dirs(&collected).at(Stage::Writes)?;
+            publish(server, &release.join(path), &collected).at(Stage::Writes)?;
         }
     }
     if lost.is_empty() {

@@ -247,7 +247,11 @@ fn a_wagtail_start_goes_live_with_its_production_settings() -> Result<()> {
         ALLOWED_HOSTS = ['.example']\n";
     repo.commit(
         "Prepare production",
-        &[("shop/settings/production.py", production)],
+        &[
+            ("shop/settings/production.py", production),
+            // The newest Django needs a later Python than Debian 12's.
+            ("requirements.txt", "Django>=5.2,<5.3\nwagtail>=8.0,<8.1\n"),
+        ],
     )?;
     web.run("echo SECRET_KEY=for-tests-only >>/etc/pullpray/shop.env")?
         .ok()?;

@@ -123,7 +123,7 @@ pub const TREE_AND_SETTINGS: &[Sabotage] = &[
     row("chgrp -R root /var/www/projects/todo/releases/*/items", "project.ownership", Fixed),
     row("chmod 700 /www/static/todo", "project.directories project.ownership", Fixed),
     row("rmdir /var/lib/pullpray/todo/log || rm -r /var/lib/pullpray/todo/log", "project.directories", Fixed),
-    row("chown root /var/lib/pullpray/todo", "project.directories", Fixed),
+    row("chown root /var/lib/pullpray/todo", "project.directories project.ownership", Fixed),
     row("chmod 755 /var/lib/pullpray/receipts", "project.directories", Fixed),
     row("chmod 777 /etc/pullpray", "project.directories audit.root", Fixed),
     row("mv /var/www/projects/todo/venvs /var/www/projects/todo/v; ln -s v /var/www/projects/todo/venvs; chown -h gunicorn:gunicorn /var/www/projects/todo/venvs",

@@ -26,6 +26,7 @@ mod faults_remote;
 mod faults_time;
 mod faults_tree;
 mod fixture;
+mod hardened;
 mod hostile;
 mod install_and_remove;
 mod instants;

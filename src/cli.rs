@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::app::{Answers, AppName};
+use crate::app::{Answers, AppName, SharedPath};
 
 /// Continuous delivery for servers with no inbound access
 #[derive(Debug, Parser)]
@@ -36,12 +36,12 @@ pub enum Verb {
     Poll(Poll),
     /// Show what is live, what happened, and what the next poll will do
     #[command(
-        after_long_help = "Exit codes: 0 shown · 1 the settings or the ledger of an app cannot be read, which is reported in its place; the other apps are shown · 2 usage error"
+        after_long_help = "Exit codes: 0 shown · 1 the settings or the ledger of an app cannot be read, which is reported in its place; the other apps are shown; with --check also: somebody has to act · 2 usage error"
     )]
     Status(Status),
     /// Roll back to the previous release and pause deployments
     #[command(
-        after_long_help = "Exit codes: 0 the release is live · 1 there is no release to roll back to, or it failed its health check and the release that was live was restored · 2 usage error · 4 it failed its health check and the release that was live could not be restored"
+        after_long_help = "Exit codes: 0 the release is live · 1 there is no release to roll back to, or it failed its health check and the release that was live was restored · 2 usage error · 4 it failed its health check and the release that was live could not be restored\n\nThe commit that was live is not deployed again by itself, also not after resume; only new commits are, or after retry. A second rollback goes further back."
     )]
     Rollback {
         /// The app
@@ -70,7 +70,7 @@ pub enum Verb {
         /// The app
         app: AppName,
     },
-    /// Reset the attempts of failed commits; the next poll tries them again
+    /// Reset the attempts of failed and rolled back commits; the next poll tries them again
     Retry {
         /// The app
         app: AppName,
@@ -117,6 +117,9 @@ pub enum Verb {
     Inspect {
         /// The app
         app: AppName,
+        /// Create this shared file instead, empty
+        #[arg(long)]
+        start_empty: Option<SharedPath>,
     },
 }
 
@@ -144,6 +147,9 @@ pub struct Init {
     /// Overwrite files that were modified locally; keeps a backup
     #[arg(long)]
     pub overwrite: bool,
+    /// Deploy a project whose settings have DEBUG = True, which shows visitors code and settings
+    #[arg(long)]
+    pub allow_debug: bool,
 }
 
 /// Arguments of `poll`.
@@ -201,6 +207,9 @@ pub struct Status {
     /// The apps [default: all on this server]
     #[arg(value_name = "APP")]
     pub apps: Vec<AppName>,
+    /// Exit with 1 if somebody has to act: a deployment failed, a commit is refused, polls have stopped
+    #[arg(long)]
+    pub check: bool,
     /// Show past deployments too
     #[arg(long)]
     pub history: bool,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use askama::Template;
 
-use crate::app::{App, Bind};
+use crate::app::{App, Bind, Proxy, RepoUrl};
 use crate::layout;
 
 /// Declares templates, each with its computed fields and a render function.
@@ -57,6 +57,9 @@ fn current(app: &App) -> String {
     text(&app.current())
 }
 
+/// Without a pager, which could run commands as root, and without `=`, which sudoers(5) would want escaped.
+const SHOW: &str = "status --no-pager -n 200 -o cat";
+
 /// A systemctl command that the app's account may run as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SudoCommand {
@@ -70,15 +73,21 @@ pub enum SudoCommand {
     RestartTrial,
     /// Stops the trial unit.
     StopTrial,
+    /// Shows the service with what it wrote since its last start.
+    ShowService,
+    /// Shows the trial unit with what it wrote since its last start.
+    ShowTrial,
 }
 
 impl SudoCommand {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::RestartService,
         Self::RestartSocket,
         Self::ForgetFailure,
         Self::RestartTrial,
         Self::StopTrial,
+        Self::ShowService,
+        Self::ShowTrial,
     ];
 
     /// Arguments of systemctl, as the sudoers drop-in permits and a poll runs them.
@@ -93,8 +102,11 @@ impl SudoCommand {
             Self::ForgetFailure => ("reset-failed", vec![socket, service]),
             Self::RestartTrial => ("restart", vec![trial]),
             Self::StopTrial => ("stop", vec![trial]),
+            Self::ShowService => (SHOW, vec![service]),
+            Self::ShowTrial => (SHOW, vec![trial]),
         };
-        std::iter::once(verb.to_owned()).chain(units).collect()
+        let verb = verb.split(' ').map(str::to_owned);
+        verb.chain(units).collect()
     }
 }
 
@@ -116,43 +128,56 @@ fn commands(app: &App) -> Vec<String> {
 
 /// Options of ssh_config(5) for this app, with their values. They are in the alias, for people, and on the command
 /// line of every ssh that pullpray runs: the first value wins, so a `Host *` in a file that sorts earlier could
-/// otherwise disable host key pinning, select another key, or share another app's connection.
+/// otherwise disable host key pinning, select another key, share another app's connection, or hide ssh's messages.
+/// `HostName`, `Port` and the proxy stay open to such a file: the host key is looked up by its alias.
 #[must_use]
 pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
-    let known = [
+    let own = [
         ("IdentityFile", text(&layout::public_key(&app.name))),
         // Exists only during a rotation.
         ("IdentityFile", text(&layout::next_public_key(&app.name))),
         ("IdentityAgent", text(&layout::agent_socket(&app.name))),
         ("UserKnownHostsFile", text(&layout::known_hosts(&app.name))),
+        ("HostKeyAlias", app.repo.known_hosts_name()),
+        ("User", app.repo.user().to_owned()),
     ];
-    let fixed = [
-        ("IdentitiesOnly", "yes"),
-        ("PubkeyAuthentication", "yes"),
-        ("PreferredAuthentications", "publickey"),
-        ("GlobalKnownHostsFile", "none"),
-        ("KnownHostsCommand", "none"),
-        ("StrictHostKeyChecking", "yes"),
-        ("VerifyHostKeyDNS", "no"),
-        ("NoHostAuthenticationForLocalhost", "no"),
-        ("UpdateHostKeys", "no"),
-        ("BatchMode", "yes"),
-        ("ControlMaster", "no"),
-        ("ControlPath", "none"),
-        ("RemoteCommand", "none"),
-        ("PermitLocalCommand", "no"),
-        ("SessionType", "default"),
-        ("ForkAfterAuthentication", "no"),
-        ("StdinNull", "no"),
-        ("ForwardAgent", "no"),
-        ("ClearAllForwardings", "yes"),
-        ("ConnectTimeout", "15"),
-        ("ServerAliveInterval", "15"),
-        ("ServerAliveCountMax", "3"),
-    ];
-    let fixed = fixed.map(|(name, value)| (name, value.to_owned()));
-    known.into_iter().chain(fixed).collect()
+    let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| (name, value.to_owned()));
+    let proxy = app.proxy.as_ref().map(Proxy::option);
+    own.into_iter().chain(fixed).chain(proxy).collect()
 }
+
+/// The ssh options that are the same for every app.
+const FIXED_SSH_OPTIONS: [(&str, &str); 29] = [
+    ("IdentitiesOnly", "yes"),
+    ("PubkeyAuthentication", "yes"),
+    ("PreferredAuthentications", "publickey"),
+    ("GlobalKnownHostsFile", "none"),
+    ("KnownHostsCommand", "none"),
+    ("StrictHostKeyChecking", "yes"),
+    ("VerifyHostKeyDNS", "no"),
+    ("CanonicalizeHostname", "no"),
+    ("NoHostAuthenticationForLocalhost", "no"),
+    ("UpdateHostKeys", "no"),
+    ("BatchMode", "yes"),
+    ("ControlMaster", "no"),
+    ("ControlPath", "none"),
+    ("RemoteCommand", "none"),
+    ("PermitLocalCommand", "no"),
+    ("SessionType", "default"),
+    ("ForkAfterAuthentication", "no"),
+    ("StdinNull", "no"),
+    ("RequestTTY", "no"),
+    ("ForwardAgent", "no"),
+    ("ForwardX11", "no"),
+    ("ClearAllForwardings", "yes"),
+    ("Tunnel", "no"),
+    ("AddKeysToAgent", "no"),
+    ("PKCS11Provider", "none"),
+    ("LogLevel", "INFO"),
+    ("ConnectTimeout", "15"),
+    ("ServerAliveInterval", "15"),
+    ("ServerAliveCountMax", "3"),
+];
 
 /// The ssh options, each as an argument of `ssh -o`.
 #[must_use]
@@ -161,6 +186,16 @@ pub fn ssh_arguments(app: &App) -> Vec<String> {
     options
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
+}
+
+/// The arguments of `ssh -o` for a repository's host before there is an app.
+#[must_use]
+pub fn ssh_arguments_for(repo: &RepoUrl, proxy: Option<&Proxy>) -> Vec<String> {
+    let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| format!("{name}={value}"));
+    let user = format!("User={}", repo.user());
+    let proxy = proxy.map(Proxy::option);
+    let proxy = proxy.map(|(name, value)| format!("{name}={value}"));
+    fixed.into_iter().chain([user]).chain(proxy).collect()
 }
 
 templates! {
@@ -223,6 +258,14 @@ templates! {
 #[must_use]
 pub fn known_hosts_line(app: &App, key: &str) -> String {
     format!("{} {key}", app.repo.known_hosts_name())
+}
+
+/// A line of authorized_keys(5) that lets the deploy key read the repository and nothing else, for a host that is a
+/// plain sshd.
+#[must_use]
+pub fn authorized_keys_line(app: &App, key: &str) -> String {
+    let path = app.repo.path();
+    format!("restrict,command=\"git-upload-pack '{path}'\" {key}")
 }
 
 /// Title of the deploy key. It contains the hostname, because some hosts identify keys by title, so that two
@@ -295,6 +338,7 @@ mod tests {
                 ("shared_paths", "db.sqlite3,media/"),
                 ("schedule", "0 7 * * mon-fri"),
                 ("tag", "release-?.*"),
+                ("proxy", "nc -X connect -x proxy:3128 %h %p # '$x'"),
             ],
             &[("commit", "0123456789abcdef0123456789abcdef01234567")],
         ] {
@@ -328,7 +372,7 @@ mod tests {
             .join("\n");
         assert_eq!(
             rule,
-            "gunicorn ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service"
+            "Defaults:gunicorn !requiretty, listpw=never\ngunicorn ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.trial.service"
         );
         Ok(())
     }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::resolve::Workers;
 use super::{
     AbsPath, AccountName, AppName, Bind, Branch, CommitId, Facts, Fingerprint, GroupName,
-    HealthHost, HealthPath, Invalid, Limits, Module, RepoUrl, Schedule, SharedPath, TagPattern,
-    Wsgi,
+    HealthHost, HealthPath, Invalid, Limits, Module, Proxy, RepoUrl, Schedule, SharedPath,
+    TagPattern, Wsgi,
 };
 
 /// One answer as given. A file may give it as a string, a number, or a list of strings.
@@ -138,7 +138,7 @@ answers! {
     /// The WSGI callable, for example todo.wsgi:application [default: found in the repository]
     wsgi "MODULE" "PULLPRAY_WSGI", check::<Wsgi>, optional
         => "WSGI module" "for example todo.wsgi:application; empty to detect it in the repository";
-    /// DJANGO_SETTINGS_MODULE [default: found in the repository's manage.py]
+    /// DJANGO_SETTINGS_MODULE [default: found in the repository's wsgi.py, else manage.py]
     settings "MODULE" "PULLPRAY_SETTINGS", check::<Module>, optional;
     /// The account that runs the app [default: gunicorn, or gunicorn-NAME if another app uses it]
     user "USER" "PULLPRAY_USER", check::<AccountName>
@@ -172,8 +172,10 @@ answers! {
     /// Minutes between polls, or five crontab(5) fields [default: */5 * * * *]
     schedule "WHEN" "PULLPRAY_SCHEDULE", check::<Schedule>
         => "Poll every … minutes" "a number of minutes, or five crontab(5) fields";
-    /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, bitbucket.org)
+    /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, gitlab.com, bitbucket.org, codeberg.org, Azure)
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
+    /// How ssh reaches the git host: a jump host (USER@HOST:PORT), or the command of a proxy with %h and %p
+    proxy "HOST|COMMAND" "PULLPRAY_PROXY", check::<Proxy>, optional;
     /// Python interpreter for virtual environments [default: /usr/bin/python3]
     python "PATH" "PULLPRAY_PYTHON", check::<AbsPath>;
 }

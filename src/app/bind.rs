@@ -25,6 +25,13 @@ impl Bind {
         }
     }
 
+    /// Where a socket unit listens, from its text.
+    #[must_use]
+    pub fn of_socket_unit(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix("ListenStream=")?.parse().ok())
+    }
+
     /// The first loopback port from 8000 on that is not in `taken`.
     #[must_use]
     pub fn next_free(taken: &[u16]) -> Self {

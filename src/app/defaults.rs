@@ -28,6 +28,8 @@ pub struct Facts {
     pub ports: Vec<u16>,
     /// Other apps on this server.
     pub others: Vec<OtherApp>,
+    /// ssh's `HostKeyAlgorithms` on this server, separated by commas; empty if they are unknown.
+    pub host_key_algorithms: String,
     /// The number of processors.
     pub processors: u16,
     /// The installed program.

@@ -1,4 +1,4 @@
-//! What the files of a Django project say about its settings.
+//! Which settings module the files of a Django project name.
 
 use super::Module;
 

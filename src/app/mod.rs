@@ -7,6 +7,7 @@ mod answers;
 mod bind;
 mod defaults;
 mod django;
+mod django_settings;
 pub mod environment;
 #[cfg(test)]
 mod fuzz;
@@ -25,11 +26,12 @@ pub use answers::{ANSWERS, Answer, Answers, RawAnswer};
 pub use bind::Bind;
 pub use defaults::{Facts, OtherApp};
 pub use django::settings_modules;
+pub use django_settings::{DjangoSettings, read_settings};
 pub use invalid::Invalid;
 pub use likeness::{is_like, likeliest_first};
 pub use names::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, GroupName, HealthHost, HealthPath, Module,
-    SharedPath, Wsgi,
+    Proxy, SharedPath, Wsgi,
 };
 pub use repo_url::RepoUrl;
 pub use resolve::Problem;
@@ -76,6 +78,8 @@ pub struct App {
     pub schedule: Schedule,
     /// The git host's key, as a fingerprint.
     pub host_key: Fingerprint,
+    /// How ssh reaches the git host; `None` for directly, or as ssh's own configuration says.
+    pub proxy: Option<Proxy>,
     /// The Python interpreter for virtual environments.
     pub python: AbsPath,
     /// Files and directories shared between releases.
@@ -96,20 +100,34 @@ pub struct Limits {
     pub keep: usize,
     /// The number of attempts per commit before it is quarantined.
     pub attempts: u32,
-    /// The timeout of the deploy script, in seconds.
+    /// The timeout of the deploy script's build phase, in seconds.
     pub deploy_timeout: u64,
+    /// The timeout of its migrate phase, in seconds.
+    pub migrate_timeout: u64,
     /// How long the restarted app may take to become healthy, in seconds.
     pub health_timeout: u64,
+    /// Status codes of a healthy app, besides 200 to 299.
+    pub health_status: Vec<u16>,
     /// Whether to deploy a commit that does not descend from the live one, after a force-push.
     pub allow_rewind: bool,
     /// When deployments may start; `None` for any time.
     pub deploy_window: Option<Window>,
     /// The file of allowed signers of deployed commits; `None` if no signature is required.
     pub signed_by: Option<AbsPath>,
+    /// Filters of .gitattributes whose files are deployed as stored.
+    pub accept_filters: Vec<String>,
     /// The maximum size of one file of the repository, in MiB.
     pub max_file: u64,
     /// The maximum size of a fetch, and of a release's tree, in MiB.
     pub max_size: u64,
+}
+
+impl Limits {
+    /// How long the whole deploy script may run, in seconds.
+    #[must_use]
+    pub fn script_timeout(&self) -> u64 {
+        self.deploy_timeout.saturating_add(self.migrate_timeout)
+    }
 }
 
 impl Default for Limits {
@@ -118,10 +136,14 @@ impl Default for Limits {
             keep: 5,
             attempts: 3,
             deploy_timeout: 900,
+            // A migration that is cut off may leave the database half changed.
+            migrate_timeout: 6 * 3600,
             health_timeout: 30,
+            health_status: Vec::new(),
             allow_rewind: true,
             deploy_window: None,
             signed_by: None,
+            accept_filters: Vec::new(),
             // GitHub's file size limit, and four times the largest repository that it recommends ("Repository limits").
             max_file: 100,
             max_size: 4096,

@@ -128,6 +128,7 @@ impl Answers {
         let wsgi = reader.optional("wsgi");
         let settings = reader.optional("settings");
         let operator = reader.optional("operator");
+        let proxy = reader.optional("proxy");
         let user = name
             .as_ref()
             .and_then(|_| reader.read("user", self.suggested("user", facts)));
@@ -172,6 +173,7 @@ impl Answers {
                 health_host: health_host?,
                 schedule: schedule?,
                 host_key: host_key?,
+                proxy,
                 python: python?,
                 shared_paths,
                 limits,
@@ -214,7 +216,7 @@ impl Answers {
             "schedule" => Some(Facts::schedule().to_owned()),
             "host_key" => repo()
                 .and_then(|repo| {
-                    let published = repo.published_host_key();
+                    let published = repo.published_host_key(&facts.host_key_algorithms);
                     published.or_else(|| facts.host_key(&repo).cloned())
                 })
                 .map(|key| key.to_string()),

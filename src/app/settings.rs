@@ -39,23 +39,29 @@ struct RawLimits {
     keep: Option<usize>,
     attempts: Option<u32>,
     deploy_timeout: Option<u64>,
+    migrate_timeout: Option<u64>,
     health_timeout: Option<u64>,
+    health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
     signed_by: Option<String>,
+    accept_filters: Option<Vec<String>>,
     max_file: Option<u64>,
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 10] = [
+const LIMIT_KEYS: [&str; 13] = [
     "format",
     "keep",
     "attempts",
     "deploy_timeout",
+    "migrate_timeout",
     "health_timeout",
+    "health_status",
     "allow_rewind",
     "deploy_window",
     "signed_by",
+    "accept_filters",
     "max_file",
     "max_size",
 ];
@@ -134,11 +140,14 @@ impl Settings {
             keep: file.keep.unwrap_or(default.keep),
             attempts: file.attempts.unwrap_or(default.attempts),
             deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
+            migrate_timeout: file.migrate_timeout.unwrap_or(default.migrate_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
+            health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
             deploy_window,
             signed_by,
+            accept_filters: file.accept_filters.unwrap_or_default(),
             max_file: file.max_file.unwrap_or(default.max_file),
             max_size: file.max_size.unwrap_or(default.max_size),
         };
@@ -147,10 +156,21 @@ impl Settings {
                 "keep must be at least 2: the live release and one to roll back to".into(),
             ));
         }
-        if limits.attempts == 0 || limits.deploy_timeout == 0 || limits.health_timeout == 0 {
-            return Err(refuse(
-                "attempts, deploy_timeout and health_timeout must be at least 1".into(),
-            ));
+        for (name, value) in [
+            ("attempts", u64::from(limits.attempts)),
+            ("deploy_timeout", limits.deploy_timeout),
+            ("migrate_timeout", limits.migrate_timeout),
+            ("health_timeout", limits.health_timeout),
+        ] {
+            if value == 0 {
+                return Err(refuse(format!("{name} must be at least 1")));
+            }
+        }
+        if let Some(other) = (limits.health_status.iter()).find(|code| !(300..600).contains(*code))
+        {
+            return Err(refuse(format!(
+                "health_status: {other} is not a status code from 300 to 599; 200 to 299 are always healthy"
+            )));
         }
         Ok(Self { answers, limits })
     }
@@ -233,6 +253,7 @@ mod tests {
             ),
             ("format = 1\nsigned_by = \"\"\n", "signed_by: \"\" is not"),
             ("format = 1\nsigned_by = true\n", "line 2"),
+            ("format = 1\nhealth_status = [200]\n", "health_status: 200 "),
         ] {
             let error = Settings::parse(text)
                 .err()

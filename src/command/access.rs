@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::app::App;
+use crate::render;
 use crate::ui::{self, Mark, PromptError, Ui};
 
 /// The interval between access attempts.
@@ -29,6 +30,11 @@ pub(super) fn show_key(ui: &mut dyn Ui, app: &App, key: &str, fingerprint: &str)
     ui.say("");
     ui.block(key);
     ui.say("");
+    if app.repo.deploy_key_page().is_none() {
+        ui.say("If that is an account with git and sshd only, in its .ssh/authorized_keys:");
+        ui.block(&render::authorized_keys_line(app, key));
+        ui.say("");
+    }
 }
 
 /// Retries until access is granted (`true`) or `time` is over (`false`; `None` waits without limit).

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::app::{Answers, App};
-use crate::deploy::Inspection;
+use crate::app::App;
 use crate::error::WithHint;
 use crate::exit::Exit;
 use crate::host::Server;
@@ -14,15 +13,14 @@ use crate::layout;
 use crate::provision::{self, Changes, Converged, Finding, Step, StepId};
 use crate::state::ledger::Ledger;
 use crate::state::receipt::Receipt;
-use crate::text::for_terminal;
 use crate::text::short;
 use crate::ui::{self, Mark, Ui};
 
 use super::access;
 
 /// The command that continues where this one stopped.
-fn go_on(app: &App) -> String {
-    format!("pullpray init {}", app.name)
+pub(super) fn go_on(app: &App) -> String {
+    format!("sudo pullpray init {}", app.name)
 }
 
 /// An application of the plan.
@@ -31,16 +29,23 @@ pub(super) struct Apply<'a> {
     pub(super) ui: &'a mut dyn Ui,
     pub(super) receipt: Receipt,
     pub(super) overwrite: bool,
+    /// Whether a project with `DEBUG = True` may go live.
+    pub(super) allow_debug: bool,
     pub(super) interactive: bool,
     /// How long to wait for access to the repository; `None`: forever.
     pub(super) wait: Option<Duration>,
+    /// Whether the settings of an app that is live were changed.
+    pub(super) changed: bool,
+    /// The files of the service and the schedule that were modified locally and stay.
+    pub(super) kept: Vec<String>,
     /// Steps whose line was printed.
     pub(super) printed: BTreeSet<StepId>,
 }
 
 impl Apply<'_> {
     pub(super) fn all(&mut self, mut app: App) -> Result<Exit> {
-        if app.wsgi.is_none() {
+        let live = Ledger::load(self.server, &app.name).is_ok_and(|ledger| ledger.live().is_some());
+        if app.wsgi.is_none() || !live {
             if let Some(exit) = self.walk(&app, Some(StepId::RepoReadOnly))? {
                 return Ok(exit);
             }
@@ -50,6 +55,13 @@ impl Apply<'_> {
             return Ok(exit);
         }
         self.print_next_steps(&app)?;
+        if live && self.changed && !self.kept.is_empty() {
+            return Err(anyhow!(
+                "the settings were changed, but not all of it is carried out: {} was modified locally and stays as it is",
+                self.kept.join(", ")
+            )
+            .hint(format!("{} --overwrite  # replaces it; backups are kept", go_on(&app))));
+        }
         Ok(Exit::Success)
     }
 
@@ -66,6 +78,7 @@ impl Apply<'_> {
                 Converged::Unchanged(finding) => self.report(step, &finding, Mark::Unchanged),
                 Converged::Changed(finding) => {
                     self.printed.remove(&step.id());
+                    self.changed |= step.id() == StepId::AppSettings;
                     self.report(step, &finding, Mark::Ok);
                 }
                 Converged::AwaitsAccess(why) => {
@@ -92,7 +105,7 @@ impl Apply<'_> {
         }
         converged.with_context(|| {
             format!(
-                "the step {} failed; what was done so far stays; to continue: pullpray init {}",
+                "the step {} failed; what was done so far stays; to continue: sudo pullpray init {}",
                 step.id(),
                 app.name
             )
@@ -114,6 +127,9 @@ impl Apply<'_> {
                 self.ui.done(mark, &step.title(), &what);
             }
             Finding::LocallyModified { what, .. } => {
+                if step.id() != StepId::DeployScript {
+                    self.kept.push(step.about().what);
+                }
                 self.ui.done(Mark::Unchanged, &step.title(), what);
             }
             Finding::Unproven(what) | Finding::Unknown(what) => {
@@ -160,83 +176,6 @@ impl Apply<'_> {
             self.report(step, &finding, Mark::Ok);
         }
         Ok((!access).then_some(Exit::AwaitingAccess))
-    }
-
-    /// Completes the answers that only the repository can give.
-    fn ask_repository(&mut self, mut app: App) -> Result<App> {
-        let title = "inspected repository";
-        self.ui.begin(title);
-        let found: Inspection = self
-            .server
-            .run_inspect(&app.program, app.name.as_str())
-            .and_then(|text| Ok(serde_json::from_str(&text)?))
-            .inspect_err(|error| {
-                self.ui.done(Mark::Failed, title, &format!("{error:#}"));
-            })?;
-        let subject = for_terminal(&found.subject);
-        self.ui.done(
-            Mark::Ok,
-            title,
-            &format!("{} \"{subject}\"", short(&found.commit)),
-        );
-        let wsgi = match found.wsgi.as_slice() {
-            [only] => only.clone(),
-            [] if !self.interactive => {
-                return Err(anyhow!("there is no wsgi.py in the repository")
-                    .hint(format!("{} --wsgi MODULE:CALLABLE", go_on(&app))));
-            }
-            several @ [_, _, ..] if !self.interactive => {
-                return Err(anyhow!(
-                    "the repository has several WSGI modules: {}",
-                    several.join(", ")
-                )
-                .hint(format!(
-                    "{} --wsgi {}",
-                    go_on(&app),
-                    several.join(" | --wsgi ")
-                )));
-            }
-            several => {
-                let question = ui::Question {
-                    prompt: "WSGI module".to_owned(),
-                    default: several.first().cloned(),
-                    help: Some(if several.is_empty() {
-                        "no wsgi.py was found in the repository".to_owned()
-                    } else {
-                        format!("found: {}", several.join(", "))
-                    }),
-                };
-                self.ui.text(&question, &|text| {
-                    if text.is_empty() {
-                        return Err("the app cannot start without it".to_owned());
-                    }
-                    Answers::check_one("wsgi", text).map_err(|invalid| invalid.to_string())
-                })?
-            }
-        };
-        app.wsgi = Some(wsgi.parse()?);
-        if app.settings.is_none() {
-            app.settings = found
-                .settings
-                .as_deref()
-                .and_then(|module| module.parse().ok());
-        }
-        let settings = app
-            .settings
-            .as_ref()
-            .map_or_else(|| "left to wsgi.py".to_owned(), ToString::to_string);
-        self.ui.done(
-            Mark::Ok,
-            "WSGI module",
-            &format!("{wsgi}, settings {settings}"),
-        );
-        if !found.manage {
-            self.ui.warn(&format!(
-                "there is no manage.py at the top of the repository; adapt {}",
-                app.deploy_script().display()
-            ));
-        }
-        Ok(app)
     }
 
     fn print_next_steps(&mut self, app: &App) -> Result<()> {

@@ -11,10 +11,10 @@ use crate::exit::Exit;
 use crate::host::Server;
 use crate::report::poll::title;
 use crate::store::marks;
-use crate::text::for_terminal;
+use crate::text::{for_terminal, short};
 use crate::ui;
 
-use super::{as_app_account, by, load};
+use super::{as_app_account, by, load_installed};
 
 /// Runs an operation as the app's own account, and prints its result.
 fn as_app(
@@ -22,7 +22,7 @@ fn as_app(
     name: &AppName,
     operation: impl FnOnce(&Poll<'_>, &str) -> Result<(Exit, String)>,
 ) -> Result<Exit> {
-    let app = load(server, name)?;
+    let app = load_installed(server, name)?;
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
@@ -93,10 +93,14 @@ pub(super) fn resume(server: &Server, name: &AppName) -> Result<Exit> {
         Ok((
             Exit::Success,
             match control::resume(poll)? {
-                Some(pause) => format!(
-                    "resumed (paused by {} since {}); the next poll deploys new commits",
+                Some((pause, left)) => format!(
+                    "resumed (paused by {} since {}); the next poll deploys new commits{}",
                     for_terminal(&pause.by),
-                    pause.since
+                    pause.since,
+                    left.map_or_else(String::new, |commit| format!(
+                        "\n  waits   {}, which was rolled back, until: sudo pullpray retry {name}",
+                        short(&commit)
+                    ))
                 ),
                 None => "was not paused".to_owned(),
             },

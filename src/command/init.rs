@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::app::{Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
+use crate::app::{AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::error::{WithHint, usage};
 use crate::exit::Exit;
@@ -52,10 +52,13 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
                     ui: ui.as_mut(),
                     receipt,
                     overwrite: init.overwrite,
+                    allow_debug: arguments.allow_debug,
                     interactive: init.interactive,
                     wait: arguments
                         .wait
                         .or((!init.interactive).then_some(Duration::ZERO)),
+                    changed: false,
+                    kept: Vec::new(),
                     printed: BTreeSet::new(),
                 };
                 return apply.all(app);
@@ -119,6 +122,14 @@ impl Init<'_> {
         Ok(app)
     }
 
+    /// Who runs sudo, if it has a name that cannot be an operator's, such as one of a directory service.
+    fn unusable_operator(&self, app: &App) -> Option<String> {
+        let name = std::env::var("SUDO_USER")
+            .ok()
+            .filter(|name| name != "root")?;
+        (app.operator.is_none() && name.parse::<AccountName>().is_err()).then_some(name)
+    }
+
     fn receipt(&self, app: &App) -> Result<Receipt> {
         if self.root {
             Receipt::load(self.server, &app.name)
@@ -145,6 +156,12 @@ impl Init<'_> {
         let plan = provision::plan(&steps, &context);
         ui.update("");
         let unchanged = print_summary(ui, &plan, app);
+        if let Some(name) = self.unusable_operator(app) {
+            ui.note(&format!(
+                "{name}, who runs sudo, cannot be the operator: only names that useradd accepts can; its own tools may add it to {}",
+                app.group
+            ));
+        }
         let may_ask = self.interactive && !self.arguments.dry_run && !self.asked;
         self.asked = true;
         if asks_to_replace(ui, &plan, may_ask)? {
@@ -320,15 +337,16 @@ fn missing(
             .get("repo")
             .and_then(|text| text.parse::<RepoUrl>().ok())
     {
-        let keys = server.scan_host_keys(repo.host(), repo.port());
-        return error.hint(match keys.unwrap_or_default().first() {
-            Some(key) => format!(
-                "{} shows {1}; once you have compared it: --host-key {1}",
-                repo.host(),
-                key.fingerprint
-            ),
-            None => questions::unreachable(&repo),
-        });
+        return error.hint(
+            match provision::first_host_key(server, &repo, answers.get("proxy")) {
+                Ok(key) => format!(
+                    "{} shows {1}; once you have compared it: --host-key {1}",
+                    repo.host(),
+                    key.fingerprint
+                ),
+                Err(_) => questions::unreachable(&repo),
+            },
+        );
     }
     error
 }

@@ -14,6 +14,7 @@ mod plan;
 mod poll;
 mod questions;
 mod remove;
+mod repository;
 mod status;
 
 use std::io::Write;
@@ -29,6 +30,7 @@ use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Server, View, effective_uid, end_as};
 use crate::layout;
+use crate::provision;
 use crate::text::for_terminal;
 use crate::ui;
 
@@ -112,7 +114,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(server, &dir),
         Verb::LoadKey { app } => load_key::run(server, &app),
-        Verb::Inspect { app } => inspect::run(server, &app),
+        Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }
 }
 
@@ -141,6 +143,16 @@ fn settings_at(view: &View, path: &Path) -> Result<Option<Settings>> {
     let settings = Settings::parse(&text)
         .map_err(|error| usage(format!("{} cannot be used: {error}", path.display())))?;
     Ok(Some(settings))
+}
+
+/// The app as it is installed: until init moves the socket, the app answers where its socket unit listens, and not where
+/// somebody has edited the settings to say.
+fn load_installed(view: &View, name: &AppName) -> Result<App> {
+    let mut app = load(view, name)?;
+    if let Some(bind) = provision::installed_bind(view, &app)? {
+        app.bind = bind;
+    }
+    Ok(app)
 }
 
 /// The app of that name, as its settings say.

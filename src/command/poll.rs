@@ -7,19 +7,21 @@ use anyhow::Result;
 use crate::app::{App, AppName};
 use crate::cli;
 use crate::deploy;
+use crate::error;
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::layout;
 use crate::report::{self, PollOutcome};
+use crate::state::sha256;
 use crate::store::marks;
 use crate::text::for_terminal;
 use crate::ui;
 
-use super::{as_app_account, by_cron, load};
+use super::{as_app_account, by_cron, load_installed};
 
 pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
     match &arguments.app {
-        Some(name) => one(server, name, arguments),
+        Some(name) => report_once(server, name, by_cron(), one(server, name, arguments)),
         None => all(server, arguments),
     }
 }
@@ -41,14 +43,12 @@ fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
 }
 
 fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
-    let app = load(server, name)?;
+    let app = load_installed(server, name)?;
     if let Some(exit) = as_app_account(server, &app)? {
         return Ok(exit);
     }
     let name = &app.name;
-    if !data_is_there(server, name)? {
-        return Ok(Exit::Failed);
-    }
+    marks::ensure_present(server, name)?;
     let progress = |text: &str| {
         if arguments.verbose {
             // There is nowhere left to report that this cannot be written.
@@ -67,25 +67,37 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
     print(&app, &outcome, arguments.verbose)
 }
 
-/// Whether the app's data is there. A person sees the error each time; cron mails it once, remembered by a file
-/// that is not on the disk that may be missing.
-fn data_is_there(server: &Server, name: &AppName) -> Result<bool> {
-    let note = layout::outage_reported(name);
-    let reported = server.stat(&note)?;
-    let reported = reported.is_some_and(|stat| stat.uid == effective_uid());
-    let there = marks::ensure_present(server, name);
-    if there.is_ok() && reported {
-        server.remove_file(&note)?;
-        writeln!(ui::stdout(), "{name}: its data is available again")?;
-    }
-    if there.is_err() && by_cron() {
-        if reported {
-            return Ok(false);
+/// An error of this server's, such as a broken settings file. A person sees it each time; cron mails it once, and once
+/// that it is over, remembered by a file that is not on a disk that may be missing or full.
+fn report_once(
+    server: &Server,
+    name: &AppName,
+    by_cron: bool,
+    result: Result<Exit>,
+) -> Result<Exit> {
+    let note = layout::error_reported(name);
+    let own = server.stat(&note).ok().flatten();
+    let own = own.filter(|stat| stat.uid == effective_uid());
+    let reported = own.and_then(|_| server.read_untrusted(&note).ok().flatten());
+    match &result {
+        Ok(_) if reported.is_some() => {
+            server.remove_file(&note)?;
+            writeln!(ui::stdout(), "{name}: polls work again")?;
         }
-        // If this cannot be written either, each poll reports it.
-        drop(server.write(&note, b"", 0o600, None));
+        Err(error) if by_cron => {
+            // Numbers of processes, of bytes and times make no other error of it.
+            let mut text = format!("{error:#}");
+            text.retain(|c| !c.is_ascii_digit());
+            let digest = sha256(text.as_bytes());
+            if reported.is_some_and(|reported| reported == digest) {
+                return Ok(error::exit(error));
+            }
+            // If this cannot be written either, each poll reports it.
+            drop(server.write(&note, digest.as_bytes(), 0o600, None));
+        }
+        _ => {}
     }
-    there.map(|()| true)
+    result
 }
 
 /// Prints the outcome, if there is something to report, and gives the exit code.
@@ -93,4 +105,37 @@ pub(super) fn print(app: &App, outcome: &PollOutcome, verbose: bool) -> Result<E
     let (text, exit) = report::poll::render(app, outcome, verbose);
     write!(ui::stdout(), "{text}")?;
     Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::usage;
+    use crate::host::testing::TestServer;
+
+    #[test]
+    fn cron_reports_an_error_once_and_its_end_once() -> Result<()> {
+        let site = TestServer::new()?;
+        std::fs::create_dir_all(site.real("/run/lock"))?;
+        let name: AppName = "todo".parse()?;
+        let note = site.real(layout::error_reported(&name));
+        let broken = |by_cron, words: &str| {
+            let failed = Err(usage(words));
+            report_once(&site.server, &name, by_cron, failed).map_err(|error| error.to_string())
+        };
+        let text = "line 7 of the settings is broken";
+        assert_eq!(broken(true, text), Err(text.to_owned()));
+        assert_eq!(
+            broken(true, "line 8 of the settings is broken"),
+            Ok(Exit::Usage)
+        );
+        assert_eq!(broken(false, text), Err(text.to_owned()), "a person");
+        assert_eq!(broken(true, "full"), Err("full".to_owned()));
+        for _ in 0..2 {
+            report_once(&site.server, &name, true, Ok(Exit::Success))?;
+            assert!(!note.exists());
+        }
+        assert_eq!(broken(true, "full"), Err("full".to_owned()));
+        Ok(())
+    }
 }

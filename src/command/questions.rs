@@ -1,6 +1,6 @@
 //! The questions of the wizard, each with a default computed from the answers so far.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 
 use crate::app::{ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl};
 use crate::error::{self, WithHint, usage};
@@ -133,8 +133,13 @@ fn check(
                 .ok()
                 .and_then(|bind| bind.port());
             let taken = view.listening_ports().unwrap_or_default();
+            // Its own socket does not stand in an app's way.
+            let app = answers.get("app").and_then(|app| app.parse().ok());
+            let saved = app.and_then(|app| super::settings(view, &app).ok().flatten());
+            let own = saved.and_then(|saved| saved.answers.get("bind")?.parse().ok());
+            let own = own.and_then(|bind: crate::app::Bind| bind.port());
             match port {
-                Some(port) if taken.contains(&port) => {
+                Some(port) if own != Some(port) && taken.contains(&port) => {
                     Err(format!("port {port} is already in use"))
                 }
                 _ => Ok(()),
@@ -163,7 +168,7 @@ pub(super) fn unreachable(repo: &RepoUrl) -> String {
         );
     }
     format!(
-        "check the name, and that this server may connect to it: ssh-keyscan -p {} {host}",
+        "check the name, and that this server may connect to it: ssh-keyscan -p {} {host}; through a jump host or proxy: --proxy",
         repo.port()
     )
 }
@@ -180,15 +185,22 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         return Ok(());
     };
     ui.begin(&format!("fetching the host key of {}", repo.host()));
-    let keys = match view.scan_host_keys(repo.host(), repo.port()) {
-        Ok(keys) => keys,
+    let key = match provision::first_host_key(view, &repo, answers.get("proxy")) {
+        Ok(key) => key,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
-            return Err(error.hint(unreachable(&repo)));
+            ui.note(&unreachable(&repo));
+            let options = ["try again", "another address of the repository", "stop"];
+            match (ui.choose("How to go on?", &options, 0)?, questions().next()) {
+                (0, _) => {}
+                (1, Some(question)) => {
+                    let current = answers.get("repo").map(str::to_owned);
+                    prompt(ui, view, answers, facts, question, current)?;
+                }
+                _ => return Err(error.hint("sudo pullpray init")),
+            }
+            return host_key(ui, view, answers, facts);
         }
-    };
-    let Some(key) = keys.first() else {
-        return Ok(());
     };
     ui.done(
         crate::ui::Mark::Ok,
@@ -203,10 +215,11 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         answers.set("host_key", &key.fingerprint);
         return Ok(());
     }
-    bail!(
+    Err(anyhow!(
         "the host key of {} was not confirmed; nothing was changed",
         repo.host()
     )
+    .hint("once you have compared it: sudo pullpray init"))
 }
 
 /// Lets the user choose one answer from a list and change it.

@@ -137,8 +137,13 @@ fn remove_all(ui: &mut dyn Ui, removal: &Removal<'_>) -> Result<Exit> {
         )
         .hint(format!("sudo pullpray remove {name}")));
     }
-    removal.finish()?;
+    let all = removal.finish()?;
     ui.say("");
+    if !all {
+        ui.say(&format!(
+            "What stays is still recorded, and removed with: sudo pullpray remove {name} --purge"
+        ));
+    }
     ui.say(&format!(
         "{name} is removed. Delete its deploy key in the repository's settings on the git host, too."
     ));

@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::host::Server;
 use crate::provision;
 use crate::report::status::{self, Status};
+use crate::state::history::Outcome;
 use crate::state::ledger::Ledger;
 use crate::store::marks;
 use crate::text::for_terminal;
@@ -35,8 +36,48 @@ struct AppStatus {
     /// Why nothing more is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
+    /// Whether somebody has to act.
+    needs_attention: bool,
     #[serde(flatten)]
-    ledger: Option<Ledger>,
+    ledger: Option<serde_json::Value>,
+}
+
+/// What is deployed, from where, and where it listens.
+#[derive(Serialize)]
+struct Source {
+    repo: String,
+    track: String,
+    address: String,
+}
+
+/// The ledger with units in the names, and with one type for an outcome: its name, with stage and reason beside it.
+fn shown(ledger: &Ledger) -> Result<serde_json::Value> {
+    let mut shown = serde_json::to_value(ledger)?;
+    let past = shown["history"].as_array_mut();
+    for (row, deployment) in past
+        .into_iter()
+        .flatten()
+        .zip(ledger.history().deployments())
+    {
+        let Some(row) = row.as_object_mut() else {
+            continue;
+        };
+        row.remove("took");
+        #[expect(clippy::cast_precision_loss, reason = "tenths of a second")]
+        let seconds = deployment.took.0 as f64 / 10.0;
+        row.insert("took_seconds".to_owned(), seconds.into());
+        if let Some(serde_json::Value::Object(outcome)) = row.remove("outcome") {
+            row.insert("outcome".to_owned(), "failed".into());
+            row.extend(outcome["failed"].as_object().cloned().unwrap_or_default());
+        } else {
+            let live = deployment.outcome == Outcome::Live;
+            let outcome = if live { "live" } else { "rolled_back" };
+            row.insert("outcome".to_owned(), outcome.into());
+        }
+    }
+    Ok(shown)
 }
 
 fn read(server: &Server, name: &AppName) -> Result<Status> {
@@ -48,6 +89,7 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
         .map_or(0, |(bytes, _)| bytes);
     let overdue = provision::overdue(server, &app, &ledger, server.clock())?;
     Ok(Status {
+        unfinished: server.stat(&app.cron())?.is_none(),
         app,
         ledger,
         free,
@@ -68,7 +110,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
             (name, known)
         })
         .collect();
-    let exit = if apps.iter().all(|(_, known)| known.is_ok()) {
+    let bad = |status: &Status| arguments.check && status::needs_attention(status);
+    let well = |known: &Result<Status>| known.as_ref().is_ok_and(|status| !bad(status));
+    let exit = if apps.iter().all(|(_, known)| well(known)) {
         Exit::Success
     } else {
         Exit::Failed
@@ -82,14 +126,20 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
                     Ok(known) => (None, Some(known)),
                     Err(error) => (Some(error::in_one_line(&error)), None),
                 };
-                AppStatus {
+                Ok(AppStatus {
                     app: name.to_string(),
                     free_bytes: known.as_ref().map_or(0, |status| status.free),
                     error,
-                    ledger: known.map(|status| status.ledger),
-                }
+                    source: known.as_ref().map(|Status { app, .. }| Source {
+                        repo: app.repo.to_string(),
+                        track: app.track.to_string(),
+                        address: app.bind.to_string(),
+                    }),
+                    needs_attention: known.as_ref().is_none_or(status::needs_attention),
+                    ledger: known.map(|status| shown(&status.ledger)).transpose()?,
+                })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         writeln!(
             out,
             "{}",
@@ -112,4 +162,45 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
         write!(out, "{text}")?;
     }
     Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::history::{Deployment, Stage};
+    use crate::state::ledger::Release;
+
+    #[test]
+    fn an_outcome_has_one_type_and_a_duration_its_unit() -> Result<()> {
+        let release = Release {
+            id: "1".into(),
+            commit: "a".into(),
+            subject: String::new(),
+            since: String::new(),
+            venv: String::new(),
+        };
+        let mut ledger = Ledger::default();
+        let why = "it failed".to_owned();
+        let stage = Stage::Script;
+        for outcome in [
+            Outcome::Live,
+            Outcome::Failed { stage, why },
+            Outcome::RolledBack,
+        ] {
+            let ended = Deployment::of(&release, String::new(), 27.8, outcome);
+            ledger.went_live(release.clone(), ended);
+        }
+        let json = shown(&ledger)?;
+        for (row, outcome) in ["live", "failed", "rolled_back"].into_iter().enumerate() {
+            let row = &json["history"][row];
+            assert_eq!(
+                (&row["outcome"], &row["took_seconds"]),
+                (&outcome.into(), &27.8.into())
+            );
+            assert!(row.get("took").is_none());
+        }
+        assert_eq!(json["history"][1]["stage"], "script");
+        assert_eq!(json["history"][1]["why"], "it failed");
+        Ok(())
+    }
 }

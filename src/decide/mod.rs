@@ -59,7 +59,7 @@ pub enum Decision {
     Paused(Pause),
     /// The settings refuse it.
     Refused(Why),
-    /// It failed `attempts` times.
+    /// It failed `attempts` times, or somebody rolled back from it.
     Quarantined(Failure),
     /// It failed, and its next attempt is not due before this time.
     Waiting(Failure, DateTime<Utc>),
@@ -94,8 +94,8 @@ pub fn decide(
     }
     let failure = ledger
         .failure(tip.commit)
-        .filter(|failure| failure.inputs_digest == inputs_digest);
-    if let Some(failure) = failure.filter(|failure| failure.tries >= limits.attempts) {
+        .filter(|failure| failure.is_rollback() || failure.inputs_digest == inputs_digest);
+    if let Some(failure) = failure.filter(|failure| failure.is_final(limits.attempts)) {
         return Decision::Quarantined(failure.clone());
     }
     if let (Some(window), Some(_)) = (&limits.deploy_window, live)
@@ -126,7 +126,7 @@ pub fn is_backing_off(
     let failure = ledger.failure(commit);
     failure.is_some_and(|failure| {
         let is_due = next_try(failure, now).is_none_or(|due| due <= now);
-        failure.inputs_digest == inputs_digest && (failure.tries >= limits.attempts || !is_due)
+        failure.inputs_digest == inputs_digest && (failure.is_final(limits.attempts) || !is_due)
     })
 }
 

@@ -67,6 +67,8 @@ impl DeployPolicy {
                 Why::OutsideWindow { .. }
                 | Why::NoRoom { .. }
                 | Why::ReadOnly { .. }
+                | Why::Dependencies { .. }
+                | Why::SudoRefuses { .. }
                 | Why::Unfit { .. },
             )
             | None => {}
@@ -111,7 +113,10 @@ impl DeployPolicy {
         Some(match decision {
             Decision::Deploy => return None,
             Decision::Waiting(..) if self.killed => return None,
-            Decision::UpToDate => Verdict::UpToDate,
+            Decision::UpToDate => {
+                ledger.supersede(tip.commit);
+                Verdict::UpToDate
+            }
             Decision::Paused(pause) => Verdict::Paused(pause),
             Decision::Waiting(failure, _) | Decision::Quarantined(failure) => {
                 Verdict::Waiting(failure)

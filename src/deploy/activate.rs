@@ -10,8 +10,8 @@ use super::Poll;
 use super::build::STATIC;
 use super::ended::{At, StageError};
 use super::health::wait_until_healthy;
-use super::restore::{self, Unhealthy};
-use super::service::{last_lines, restart};
+use super::restore;
+use super::service::restart;
 use super::session::Session;
 use super::static_files::publish;
 use super::trial::Verified;
@@ -50,11 +50,10 @@ impl Activated {
     /// Restarts the service and checks its health; restores the previous release if it is unhealthy.
     pub(super) fn restart_and_check(self, poll: &Poll<'_>) -> Result<Live, StageError> {
         let served = restore::serve_or_restore(poll, &self.release, self.previous.as_ref());
-        if let Err(Unhealthy { why, restore_error }) = served {
-            let last_lines = last_lines(poll, &layout::service_unit(&poll.app.name));
+        if let Err(error) = served {
             return Err(StageError {
-                restore_error,
-                ..StageError::new(Stage::Health, why).with_lines(last_lines)
+                restore_error: error.restore_error,
+                ..StageError::new(Stage::Health, error.why).with_output(&error.output)
             });
         }
         let release = self.release;

@@ -25,8 +25,15 @@ use crate::text::short;
 pub(super) const STAMP: &str = "%Y%m%dT%H%M%S";
 /// Marks a virtual environment whose installation finished.
 pub(super) const COMPLETE: &str = ".pullpray-complete";
+/// Names the release's commit, for the service.
+const COMMIT: &str = ".pullpray-commit";
 /// Where collectstatic writes inside a release.
 pub(super) const STATIC: &str = ".static";
+
+/// The line of a deploy script that runs once for each phase.
+const PHASES: &[u8] = b"# phases: build migrate";
+/// The phase that changes what releases share.
+const MIGRATE: &str = "migrate";
 
 /// A release with its name, directory and log.
 pub(super) struct Staged {
@@ -81,9 +88,21 @@ impl Staged {
 
     /// The migrations that the deploy script applied, from its output.
     pub(super) fn migrations(&self, server: &Server) -> Option<String> {
-        // The report names the log, so an unreadable one is found there.
+        migrations::note(&migrations::applied(&self.read_log(server)?))
+    }
+
+    /// The report names the log, so an unreadable one is found there.
+    fn read_log(&self, server: &Server) -> Option<String> {
         let log = server.read(&self.log_path).ok().flatten()?;
-        migrations::note(&migrations::applied(&String::from_utf8_lossy(&log)))
+        Some(String::from_utf8_lossy(&log).into_owned())
+    }
+
+    /// The environment that the next attempt can use; empty if it was not completed.
+    pub(super) fn complete_venv_name(&self, poll: &Poll<'_>) -> Result<String> {
+        let venv = &self.release.venv;
+        let mark = poll.app.venvs().join(venv).join(COMPLETE);
+        let usable = !venv.is_empty() && poll.server.stat(&mark)?.is_some();
+        Ok(if usable { venv.clone() } else { String::new() })
     }
 
     /// Checks the commit out, links shared paths, runs the deploy script, and verifies the result.
@@ -99,7 +118,9 @@ impl Staged {
         self.release.venv.clone_from(&needs.key);
         self.link_venv(session, &needs, ready)
             .at(Stage::Environment)?;
-        let python = self.run_script(session, &needs, ready)?;
+        let script = self.script(session, &needs, ready).at(Stage::Script)?;
+        let phased = has_phases(session).at(Stage::Script)?;
+        self.run_phase(session, &script, phased.then_some("build"))?;
         if server.stat(&self.dir).at(Stage::Script)?.is_none() {
             let dir = self.dir.display();
             let why = format!("the deploy script removed its own release, {dir}");
@@ -108,8 +129,15 @@ impl Staged {
         if !ready {
             self.complete_venv(session, &needs).at(Stage::Environment)?;
         }
+        let python = ScriptRunner {
+            program: session.app.venvs().join(&needs.key).join("bin/python"),
+            ..script.clone()
+        };
         writes::refuse_writes(session, python, &mut self.log, code)?;
-        refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;
+        if phased {
+            self.run_phase(session, &script, Some(MIGRATE))?;
+        }
+        writes::refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;
         // All of it must be on the disk before the activation.
         server.sync_file_system(&self.dir).at(Stage::Writes)?;
         Ok(Built {
@@ -120,6 +148,10 @@ impl Staged {
     fn check_out(&self, poll: &Poll<'_>, code: &Code) -> Result<()> {
         poll.server.make_own_dir(&self.dir)?;
         code.checkout(&self.dir)?;
+        // For the service, whose unit is the same for each commit.
+        let commit = format!("{}\n", self.release.commit);
+        poll.server
+            .write(&self.dir.join(COMMIT), commit.as_bytes(), 0o664, None)?;
         for shared in &poll.app.shared_paths {
             link_shared(poll.server, &self.dir, &poll.app.shared(), shared)?;
         }
@@ -179,6 +211,23 @@ impl Staged {
                 venv.display()
             );
         }
+        // Its name begins with the version: py3.11-…
+        let is = server.python_version(&venv.join("bin/python"), None)?;
+        let named = needs.key.trim_start_matches("py");
+        let named = named.split('-').next().unwrap_or_default();
+        if !is.starts_with(&format!("{named}.")) {
+            let file = self.dir.join(".python-version");
+            let cause = if server.stat(&file)?.is_some() {
+                ".python-version in the repository, which names another"
+            } else {
+                "the deploy script, or requires-python in pyproject.toml"
+            };
+            bail!(
+                "the environment has Python {is} instead of {named}, the version of {}; the cause may be {cause}; python in {} sets which one is used",
+                app.python,
+                layout::settings(&app.name).display()
+            );
+        }
         if let Some(why) = import_check::broken(server, app, &self.dir, &venv)? {
             bail!(
                 "the release cannot be served from the environment that the deploy script created: {why}"
@@ -203,19 +252,12 @@ impl Staged {
         Ok(())
     }
 
-    /// Runs the deploy script; returns the release's Python with the same environment, for the checks that follow.
-    fn run_script(
-        &mut self,
-        poll: &Poll<'_>,
-        needs: &Dependencies,
-        ready: bool,
-    ) -> Result<ScriptRunner, StageError> {
+    /// The deploy script with its environment, the same in all phases.
+    fn script(&self, poll: &Poll<'_>, needs: &Dependencies, ready: bool) -> Result<ScriptRunner> {
         let (server, app) = (poll.server, poll.app);
-        let script = app.deploy_script();
-        poll.progress(&format!("running {}", script.display()));
         let venv = app.venvs().join(&needs.key);
         let mut runner = ScriptRunner {
-            program: script,
+            program: app.deploy_script(),
             arguments: Vec::new(),
             directory: self.dir.clone(),
             environment: Vec::new(),
@@ -229,13 +271,13 @@ impl Staged {
         runner.set("USER", app.user.as_str());
         runner.set("LOGNAME", app.user.as_str());
         runner.set("LC_ALL", "C.UTF-8");
+        // The environment's name says which Python is in it; a .python-version may name another, which uv would fetch.
+        runner.set("UV_PYTHON", venv.join("bin/python"));
+        runner.set("UV_PYTHON_DOWNLOADS", "never");
         if let Some(settings) = &app.settings {
             runner.set("DJANGO_SETTINGS_MODULE", settings.as_str());
         }
-        for (name, value) in server
-            .environment(&app.environment_file())
-            .at(Stage::Script)?
-        {
+        for (name, value) in server.environment(&app.environment_file())? {
             runner.set(name, value);
         }
         // After the administrator's file, which must not override them.
@@ -251,21 +293,68 @@ impl Staged {
             ("PULLPRAY_DEPENDENCIES", needs.file.into()),
             ("PULLPRAY_PYTHON", app.python.as_path().into()),
             ("PULLPRAY_UV", uv.into()),
+            (
+                "PULLPRAY_TOOL",
+                needs.tool.clone().unwrap_or_default().into(),
+            ),
             ("STATIC_ROOT", self.dir.join(STATIC).into()),
         ] {
             runner.set(name, value);
         }
-        let python = ScriptRunner {
-            program: app.venvs().join(&needs.key).join("bin/python"),
-            ..runner.clone()
-        };
-        let outcome = runner.run(server, &mut self.log).at(Stage::Script)?;
-        if outcome.success {
-            return Ok(python);
-        }
-        let why = format!("the deploy script {}", outcome.ended);
-        Err(StageError::new(Stage::Script, why).with_lines(outcome.last_lines))
+        Ok(runner)
     }
+
+    /// Runs a phase of the deploy script; `None`: a script without phases.
+    fn run_phase(
+        &mut self,
+        poll: &Poll<'_>,
+        script: &ScriptRunner,
+        phase: Option<&str>,
+    ) -> Result<(), StageError> {
+        let words = phase.map_or_else(String::new, |phase| format!(" {phase}"));
+        poll.progress(&format!("running {}{words}", script.program.display()));
+        let mut runner = script.clone();
+        runner.arguments.extend(phase.map(OsString::from));
+        let setting = if phase == Some(MIGRATE) {
+            runner.deadline = Duration::from_secs(poll.app.limits.migrate_timeout);
+            "migrate_timeout"
+        } else {
+            "deploy_timeout"
+        };
+        let outcome = runner.run(poll.server, &mut self.log).at(Stage::Script)?;
+        if outcome.success {
+            return Ok(());
+        }
+        let mut why = format!("the deploy script {}", outcome.ended);
+        if phase == Some(MIGRATE) {
+            why.push_str(" in its migrate phase");
+        }
+        let mut stage = Stage::Script;
+        if (outcome.timed_out || outcome.killed)
+            && let Some(log) = self.read_log(poll.server)
+            && let Some(migration) = migrations::unfinished(&log)
+        {
+            stage = Stage::CutMigration;
+            why = format!("the migration {migration} was cut off: {why}");
+        }
+        if outcome.timed_out {
+            let settings = layout::settings(&poll.app.name);
+            why.push_str(&format!(
+                "; the time limit is {setting} in {}",
+                settings.display()
+            ));
+        }
+        Err(StageError::new(stage, why).with_output(&outcome.output))
+    }
+}
+
+/// Whether the deploy script has the line of pullpray's that lists the phases. One without it does all at once, as those
+/// of earlier versions did.
+fn has_phases(poll: &Poll<'_>) -> Result<bool> {
+    let script = poll.server.read(&poll.app.deploy_script())?;
+    let script = script.unwrap_or_default();
+    let mut lines = script.split(|&byte| byte == b'\n');
+    Ok(lines.any(|line| line.trim_ascii_end() == PHASES))
 }
 
 /// Links a persistent path from shared/ into this release.
@@ -291,27 +380,4 @@ fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath
         None => {}
     }
     server.switch_link(&link, &target)
-}
-
-/// Refuses a database inside the release: the next commit would start with an empty one.
-fn refuse_new_databases(server: &Server, release: &Path, code: &Code) -> Result<()> {
-    let tracked = code
-        .mirror
-        .blobs(code.info.oid, &|path| path.components().count() == 1)?;
-    for name in server.list(release)? {
-        let path = release.join(&name);
-        let file = server
-            .stat(&path)?
-            .is_some_and(|stat| stat.kind == Kind::File);
-        if file
-            && !tracked.iter().any(|(path, _)| path.as_os_str() == name)
-            && server.begins_with(&path, b"SQLite format 3\0")?
-        {
-            let name = name.to_string_lossy();
-            bail!(
-                "migrate created the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
-            );
-        }
-    }
-    Ok(())
 }

@@ -6,14 +6,14 @@ use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
 use crate::git::{Newest, RemoteError};
 use crate::report::PollOutcome;
 use crate::signing::Trust;
-use crate::state::ledger::{Release, RemoteOutage};
+use crate::state::ledger::Release;
 use crate::state::refusal::Why;
 use crate::state::remote::RemoteFailure;
 use crate::text::short;
 
 use super::fetch::{self, Code, FetchError};
 use super::session::Session;
-use super::{no_reference, recover, space};
+use super::{dependencies, no_reference, recover, service, space};
 
 /// Why nothing is deployed.
 pub(super) enum Stop {
@@ -70,7 +70,6 @@ pub(super) struct Fetched {
     gate: Gate,
     code: Code,
     signature: Signature,
-    ended_outage: Option<RemoteOutage>,
 }
 
 /// A commit that the policy permits, with its history and signature.
@@ -86,8 +85,6 @@ pub(super) struct Accepted {
     pub(super) inputs_digest: String,
     /// When its deployment began, in seconds of the monotonic clock.
     pub(super) started: f64,
-    /// The outage that this poll ended, if it was reported.
-    pub(super) ended_outage: Option<RemoteOutage>,
     /// A remark on the commit.
     pub(super) note: Option<String>,
 }
@@ -142,7 +139,7 @@ impl Listed {
         let policy = &mut gate.policy;
         let verdict = session.record(|ledger| {
             if poll.now {
-                ledger.retry();
+                ledger.retry_failed();
             } else {
                 policy.killed =
                     recover::count_killed_poll(poll, ledger, &commit, &policy.inputs_digest);
@@ -184,8 +181,8 @@ impl Wanted {
             }
         };
         let check = session.check();
+        session.record(|ledger| ledger.reachable(check))?;
         Ok(Fetched {
-            ended_outage: session.record(|ledger| ledger.reachable(check))?,
             signature: gate.trust.verify(session.server, || code.signed_object())?,
             code,
             gate,
@@ -225,6 +222,13 @@ impl Permitted {
         let Self(it) = self;
         let live = session.live().map(|live| live.commit);
         let checked = (it.code).check_complete(session, &it.gate.newest, live.as_deref());
+        let checked = checked.and_then(|again| {
+            again
+                .as_ref()
+                .unwrap_or(&it.code)
+                .refuse_unfiltered(session.app)?;
+            Ok(again)
+        });
         match checked {
             Ok(None) => Ok(Complete(it)),
             Ok(Some(code)) => Ok(Complete(Fetched { code, ..it })),
@@ -237,19 +241,26 @@ impl Permitted {
 }
 
 impl Complete {
-    /// Goes on if the disk has enough space for a release.
-    pub(super) fn ensure_space(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
+    /// Goes on if the server can take a release: its dependencies can be installed here, the disk has enough space, and
+    /// sudo permits the restart.
+    pub(super) fn ensure_fits(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
         let Self(it) = self;
-        if let Some(why) = space::shortage(session, &it.code, session.ledger().live())? {
+        let mut why = match dependencies::refusal(session.server, session.app, &it.code)? {
+            None => space::shortage(session, &it.code, session.ledger().live())?,
+            why => why,
+        };
+        if why.is_none() {
+            let refused = service::prove_sudo(session.server, session.app).err();
+            why = refused.map(|error| Why::SudoRefuses {
+                words: format!("{error:#}"),
+            });
+        }
+        if let Some(why) = why {
             let object = it.code.object.to_string();
             return Err(it.gate.refuse(session, &it.tip(), &object, why));
         }
         let (digest, started) = (it.gate.policy.inputs_digest, it.gate.started);
-        let accepted = Accepted::new(session, it.code, digest, started)?;
-        Ok(Accepted {
-            ended_outage: it.ended_outage,
-            ..accepted
-        })
+        Ok(Accepted::new(session, it.code, digest, started)?)
     }
 }
 
@@ -307,7 +318,6 @@ impl Accepted {
             code,
             inputs_digest,
             started,
-            ended_outage: None,
             note,
         })
     }

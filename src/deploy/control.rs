@@ -48,12 +48,17 @@ pub fn pause(poll: &Poll<'_>, by: &str, why: &str) -> Result<()> {
     begin(poll)?.record(|ledger| ledger.pause_for(pause))
 }
 
-/// Resumes deployments; returns the pause that ended.
+/// Resumes deployments; returns the pause that ended, and the commit that somebody rolled back from last: it is not
+/// deployed again.
 ///
 /// # Errors
 /// As [`pause`].
-pub fn resume(poll: &Poll<'_>) -> Result<Option<Pause>> {
-    begin(poll)?.record(Ledger::resume)
+pub fn resume(poll: &Poll<'_>) -> Result<Option<(Pause, Option<String>)>> {
+    let mut session = begin(poll)?;
+    let pause = session.record(Ledger::resume)?;
+    let mut failures = session.ledger().failures().iter().rev();
+    let left = failures.find(|it| it.is_rollback());
+    Ok(pause.map(|pause| (pause, left.map(|it| it.commit.clone()))))
 }
 
 /// Lets failed commits be retried; returns how many there were.
@@ -95,7 +100,8 @@ pub enum RollbackOutcome {
     },
 }
 
-/// Rolls back to the previous release, or to one by its name or commit, and pauses deployments.
+/// Rolls back to the previous release, or to one by its name or commit, and pauses deployments. The commit that was live
+/// is not deployed again by itself.
 ///
 /// # Errors
 /// When there is no such release, or a poll is running.
@@ -138,6 +144,15 @@ fn go_back(
     pause: Pause,
 ) -> Result<RollbackOutcome> {
     let (app, started) = (session.app, session.clock.elapsed());
+    // Somebody takes a rollback back: nothing is wrong with what was live.
+    let returns = session.ledger().was_rolled_back(&target.commit);
+    let leave = |ledger: &mut Ledger, pause| {
+        if returns {
+            ledger.pause_for(pause);
+        } else {
+            ledger.rolled_back(&live.commit, pause);
+        }
+    };
     let (dir, venv) = (
         app.releases().join(&target.id),
         app.venvs().join(&target.venv),
@@ -145,7 +160,7 @@ fn go_back(
     if import_check::broken(session.server, app, &dir, &venv)?.is_some() {
         return Ok(match keep_live::deploy_again(session, &target.commit)? {
             PollOutcome::Deployed { to, .. } => {
-                session.record(|ledger| ledger.pause_for(pause))?;
+                session.record(|ledger| leave(ledger, pause))?;
                 RollbackOutcome::To(to)
             }
             PollOutcome::Failed(report) => RollbackOutcome::Failed {
@@ -155,7 +170,10 @@ fn go_back(
             other => bail!("redeploying {} ended as {other:?}", short(&target.commit)),
         });
     }
-    if let Err(Unhealthy { why, restore_error }) = restore::switch_to(session, target, live) {
+    if let Err(Unhealthy {
+        why, restore_error, ..
+    }) = restore::switch_to(session, target, live)
+    {
         return Ok(RollbackOutcome::Failed { why, restore_error });
     }
     let took = session.clock.elapsed() - started;
@@ -164,7 +182,10 @@ fn go_back(
         ..target.clone()
     };
     let ended = Deployment::of(&target, pause.since.clone(), took, Outcome::RolledBack);
-    session.record(|ledger| ledger.rolled_back(target.clone(), ended, pause))?;
+    session.record(|ledger| {
+        ledger.went_live(target.clone(), ended);
+        leave(ledger, pause);
+    })?;
     Ok(RollbackOutcome::To(target))
 }
 
@@ -188,13 +209,23 @@ fn target(
     if let Some(release) = known.iter().rev().find(|release| is_wanted(release)) {
         return Ok((*release).clone());
     }
-    let named = known
-        .iter()
-        .map(|it| format!("{} ({})", short(&it.commit), it.id));
+    let named = known.iter().map(|it| {
+        let left = ledger.was_rolled_back(&it.commit);
+        let left = if left { ", rolled back" } else { "" };
+        format!("{} ({}{left})", short(&it.commit), it.id)
+    });
     let others = match named.collect::<Vec<_>>().join(", ") {
         none if none.is_empty() => "there is none on this server".to_owned(),
         others => format!("there are: {others}"),
     };
     let wanted = wanted.map_or_else(String::new, |text| format!("{text:?} "));
-    bail!("there is no release {wanted}to roll back to; {others}")
+    let error = anyhow!("there is no release {wanted}to roll back to; {others}");
+    Err(match known.last() {
+        Some(it) => error.hint(format!(
+            "sudo pullpray rollback {} {}",
+            poll.app.name,
+            short(&it.commit)
+        )),
+        None => error,
+    })
 }

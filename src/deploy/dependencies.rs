@@ -1,14 +1,19 @@
 //! The virtual environment that a release needs: keyed by the inputs of its content, so that unchanged dependencies
 //! cost nothing and a rollback finds its own.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::app::App;
 use crate::host::{Server, View};
+use crate::state::refusal::Why;
 use crate::state::sha256;
+
+use super::fetch::Code;
+use super::packaging::{LOCKS, Lock, REQUIREMENTS, choose};
+use super::requirements::{closure, installs_a_path, over_ssh};
 
 /// A link could point to /dev/zero, or to content that changes without changing the key.
 const ORDINARY: &str =
@@ -19,37 +24,82 @@ const ORDINARY: &str =
 pub(super) struct Dependencies {
     /// The file, empty if there is none.
     pub(super) file: &'static str,
+    /// The program that installs from it, unless pip can.
+    pub(super) tool: Option<PathBuf>,
     /// The environment's name under venvs/.
     pub(super) key: String,
     /// Whether the release's own code is installed there: then no other release can share it.
     pub(super) own: bool,
 }
 
-/// Finds the first dependency file: uv's lock (only uv can read it), requirements, pyproject.
-pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Dependencies> {
-    let uv = server.which("uv").is_some();
-    let python = server.python_version(app.python.as_path(), None)?;
-    let exists = |name: &str| Ok::<_, anyhow::Error>(server.stat(&release.join(name))?.is_some());
+/// Why a commit's dependencies cannot be installed here, if so. Asked before anything is written, so that it uses no
+/// attempt: most often this server lacks a program.
+pub(super) fn refusal(server: &Server, app: &App, code: &Code) -> Result<Option<Why>> {
+    // Without links: those are refused when they are read.
+    let near = |path: &Path| path.components().count() == 1 || path.starts_with("requirements");
+    let files: BTreeSet<PathBuf> = (code.mirror.blobs(code.info.oid, &near)?.into_iter())
+        .map(|(path, _)| path)
+        .collect();
     let read = |name: &str| {
-        let content = server.read_untrusted_bytes(&release.join(name));
-        content.map(Option::unwrap_or_default).context(ORDINARY)
+        let path = Path::new(name);
+        if !files.contains(path) {
+            return Ok(None);
+        }
+        Ok(code.mirror.read_file(code.info.oid, path)?)
     };
-    let requirements = exists("requirements.txt")?;
-    let file = if exists("uv.lock")? && (uv || !requirements) {
-        "uv.lock"
-    } else if requirements {
-        "requirements.txt"
-    } else if has_dependencies(&read("pyproject.toml")?) {
-        "pyproject.toml"
-    } else {
-        ""
+    Ok(match choose(server, &read) {
+        Ok((file, _)) if REQUIREMENTS.contains(&file) => private(server, app, code, file)?,
+        Ok(_) => None,
+        Err(error) => Some(Why::Dependencies {
+            words: format!("{error:#}"),
+            fix: crate::error::hints(&error).join("; "),
+        }),
+    })
+}
+
+/// Why requirements that are cloned over ssh cannot be installed: the deploy key opens one repository only. An account
+/// with ssh keys of its own, or a deploy script that mentions ssh, may have another way.
+fn private(server: &Server, app: &App, code: &Code, file: &str) -> Result<Option<Why>> {
+    let user = app.user.as_str();
+    let keys = server.user(user).map(|user| user.home.join(".ssh"));
+    if keys.is_some_and(|dir| !matches!(server.stat(&dir), Ok(None)))
+        || (server.read(&app.deploy_script())?)
+            .is_some_and(|text| text.to_ascii_lowercase().windows(3).any(|is| is == b"ssh"))
+    {
+        return Ok(None);
+    }
+    let content = |path: &Path| {
+        let content = code.mirror.read_file(code.info.oid, path)?;
+        Ok(content.unwrap_or_default())
     };
+    let files = closure(Path::new(file), &content)?;
+    let mut lines = files
+        .iter()
+        .filter_map(|(file, content)| Some((file.display(), over_ssh(content)?)));
+    Ok(lines.next().map(|(file, line)| Why::Dependencies {
+        words: format!(
+            "line {line} of {file} is cloned over ssh, and the deploy key opens no other repository"
+        ),
+        fix: format!(
+            "commit its wheel and name it there (./wheels/NAME.whl), install it from a package index (--extra-index-url), or give {user} a read-only key and known_hosts of its own in ~{user}/.ssh"
+        ),
+    }))
+}
+
+/// Finds the dependency file, and the name of the environment that its content decides.
+pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Dependencies> {
+    let python = server.python_version(app.python.as_path(), None)?;
+    let read = |path: &Path| {
+        let content = server.read_untrusted_bytes(&release.join(path));
+        content.context(ORDINARY)
+    };
+    let (file, tool) = choose(server, &|name| read(Path::new(name)))?;
     let mut inputs = format!("{file}\0{python}\0{}\0", app.python).into_bytes();
     let mut own = false;
-    for path in relevant(server, release, file)? {
-        let content = read(&path)?;
-        own |= file == "requirements.txt" && installs_a_path(&content);
-        for part in [path.as_bytes(), &content] {
+    let content = |path: &Path| Ok(read(path)?.unwrap_or_default());
+    for (path, content) in relevant(server, release, file, &content)? {
+        own |= REQUIREMENTS.contains(&file) && installs_a_path(&content);
+        for part in [path.as_os_str().as_encoded_bytes(), &content] {
             inputs.extend(part);
             inputs.push(0);
         }
@@ -60,18 +110,11 @@ pub(super) fn find(server: &Server, app: &App, release: &Path) -> Result<Depende
         "" => format!("py{version}-system-{}", digest.get(..8).unwrap_or(&digest)),
         _ => format!("py{version}-{}", digest.get(..16).unwrap_or(&digest)),
     };
-    Ok(Dependencies { file, key, own })
-}
-
-/// Whether requirements name something by its path: `-e .`, `./lib`, `name @ file:lib`.
-fn installs_a_path(requirements: &[u8]) -> bool {
-    String::from_utf8_lossy(requirements).lines().any(|line| {
-        let line = line.trim();
-        let word = line.split([' ', ';', '[']).next().unwrap_or_default();
-        let path = word == "." || word.contains('/') && !word.contains("://");
-        ["-e", "--editable"].iter().any(|o| line.starts_with(o))
-            || line.contains("file:") && !line.starts_with('#')
-            || path && !word.starts_with(['-', '#'])
+    Ok(Dependencies {
+        file,
+        tool,
+        key,
+        own,
     })
 }
 
@@ -110,50 +153,47 @@ pub(super) fn imports_from(view: &View, app: &App, venv: &Path) -> Result<BTreeS
 
 /// Whether a file may determine which environment a release needs.
 pub(super) fn may_determine_environment(path: &Path) -> bool {
-    is_requirements(path) || matches!(path.to_str(), Some("uv.lock" | "pyproject.toml"))
+    let named = |lock: &Lock| path == Path::new(lock.file) || path == Path::new(lock.beside);
+    is_requirements(path) || LOCKS.iter().any(named)
 }
 
 /// Whether requirements are, or may be, in a file: by its name, or by its directory.
 fn is_requirements(path: &Path) -> bool {
     let text = path.extension().is_some_and(|e| e == "txt" || e == "in");
     let name = path.to_string_lossy();
-    let named = name.contains("requirement") || name.contains("constraint");
-    match path.parent().and_then(Path::to_str) {
-        Some("") => text && named,
-        Some(parent) => text && parent == "requirements",
-        None => false,
-    }
+    text && (name.contains("requirement") || name.contains("constraint"))
 }
 
-/// The file and, for requirements, every file that it may include.
-fn relevant(view: &View, release: &Path, file: &str) -> Result<Vec<String>> {
-    let mut found: Vec<String> = Vec::from_iter((!file.is_empty()).then(|| file.to_owned()));
-    if file == "requirements.txt" {
+/// The files that decide the content of the environment: beside the dependency file, for requirements every file that
+/// they include, and those that an edited deploy script may install from.
+fn relevant(
+    view: &View,
+    release: &Path,
+    file: &str,
+    read: &dyn Fn(&Path) -> Result<Vec<u8>>,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    if REQUIREMENTS.contains(&file) {
+        found = closure(Path::new(file), read)?;
         for dir in ["", "requirements"] {
             for name in view.list(&release.join(dir))? {
                 let path = Path::new(dir).join(name);
-                found.extend(
-                    path.to_str()
-                        .filter(|it| is_requirements(&path) && *it != file)
-                        .map(str::to_owned),
-                );
+                if is_requirements(&path) && !found.contains_key(&path) {
+                    let content = read(&path)?;
+                    found.insert(path, content);
+                }
             }
+        }
+    } else if !file.is_empty() {
+        let mut locks = LOCKS.iter();
+        let beside = locks
+            .find(|lock| lock.file == file)
+            .map_or("", |lock| lock.beside);
+        for name in [file, beside].into_iter().filter(|name| !name.is_empty()) {
+            found.insert(name.into(), read(Path::new(name))?);
         }
     }
     Ok(found)
-}
-
-/// Whether a pyproject.toml lists dependencies; many only configure tools.
-fn has_dependencies(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    let Ok(table) = toml::from_str::<toml::Table>(&text) else {
-        return false;
-    };
-    table
-        .get("project")
-        .and_then(|project| project.get("dependencies"))
-        .and_then(toml::Value::as_array)
-        .is_some_and(|list| !list.is_empty())
 }
 
 #[cfg(test)]
@@ -161,19 +201,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tools_alone_are_not_dependencies() {
-        assert!(has_dependencies(
-            b"[project]\nname = \"x\"\ndependencies = [\"django\"]\n"
-        ));
-        assert!(!has_dependencies(b"[tool.ruff]\nline-length = 100\n"));
-        assert!(!has_dependencies(b"[project]\nname = \"x\"\n"));
-        assert!(!has_dependencies(b"nonsense"));
-    }
-
-    #[test]
     fn dependency_files_are_recognized() {
         for path in [
             "uv.lock",
+            "poetry.lock",
             "pyproject.toml",
             "requirements.txt",
             "requirements-dev.in",
@@ -182,49 +213,44 @@ mod tests {
         ] {
             assert!(may_determine_environment(Path::new(path)), "{path}");
         }
-        for path in ["VERSION", "docs/requirements.txt", "notes.txt", "x/uv.lock"] {
+        for path in ["VERSION", "notes.txt", "x/uv.lock"] {
             assert!(!may_determine_environment(Path::new(path)), "{path}");
         }
     }
 
     #[test]
-    fn a_release_that_installs_itself_is_recognized() {
-        for text in [
-            "-e .",
-            "django\n.\n",
-            "./lib",
-            "lib/x",
-            "-e git+https://x/y",
-            "x @ file:lib",
-            ".[web]",
-        ] {
-            assert!(installs_a_path(text.as_bytes()), "{text}");
-        }
-        for text in [
-            "django==4",
-            "-r requirements/base.txt",
-            "# -e .",
-            "x @ git+https://h/y",
-            "--index-url https://h/y",
-        ] {
-            assert!(!installs_a_path(text.as_bytes()), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_included_file_changes_the_key() -> Result<()> {
+    fn every_file_that_decides_the_content_changes_the_key() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        std::fs::create_dir(dir.path().join("requirements"))?;
-        std::fs::write(
-            dir.path().join("requirements.txt"),
-            "-r requirements/base.txt\n",
-        )?;
-        std::fs::write(dir.path().join("requirements/base.txt"), "django==4\n")?;
+        let put = |path: &str, text: &str| -> Result<()> {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().context("no directory")?)?;
+            Ok(std::fs::write(path, text)?)
+        };
+        put("requirements.txt", "-r backend/base.txt\n")?;
+        put("backend/base.txt", "-c ../pins\n")?;
+        put("pins", "django==4\n")?;
+        put("requirements/prod.txt", "")?;
+        put("pyproject.toml", "")?;
         let server = Server::at(Path::new("/"));
+        let names = |file: &str| -> Result<Vec<String>> {
+            let read = |path: &Path| Ok(std::fs::read(dir.path().join(path)).unwrap_or_default());
+            let found = relevant(&server, dir.path(), file, &read)?;
+            Ok(found
+                .keys()
+                .map(|path| path.display().to_string())
+                .collect())
+        };
         assert_eq!(
-            relevant(&server, dir.path(), "requirements.txt")?,
-            ["requirements.txt", "requirements/base.txt"]
+            names("requirements.txt")?,
+            [
+                "backend/base.txt",
+                "pins",
+                "requirements/prod.txt",
+                "requirements.txt"
+            ]
         );
+        assert_eq!(names("poetry.lock")?, ["poetry.lock", "pyproject.toml"]);
+        assert_eq!(names("")?, [""; 0]);
         Ok(())
     }
 }

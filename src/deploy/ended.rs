@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::layout;
 use crate::report::{FailureReport, PollOutcome};
 use crate::state::history::{Deployment, Outcome, Stage};
 use crate::state::ledger::{Failure, Release};
@@ -11,7 +12,7 @@ use super::activate::Live;
 use super::build::Staged;
 use super::candidate::{Accepted, join};
 use super::session::Session;
-use super::{prune, restore, static_files};
+use super::{causes, prune, restore, static_files};
 
 /// A stage that failed.
 #[derive(Debug)]
@@ -20,8 +21,10 @@ pub(super) struct StageError {
     pub(super) stage: Stage,
     /// The cause, in one line that names what failed.
     pub(super) why: String,
-    /// The last lines of its output.
+    /// The lines of its output that tell most.
     pub(super) last_lines: Vec<String>,
+    /// The ways out of what its output says.
+    pub(super) hints: Vec<&'static str>,
     /// Why the previous release could not be restored, if that was tried and failed.
     pub(super) restore_error: Option<String>,
 }
@@ -32,12 +35,20 @@ impl StageError {
             stage,
             why: why.into(),
             last_lines: Vec::new(),
+            hints: Vec::new(),
             restore_error: None,
         }
     }
 
     pub(super) fn with_lines(self, last_lines: Vec<String>) -> Self {
         Self { last_lines, ..self }
+    }
+
+    pub(super) fn with_output(self, output: &str) -> Self {
+        Self {
+            hints: causes::hints(output),
+            ..self.with_lines(causes::excerpt(output))
+        }
     }
 }
 
@@ -68,20 +79,36 @@ pub(super) fn went_live(
     // It is live; an error here would only hide that.
     let dir = session.release_dir(&to.id);
     let links = static_files::unpublished_links(session.server, &dir);
-    let note = join(&[accepted.note, links.ok().flatten()]);
+    let log = layout::logs(&session.app.name).join(format!("{}.log", to.id));
+    let said = session.server.read(&log).ok().flatten().unwrap_or_default();
+    let said = notes(&String::from_utf8_lossy(&said));
+    let ignored = ignored(session);
+    let note = join(&[accepted.note, ignored, links.ok().flatten(), said]);
     let ended = Deployment {
         note: note.clone(),
         ..Deployment::of(&to, at, took, Outcome::Live)
     };
     session.record(|ledger| ledger.went_live(to.clone(), ended))?;
-    prune::try_prune(session);
+    prune::try_prune(session, "");
     Ok(PollOutcome::Deployed {
         from,
         to,
         took,
-        ended_outage: accepted.ended_outage,
         note,
     })
+}
+
+/// What the deploy script left out, by its lines that begin with `note: `: nobody reads the log of a success.
+fn notes(log: &str) -> Option<String> {
+    let lines = log.lines().filter_map(|line| line.strip_prefix("note: "));
+    let lines = lines.map(|line| Some(line.chars().take(200).collect()));
+    join(&lines.take(3).collect::<Vec<_>>())
+}
+
+/// What systemd does not read of the administrator's variables: the app runs with the defaults of its settings instead.
+fn ignored(session: &Session<'_>) -> Option<String> {
+    let file = session.app.environment_file();
+    session.server.environment_misread(&file).ok().flatten()
 }
 
 /// Records the failure, with the live release checked and restored if need be.
@@ -103,9 +130,17 @@ pub(super) fn failed(
     let (stage, why) = (error.stage, error.why.clone());
     let outcome = Outcome::Failed { stage, why };
     let ended = Deployment {
-        note: join(&[accepted.note, migrations.clone()]),
+        log: Some(staged.log().to_owned()),
+        note: join(&[accepted.note, ignored(session), migrations.clone()]),
         ..Deployment::of(&release, at.clone(), took, outcome)
     };
+    let attempts = match stage {
+        // The next one would most likely fail for what this one left behind.
+        Stage::CutMigration => 1,
+        _ => session.app.limits.attempts,
+    };
+    let known = session.ledger().failure(&release.commit);
+    let is_last = known.map_or(0, |known| known.tries) + 1 >= attempts;
     let failure = Failure {
         commit: release.commit.clone(),
         tries: 1,
@@ -115,8 +150,13 @@ pub(super) fn failed(
         log: Some(staged.log().to_owned()),
         inputs_digest: accepted.inputs_digest,
     };
+    // Building a first environment takes minutes, and the next attempt needs the same.
+    let spared = match live {
+        None if !is_last => staged.complete_venv_name(session).unwrap_or_default(),
+        _ => String::new(),
+    };
     // Before the ledger is written: the failed release may have filled the disk.
-    prune::try_prune(session);
+    prune::try_prune(session, &spared);
     let tries = session.record(|ledger| ledger.failed(failure, ended))?;
     Ok(PollOutcome::Failed(Box::new(FailureReport {
         log: staged.log().to_owned(),
@@ -124,9 +164,10 @@ pub(super) fn failed(
         migrations,
         why: error.why,
         last_lines: error.last_lines,
+        hints: error.hints,
         live,
         restore_error,
         tries,
-        attempts: session.app.limits.attempts,
+        attempts,
     })))
 }

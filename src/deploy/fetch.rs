@@ -13,6 +13,7 @@ use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
 use super::{Poll, no_reference};
 use crate::signing::SignedObject;
+use crate::text::for_terminal;
 
 const MIB: u64 = 1024 * 1024;
 /// The minimum that a fetch may use however little is free: the check of disk space gives a better error.
@@ -201,7 +202,37 @@ impl Code {
             [one] => format!("{one} is an empty directory"),
             several => format!("these are empty directories: {}", several.join(", ")),
         };
-        Ok(Some(format!("submodules are not fetched; {words}")))
+        Ok(Some(format!(
+            "submodules are not fetched; {words} (commit the files themselves, git subtree add, or list the package among the dependencies)"
+        )))
+    }
+
+    /// Refuses files that git would filter in a checkout, and that would go live as stored.
+    pub(super) fn refuse_unfiltered(&self, app: &App) -> Result<(), FetchError> {
+        const SHOWN: usize = 5;
+        let found = self.mirror.unfiltered(self.info.oid);
+        for (filter, paths) in found.map_err(|error| refine(app, error))? {
+            if app.limits.accept_filters.contains(&filter) {
+                continue;
+            }
+            let shown: Vec<String> = (paths.iter().take(SHOWN))
+                .map(|path| for_terminal(&path.display().to_string()))
+                .collect();
+            let more = match paths.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let way = match filter.as_str() {
+                "lfs" => "keep them in git itself: git lfs migrate export --include=PATTERN",
+                _ => "commit them without it",
+            };
+            let filter = for_terminal(&filter);
+            return Err(FetchError::Unfit(format!(
+                ".gitattributes name the filter {filter:?}, which pullpray does not run, so these would go live as stored: {}{more}; {way}, or deploy them as stored: accept_filters = [{filter:?}] in the settings",
+                shown.join(", ")
+            )));
+        }
+        Ok(())
     }
 
     /// Writes the tree into an empty directory.

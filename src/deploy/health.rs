@@ -54,14 +54,18 @@ pub(super) fn check_once(poll: &Poll<'_>) -> Result<()> {
 fn ask(poll: &Poll<'_>, bind: &Bind, patience: Duration) -> Result<()> {
     let app = poll.app;
     let (path, host) = (&app.health_path, &app.health_host);
-    match poll.server.http_get(bind, path, host, patience) {
+    match poll.server.health(app, bind, patience) {
         Err(error) => bail!("GET {path} on {bind}: {error}"),
+        Ok(answer) if answer.is_healthy => Ok(()),
         Ok(answer) => match answer.status {
-            200..400 => Ok(()),
             400 => bail!(
                 "GET {path} on {bind} (Host: {host}) → 400; is {host} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent"
             ),
-            status => bail!("GET {path} on {bind} (Host: {host}) → {status}"),
+            404 => bail!(
+                "GET {path} on {bind} (Host: {host}) → {answer}; to request another path: sudo pullpray init {} --health-path /PATH",
+                app.name
+            ),
+            _ => bail!("GET {path} on {bind} (Host: {host}) → {answer}"),
         },
     }
 }

@@ -1,17 +1,18 @@
 //! Inspects the repository for the answers of init that only it can give.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Module, Wsgi};
-use crate::host::Locked;
+use crate::app::{App, SharedPath, Wsgi, read_settings, settings_modules};
+use crate::host::{Locked, Server};
 use crate::layout;
 use crate::report;
 
 use super::fetch::{self, FetchError};
-use super::{Poll, no_reference};
+use super::{Poll, no_reference, writes};
 
 /// What was found in the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +21,27 @@ pub struct Inspection {
     pub commit: String,
     /// Its first line.
     pub subject: String,
-    /// WSGI modules, the likeliest first.
-    pub wsgi: Vec<String>,
-    /// The settings module that manage.py names.
-    pub settings: Option<String>,
+    /// WSGI modules, the likeliest first, each with the settings modules that production may use.
+    pub wsgi: Vec<(String, Vec<String>)>,
+    /// The settings modules that manage.py names.
+    pub manage_settings: Vec<String>,
+    /// What each settings module says.
+    pub settings: Vec<SettingsFound>,
     /// Whether manage.py is at the top level, where the deploy script expects it.
     pub manage: bool,
+}
+
+/// What a settings module says, as far as its text tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsFound {
+    /// Its name.
+    pub module: String,
+    /// Whether `DEBUG` is on.
+    pub debug: bool,
+    /// `ALLOWED_HOSTS`; `None` if the text does not tell.
+    pub hosts: Option<Vec<String>>,
+    /// The paths to share for sqlite files inside the release, and whether git tracks the file.
+    pub databases: Vec<(String, bool)>,
 }
 
 /// Fetches the followed commit and inspects it.
@@ -47,25 +63,76 @@ pub fn inspect(poll: &Poll<'_>) -> Result<Inspection> {
         error => error.into_error(app),
     })?;
     let oid = code.info.oid;
-    let read = |path: &Path| -> Result<String> {
-        let bytes = code.mirror.read_file(oid, path)?;
-        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    let read = |path: &Path| -> Option<String> {
+        let bytes = code.mirror.read_file(oid, path).ok()??;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let wsgi = |path: &Path| path.file_name() == Some("wsgi.py".as_ref());
-    let files = code.mirror.blobs(oid, &wsgi)?;
-    let manage = read(Path::new("manage.py"))?;
-    let settings = settings_module(&manage);
-    let files: Vec<String> = files
-        .iter()
-        .filter_map(|(path, _)| path.to_str().map(str::to_owned))
+    let files: Vec<PathBuf> = code
+        .mirror
+        .blobs(oid, &|_| true)?
+        .into_iter()
+        .map(|(path, _)| path)
         .collect();
+    let names: Vec<String> = files
+        .iter()
+        .filter_map(|path| path.to_str().map(str::to_owned))
+        .collect();
+    let manage = read(Path::new("manage.py"));
+    let in_use = |wsgi: &str| -> Vec<String> {
+        let module = wsgi.split(':').next().unwrap_or_default();
+        let text = read(&PathBuf::from(module.replace('.', "/")).with_extension("py"));
+        let (wsgi, manage) = (text.unwrap_or_default(), manage.as_deref());
+        let found = settings_modules(&wsgi, manage.unwrap_or_default());
+        found.iter().map(ToString::to_string).collect()
+    };
+    let manage_settings = in_use("");
+    let mut wsgi = wsgi_modules(&names, manage_settings.first().map(String::as_str));
+    wsgi.extend(app.wsgi.as_ref().map(ToString::to_string));
+    let wsgi: Vec<(String, Vec<String>)> = wsgi
+        .into_iter()
+        .map(|wsgi| (wsgi.clone(), in_use(&wsgi)))
+        .collect();
+    let modules: BTreeSet<String> = (wsgi.iter().flat_map(|(_, settings)| settings))
+        .chain(&manage_settings)
+        .cloned()
+        .chain(app.settings.as_ref().map(ToString::to_string))
+        .collect();
+    let settings = modules.into_iter().filter_map(|module| {
+        let found = read_settings(&module, &read)?;
+        let databases = found.databases.into_iter();
+        let databases = databases.filter_map(|path| writes::file_to_share(path, &files));
+        Some(SettingsFound {
+            module,
+            debug: found.debug,
+            hosts: found.hosts,
+            databases: databases
+                .map(|(path, tracked)| (path.to_string(), tracked))
+                .collect(),
+        })
+    });
     Ok(Inspection {
         commit: code.commit.clone(),
         subject: code.info.subject.clone(),
-        wsgi: wsgi_modules(&files, settings.as_deref()),
-        manage: !manage.is_empty(),
-        settings,
+        settings: settings.collect(),
+        wsgi,
+        manage: manage.is_some_and(|text| !text.is_empty()),
+        manage_settings,
     })
+}
+
+/// Creates an empty file in shared/, as the app's account; leaves one that exists.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn start_empty(server: &Server, app: &App, path: &SharedPath) -> Result<()> {
+    let path = app.shared().join(path.path());
+    if server.stat(&path)?.is_some() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        server.make_own_dirs(parent)?;
+    }
+    server.write_new(&path, b"", 0o660, None)
 }
 
 /// Modules named wsgi.py, the one beside the settings first, then the shallowest.
@@ -90,34 +157,9 @@ fn wsgi_modules(files: &[String], settings: Option<&str>) -> Vec<String> {
     found.into_iter().map(|(_, _, module)| module).collect()
 }
 
-/// `os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo.settings")`, as Django writes it.
-fn settings_module(manage: &str) -> Option<String> {
-    let rest = &manage[manage.find("DJANGO_SETTINGS_MODULE")?..];
-    let rest = rest.split_once(['"', '\''])?.1;
-    let value = rest.split(['"', '\'']).nth(1)?;
-    value
-        .parse::<Module>()
-        .ok()
-        .map(|module| module.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_settings_module_is_found() {
-        let manage =
-            "import os\n    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'todo.settings')\n";
-        assert_eq!(settings_module(manage).as_deref(), Some("todo.settings"));
-        assert_eq!(
-            settings_module("os.environ.setdefault(\"DJANGO_SETTINGS_MODULE\",\n  \"a.b\")")
-                .as_deref(),
-            Some("a.b")
-        );
-        assert_eq!(settings_module("print(1)"), None);
-        assert_eq!(settings_module("DJANGO_SETTINGS_MODULE = $(rm -rf)"), None);
-    }
 
     #[test]
     fn the_likeliest_wsgi_module_comes_first() {

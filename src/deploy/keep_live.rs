@@ -12,10 +12,11 @@ use crate::text::short;
 
 use super::candidate::Accepted;
 use super::session::Session;
-use super::{deploy, fetch, health, restore};
+use super::{deploy, fetch, health, restore, service};
 
 /// Deploys a commit again that was accepted before, from the local mirror; fetched again only if the mirror lost it.
 pub(super) fn deploy_again(session: &mut Session<'_>, commit: &str) -> Result<PollOutcome> {
+    service::prove_sudo(session.server, session.app)?;
     let started = session.clock.elapsed();
     let oid = commit.parse()?;
     let newest = Newest {

@@ -12,6 +12,16 @@ pub(super) fn applied(log: &str) -> Vec<String> {
         .collect()
 }
 
+/// The migration that began last, unless it ended.
+pub(super) fn unfinished(log: &str) -> Option<String> {
+    let (_, last) = log.rsplit_once("\n  Applying ")?;
+    let (name, rest) = last.split_once("...")?;
+    let done = rest
+        .split_whitespace()
+        .any(|word| matches!(word, "OK" | "FAKED"));
+    (!done && !name.contains(char::is_whitespace)).then(|| name.to_owned())
+}
+
 /// A remark for the report; `None` if there are none.
 pub(super) fn note(migrations: &[String]) -> Option<String> {
     (!migrations.is_empty()).then(|| format!("migrations stay applied: {}", migrations.join(", ")))
@@ -29,6 +39,10 @@ mod tests {
             note(&applied(log)).as_deref(),
             Some("migrations stay applied: items.0001_initial, items.0002_x")
         );
+        assert_eq!(unfinished(log).as_deref(), Some("items.0003_y"));
+        let cut = "\n  Applying items.0001_initial... OK\n  Applying items.0002_x...";
+        assert_eq!(unfinished(cut).as_deref(), Some("items.0002_x"));
+        assert_eq!(unfinished(&format!("{cut} OK\n")), None);
         assert_eq!(note(&applied("No migrations to apply.\n")), None);
     }
 }

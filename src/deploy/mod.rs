@@ -12,6 +12,7 @@
 mod activate;
 mod build;
 mod candidate;
+mod causes;
 pub mod control;
 mod dependencies;
 mod ended;
@@ -20,9 +21,11 @@ mod health;
 mod inspect;
 mod keep_live;
 mod migrations;
+mod packaging;
 mod prune;
 mod rebuild_state;
 mod recover;
+mod requirements;
 mod restore;
 mod service;
 mod session;
@@ -34,7 +37,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, SettingsFound, inspect, start_empty};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,8 +83,14 @@ pub fn poll(poll: &Poll<'_>) -> Result<PollOutcome> {
         return Ok(PollOutcome::Busy);
     };
     let (mut session, rebuilt) = rebuild_state::open(poll, lock)?;
+    let outage = session.ledger().outage().filter(|outage| outage.reported);
+    let outage = outage.cloned();
     let outcome = deploy_newest(&mut session).or_else(Stop::into_outcome);
     let outcome = recover_and_keep_live(&mut session, outcome);
+    let outcome = match outage.filter(|_| session.ledger().outage().is_none()) {
+        Some(outage) => outcome.map(|it| PollOutcome::Reachable(outage, Box::new(it))),
+        None => outcome,
+    };
     match (rebuilt, outcome) {
         (None, outcome) => outcome,
         (Some(what), Ok(outcome)) => Ok(PollOutcome::StateRebuilt(what, Box::new(outcome))),
@@ -96,7 +105,7 @@ fn deploy_newest(session: &mut Session<'_>) -> Result<PollOutcome, Stop> {
         .fetch(session)?
         .decide(session)?
         .complete(session)?
-        .ensure_space(session)?;
+        .ensure_fits(session)?;
     Ok(deploy(session, accepted)?)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -10,6 +11,7 @@ use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
 use super::session::Session;
+use super::static_files::withdraw;
 use super::{Poll, dependencies};
 
 /// How many logs are kept.
@@ -46,15 +48,15 @@ fn imported(poll: &Poll<'_>, kept: &[Release]) -> Result<BTreeSet<String>> {
 }
 
 /// Removes what no kept release needs; the next poll removes what cannot be removed now.
-pub(super) fn try_prune(session: &mut Session<'_>) {
-    if let Err(error) = prune(session) {
+pub(super) fn try_prune(session: &mut Session<'_>, spared: &str) {
+    if let Err(error) = prune(session, spared) {
         session.progress(&format!("old releases could not be removed: {error:#}"));
     }
 }
 
-/// Removes what no kept release needs. The live and the previous release are always kept: deleting the code of a
-/// running gunicorn kills it at its next fork.
-pub(super) fn prune(session: &mut Session<'_>) -> Result<()> {
+/// Removes what no kept release needs, except the environment of this name. The live and the previous release are
+/// always kept: deleting the code of a running gunicorn kills it at its next fork.
+pub(super) fn prune(session: &mut Session<'_>, spared: &str) -> Result<()> {
     let (server, app) = (session.server, session.app);
     session.record(|ledger| ledger.pruned(app.limits.keep))?;
     let kept = session.ledger().releases();
@@ -67,13 +69,19 @@ pub(super) fn prune(session: &mut Session<'_>) -> Result<()> {
     ids.extend(kept.iter().map(|release| release.id.clone()));
     // An error with one does not stop the others.
     let mut result = Ok(());
-    for name in server.list(&app.releases())? {
-        let known = name.to_str().is_some_and(|name| ids.contains(name));
-        if !known && Some(&name) != current.as_ref() {
-            result = result.and(server.remove_tree(&app.releases().join(&name)));
-        }
+    let (stay, go): (Vec<OsString>, Vec<OsString>) = (server.list(&app.releases())?.into_iter())
+        .partition(|name| {
+            name.to_str().is_some_and(|name| ids.contains(name)) || Some(name) == current.as_ref()
+        });
+    let dirs = |names: Vec<OsString>| names.into_iter().map(|name| app.releases().join(name));
+    let stay: Vec<PathBuf> = dirs(stay).collect();
+    for release in dirs(go) {
+        // First, since only the release says which files were its own.
+        let withdrawn = withdraw(server, &release, &stay, app.static_dir.as_path());
+        result = result.and(withdrawn).and(server.remove_tree(&release));
     }
-    let venvs: BTreeSet<&str> = kept.iter().map(|release| release.venv.as_str()).collect();
+    let mut venvs: BTreeSet<&str> = kept.iter().map(|release| release.venv.as_str()).collect();
+    venvs.insert(spared);
     for name in server.list(&app.venvs())? {
         if !name.to_str().is_some_and(|name| venvs.contains(name)) {
             result = result.and(server.remove_tree(&app.venvs().join(&name)));

@@ -51,7 +51,7 @@ pub(super) fn recover(session: &mut Session<'_>) -> Result<Option<Recovery>> {
             }
             // A poll that was killed after its success left what it was about to remove.
             if prune::is_due(session, session.ledger())? {
-                prune::prune(session)?;
+                prune::prune(session, "")?;
             }
             return Ok(None);
         }
@@ -72,7 +72,7 @@ pub(super) fn recover(session: &mut Session<'_>) -> Result<Option<Recovery>> {
     let unhealthy = restore::restore_previous(session, &live).err();
     session.record(Ledger::recovered)?;
     // The next poll removes what cannot be removed now, and says why if it cannot either.
-    prune::try_prune(session);
+    prune::try_prune(session, "");
     Ok(Some(Recovery {
         found,
         live,

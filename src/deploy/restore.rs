@@ -5,16 +5,20 @@ use anyhow::Result;
 
 use crate::error::in_one_line;
 use crate::layout;
+use crate::render::SudoCommand;
 use crate::state::ledger::Release;
 use crate::text::short;
 
 use super::activate::{point_current, serve};
 use super::health::check_once;
+use super::service::output_of;
 use super::{Poll, trial};
 
 /// A release was unhealthy, and the previous one was restored.
 pub(super) struct Unhealthy {
     pub(super) why: String,
+    /// What the service wrote.
+    pub(super) output: String,
     /// Why the previous release could not be restored, if it could not.
     pub(super) restore_error: Option<String>,
 }
@@ -51,6 +55,7 @@ pub(super) fn switch_to(
         Ok(()) => serve_or_restore(poll, release, Some(live)),
         Err(error) => Err(Unhealthy {
             why: in_one_line(&error),
+            output: String::new(),
             restore_error: ensure_live(poll, live),
         }),
     }
@@ -63,6 +68,7 @@ pub(super) fn serve_or_restore(
     previous: Option<&Release>,
 ) -> Result<(), Unhealthy> {
     serve(poll, release).map_err(|error| {
+        let output = output_of(poll, SudoCommand::ShowService);
         let restored = match previous {
             Some(previous) => restore_previous(poll, previous),
             // Nothing was live: an unhealthy first release must not count as live.
@@ -70,6 +76,7 @@ pub(super) fn serve_or_restore(
         };
         Unhealthy {
             why: in_one_line(&error),
+            output,
             restore_error: restored.err().map(|error| in_one_line(&error)),
         }
     })

@@ -1,4 +1,4 @@
-//! The app's units: restarted through sudo, as the drop-in permits, and their last lines in the journal.
+//! The app's units: restarted through sudo, as the drop-in permits, and what they wrote to the journal.
 
 use anyhow::Result;
 
@@ -32,14 +32,23 @@ pub(super) fn sudo(server: &Server, app: &App, command: SudoCommand) -> Result<(
     server.sudo_systemctl(&app.systemctl, &arguments)
 }
 
-/// The last lines that a unit wrote to the journal.
-pub(super) fn last_lines(poll: &Poll<'_>, unit: &str) -> Vec<String> {
-    let log = poll.server.unit_log(unit, 10);
-    if log.is_empty() {
-        // Not every account may read the journal (journalctl(1)).
-        return vec![format!(
-            "the app's own output: sudo journalctl -u {unit} -n 200"
-        )];
+/// Proves before a deployment that sudo lets the account control its units: stops the trial, which does not run. When
+/// sudo refuses, because of a setting or the account's state, that is this server's fault and no try of the commit's.
+pub(super) fn prove_sudo(server: &Server, app: &App) -> Result<()> {
+    sudo(server, app, SudoCommand::StopTrial)
+}
+
+/// What a unit wrote since its last start. Not every account may read the journal (journalctl(1)), so sudo permits to
+/// show the unit with its lines.
+pub(super) fn output_of(poll: &Poll<'_>, command: SudoCommand) -> String {
+    let arguments = command.arguments(poll.app);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let shown = poll.server.sudo_status(&poll.app.systemctl, &arguments);
+    match shown.split_once("\n\n") {
+        Some((_, lines)) if !lines.trim().is_empty() => lines.to_owned(),
+        _ => {
+            let unit = arguments.last().copied().unwrap_or_default();
+            format!("the app's own output: sudo journalctl -u {unit} -n 200")
+        }
     }
-    log.lines().map(str::to_owned).collect()
 }

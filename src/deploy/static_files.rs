@@ -9,7 +9,7 @@ use crate::host::{Kind, Server};
 use super::build::STATIC;
 
 /// Copies the release's static files to the web server's directory: each beside its target, then renamed over
-/// it. Nothing is removed, so that pages served before the switch still find their files.
+/// it. Nothing is removed before [`withdraw`], so that pages served before the switch still find their files.
 pub(super) fn publish(server: &Server, from: &Path, to: &Path) -> Result<()> {
     if server.stat(from)?.is_some() {
         server.publish_dir(from)?;
@@ -23,6 +23,29 @@ pub(super) fn publish(server: &Server, from: &Path, to: &Path) -> Result<()> {
                 server.publish_dir(&target)?;
             }
             Kind::File => server.publish_file(&source, &target)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the static files of a release from the web server's directory, except what one of the other releases has
+/// too, and what somebody else put in their place.
+pub(super) fn withdraw(
+    server: &Server,
+    of: &Path,
+    others: &[PathBuf],
+    published: &Path,
+) -> Result<()> {
+    let of = of.join(STATIC);
+    for (path, kind) in entries(server, &of)?.iter().rev() {
+        let mut kept = others.iter().map(|other| other.join(STATIC).join(path));
+        if kept.any(|path| server.stat(&path).is_ok_and(|stat| stat.is_some())) {
+            continue;
+        }
+        match kind {
+            Kind::Directory => drop(server.remove_empty_dir(&published.join(path))?),
+            Kind::File => server.withdraw_file(&of.join(path), &published.join(path))?,
             _ => {}
         }
     }

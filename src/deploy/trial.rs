@@ -18,7 +18,7 @@ use crate::state::ledger::Release;
 
 use super::build::Built;
 use super::health::wait_until_healthy;
-use super::service::{last_lines, sudo};
+use super::service::{output_of, sudo};
 use super::{Poll, StageError};
 
 /// A release that was healthy in its trial, as far as one could be run.
@@ -41,8 +41,8 @@ pub(super) fn verify(poll: &Poll<'_>, built: Built) -> Result<Verified, StageErr
         }),
         Err(error) => {
             let why = format!("health check failed before switching: {error:#}");
-            let lines = last_lines(poll, &layout::trial_unit(&poll.app.name));
-            Err(StageError::new(Stage::Trial, why).with_lines(lines))
+            let output = output_of(poll, SudoCommand::ShowTrial);
+            Err(StageError::new(Stage::Trial, why).with_output(&output))
         }
     }
 }

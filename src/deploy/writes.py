@@ -1,5 +1,5 @@
-# Run by a poll in a new release, as the app's account: writes, as JSON, where the running app will write to the file
-# of the first argument. Standard output is not used, because the project may print to it.
+# Run by a poll in a new release, as the app's account: writes, as JSON, where the running app will write, and where its
+# static files were collected, to the file of the first argument. Standard output is not used, because the project may print to it.
 import importlib, json, os, sys, urllib.parse
 
 answer, wsgi = sys.argv[1:3]
@@ -36,6 +36,8 @@ def collect():
             add(f'DATABASES["{name}"]', path, False)
     for name, handler in (settings.LOGGING or {}).get("handlers", {}).items():
         add(f'LOGGING, handler "{name}"', handler.get("filename"), False)
+    # Not written by the running app: published from there.
+    add("STATIC_ROOT", settings.STATIC_ROOT, True)
     add("MEDIA_ROOT", settings.MEDIA_ROOT, True)
     for name, cache in settings.CACHES.items():
         if cache.get("BACKEND", "").endswith("FileBasedCache"):

@@ -15,15 +15,18 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use serde::Deserialize;
 
 use crate::app::SharedPath;
-use crate::host::{Log, ScriptRunner};
+use crate::host::{Kind, Log, ScriptRunner, Server};
 use crate::state::history::Stage;
 
 use super::Poll;
+use super::build::STATIC;
 use super::ended::{At, StageError};
 use super::fetch::Code;
+use super::static_files::publish;
 
 const PROBE: &str = include_str!("writes.py");
 /// More entries than any project has.
@@ -33,7 +36,11 @@ const MOST: usize = 100;
 #[derive(Debug, Deserialize)]
 struct Written(String, PathBuf, bool);
 
-/// Refuses a release whose app would write into it.
+/// The setting of a directory from which static files are published.
+const STATIC_ROOT: &str = "STATIC_ROOT";
+
+/// Refuses a release whose app would write into it. Static files that were collected elsewhere in the release, in a
+/// STATIC_ROOT that the project sets itself, come to where they are published from.
 pub(super) fn refuse_writes(
     poll: &Poll<'_>,
     mut python: ScriptRunner,
@@ -61,7 +68,7 @@ pub(super) fn refuse_writes(
             "failed to find out where the app writes: Python {}",
             outcome.ended
         );
-        return Err(StageError::new(Stage::Writes, why).with_lines(outcome.last_lines));
+        return Err(StageError::new(Stage::Writes, why).with_output(&outcome.output));
     };
     server.remove_file(&answer).at(Stage::Writes)?;
     // An unresolvable path contains nothing.
@@ -74,6 +81,16 @@ pub(super) fn refuse_writes(
             Some(Written(setting, path, directory))
         })
         .collect();
+    let (collected, lost): (Vec<Written>, Vec<Written>) = lost
+        .into_iter()
+        .partition(|written| written.0 == STATIC_ROOT);
+    for Written(_, path, _) in collected {
+        if path != Path::new(STATIC) && !path.as_os_str().is_empty() {
+            let collected = release.join(STATIC);
+            server.make_own_dirs(&collected).at(Stage::Writes)?;
+            publish(server, &release.join(path), &collected).at(Stage::Writes)?;
+        }
+    }
     if lost.is_empty() {
         return Ok(());
     }
@@ -154,6 +171,13 @@ fn to_share(Written(_, path, directory): &Written, tracked: &[PathBuf]) -> Optio
     text.parse().ok()
 }
 
+/// The path to share for a file at `path`, and whether git tracks it.
+pub(super) fn file_to_share(path: PathBuf, tracked: &[PathBuf]) -> Option<(SharedPath, bool)> {
+    let is_tracked = tracked.contains(&path);
+    let path = to_share(&Written(String::new(), path, false), tracked)?;
+    Some((path, is_tracked))
+}
+
 /// Whether git tracks files there, except those that keep an empty directory.
 fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
     tracked.iter().any(|file| {
@@ -163,6 +187,33 @@ fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
                 Some(".gitkeep" | ".keep" | ".gitignore")
             )
     })
+}
+
+/// Refuses a database inside the release: the next commit would start with an empty one.
+pub(super) fn refuse_new_databases(
+    server: &Server,
+    release: &Path,
+    code: &Code,
+) -> anyhow::Result<()> {
+    let tracked = code
+        .mirror
+        .blobs(code.info.oid, &|path| path.components().count() == 1)?;
+    for name in server.list(release)? {
+        let path = release.join(&name);
+        let file = server
+            .stat(&path)?
+            .is_some_and(|stat| stat.kind == Kind::File);
+        if file
+            && !tracked.iter().any(|(path, _)| path.as_os_str() == name)
+            && server.begins_with(&path, b"SQLite format 3\0")?
+        {
+            let name = name.to_string_lossy();
+            bail!(
+                "migrate created the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! it creates files with modes 0644 and 0755 before the umask, git with 0666 and 0777.
 //!
 //! The release contains no files of git: the index is in the mirror, and there is no `.git`. libgit2 supports neither
-//! filters that run programs (LFS) nor `working-tree-encoding`; the stored bytes are written. The release is not synced
+//! filters that run programs (LFS) nor `working-tree-encoding`; the stored bytes are written ([`Mirror::unfiltered`]). The release is not synced
 //! to disk here.
 
 use std::ffi::OsStr;

@@ -212,7 +212,7 @@ impl Mirror {
     }
 
     /// Visits every entry of a commit's trees. (`Tree::walk` gives the directory's name only if it is UTF-8.)
-    fn walk(&self, oid: Oid, visit: &mut Visit<'_>) -> Result<(), MirrorError> {
+    pub(super) fn walk(&self, oid: Oid, visit: &mut Visit<'_>) -> Result<(), MirrorError> {
         let commit = self.find_commit(oid)?;
         let tree = commit
             .tree()
@@ -266,12 +266,12 @@ impl Mirror {
     }
 }
 
-type Visit<'a> = dyn FnMut(&Path, &Item) -> Result<(), MirrorError> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&Path, &Item) -> Result<(), MirrorError> + 'a;
 
 /// An entry of a tree.
-struct Item {
-    oid: Oid,
-    mode: i32,
+pub(super) struct Item {
+    pub(super) oid: Oid,
+    pub(super) mode: i32,
     kind: Option<ObjectType>,
 }
 

@@ -20,7 +20,7 @@
 //! | `write_access` | verifies that the key is read-only |
 //! | `transport`, `bounds` | libgit2 over `ssh`, with limited memory |
 //! | `mirror_error` | errors of the mirror |
-//! | `mirror`, `leftovers`, `contents`, `signed`, `checkout`, `compact` | the bare local repository |
+//! | `mirror`, `leftovers`, `contents`, `filters`, `signed`, `checkout`, `compact` | the bare local repository |
 
 #![expect(
     clippy::disallowed_methods,
@@ -32,6 +32,7 @@ mod bounds;
 mod checkout;
 mod compact;
 mod contents;
+mod filters;
 mod launch;
 mod leftovers;
 mod mirror;

@@ -2,6 +2,7 @@
 
 use git2::Oid;
 
+use super::tip::tip_and_words;
 use super::{RemoteError, SshRemote, refs, tip};
 use crate::app::{TagPattern, Track};
 
@@ -91,6 +92,17 @@ pub(super) fn skipped<'a>(
 /// # Errors
 /// As [`tip()`].
 pub fn describe_readable(remote: &SshRemote, track: &Track) -> Result<Option<String>, RemoteError> {
+    if let Track::Branch(branch) = track {
+        let (commit, words) = tip_and_words(remote, &format!("refs/heads/{branch}"))?;
+        // Hosts redirect to a repository that was renamed, and say so here only.
+        let moved = |line: &&str| ["moved", "renamed"].iter().any(|word| line.contains(word));
+        let moved = words.lines().find(moved);
+        let moved = moved.map_or_else(String::new, |line| format!("; the host says: {line}"));
+        return Ok(commit.map(|commit| {
+            let commit = commit.to_string();
+            format!("{branch} at {}{moved}", crate::text::short(&commit))
+        }));
+    }
     let Some(newest) = newest(remote, track)? else {
         return Ok(None);
     };

@@ -28,18 +28,29 @@ pub type FoundRef = (String, Oid, Option<Oid>);
 /// # Errors
 /// When the request fails; a missing reference is not an error.
 pub fn tip(remote: &SshRemote, reference: &str) -> Result<Option<Oid>, RemoteError> {
+    Ok(tip_and_words(remote, reference)?.0)
+}
+
+/// As [`tip`], with what the host or ssh wrote beside the response.
+///
+/// # Errors
+/// As [`tip`].
+pub(super) fn tip_and_words(
+    remote: &SshRemote,
+    reference: &str,
+) -> Result<(Option<Oid>, String), RemoteError> {
     if !git2::Reference::is_valid_name(reference) {
         return Err(RemoteError::Invalid(format!(
             "{reference:?} is not the name of a reference"
         )));
     }
     let mut found = None;
-    list_refs(remote, reference, &mut |name, oid, peeled| {
+    let words = list_refs(remote, reference, &mut |name, oid, peeled| {
         if name == reference.as_bytes() {
             found = Some(peeled.unwrap_or(oid));
         }
     })?;
-    Ok(found)
+    Ok((found, words))
 }
 
 /// Returns all references whose names start with `prefix` (`refs/tags/`), in the remote's order, except names that are
@@ -67,7 +78,12 @@ pub fn refs(remote: &SshRemote, prefix: &str) -> Result<Vec<FoundRef>, RemoteErr
 /// Called for each reference whose name starts with the prefix.
 type OnRef<'a> = dyn FnMut(&[u8], Oid, Option<Oid>) + 'a;
 
-fn list_refs(remote: &SshRemote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result<(), RemoteError> {
+/// Lists references, and returns what the host or ssh wrote beside the response.
+fn list_refs(
+    remote: &SshRemote,
+    prefix: &str,
+    on_ref: &mut OnRef<'_>,
+) -> Result<String, RemoteError> {
     let mut talk = Conversation::open(remote, Program::UploadPack { v2: true })?;
     match talk.line()? {
         Some(line) if line == b"version 2" => list_refs_v2(&mut talk, prefix, on_ref)?,
@@ -78,8 +94,7 @@ fn list_refs(remote: &SshRemote, prefix: &str, on_ref: &mut OnRef<'_>) -> Result
         // An empty repository, of a server that advertises nothing.
         None => {}
     }
-    talk.finish();
-    Ok(())
+    Ok(talk.finish())
 }
 
 fn list_refs_v2(
@@ -270,10 +285,12 @@ impl Conversation {
         }
     }
 
-    /// Ends the session as git does, with a flush packet. The response is complete, so errors are ignored.
-    pub(super) fn finish(mut self) {
+    /// Ends the session as git does, with a flush packet. The response is complete, so errors are ignored. Returns
+    /// what stands on stderr.
+    pub(super) fn finish(mut self) -> String {
         let _ = self.session.write(b"0000");
         self.session.close();
+        self.session.stderr_text()
     }
 }
 

@@ -49,7 +49,7 @@ pub fn write_access(remote: &SshRemote) -> Result<WriteAccess, RemoteError> {
         },
         Err(error) => return Err(error),
     };
-    talk.finish();
+    let _ = talk.finish();
     Ok(verdict)
 }
 
@@ -57,7 +57,15 @@ fn first_packet(data: &[u8]) -> WriteAccess {
     if let Some(message) = data.strip_prefix(b"ERR ") {
         return refusal(sanitize(message));
     }
-    let line = data.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut parts = data.split(|byte| *byte == 0);
+    let line = parts.next().unwrap_or_default();
+    // A forced command in authorized_keys(5) that only reads: it answers with what only git-upload-pack can do
+    // (gitprotocol-capabilities(5)).
+    let abilities = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let is = |name: &str| abilities.split_whitespace().any(|is| is == name);
+    if is("multi_ack") && !is("report-status") || line == b"version 2\n" {
+        return WriteAccess::ReadOnly("it runs git-upload-pack, whatever is requested".into());
+    }
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let id = line.split(|byte| *byte == b' ').next().unwrap_or_default();
     let advertised = matches!(id.len(), 40 | 64)
@@ -70,13 +78,14 @@ fn first_packet(data: &[u8]) -> WriteAccess {
     }
 }
 
-/// Recognises the refusals of GitHub, GitLab, Bitbucket and gitolite that mean "this key is read-only". Compares
+/// Recognises the refusals of GitHub, GitLab, Bitbucket, Gitea, Forgejo and gitolite that mean "this key is read-only". Compares
 /// single lines, in lower case.
 fn refusal(message: String) -> WriteAccess {
     let known = message.lines().map(str::to_lowercase).any(|line| {
         line.contains("key you are authenticating with has been marked as read only")
             || line.contains("deploy key does not have write access to this project")
             || line.contains("access via a deployment key is read-only")
+            || (line.contains("deploy key: ") && line.contains(" is not authorized to write"))
             || (line.contains("fatal: w ") && line.contains(" denied by "))
     });
     if known {
@@ -109,6 +118,14 @@ mod tests {
                 "FATAL: W any apps/todo web DENIED by fallthru\n(or you mis-spelled the reponame)",
                 true,
             ),
+            (
+                "Gitea: Deploy Key: 3:pullpray todo@web is not authorized to write to acme/todo.",
+                true,
+            ),
+            (
+                "Forgejo: Deploy Key: 3:x is not authorized to read acme/todo.",
+                false,
+            ),
             ("FATAL: R any apps/todo web DENIED by fallthru", false),
             ("ERROR: Repository not found.", false),
             ("Permission denied (publickey).", false),
@@ -135,6 +152,13 @@ mod tests {
                 WriteAccess::Writable,
                 "{line}"
             );
+        }
+        for line in [
+            format!("{zero} HEAD\0multi_ack thin-pack side-band ofs-delta agent=git/2.39"),
+            "version 2\n".into(),
+        ] {
+            let access = first_packet(line.as_bytes());
+            assert!(matches!(access, WriteAccess::ReadOnly(_)), "{line}");
         }
         for line in ["hello", "", "12ab refs/heads/main", &zero] {
             assert!(

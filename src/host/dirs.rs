@@ -131,12 +131,13 @@ impl Server {
         Ok(dir)
     }
 
-    /// Sets the owner and group of a whole tree, and setgid on its directories, by descriptor. Files keep their mode;
-    /// for links, the link itself is changed. Returns the number of changed entries.
+    /// Sets the owner and group of a whole tree, and setgid on its directories, by descriptor; without a group only the
+    /// owner, who can use its directories. Files keep their mode; for links, the link itself is changed. Returns the
+    /// number of changed entries.
     ///
     /// # Errors
     /// At the first entry that cannot be changed.
-    pub fn own_tree(&self, path: &Path, uid: u32, gid: u32) -> Result<usize> {
+    pub fn own_tree(&self, path: &Path, uid: u32, gid: Option<u32>) -> Result<usize> {
         let dir = self.open_dir(path)?;
         self.changing(path);
         let guarded = self.read_text(Path::new("/proc/sys/fs/protected_hardlinks"))?;
@@ -165,13 +166,21 @@ fn set(dir: &OwnedFd, uid: u32, gid: u32, mode: u32) -> Result<()> {
     Ok(nix::unistd::fsync(dir)?)
 }
 
-fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
+/// Mode bits that the directories of a tree need: with a group, for it; else for their owner.
+pub(super) fn directory_bits(gid: Option<u32>) -> u32 {
+    gid.map_or(0o700, |_| 0o2070)
+}
+
+fn own(dir: OwnedFd, uid: u32, gid: Option<u32>, guarded: bool) -> Result<usize> {
     let mut changed = 0;
+    let (bits, group) = (directory_bits(gid), gid.map(Gid::from_raw));
+    let is_wrong =
+        |stat: &FileStat| stat.st_uid != uid || gid.is_some_and(|gid| stat.st_gid != gid);
     let stat = fstat(&dir)?;
     let mode = stat.st_mode & 0o7777;
-    if stat.st_uid != uid || stat.st_gid != gid || mode & 0o2070 != 0o2070 {
-        fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        fchmod(&dir, Mode::from_bits_truncate(mode | 0o2070))?;
+    if is_wrong(&stat) || mode & bits != bits {
+        fchown(&dir, Some(Uid::from_raw(uid)), group)?;
+        fchmod(&dir, Mode::from_bits_truncate(mode | bits))?;
         changed += 1;
     }
     let mut names = Vec::new();
@@ -198,7 +207,7 @@ fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
                 Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {}
                 Err(error) => return Err(error.into()),
             }
-        } else if stat.st_uid != uid || stat.st_gid != gid {
+        } else if is_wrong(&stat) {
             // The check and the change use the same open file, whatever its name is by now.
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let file = match openat(&dir, name.as_c_str(), flags, Mode::empty()) {
@@ -216,8 +225,8 @@ fn own(dir: OwnedFd, uid: u32, gid: u32, guarded: bool) -> Result<usize> {
                     name.to_string_lossy()
                 );
             }
-            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            fchownat(&file, c"", uid, gid, AtFlags::AT_EMPTY_PATH)?;
+            let owner = Some(Uid::from_raw(uid));
+            fchownat(&file, c"", owner, group, AtFlags::AT_EMPTY_PATH)?;
             changed += 1;
         }
     }
@@ -304,12 +313,12 @@ mod tests {
         let me = std::fs::metadata(root.path())?;
         std::fs::create_dir_all(root.path().join("tree/a"))?;
         std::fs::write(root.path().join("tree/a/file"), "x")?;
-        let changed = server.own_tree(Path::new("/tree"), me.uid(), me.gid())?;
+        let changed = server.own_tree(Path::new("/tree"), me.uid(), Some(me.gid()))?;
         assert_eq!(changed, 2, "the two directories lacked setgid");
         assert_eq!(
             server
                 .view()
-                .drift(Path::new("/tree"), me.uid(), me.gid())?
+                .drift(Path::new("/tree"), me.uid(), Some(me.gid()))?
                 .count,
             0
         );

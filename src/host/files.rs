@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::View;
+use super::dirs::directory_bits;
+use super::{Identity, View};
 
 /// Directory for the files that fsck recovers, in the top directory of ext2 to ext4; it belongs to root.
 pub(super) const LOST_AND_FOUND: &str = "lost+found";
@@ -144,6 +145,28 @@ impl View {
         }
     }
 
+    /// Whether the mode bits `wanted` (inode(7): 4 read, 2 write, 1 execute or search) are granted to an account.
+    #[must_use]
+    pub fn grants(&self, account: &Identity, path: &Path, stat: &Stat, wanted: u32) -> bool {
+        let class = match stat {
+            stat if stat.uid == account.uid => stat.mode >> 6,
+            stat if account.groups.contains(&stat.gid) => stat.mode >> 3,
+            stat => stat.mode,
+        };
+        let asks = |option, bit| {
+            wanted & bit == 0
+                || (self
+                    .command("test")
+                    .arg(option)
+                    .arg(path)
+                    .run_as(Some(account)))
+                .outcome()
+                .is_ok_and(|outcome| outcome.success())
+        };
+        // The kernel knows what an ACL adds (acl(5)).
+        class & wanted == wanted || (asks("-r", 0o4) && asks("-w", 0o2) && asks("-x", 0o1))
+    }
+
     /// Returns the content of a file; `None` if it does not exist.
     ///
     /// # Errors
@@ -244,11 +267,11 @@ impl View {
     }
 
     /// Finds entries of a tree that do not belong to this user and group, and directories without setgid or group
-    /// access. Does not follow links.
+    /// access; without a group, directories that their owner cannot use. Does not follow links.
     ///
     /// # Errors
     /// When a part of the tree cannot be read.
-    pub fn drift(&self, path: &Path, uid: u32, gid: u32) -> Result<Drift> {
+    pub fn drift(&self, path: &Path, uid: u32, gid: Option<u32>) -> Result<Drift> {
         let mut drift = Drift::default();
         let mut pending = vec![path.to_owned()];
         while let Some(path) = pending.pop() {
@@ -261,10 +284,15 @@ impl View {
             }
             drift.seen += 1;
             let directory = stat.kind == Kind::Directory;
-            if stat.uid != uid || stat.gid != gid || (directory && stat.mode & 0o2070 != 0o2070) {
+            let bits = directory_bits(gid);
+            if stat.uid != uid
+                || gid.is_some_and(|gid| stat.gid != gid)
+                || (directory && stat.mode & bits != bits)
+            {
                 drift.count += 1;
                 if drift.first.len() < 3 {
-                    drift.first.push(path.display().to_string());
+                    let is = self.owned(stat.uid, stat.gid, stat.mode);
+                    drift.first.push(format!("{} ({is})", path.display()));
                 }
             }
             if directory {

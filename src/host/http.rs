@@ -1,4 +1,4 @@
-//! One HTTP request to the app, at its listen address.
+//! HTTP requests to the app, at its listen address.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::app::{Bind, HealthHost, HealthPath};
-
-use super::View;
+use crate::app::{Bind, HealthHost};
 
 /// The app's response.
 #[derive(Debug, Clone)]
@@ -21,6 +19,8 @@ pub struct Response {
     pub status: u16,
     /// Time until the end of the header.
     pub took: Duration,
+    /// Where it redirects to.
+    pub location: Option<String>,
 }
 
 /// Why there is no response.
@@ -64,15 +64,17 @@ impl Stream for UnixStream {
 
 /// The app's listen address, as seen by a visitor; in tests an app with set answers.
 pub trait Http: fmt::Debug + Send + Sync {
-    /// Sends `GET path` with that Host header and reads the header of the response.
+    /// Sends `GET path` with that Host header, as a proxy that was asked with https if `https`, and reads the header
+    /// of the response.
     ///
     /// # Errors
     /// [`HttpError`] if there is no response within `patience`.
     fn get(
         &self,
         bind: &Bind,
-        path: &HealthPath,
+        path: &str,
         host: &HealthHost,
+        https: bool,
         patience: Duration,
     ) -> Result<Response, HttpError>;
 }
@@ -85,8 +87,9 @@ impl Http for Sockets {
     fn get(
         &self,
         bind: &Bind,
-        path: &HealthPath,
+        path: &str,
         host: &HealthHost,
+        https: bool,
         patience: Duration,
     ) -> Result<Response, HttpError> {
         let started = Instant::now();
@@ -105,23 +108,7 @@ impl Http for Sockets {
             }
             Bind::Unix(path) => Box::new(connect(path.as_path(), patience)?),
         };
-        request(stream, path, host, started, patience)
-    }
-}
-
-impl View {
-    /// Sends `GET path` with that Host header and reads the header of the response.
-    ///
-    /// # Errors
-    /// [`HttpError`] if there is no response within `patience`.
-    pub fn http_get(
-        &self,
-        bind: &Bind,
-        path: &HealthPath,
-        host: &HealthHost,
-        patience: Duration,
-    ) -> Result<Response, HttpError> {
-        self.outside.http.get(bind, path, host, patience)
+        request(stream, path, host, https, started, patience)
     }
 }
 
@@ -154,8 +141,9 @@ fn connect(path: &Path, patience: Duration) -> Result<UnixStream, HttpError> {
 
 fn request(
     mut stream: Box<dyn Stream>,
-    path: &HealthPath,
+    path: &str,
     host: &HealthHost,
+    https: bool,
     started: Instant,
     patience: Duration,
 ) -> Result<Response, HttpError> {
@@ -170,8 +158,13 @@ fn request(
             .ok_or(HttpError::TimedOut(patience))
     };
     stream.limit(left(started)?).map_err(failed)?;
+    let proxied = if https {
+        "X-Forwarded-Proto: https\r\n"
+    } else {
+        ""
+    };
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: pullpray/{} (health)\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\n{proxied}User-Agent: pullpray/{} (health)\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     );
     stream.write_all(request.as_bytes()).map_err(failed)?;
@@ -190,9 +183,17 @@ fn request(
         let mut response = httparse::Response::new(&mut headers);
         match response.parse(&head) {
             Ok(httparse::Status::Complete(_)) => {
+                let status = response.code.unwrap_or(0);
+                let location = headers
+                    .iter()
+                    .find(|header| header.name.eq_ignore_ascii_case("location"))
+                    .and_then(|header| std::str::from_utf8(header.value).ok())
+                    .filter(|to| to.len() <= 1024 && to.bytes().all(|b| b.is_ascii_graphic()))
+                    .map(str::to_owned);
                 return Ok(Response {
-                    status: response.code.unwrap_or(0),
+                    status,
                     took: started.elapsed(),
+                    location,
                 });
             }
             Ok(httparse::Status::Partial) if head.len() < 64 * 1024 => {}
@@ -207,7 +208,6 @@ fn request(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Server;
     use std::net::TcpListener;
 
     fn response_to(
@@ -227,12 +227,8 @@ mod tests {
             }
             Ok(question)
         });
-        let answer = Server::real().http_get(
-            &bind,
-            &"/h?a=1".parse()?,
-            &"www.example.org".parse()?,
-            patience,
-        );
+        let host = "www.example.org".parse()?;
+        let answer = Sockets.get(&bind, "/h?a=1", &host, false, patience);
         let question = server
             .join()
             .map_err(|_| anyhow::anyhow!("the server panicked"))??;

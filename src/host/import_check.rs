@@ -16,6 +16,9 @@ release, releases, *modules = sys.argv[1:]
 os.chdir(release)
 for module in modules:
     importlib.import_module(module)
+gunicorn = sys.modules['gunicorn']
+if getattr(gunicorn, 'version_info', (99,)) < (20, 1):
+    sys.exit(f'gunicorn {gunicorn.__version__} is too old for the service, which needs 20.1 or later')
 for module in list(sys.modules.values()):
     path = os.path.realpath(getattr(module, '__file__', None) or '/')
     inside = [path.startswith(os.path.realpath(dir) + '/') for dir in (release, releases)]

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Server;
 use super::write::staging_path;
+use super::{Kind, Server};
 
 /// Mode of a directory of published files.
 pub const PUBLISHED_DIR: u32 = 0o2775;
@@ -55,6 +55,26 @@ impl Server {
         }
         open_to_others(&staged, PUBLISHED_FILE).with_context(failed)?;
         fs::rename(&staged, self.changing(to)).with_context(failed)
+    }
+}
+
+impl Server {
+    /// Removes a published copy of a file, if it still is one.
+    ///
+    /// # Errors
+    /// When it cannot be read or removed.
+    pub fn withdraw_file(&self, from: &Path, published: &Path) -> Result<()> {
+        let (Some(source), Some(copy)) = (self.stat(from)?, self.stat(published)?) else {
+            return Ok(());
+        };
+        let same = copy.kind == Kind::File
+            && source.size == copy.size
+            && self.read(from)? == self.read(published)?;
+        if same {
+            self.remove_file(published)
+        } else {
+            Ok(())
+        }
     }
 }
 

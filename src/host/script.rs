@@ -11,11 +11,12 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -55,10 +56,14 @@ pub struct Log(File);
 pub struct ScriptOutcome {
     /// Whether it exited with 0 in time, and its log could be written.
     pub success: bool,
+    /// Whether it was stopped at the deadline.
+    pub timed_out: bool,
+    /// Whether somebody, or the kernel, killed it.
+    pub killed: bool,
     /// How it ended, for a sentence that starts with its name.
     pub ended: String,
-    /// Last lines of its output.
-    pub last_lines: Vec<String>,
+    /// The end of its output, at most 64 KiB.
+    pub output: String,
 }
 
 impl ScriptRunner {
@@ -76,12 +81,11 @@ impl ScriptRunner {
         let failed = || format!("failed to run {}", self.program.display());
         nix::sys::prctl::set_child_subreaper(true).with_context(failed)?;
         let (mut output, theirs) = std::io::pipe().with_context(failed)?;
-        let mut command = spawn::command(
-            &server.program(&self.program),
-            None,
-            OnOurDeath::Signal(Signal::SIGKILL),
-        );
+        let program = server.program(&self.program);
+        let (program, interpreted) = through_interpreter(&program).with_context(failed)?;
+        let mut command = spawn::command(&program, None, OnOurDeath::Signal(Signal::SIGKILL));
         command
+            .args(interpreted)
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .current_dir(server.real(&self.directory))
@@ -115,7 +119,7 @@ impl ScriptRunner {
         server.kill_descendants();
         result.with_context(failed)?;
         captured.drain(&mut output)?;
-        let (last_lines, log_error) = captured.finish();
+        let (output, log_error) = captured.finish();
         let mut how = status.map_or_else(
             || {
                 format!(
@@ -131,14 +135,39 @@ impl ScriptRunner {
         Ok(ScriptOutcome {
             // If the log cannot be written, neither can the release.
             success: status.is_some_and(|status| status.success()) && log_error.is_none(),
+            timed_out: status.is_none(),
+            killed: status.is_some_and(|status| status.signal().is_some()),
             ended: how,
-            last_lines,
+            output,
         })
     }
 }
 
+/// What to start for a program, and its first arguments: a script's interpreter (execve(2)), which also runs a script
+/// on a file system mounted noexec.
+fn through_interpreter(program: &Path) -> Result<(PathBuf, Vec<OsString>)> {
+    let mut head = Vec::new();
+    File::open(program)?.take(256).read_to_end(&mut head)?;
+    let line = head
+        .strip_prefix(b"#!")
+        .and_then(|rest| rest.split(|&byte| byte == b'\n').next());
+    let Some(line) = line else {
+        return Ok((program.to_owned(), Vec::new()));
+    };
+    if line.ends_with(b"\r") {
+        bail!("it has Windows line ends (CRLF), with which no shell runs it");
+    }
+    let mut words = line.trim_ascii().splitn(2, u8::is_ascii_whitespace);
+    let interpreter = OsStr::from_bytes(words.next().unwrap_or_default());
+    let argument = words
+        .next()
+        .map(|rest| OsStr::from_bytes(rest.trim_ascii()));
+    let arguments = argument.into_iter().chain([program.as_os_str()]);
+    Ok((interpreter.into(), arguments.map(OsStr::to_owned).collect()))
+}
+
 /// Writes output to a log of bounded size. If the log cannot be written (the script may have filled the disk), it
-/// still keeps the last lines for the report.
+/// still keeps the end for the report.
 struct BoundedLog<'a> {
     log: &'a mut File,
     error: Option<std::io::Error>,
@@ -194,8 +223,8 @@ impl<'a> BoundedLog<'a> {
         }
     }
 
-    /// Finishes the log; returns the last lines, and the error if the log could not be written.
-    fn finish(mut self) -> (Vec<String>, Option<std::io::Error>) {
+    /// Finishes the log; returns the end of the output, and the error if the log could not be written.
+    fn finish(mut self) -> (String, Option<std::io::Error>) {
         let left_out = self.seen - self.written;
         let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
         if left_out > 0 {
@@ -206,16 +235,7 @@ impl<'a> BoundedLog<'a> {
             self.write(gap.as_bytes());
             self.write(&tail[tail.len() - shown..]);
         }
-        let text = String::from_utf8_lossy(&tail);
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let last = lines[lines.len().saturating_sub(10)..]
-            .iter()
-            .map(|l| (*l).to_owned())
-            .collect();
-        (last, self.error)
+        (String::from_utf8_lossy(&tail).into_owned(), self.error)
     }
 }
 

@@ -1,12 +1,13 @@
 //! The effective configuration of the ssh client, and the host keys of git hosts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ssh_key::{HashAlg, PublicKey};
 
-use super::{Identity, View};
+use super::{Command, Identity, View};
 
 /// A host's public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,44 @@ impl HostKey {
     }
 }
 
+/// What `SHOW_KEY` prints before each key.
+const SHOWN: &str = "pullpray-host-key ";
+
+/// Prints the key of the host, as ssh_config(5) KnownHostsCommand, instead of a line that makes it known: ssh then ends
+/// before it logs in, and unlike ssh-keyscan it has gone through any proxy to get there.
+const SHOW_KEY: &str = "/bin/sh -c \"echo pullpray-host-key %t %K >&2\"";
+
+/// A git host whose keys are not known yet.
+#[derive(Debug)]
+pub struct GitHost<'a> {
+    /// The name to pass to ssh.
+    pub alias: &'a str,
+    /// What it stands for, unless ssh's configuration has another name for it.
+    pub name: &'a str,
+    /// Its port, unless ssh's configuration has another one.
+    pub port: u16,
+    /// Options (`-o`), which take precedence over ssh's configuration files.
+    pub options: Vec<String>,
+    /// The app's account; only root can change to it.
+    pub run_as: Option<&'a Identity>,
+}
+
+fn effective(command: Command) -> Result<BTreeMap<String, Vec<String>>> {
+    let output = command.outcome()?;
+    if output.code != Some(0) {
+        let why = super::command::last_lines(&output.stderr, 2);
+        bail!("ssh rejects its configuration: {why}");
+    }
+    let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in output.stdout.lines() {
+        if let Some((name, value)) = line.split_once(' ') {
+            let values = options.entry(name.to_ascii_lowercase()).or_default();
+            values.push(value.to_owned());
+        }
+    }
+    Ok(options)
+}
+
 /// Returns the keys that the text of a known_hosts file lists for a host. It ignores hashed names: the file is
 /// pullpray's own, and pinned hosts must be readable for the administrator.
 #[must_use]
@@ -69,73 +108,97 @@ impl View {
         alias: &str,
         run_as: Option<&Identity>,
     ) -> Result<BTreeMap<String, Vec<String>>> {
-        let output = self
-            .command("ssh")
-            .args(["-G", "--", alias])
-            .run_as(run_as)
-            .run()?;
-        let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for line in output.stdout.lines() {
-            if let Some((name, value)) = line.split_once(' ') {
-                options
-                    .entry(name.to_ascii_lowercase())
-                    .or_default()
-                    .push(value.to_owned());
-            }
-        }
-        Ok(options)
+        effective(self.command("ssh").args(["-G", "--", alias]).run_as(run_as))
     }
 
-    /// Returns a host's public keys, ed25519 before ecdsa before rsa (ssh-keyscan prints them in the order of
-    /// arrival).
+    /// Returns a host's public keys: ed25519 before ecdsa before rsa, as far as ssh's configuration permits them, up to
+    /// the one with the fingerprint `wanted`, or only the first. Nothing is sent but the key exchange.
     ///
     /// # Errors
-    /// When the host cannot be reached or sends no key.
-    pub fn scan_host_keys(&self, host: &str, port: u16) -> Result<Vec<HostKey>> {
-        let output = self
-            .command("ssh-keyscan")
-            .args([
-                "-T",
-                "10",
-                "-p",
-                &port.to_string(),
-                "-t",
-                "ed25519,ecdsa,rsa",
-                "--",
-                host,
-            ])
-            .deadline(Duration::from_secs(45))
-            .outcome()?;
-        let mut keys: Vec<HostKey> = output
-            .stdout
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split_once(' '))
-            .filter_map(|(_, key)| HostKey::parse(key).ok())
-            .collect();
-        keys.sort_by_key(|key| match key.algorithm() {
-            "ssh-ed25519" => 0,
-            "ssh-rsa" => 2,
-            _ => 1,
-        });
+    /// When the host cannot be reached or shows no key that is permitted.
+    pub fn host_keys(&self, host: &GitHost<'_>, wanted: Option<&str>) -> Result<Vec<HostKey>> {
+        let GitHost { name, port, .. } = host;
+        let settings = effective(self.ssh_to(host, &["-G".to_owned()]))?;
+        let first = |name: &str| settings.get(name)?.first().map(String::as_str);
+        let mut options = Vec::new();
+        if first("hostname").is_none_or(|is| is == host.alias) {
+            options.push(format!("-oHostName={name}"));
+        }
+        if first("port").is_none_or(|is| is == "22") {
+            options.push(format!("-oPort={port}"));
+        }
+        options.push(format!("-oKnownHostsCommand={SHOW_KEY}"));
+        let permitted = first("hostkeyalgorithms").unwrap_or_default();
+        let mut keys = Vec::new();
+        let mut stderr = format!("ssh's HostKeyAlgorithms are {permitted}");
+        for family in ["ssh-ed25519", "ecdsa-sha2-", "rsa-sha2-"] {
+            let algorithms: Vec<&str> = permitted
+                .split(',')
+                .filter(|name| name.starts_with(family) && !name.contains("-cert-"))
+                .collect();
+            if algorithms.is_empty() {
+                continue;
+            }
+            let algorithms = format!("-oHostKeyAlgorithms={}", algorithms.join(","));
+            let arguments = [&options[..], &[algorithms]].concat();
+            let command = self.ssh_to(host, &arguments);
+            stderr = command.deadline(Duration::from_secs(45)).outcome()?.stderr;
+            let shown = stderr.lines().filter_map(|line| line.strip_prefix(SHOWN));
+            let shown: Vec<HostKey> = shown.filter_map(|key| HostKey::parse(key).ok()).collect();
+            let lacks_family = stderr.contains("no matching host key type found");
+            let found = (shown.iter()).any(|key| wanted.is_none_or(|is| is == key.fingerprint));
+            keys.extend(shown);
+            if found || !lacks_family && keys.is_empty() {
+                break;
+            }
+        }
         if keys.is_empty() {
-            let why = super::command::last_lines(
-                &output
-                    .stderr
-                    .lines()
-                    .filter(|l| !l.starts_with('#'))
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-                2,
-            );
-            let why = if why.is_empty() {
-                String::new()
-            } else {
-                format!(": {why}")
-            };
-            bail!("no SSH server answered on {host} port {port}{why}");
+            let why = super::command::last_lines(&stderr, 2);
+            let colon = if why.is_empty() { "" } else { ": " };
+            bail!("no SSH server answered on {name} port {port}{colon}{why}");
         }
         Ok(keys)
+    }
+
+    /// ssh's `HostKeyAlgorithms` for every host, without certificates; empty if ssh does not say.
+    #[must_use]
+    pub fn host_key_algorithms(&self) -> String {
+        let any = GitHost {
+            alias: "any",
+            name: "any",
+            port: 22,
+            options: Vec::new(),
+            run_as: None,
+        };
+        let options = effective(self.ssh_to(&any, &["-G".to_owned()]));
+        let names = options
+            .ok()
+            .and_then(|mut options| options.remove("hostkeyalgorithms"));
+        let names = names.unwrap_or_default().concat();
+        let plain = names.split(',').filter(|name| !name.contains("-cert-"));
+        plain.collect::<Vec<_>>().join(",")
+    }
+
+    /// A connection that trusts no key.
+    fn ssh_to(&self, host: &GitHost<'_>, arguments: &[String]) -> Command {
+        let system = Path::new("/etc/ssh/ssh_config");
+        let mut command = self.command("ssh");
+        // Without an account of the app: what every account reads, and nothing of whoever runs this.
+        if host.run_as.is_none() {
+            let exists = self.stat(system).ok().flatten().is_some();
+            let file = if exists {
+                self.real(system)
+            } else {
+                "none".into()
+            };
+            command = command.arg("-F").arg(file);
+        }
+        command
+            .args(arguments)
+            .args(["-oUserKnownHostsFile=none", "-oConnectTimeout=10"])
+            .args(host.options.iter().flat_map(|option| ["-o", option]))
+            .args(["-T", "--", host.alias])
+            .run_as(host.run_as)
     }
 
     /// Connects to a host as that user without a command and returns its output. `options` take precedence over
@@ -168,10 +231,56 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
 
     #[test]
-    fn the_published_key_of_github_has_its_published_fingerprint() -> Result<()> {
-        let url: crate::app::RepoUrl = "git@github.com:a/b.git".parse()?;
-        let published = url.published_host_key().map(|f| f.to_string());
-        assert_eq!(published, Some(HostKey::parse(KEY)?.fingerprint));
+    fn published_keys_have_their_published_fingerprints() -> Result<()> {
+        for (repo, permitted, key) in [
+            ("git@github.com:a/b.git", "", KEY),
+            (
+                "git@github.com:a/b.git",
+                "rsa-sha2-512,ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=",
+            ),
+            (
+                "git@gitlab.com:a/b.git",
+                "ssh-ed25519,rsa-sha2-512",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nOeHHE5UOzRdf",
+            ),
+            (
+                "git@gitlab.com:a/b.git",
+                "ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBFSMqzJeV9rUzU4kWitGjeR4PWSa29SPqJ1fVkhtj3Hw9xjLVXVYrU9QlYWrOLXBpQ6KWjbjTDTdDkoohFzgbEY=",
+            ),
+            (
+                "git@gitlab.com:a/b.git",
+                "rsa-sha2-256",
+                "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCsj2bNKTBSpIYDEGk9KxsGh3mySTRgMtXL583qmBpzeQ+jqCMRgBqB98u3z++J1sKlXHWfM9dyhSevkMwSbhoR8XIq/U0tCNyokEi/ueaBMCvbcTHhO7FcwzY92WK4Yt0aGROY5qX2UKSeOvuP4D6TPqKF1onrSzH9bx9XUf2lEdWT/ia1NEKjunUqu1xOB/StKDHMoX4/OKyIzuS0q/T1zOATthvasJFoPrAjkohTyaDUz2LN5JoH839hViyEG82yB+MjcFV5MU3N1l1QL3cVUCh93xSaua1N85qivl+siMkPGbO5xR/En4iEY6K2XPASUEMaieWVNTRCtJ4S8H+9",
+            ),
+            (
+                "git@bitbucket.org:a/b.git",
+                "",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIazEu89wgQZ4bqs3d63QSMzYVa0MuJ2e2gKTKqu+UUO",
+            ),
+            (
+                "git@codeberg.org:a/b.git",
+                "",
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVIC02vnjFyL+I4RHfvIGNtOgJMe769VTF1VR4EB3ZB",
+            ),
+            (
+                "git@codeberg.org:a/b.git",
+                "ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBL2pDxWr18SoiDJCGZ5LmxPygTlPu+cCKSkpqkvCyQzl5xmIMeKNdfdBpfbCGDPoZQghePzFZkKJNR/v9Win3Sc=",
+            ),
+            (
+                "git@ssh.dev.azure.com:v3/a/b/c",
+                "",
+                "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7Hr1oTWqNqOlzGJOfGJ4NakVyIzf1rXYd4d7wo6jBlkLvCA4odBlL0mDUyZ0/QUfTTqeu+tm22gOsv+VrVTMk6vwRU75gY/y9ut5Mb3bR5BV58dKXyq9A9UeB5Cakehn5Zgm6x1mKoVyf+FFn26iYqXJRgzIZZcZ5V6hrE0Qg39kZm4az48o0AUbf6Sp4SLdvnuMa2sVNwHBboS7EJkm57XQPVU3/QpyNLHbWDdzwtrlS+ez30S3AdYhLKEOxAG8weOnyrtLJAUen9mTkol8oII1edf7mWWbWVf0nBmly21+nZcmCTISQBtdcyPaEno7fFQMDD26/s0lfKob4Kw8H",
+            ),
+        ] {
+            let url: crate::app::RepoUrl = repo.parse()?;
+            let published = url.published_host_key(permitted).map(|f| f.to_string());
+            assert_eq!(published, Some(HostKey::parse(key)?.fingerprint), "{repo}");
+        }
+        let azure: crate::app::RepoUrl = "git@ssh.dev.azure.com:v3/a/b/c".parse()?;
+        assert_eq!(azure.published_host_key("ssh-ed25519"), None);
         Ok(())
     }
 

@@ -4,21 +4,32 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::command::last_lines;
 use super::{Identity, View};
 
 impl View {
-    /// Whether sudo allows that user to run exactly these arguments (`sudo -n -l`). Whether it asks for a password
-    /// is in [`View::sudo_rules`].
+    /// Why sudo does not allow that user to run exactly these arguments (`sudo -n -l`), in its own last line; `None` if it
+    /// does. Whether it asks for a password is in [`View::sudo_rules`].
     ///
     /// # Errors
     /// When sudo cannot be run.
-    pub fn sudo_allows(&self, identity: &Identity, arguments: &[&str]) -> Result<bool> {
+    pub fn sudo_refusal(&self, identity: &Identity, arguments: &[&str]) -> Result<Option<String>> {
         let output = self
             .command("sudo")
             .args(["-n", "-l", "--"])
             .args(arguments)
             .run_as(Some(identity))
             .outcome()?;
+        let last = || last_lines(&output.stderr, 1);
+        Ok((!output.success()).then(last))
+    }
+
+    /// Whether sudo can read its configuration at all; it skips some files that visudo rejects.
+    ///
+    /// # Errors
+    /// When sudo cannot be run.
+    pub fn sudo_works(&self) -> Result<bool> {
+        let output = self.command("sudo").args(["-n", "-l"]).outcome()?;
         Ok(output.success())
     }
 

@@ -4,12 +4,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
+use crate::app::Invalid;
 use crate::app::environment::{self, Dialect};
 use crate::error::WithHint;
 
-use super::{Identity, Kind, View, effective_uid};
+use super::{Identity, Kind, UnitState, View, effective_uid};
 
 /// Result of the survey.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +27,6 @@ pub struct Survey {
     pub nginx: bool,
     /// Missing requirements.
     pub missing: Vec<Missing>,
-    /// Directories on read-only file systems.
-    pub read_only: Vec<PathBuf>,
 }
 
 /// A missing requirement.
@@ -68,15 +67,13 @@ const NEEDED: &[(&str, &str, &str)] = &[
         "ssh-agent, which holds the deploy key",
         "openssh-client",
     ),
-    (
-        "ssh-keyscan",
-        "ssh-keyscan, which reads the git host's key",
-        "openssh-client",
-    ),
     ("useradd", "useradd", "passwd"),
     ("groupadd", "groupadd", "passwd"),
     ("gpasswd", "gpasswd", "passwd"),
 ];
+
+/// Other programs that read /etc/cron.d: cronie, bcron, systemd-cron.
+const OTHER_CRONS: [&str; 3] = ["crond", "bcron-sched", "crontab"];
 
 /// State of clock synchronisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,9 +124,10 @@ impl View {
             ..Survey::default()
         };
         for (program, what, package) in NEEDED {
-            // Other distributions call cron(8) crond.
+            // cronie calls cron(8) crond.
             let found = self.which(program).is_some()
-                || (*program == "cron" && self.which("crond").is_some());
+                || (*program == "cron"
+                    && OTHER_CRONS.iter().any(|other| self.which(other).is_some()));
             if !found {
                 survey.missing.push(Missing { what, package });
             }
@@ -157,12 +155,24 @@ impl View {
                 package: "python3",
             });
         }
-        for dir in ["/etc", "/var", "/opt", "/usr/local"] {
-            if self.is_read_only(Path::new(dir))? {
-                survey.read_only.push(dir.into());
-            }
-        }
         Ok(survey)
+    }
+
+    /// Returns the hostname if this server cannot resolve it, or not within five seconds.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn unresolved_hostname(&self) -> Result<Option<String>> {
+        let name = self.read_text(Path::new("/proc/sys/kernel/hostname"))?;
+        let name = name.unwrap_or_default().trim().to_owned();
+        let hosts = self.read_text(Path::new("/etc/hosts")).ok().flatten();
+        let listed = hosts.is_some_and(|text| text.split_whitespace().any(|word| word == name));
+        if listed || self.which("getent").is_none() {
+            return Ok(None);
+        }
+        let lookup = self.command("getent").args(["ahosts", &name]);
+        let found = lookup.deadline(Duration::from_secs(5)).outcome();
+        Ok((!found.is_ok_and(|outcome| outcome.success())).then_some(name))
     }
 
     /// Returns why a user cannot start a program (with `--version`); `None` if it succeeds.
@@ -198,6 +208,25 @@ impl View {
     /// # Errors
     /// When it cannot be read, or systemd would refuse to start a unit with it.
     pub fn environment(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        self.environment_with(path, environment::parse)
+    }
+
+    /// Returns what systemd ignores in an `EnvironmentFile=`, or reads otherwise than it looks, for a sentence; `None`
+    /// if all of it counts. It names lines and no content.
+    ///
+    /// # Errors
+    /// As [`Self::environment`].
+    pub fn environment_misread(&self, path: &Path) -> Result<Option<String>> {
+        let lines = self.environment_with(path, environment::misread)?;
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        Ok((!lines.is_empty()).then(|| format!("{}: {}", path.display(), lines.join("; "))))
+    }
+
+    fn environment_with<T>(
+        &self,
+        path: &Path,
+        read: impl Fn(&[u8], Dialect) -> Result<T, Invalid>,
+    ) -> Result<T> {
         let text = self.read(path)?.unwrap_or_default();
         let version = self
             .outside
@@ -208,7 +237,7 @@ impl View {
             Some(version) if version < 254 => Dialect::Before254,
             _ => Dialect::Since254,
         };
-        environment::parse(&text, dialect).map_err(|error| {
+        read(&text, dialect).map_err(|error| {
             anyhow!("{} cannot be used: {error}", path.display())
                 .hint("no unit starts with it either; save it as UTF-8")
         })
@@ -227,52 +256,25 @@ impl View {
         Ok(field("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()))
     }
 
-    /// Whether the file system of a path is mounted read-only.
-    ///
-    /// # Errors
-    /// When statvfs(3) fails.
-    pub fn is_read_only(&self, dir: &Path) -> Result<bool> {
-        let stat = nix::sys::statvfs::statvfs(&self.real(dir))
-            .with_context(|| format!("failed to inspect the file system of {}", dir.display()))?;
-        Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
-    }
-
-    /// Whether the file system of a file ignores setuid and setgid bits (mounted nosuid).
-    ///
-    /// # Errors
-    /// When statvfs(3) fails.
-    pub fn ignores_setgid(&self, path: &Path) -> Result<bool> {
-        let stat = nix::sys::statvfs::statvfs(&self.real(path))
-            .with_context(|| format!("failed to inspect the file system of {}", path.display()))?;
-        Ok(stat.flags().contains(nix::sys::statvfs::FsFlags::ST_NOSUID))
-    }
-
-    /// Returns the free bytes, and the free inodes, of a path's file system for ordinary users. The inodes are `None` if
-    /// the file system does not count them.
-    ///
-    /// # Errors
-    /// When statvfs(3) fails.
-    pub fn free_space(&self, path: &Path) -> Result<(u64, Option<u64>)> {
-        let stat = nix::sys::statvfs::statvfs(&self.real(path))
-            .with_context(|| format!("failed to inspect the file system of {}", path.display()))?;
-        Ok((
-            stat.blocks_available() * stat.fragment_size(),
-            (stat.files() > 0).then(|| stat.files_available()),
-        ))
-    }
-
-    /// Whether the unit of cron is active.
+    /// Returns the unit of cron that is active, and its state; `None` if none is.
     ///
     /// # Errors
     /// When systemctl fails.
-    pub fn cron_runs(&self) -> Result<bool> {
-        for unit in ["cron.service", "crond.service"] {
+    pub fn cron_unit(&self) -> Result<Option<(&'static str, UnitState)>> {
+        // systemd-cron has a target instead of a service.
+        for unit in [
+            "cron.service",
+            "crond.service",
+            "cronie.service",
+            "bcron-sched.service",
+            "cron.target",
+        ] {
             let state = self.unit(unit)?;
             if state.is_active() && state.enabled != "disabled" {
-                return Ok(true);
+                return Ok(Some((unit, state)));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Returns the error for which cron ignores a system crontab, such as an unknown account. cron reads the file again

@@ -29,6 +29,8 @@ pub struct UnitState {
     pub drop_ins: Vec<String>,
     /// Whether its file changed since systemd loaded it.
     pub needs_reload: bool,
+    /// What keeps it from starting a deployment if it is cron: settings such as `NoNewPrivileges`.
+    pub confines: Vec<String>,
     /// User that it runs as, including drop-ins; empty for root, and for units that are not services.
     pub user: String,
 }
@@ -46,7 +48,7 @@ impl UnitState {
     }
 }
 
-const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,User";
+const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,User,NoNewPrivileges,RestrictSUIDSGID,ProtectSystem";
 
 /// systemd, as pullpray uses it: through systemctl and journalctl; in tests a table of units.
 pub trait Units: fmt::Debug + Send + Sync {
@@ -62,6 +64,8 @@ pub trait Units: fmt::Debug + Send + Sync {
     fn show(&self, unit: &str) -> Result<UnitState>;
     /// The last lines of a unit in the journal; empty if it cannot be read.
     fn log(&self, unit: &str, lines: u32) -> String;
+    /// What `systemctl status` prints through sudo, with these arguments; empty if sudo refuses.
+    fn status(&self, systemctl: &Path, arguments: &[&str]) -> String;
     /// Runs systemctl with these arguments; through sudo if it gets the path of the systemctl that sudoers names.
     ///
     /// # Errors
@@ -80,10 +84,26 @@ impl Units for Systemd {
     }
 
     fn show(&self, unit: &str) -> Result<UnitState> {
-        let output = Command::new("systemctl")
-            .args(["show", "--no-pager", "--property", PROPERTIES, "--", unit])
-            .deadline(Duration::from_secs(30))
-            .run()?;
+        let ask = || {
+            Command::new("systemctl")
+                .args(["show", "--no-pager", "--property", PROPERTIES, "--", unit])
+                .deadline(Duration::from_secs(30))
+                .run()
+        };
+        // systemd drops connections while somebody has it reload its units.
+        let dropped = |error: &anyhow::Error| {
+            let text = format!("{error:#}");
+            text.contains("endpoint is not connected") || text.contains("reset by peer")
+        };
+        let mut answer = ask();
+        for _ in 0..5 {
+            if !answer.as_ref().is_err_and(dropped) {
+                break;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+            answer = ask();
+        }
+        let output = answer?;
         Ok(parse(&output.stdout))
     }
 
@@ -96,6 +116,12 @@ impl Units for Systemd {
         outcome
             .map(|outcome| outcome.stdout.trim().to_owned())
             .unwrap_or_default()
+    }
+
+    fn status(&self, systemctl: &Path, arguments: &[&str]) -> String {
+        let sudo = Command::new("sudo").args(["-n", "--"]).arg(systemctl);
+        let outcome = sudo.args(arguments).outcome();
+        outcome.map(|outcome| outcome.stdout).unwrap_or_default()
     }
 
     fn control(&self, arguments: &[&str], sudo: Option<&Path>) -> Result<()> {
@@ -182,7 +208,7 @@ impl Server {
     /// # Errors
     /// When systemctl fails; with the unit's last log lines if it cannot be started.
     pub fn enable_now(&self, unit: &str) -> Result<()> {
-        self.systemctl(&["enable", "--quiet", "--", unit])?;
+        self.enable(unit)?;
         // A unit that failed before may have reached its start limit.
         drop(self.reset_failed(unit));
         let Err(error) = self.systemctl(&["start", "--", unit]) else {
@@ -190,6 +216,14 @@ impl Server {
         };
         let log = self.unit_log(unit, 5);
         bail!("{error:#}\n{log}")
+    }
+
+    /// Has a unit start at boot.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    pub fn enable(&self, unit: &str) -> Result<()> {
+        self.systemctl(&["enable", "--quiet", "--", unit])
     }
 
     /// Disables and stops a unit.
@@ -204,7 +238,7 @@ impl Server {
     ///
     /// # Errors
     /// When systemctl fails.
-    pub(super) fn stop(&self, unit: &str) -> Result<()> {
+    pub fn stop(&self, unit: &str) -> Result<()> {
         self.systemctl(&["stop", "--", unit])
     }
 
@@ -236,6 +270,12 @@ impl Server {
         self.outside.units.control(arguments, Some(systemctl))
     }
 
+    /// What `systemctl status` prints through sudo; empty if sudo refuses. The drop-in permits exactly these arguments.
+    #[must_use]
+    pub fn sudo_status(&self, systemctl: &Path, arguments: &[&str]) -> String {
+        self.outside.units.status(systemctl, arguments)
+    }
+
     /// Runs a verb for an app with the installed program, as a person or cron would. It drops privileges itself.
     /// `script` is the time limit of the deploy script, in seconds.
     ///
@@ -259,8 +299,8 @@ impl Server {
     ///
     /// # Errors
     /// When it fails.
-    pub fn run_inspect(&self, program: &Path, app: &str) -> Result<String> {
-        let command = self.command(program).args(["inspect", app]);
+    pub fn run_inspect(&self, program: &Path, arguments: &[&str]) -> Result<String> {
+        let command = self.command(program).args(["inspect"]).args(arguments);
         Ok(command.deadline(Duration::from_secs(900)).run()?.stdout)
     }
 }
@@ -282,6 +322,11 @@ fn parse(shown: &str) -> UnitState {
             "NRestarts" => state.restarts = value.parse().unwrap_or(0),
             "DropInPaths" => state.drop_ins = value.split_whitespace().map(str::to_owned).collect(),
             "User" => state.user = text,
+            // sudo cannot become root; directories cannot be setgid; /var is read-only.
+            "NoNewPrivileges" | "RestrictSUIDSGID" if value == "yes" => {
+                state.confines.push(key.to_owned());
+            }
+            "ProtectSystem" if value == "strict" => state.confines.push(key.to_owned()),
             "NeedDaemonReload" => state.needs_reload = value == "yes",
             _ => {}
         }

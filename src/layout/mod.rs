@@ -48,9 +48,9 @@ pub fn known_hosts(app: &AppName) -> PathBuf {
 pub fn data(app: &AppName) -> PathBuf {
     Path::new(SETTINGS_DIR).join(format!("{app}.data"))
 }
-/// Marks that cron's polls have reported missing data. A reboot clears it, and its disk is never the missing one.
+/// The digest of the error that cron's polls have reported. A reboot clears it, and its disk is never the missing one.
 #[must_use]
-pub fn outage_reported(app: &AppName) -> PathBuf {
+pub fn error_reported(app: &AppName) -> PathBuf {
     Path::new("/run/lock").join(format!("pullpray.{app}"))
 }
 /// The receipt of an app: the record of what init changed.
@@ -62,6 +62,13 @@ pub fn receipt(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn backups(app: &AppName) -> PathBuf {
     Path::new(RECEIPTS_DIR).join(format!("{app}.replaced"))
+}
+/// Whether cron, sudo, systemd or ssh apply a file as long as it is there, without pullpray.
+#[must_use]
+pub fn works_by_itself(path: &Path) -> bool {
+    ["/etc/cron.d", "/etc/sudoers.d", UNITS_DIR, SSH_CONFIG_DIR]
+        .iter()
+        .any(|dir| path.starts_with(dir))
 }
 /// Copy of the settings as init last wrote them.
 #[must_use]

@@ -37,10 +37,28 @@ pub(super) fn not_running(
     (on, why): (StepId, &str),
 ) -> Result<Option<Finding>> {
     let state = view.unit(unit)?;
-    let is = || format!("{unit} is {} and {}", state.active, state.enabled);
+    let is = || {
+        let failed = state.active == "failed" || state.active == "activating";
+        let last = if failed {
+            view.unit_log(unit, 3)
+        } else {
+            String::new()
+        };
+        let last = last.replace('\n', " / ");
+        let end = if last.is_empty() {
+            last
+        } else {
+            format!(": {last}")
+        };
+        format!("{unit} is {} and {}{end}", state.active, state.enabled)
+    };
     Ok(match state.load.as_str() {
         "masked" => Some(Problem::masked(unit).into()),
         "not-found" => Some(Finding::blocked(on, why)),
+        _ if state.active.is_empty() => Some(Finding::blocked(
+            StepId::ServerRequirements,
+            "systemd does not answer",
+        )),
         _ if state.is_active() && state.is_enabled() => None,
         _ => Some(Finding::differs(is())),
     })

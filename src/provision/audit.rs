@@ -42,13 +42,15 @@ impl Check for DropIns<'_> {
 }
 
 impl Ownership<'_> {
-    fn trees(&self) -> [PathBuf; 4] {
+    /// The trees that the app writes, with their group. Nobody else uses what polls write below /var/lib/pullpray.
+    fn trees(&self, group: u32) -> [(PathBuf, Option<u32>); 5] {
         let app = self.0;
         [
-            app.releases(),
-            app.shared(),
-            app.venvs(),
-            app.static_dir.as_path().to_owned(),
+            (app.releases(), Some(group)),
+            (app.shared(), Some(group)),
+            (app.venvs(), Some(group)),
+            (app.static_dir.as_path().to_owned(), Some(group)),
+            (layout::state(&app.name), None),
         ]
     }
 }
@@ -64,7 +66,7 @@ impl Check for Ownership<'_> {
             return Ok(Finding::blocked(StepId::AccountUser, why));
         };
         let mut all = Drift::default();
-        for tree in self.trees() {
+        for (tree, group) in self.trees(group) {
             all.add(context.view.drift(&tree, user, group)?);
         }
         let Drift { seen, count, first } = all;
@@ -76,7 +78,7 @@ impl Check for Ownership<'_> {
         } else {
             let first = first.join(", ");
             Finding::differs(format!(
-                "{count} of {seen} entries have a wrong owner or group, or no setgid bit, such as: {first}"
+                "{count} of {seen} entries have a wrong owner, group or directory mode, such as: {first}"
             ))
         })
     }
@@ -85,10 +87,10 @@ impl Check for Ownership<'_> {
 impl Fix for Ownership<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         let app = self.0;
-        let owner = owner(changes.context().view, app)
+        let (user, group) = owner(changes.context().view, app)
             .ok_or_else(|| anyhow!("the account does not exist"))?;
-        for tree in self.trees() {
-            changes.own_tree(&tree, owner)?;
+        for (tree, group) in self.trees(group) {
+            changes.own_tree(&tree, (user, group))?;
         }
         Ok(())
     }

@@ -326,6 +326,15 @@ impl<'a> Changes<'a> {
         self.server.enable_now(name)
     }
 
+    /// Enables a unit, which starts with the first release.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    pub fn enable(&mut self, name: &str) -> Result<()> {
+        self.announce(Change::Unit { name: name.into() })?;
+        self.server.enable(name)
+    }
+
     /// Records that the app writes to its directories from now on: releases, mirror, ledger, logs.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::app::{App, Bind};
+use crate::app::{AccountName, App, Bind};
 use crate::host::{Kind, PUBLISHED_DIR, View};
 use crate::layout;
 use crate::store::marks;
@@ -69,6 +69,13 @@ impl Directories<'_> {
     }
 }
 
+/// The directories that pullpray owns, and whose owner and mode it therefore sets.
+pub(super) fn owned_dirs(app: &App) -> Vec<PathBuf> {
+    let specs = Directories(app).specs().into_iter();
+    let owned = specs.filter(|spec| spec.owner != Owner::Any);
+    owned.map(|spec| spec.path).collect()
+}
+
 /// Adds the missing parents of a path, topmost first.
 fn add_parents(specs: &mut Vec<Spec>, path: &Path) {
     let parents: Vec<&Path> = path.ancestors().skip(1).collect();
@@ -88,6 +95,22 @@ fn add_parents(specs: &mut Vec<Spec>, path: &Path) {
 pub(super) fn owner(view: &View, app: &App) -> Option<(u32, u32)> {
     let user = view.user(app.user.as_str())?;
     Some((user.uid, view.group(app.group.as_str())?.gid))
+}
+
+/// How many other accounts the app's group gives access, for the plan.
+fn others_of(view: &View, app: &App) -> String {
+    let operator = app.operator.as_ref().map(AccountName::as_str);
+    let group = view.group(app.group.as_str());
+    let members = group.map_or_else(Vec::new, |group| group.members);
+    let others = members.iter().filter(|name| **name != app.user.as_str());
+    let others = others.filter(|name| Some(name.as_str()) != operator);
+    match others.count() {
+        0 => String::new(),
+        count => format!(
+            "; {count} other members of {} can read {}'s settings and read and modify its files",
+            app.group, app.name
+        ),
+    }
 }
 
 impl Check for Directories<'_> {
@@ -137,7 +160,10 @@ impl Check for Directories<'_> {
                 app.project_dir,
                 specs.len() - 1
             )),
-            count => Finding::Absent(format!("2770 {user}:{group}, {count} in total")),
+            count => Finding::Absent(format!(
+                "2770 {user}:{group}, {count} in total{}",
+                others_of(view, app)
+            )),
         })
     }
 }

@@ -176,7 +176,9 @@ impl Rules<'_> {
         let name = &group.name;
         let person = self.view.user(name);
         let private = person.is_some_and(|person| person.gid == group.gid);
-        if private && *name != self.user {
+        // That of the account that init created for this app before goes with it.
+        let ours = self.receipt.records(&Change::created_user(name));
+        if private && *name != self.user && !ours {
             return Some(format!(
                 "the group {name} is the private group of the user {name}, whose files the app could read and modify"
             ));

@@ -8,12 +8,23 @@ use similar::TextDiff;
 
 use crate::app::App;
 use crate::host::{Kind, View};
-use crate::layout::ManagedFile;
+use crate::layout::{self, ManagedFile};
 use crate::state::sha256;
 
 use super::finding::wrong_owner;
 use super::readers::Reader;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
+
+/// What becomes of content that pullpray did not write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edits {
+    /// It is shown, and stays unless it is to be overwritten.
+    Overwritable,
+    /// It is shown, and always stays.
+    Kept,
+    /// The file belongs to the administrator once it is written, and has secrets that are not shown.
+    Private,
+}
 
 /// A file owned by root.
 pub(super) struct FileStep<'a> {
@@ -25,9 +36,7 @@ pub(super) struct FileStep<'a> {
     group: Option<&'a str>,
     /// The rendered text, or the finding that blocks it.
     content: Result<String, Finding>,
-    /// Belongs to the administrator once it is written; otherwise it must equal the template, unless the
-    /// administrator modified it.
-    written_once: bool,
+    edits: Edits,
     reader: Reader,
 }
 
@@ -53,7 +62,11 @@ impl<'a> FileStep<'a> {
             mode: file.mode(),
             group: environment.then(|| app.group.as_str()),
             content,
-            written_once: environment || file == ManagedFile::DeployScript,
+            edits: match file {
+                ManagedFile::Environment => Edits::Private,
+                ManagedFile::DeployScript => Edits::Kept,
+                _ => Edits::Overwritable,
+            },
             reader: Reader::of(file),
         }
     }
@@ -70,10 +83,30 @@ impl<'a> FileStep<'a> {
         format!("{:04o} root{}", self.mode, group.unwrap_or_default())
     }
 
+    /// Restarts the running service, or agent, on its new unit; connections wait at the service's socket meanwhile.
+    fn restart(&self, changes: &Changes<'_>, new: bool) -> Result<()> {
+        let unit = match self.id {
+            StepId::GunicornService => layout::service_unit(&self.app.name),
+            StepId::AgentUnit => layout::agent_unit(&self.app.name),
+            _ => return Ok(()),
+        };
+        // One in the state failed or activating is restarted, too, as after the put-back.
+        if !new || changes.context().view.unit(&unit)?.active == "inactive" {
+            return Ok(());
+        }
+        changes.restart(&unit)
+    }
+
     /// Whether apply would replace this content.
     fn replaces(&self, context: &CheckContext<'_>, is: &[u8]) -> bool {
         let ours = || context.receipt.wrote(&self.path, &sha256(is));
-        !self.written_once && (context.overwrite || ours())
+        match self.edits {
+            Edits::Overwritable => {
+                context.overwrite || ours() || self.reader.disabled(is).is_some()
+            }
+            Edits::Kept => ours(),
+            Edits::Private => false,
+        }
     }
 }
 
@@ -90,7 +123,8 @@ impl Check for FileStep<'_> {
         };
         let Some(stat) = view.stat(path)? else {
             let lacks = self.reader.lacks(view)?;
-            return Ok(lacks.map_or_else(|| Finding::Absent(self.owner()), Into::into));
+            let absent = || format!("{}{}", self.owner(), self.reader.remark(view));
+            return Ok(lacks.map_or_else(|| Finding::Absent(absent()), Into::into));
         };
         if stat.kind != Kind::File {
             // `systemctl mask` replaces a unit with this link (systemctl(1)).
@@ -112,7 +146,7 @@ impl Check for FileStep<'_> {
         let wrong = wrong_owner(view, &stat, gid, self.mode)
             // cron ignores a file with more than one hard link (cron(8)); the other name would also allow changes.
             .or_else(|| (stat.links > 1).then(|| format!("has {} hard links", stat.links)));
-        let read = if self.written_once {
+        let read = if self.edits == Edits::Private {
             Ok(None)
         } else {
             view.read(path)
@@ -125,9 +159,10 @@ impl Check for FileStep<'_> {
         };
         let is = is.filter(|is| is != wanted.as_bytes());
         let diff = (is.as_ref()).map(|is| unified(path, &String::from_utf8_lossy(is), wanted));
-        let replaced = is.is_some_and(|is| self.replaces(context, &is));
+        let replaced = is.as_ref().is_some_and(|is| self.replaces(context, is));
+        let disabled = is.and_then(|is| self.reader.disabled(&is));
         let what = match wrong {
-            None if replaced => Some("content differs".to_owned()),
+            None if replaced => Some(disabled.unwrap_or("content differs").to_owned()),
             None => self.reader.ignores(view, path)?,
             wrong => wrong,
         };
@@ -137,6 +172,16 @@ impl Check for FileStep<'_> {
         }
         if let Some(problem) = self.reader.rejects(view, self.app, path)? {
             return Ok(problem.into());
+        }
+        if self.edits == Edits::Private
+            && let Some(why) = view.environment_misread(path)?
+        {
+            let remedy = format!(
+                "sudoedit {}, then sudo pullpray redeploy {}",
+                path.display(),
+                self.app.name
+            );
+            return Ok(Finding::Warning(Problem::new(why, remedy)));
         }
         let what = "modified locally, left as is".to_owned();
         Ok(match diff {
@@ -163,17 +208,23 @@ impl Fix for FileStep<'_> {
         let kept = (old.as_deref()).filter(|old| !self.replaces(&context, old));
         let becomes = kept.unwrap_or(text.as_bytes());
         self.reader.validate(changes, becomes)?;
+        let before = self.reader.complaints(context.view)?;
         if kept.is_some() {
             changes.rewrite(&self.path, becomes, self.mode, (0, gid))?;
         } else {
             changes.file(&self.path, becomes, self.mode, (0, gid))?;
         }
-        let Err(error) = self.reader.reload(changes) else {
+        let new = old.is_some() && kept.is_none() && old.as_deref() != Some(text.as_bytes());
+        let read_again = |changes: &Changes<'_>| {
+            self.reader.reload(changes, &before)?;
+            self.restart(changes, new)
+        };
+        let Err(error) = read_again(changes) else {
             return Ok(());
         };
-        // Revert at once: the configuration as a whole was rejected.
+        // Revert at once: the configuration as a whole was rejected, or the service does not start with it.
         changes.put_back(&self.path, old.as_deref(), self.mode, (0, gid))?;
-        drop(self.reader.reload(changes));
+        drop(read_again(changes));
         Err(error.context(format!("reverted {}", self.path.display())))
     }
 }

@@ -3,10 +3,10 @@
 //! A key is pinned only if its fingerprint was given or confirmed, and a changed key is never accepted
 //! automatically: the fingerprint in the settings decides.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::app::App;
-use crate::host::HostKey;
+use crate::app::{App, RepoUrl};
+use crate::host::{GitHost, HostKey, View, effective_uid};
 use crate::layout;
 use crate::render;
 
@@ -15,11 +15,43 @@ use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 
+/// The keys that the git host shows on the way that polls take, up to the one in the settings.
+pub(super) fn host_keys(view: &View, app: &App) -> Result<Vec<HostKey>> {
+    let user = app.user.as_str();
+    let known = effective_uid() == 0 && view.user(user).is_some();
+    let account = known.then(|| view.identity(user)).transpose()?;
+    let host = GitHost {
+        alias: &app.ssh_alias(),
+        name: app.repo.host(),
+        port: app.repo.port(),
+        options: render::ssh_arguments(app),
+        run_as: account.as_ref(),
+    };
+    view.host_keys(&host, Some(app.host_key.as_str()))
+}
+
+/// The first key that the host of a repository shows, before there is an app.
+///
+/// # Errors
+/// When the host shows none.
+pub fn first_host_key(view: &View, repo: &RepoUrl, proxy: Option<&str>) -> Result<HostKey> {
+    let proxy = proxy.and_then(|text| text.parse().ok());
+    let host = GitHost {
+        alias: repo.host(),
+        name: repo.host(),
+        port: repo.port(),
+        options: render::ssh_arguments_for(repo, proxy.as_ref()),
+        run_as: None,
+    };
+    let keys = view.host_keys(&host, None)?;
+    keys.into_iter().next().context("no host key")
+}
+
 impl PinnedHostKey<'_> {
     /// The key that the host presents, if it has the fingerprint in the settings.
     pub(super) fn presented(&self, context: &CheckContext<'_>) -> Result<HostKey> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
-        let keys = context.view.scan_host_keys(repo.host(), repo.port())?;
+        let keys = host_keys(context.view, self.0)?;
         if let Some(key) = keys.iter().find(|key| key.fingerprint == wanted) {
             return Ok(key.clone());
         }
@@ -28,7 +60,7 @@ impl PinnedHostKey<'_> {
             .map(|key| format!("{} ({})", key.fingerprint, key.algorithm()))
             .collect();
         bail!(
-            "{} presents an unexpected host key: expected {wanted}, got {}. The fingerprint was mistyped, the host has a new key, or somebody intercepts the connection. Once you have verified the new key: pullpray init {} --host-key {}",
+            "{} presents an unexpected host key: expected {wanted}, got {}. The fingerprint was mistyped, the host has a new key, or somebody intercepts the connection. Once you have verified the new key: sudo pullpray init {} --host-key {}",
             repo.host(),
             presented.join(", "),
             self.0.name,

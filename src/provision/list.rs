@@ -64,10 +64,11 @@ pub fn list(app: &App) -> Vec<Step<'_>> {
             render::gunicorn_service(app),
         ),
         file(Id::GunicornTrial, TrialUnit, render::gunicorn_trial(app)),
+        // Before the first release: what is said about the next try if that fails is true.
+        file(Id::ScheduleCron, Cron, render::cron(app)),
         fix(FirstRelease(app)),
         fix(Units(app)),
         fix(Healthy(app)),
-        file(Id::ScheduleCron, Cron, render::cron(app)),
     ]);
     steps
 }

@@ -108,7 +108,7 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     // During a deployment other polls exit at once and record nothing.
     let busy = ledger
         .in_progress()
-        .map_or(0, |_| app.limits.deploy_timeout);
+        .map_or(0, |_| app.limits.script_timeout());
     let grace = TimeDelta::minutes(10) + TimeDelta::seconds(busy.try_into().unwrap_or(0));
     let due = app.schedule.next_after(&since);
     Ok(due.filter(|due| clock.local() > *due + grace).map(|due| {
@@ -179,6 +179,8 @@ fn damaged() -> Finding {
 
 /// Minimum for building a release: a small virtual environment with Django.
 const MIN_BYTES: u64 = 256 * 1024 * 1024;
+/// Below this even the smallest release is refused.
+const TOO_FEW_BYTES: u64 = 32 * 1024 * 1024;
 const MIN_INODES: u64 = 10_000;
 
 impl Check for Space<'_> {
@@ -200,6 +202,10 @@ impl Check for Space<'_> {
             let text = format!("{} MiB{inodes} free at {dir}", bytes / 1024 / 1024);
             if bytes < MIN_BYTES || few {
                 let remedy = format!("df -h {dir}; df -i {dir}; du -xsh {dir}/*");
+                if bytes < TOO_FEW_BYTES {
+                    let why = format!("{text}: polls deploy nothing until there is more");
+                    return Ok(Finding::manual(why, remedy));
+                }
                 return Ok(Finding::warning(text, remedy));
             }
             words.push(text);

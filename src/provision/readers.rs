@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::app::App;
-use crate::host::View;
+use crate::host::{View, effective_uid};
 use crate::layout::{self, ManagedFile};
 use crate::render;
 
@@ -16,6 +16,7 @@ use super::{Changes, Problem, sudo_list};
 pub(super) enum Reader {
     /// None that could be asked.
     Nobody,
+    Shell,
     Ssh,
     Systemd,
     Sudo,
@@ -30,8 +31,9 @@ impl Reader {
             ManagedFile::ServiceUnit | ManagedFile::TrialUnit => Self::Systemd,
             ManagedFile::Sudoers => Self::Sudo,
             ManagedFile::Cron => Self::Cron,
-            ManagedFile::Environment | ManagedFile::DeployScript => Self::Nobody,
-            ManagedFile::Settings | ManagedFile::KnownHosts | ManagedFile::DataMark => Self::Nobody,
+            ManagedFile::DeployScript => Self::Shell,
+            ManagedFile::Environment | ManagedFile::Settings => Self::Nobody,
+            ManagedFile::KnownHosts | ManagedFile::DataMark => Self::Nobody,
         }
     }
 
@@ -39,8 +41,44 @@ impl Reader {
     pub(super) fn lacks(self, view: &View) -> Result<Option<Problem>> {
         match self {
             Self::Ssh => missing_include(view),
+            Self::Cron if view.has_systemd()? => verify_cron(view),
+            Self::Sudo => {
+                let complaints = self.complaints(view)?;
+                let broken = !complaints.is_empty() && !view.sudo_works()?;
+                Ok(broken.then(|| {
+                    let why = format!("sudo itself does not work: {complaints}");
+                    Problem::new(why, "visudo -c  # as root; names the file and its line")
+                }))
+            }
             _ => Ok(None),
         }
+    }
+
+    /// What the plan adds about a file that is not written yet.
+    pub(super) fn remark(self, view: &View) -> String {
+        match self.complaints(view) {
+            Ok(text) if !text.is_empty() => format!("; about other files, {text}"),
+            _ => String::new(),
+        }
+    }
+
+    /// Its complaints about its configuration as a whole. Those from before a change are not about pullpray's file.
+    pub(super) fn complaints(self, view: &View) -> Result<String> {
+        match self {
+            Self::Sudo if effective_uid() == 0 => view.sudoers_complaints(None),
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// Why a file with this content does nothing, if hardening tools do that to files of its kind.
+    pub(super) fn disabled(self, content: &[u8]) -> Option<&'static str> {
+        let text = String::from_utf8_lossy(content);
+        let mut rules = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
+        (self == Self::Sudo && !rules.any(|line| line.contains("NOPASSWD:"))).then_some(
+            "NOPASSWD: is missing, so no deployment can restart the app; a hardening tool that removes it must exclude this file",
+        )
     }
 
     /// Validates new content before it is in place.
@@ -52,14 +90,18 @@ impl Reader {
     }
 
     /// Makes it read what was written.
-    pub(super) fn reload(self, changes: &Changes<'_>) -> Result<()> {
+    pub(super) fn reload(self, changes: &Changes<'_>, before: &str) -> Result<()> {
         match self {
             Self::Systemd => changes.reload_units(),
             // Errors such as duplicate aliases only show in the whole configuration.
-            Self::Sudo => match changes.context().view.sudoers_complaints(None)? {
-                text if text.is_empty() => Ok(()),
-                text => bail!("the sudo configuration as a whole is invalid: {text}"),
-            },
+            Self::Sudo => {
+                let text = self.complaints(changes.context().view)?;
+                let mut complaints = text.split(" / ").filter(|line| !line.is_empty());
+                if complaints.all(|line| before.split(" / ").any(|old| old == line)) {
+                    return Ok(());
+                }
+                bail!("the sudo configuration as a whole is invalid: {text}")
+            }
             _ => Ok(()),
         }
     }
@@ -78,19 +120,51 @@ impl Reader {
     pub(super) fn rejects(self, view: &View, app: &App, path: &Path) -> Result<Option<Problem>> {
         match self {
             Self::Nobody => Ok(None),
+            Self::Shell => windows_line_ends(view, path),
             Self::Ssh => verify_alias(view, app),
             Self::Systemd => verify_unit(
                 view,
                 &path.file_name().unwrap_or_default().to_string_lossy(),
             ),
             Self::Sudo => verify_sudo(view, app),
-            Self::Cron if view.cron_runs()? => Ok(None),
-            Self::Cron => Ok(Some(Problem::new(
-                "cron is not running or not enabled at boot, so nothing polls",
-                "sudo systemctl enable --now cron",
-            ))),
+            Self::Cron => verify_cron(view),
         }
     }
+}
+
+fn verify_cron(view: &View) -> Result<Option<Problem>> {
+    let Some((unit, state)) = view.cron_unit()? else {
+        return Ok(Some(Problem::new(
+            "cron is not running or not enabled at boot, so nothing polls",
+            "sudo systemctl enable --now cron",
+        )));
+    };
+    let Some(setting) = state.confines.first() else {
+        return Ok(None);
+    };
+    let dir = format!("/etc/systemd/system/{unit}.d");
+    Ok(Some(Problem::new(
+        format!(
+            "{unit} runs with {}, so no deployment that it starts can succeed ({})",
+            state.confines.join(" and "),
+            state.drop_ins.join(", ")
+        ),
+        format!(
+            "sudo mkdir -p {dir} && printf '[Service]\\n{setting}=no\\n' | sudo tee {dir}/zz-{setting}.conf && sudo systemctl daemon-reload && sudo systemctl restart {unit}"
+        ),
+    )))
+}
+
+/// With a carriage return before each line end, no shell runs a script.
+fn windows_line_ends(view: &View, script: &Path) -> Result<Option<Problem>> {
+    let text = view.read(script)?.unwrap_or_default();
+    let script = script.display();
+    Ok(text.windows(2).any(|pair| pair == b"\r\n").then(|| {
+        Problem::new(
+            format!("{script} has Windows line ends (CRLF), with which no shell runs it"),
+            format!("sudo sed -i 's/\\r$//' {script}"),
+        )
+    }))
 }
 
 fn verify_unit(view: &View, unit: &str) -> Result<Option<Problem>> {
@@ -112,7 +186,18 @@ fn verify_unit(view: &View, unit: &str) -> Result<Option<Problem>> {
 /// ignored, so reading the file itself would prove nothing.
 fn verify_alias(view: &View, app: &App) -> Result<Option<Problem>> {
     let alias = app.ssh_alias();
-    let options = view.ssh_effective(&alias, None)?;
+    // Root can read what the account cannot.
+    let reader = view.identity(app.user.as_str()).ok();
+    let reader = reader.filter(|_| effective_uid() == 0);
+    let options = match view.ssh_effective(&alias, reader.as_ref()) {
+        Ok(options) => options,
+        Err(error) => {
+            return Ok(Some(Problem::new(
+                format!("{}'s ssh cannot use its configuration: {error:#}", app.user),
+                format!("sudo -u {} ssh -G {alias}", app.user),
+            )));
+        }
+    };
     let socket = layout::agent_socket(&app.name).display().to_string();
     let known_hosts = layout::known_hosts(&app.name).display().to_string();
     let wanted = [
@@ -186,11 +271,16 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<Problem>> {
         ]
         .concat();
         let (command, words) = (words.join(" "), words.iter().map(String::as_str));
-        if !view.sudo_allows(&identity, &words.collect::<Vec<_>>())? {
+        if let Some(said) = view.sudo_refusal(&identity, &words.collect::<Vec<_>>())? {
+            let said = if said.is_empty() {
+                said
+            } else {
+                format!(": {said}")
+            };
             return Ok(Some(Problem::new(
-                format!("sudo does not let {user} run \"{command}\" without a password"),
+                format!("sudo does not let {user} run \"{command}\" without a password{said}"),
                 format!(
-                    "sudo visudo -c; sudo grep -n includedir /etc/sudoers; sudo chage -l {user}  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {user}"
+                    "sudo visudo -c; sudo grep -rnE 'includedir|requiretty' /etc/sudoers /etc/sudoers.d; sudo chage -l {user}; ls /etc/nologin  # must include /etc/sudoers.d; if the account has expired: sudo chage -E -1 {user}; /etc/nologin stops sudo too"
                 ),
             )));
         }

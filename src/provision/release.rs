@@ -59,7 +59,7 @@ impl Check for FirstRelease<'_> {
 impl Fix for FirstRelease<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         // A running poll, cron's or one left by a killed run, may deploy it meanwhile.
-        let patience = Duration::from_secs(self.0.limits.deploy_timeout + 900);
+        let patience = Duration::from_secs(self.0.limits.script_timeout().saturating_add(900));
         changes.wait_for_poll(patience)?;
         if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
             return Ok(());
@@ -79,6 +79,11 @@ impl Fix for FirstRelease<'_> {
             (_, true) => &["poll", "--now"],
             _ => &["poll"],
         };
+        if first {
+            // If this deployment fails, a later poll makes the app live, and it starts at boot all the same.
+            changes.enable(&layout::socket_unit(name))?;
+            changes.enable(&layout::service_unit(name))?;
+        }
         let output = changes.deploy(self.0, verb)?;
         // Not the exit code but the check decides: a poll that restores `current` succeeds even if it
         // could not reach the git host.
@@ -87,6 +92,11 @@ impl Fix for FirstRelease<'_> {
         }
         let (verb, words) = (verb.join(" "), output.stdout + &output.stderr);
         if output.code == Some(0) {
+            // Cron's poll may have begun in between.
+            changes.wait_for_poll(patience)?;
+            if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
+                return Ok(());
+            }
             return Err(anyhow!(
                 "pullpray {verb} {name} ended without a release: deployments are paused, or another poll has just started\n{words}"
             )
@@ -94,9 +104,9 @@ impl Fix for FirstRelease<'_> {
         }
         if first {
             // systemd would restart an unhealthy first release forever, and a socket without a release
-            // ends in trigger-limit-hit. The next run starts both.
-            changes.disable(&layout::service_unit(name))?;
-            changes.disable(&layout::socket_unit(name))?;
+            // ends in trigger-limit-hit. The next deployment starts both.
+            changes.stop(&layout::service_unit(name))?;
+            changes.stop(&layout::socket_unit(name))?;
         }
         bail!("pullpray {verb} {name} {}\n{words}", output.ended);
     }

@@ -8,6 +8,7 @@ use crate::host::View;
 use crate::layout;
 use crate::state::remote::RemoteErrorKind;
 
+use super::host_key::host_keys;
 use super::{About, Check, CheckContext, Finding, StepId, repo};
 
 pub(super) struct PresentedHostKey<'a>(pub(super) &'a App);
@@ -22,7 +23,7 @@ impl Check for PresentedHostKey<'_> {
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let (repo, wanted) = (&self.0.repo, self.0.host_key.as_str());
-        let keys = context.view.scan_host_keys(repo.host(), repo.port())?;
+        let keys = host_keys(context.view, self.0)?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
             return Ok(Finding::Ok(wanted.to_owned()));
         }
@@ -82,6 +83,7 @@ fn neighbours(view: &View, app: &App) -> Result<Vec<(AppName, RepoUrl)>> {
             .and_then(|settings| settings.answers.get("repo")?.parse::<RepoUrl>().ok());
         if let Some(repo) = repo
             && repo.known_hosts_name() == app.repo.known_hosts_name()
+            && repo.user() == app.repo.user()
             && repo.slug() != app.repo.slug()
         {
             found.push((name, repo));
@@ -121,6 +123,8 @@ impl Check for OnlyThisRepository<'_> {
                     ));
                 }
                 Err(error) if error.kind() == RemoteErrorKind::HostKey => return Ok(blocked()),
+                // Whatever its words: the host was reached and opened nothing.
+                Err(git::RemoteError::Refused { .. }) => refused.push(url.slug().to_owned()),
                 Err(error) if error.kind().is_no_access() => refused.push(url.slug().to_owned()),
                 Err(error) => return Err(repo::unreachable(app, &error)),
             }

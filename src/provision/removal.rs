@@ -11,7 +11,7 @@ use crate::layout::{self, Project};
 use crate::state::receipt::{Before, Change, Receipt};
 
 use super::Undone;
-use super::undo::has_data;
+use super::undo::{REMOVED, has_data};
 
 /// The removal of an app.
 #[derive(Debug, Clone, Copy)]
@@ -98,18 +98,24 @@ impl<'a> Removal<'a> {
         Ok(Removed::Undone(undone))
     }
 
-    /// Removes the receipt, its backups, and the then empty directories.
+    /// Removes the receipt, its backups, and the then empty directories. The receipt stays, and this returns `false`, if
+    /// `purge` would remove more.
     ///
     /// # Errors
     /// When one of them cannot be removed.
-    pub fn finish(&self) -> Result<()> {
+    pub fn finish(&self) -> Result<bool> {
         let (server, app) = (self.server, self.app);
         server.reload_units()?;
-        server.remove_tree(&layout::backups(app))?;
-        for file in [layout::settings_copy(app), layout::receipt(app)] {
-            server.remove_leftover(&file)?;
-            server.remove_file(&file)?;
+        let copy = layout::settings_copy(app);
+        server.remove_leftover(&copy)?;
+        server.remove_file(&copy)?;
+        if !self.purge && self.leaves_something()? {
+            return Ok(false);
         }
+        server.remove_tree(&layout::backups(app))?;
+        let receipt = layout::receipt(app);
+        server.remove_leftover(&receipt)?;
+        server.remove_file(&receipt)?;
         let dir = Path::new(layout::RECEIPTS_DIR);
         let aside = format!("{app}.jsonl.damaged-");
         for name in server.list(dir)? {
@@ -117,7 +123,24 @@ impl<'a> Removal<'a> {
                 server.remove_file(&dir.join(name))?;
             }
         }
-        remove_empty_remains(server)
+        remove_empty_remains(server)?;
+        Ok(true)
+    }
+
+    /// Whether the app's data, a modified file of pullpray's, or a copy of one still exists.
+    fn leaves_something(&self) -> Result<bool> {
+        for change in self.changes() {
+            if let Change::File { path, before, .. } = change
+                && *before == Before::Created
+                && self.server.stat(path)?.is_some()
+                && !self.is_shared(change)?
+            {
+                return Ok(true);
+            }
+        }
+        let copies = self.server.list(&layout::backups(self.app))?;
+        let removed = |name: &std::ffi::OsString| name.to_string_lossy().starts_with(REMOVED);
+        Ok(copies.iter().any(removed) || self.keeps_data()?)
     }
 
     fn hand_over(&self, change: &Change, to: &AppName) -> Result<()> {

@@ -14,6 +14,7 @@ use crate::state::remote::RemoteErrorKind;
 
 use super::agent::has_deploy_key;
 use super::host_key::PinnedHostKey;
+use super::key_pair::public_key;
 use super::{About, Check, CheckContext, Finding, StepId};
 
 pub(super) struct Access<'a>(pub(super) &'a App);
@@ -71,7 +72,7 @@ impl Check for Access<'_> {
             Ok(Some(words)) => Ok(Finding::Ok(format!("reads {words}"))),
             Ok(None) => Ok(Finding::manual(
                 format!("the repository can be read and {}", app.track.missing()),
-                format!("pullpray init {} {}", app.name, app.track.flag()),
+                format!("sudo pullpray init {} {}", app.name, app.track.flag()),
             )),
             Err(error) if error.kind().is_no_access() => {
                 Ok(Finding::AwaitsAccess(error.to_string()))
@@ -109,13 +110,20 @@ impl Check for ReadOnly<'_> {
             }
             Ok(WriteAccess::Writable) => {
                 let (name, repo, page) = (&app.name, app.repo.slug(), app.repo.deploy_key_page());
+                let plain = match (&page, public_key(context.view, name)?) {
+                    (None, Some((key, _))) => {
+                        let line = render::authorized_keys_line(app, &key);
+                        format!("; on a plain sshd, its line in authorized_keys: {line}")
+                    }
+                    _ => String::new(),
+                };
                 let page = page.map_or_else(|| host.to_owned(), |(page, _)| page);
                 Ok(Finding::manual(
                     format!(
                         "the deploy key can push to {repo}: whoever breaks into this server could change the code"
                     ),
                     format!(
-                        "sudo pullpray init {name}  # after removing the key at {page} and adding it again without write access"
+                        "sudo pullpray init {name}  # after removing the key at {page} and adding it again without write access{plain}"
                     ),
                 ))
             }

@@ -1,14 +1,18 @@
 //! Requirements checked before any change: programs, systemd, a writable file system, a free address,
 //! and this program in a place that only root can modify.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::app::{App, Bind};
 use crate::layout;
 
-use crate::host::effective_uid;
+use crate::host::{View, effective_uid};
 
 use super::eligibility::{answers_of, ineligible};
+use super::reach::out_of_reach;
+use super::service::installed_bind;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
 pub(super) struct Requirements<'a>(pub(super) &'a App);
@@ -25,6 +29,10 @@ impl Check for Requirements<'_> {
         if let Some(problem) = ineligible(context.view, &answers_of(self.0), "python")? {
             return Ok(problem.into());
         }
+        // Before the survey, which runs the interpreter as the account.
+        if let Some(problem) = out_of_reach(context.view, self.0)? {
+            return Ok(problem.into());
+        }
         let (python, user) = (self.0.python.as_path(), self.0.user.as_str());
         let survey = context.view.survey(python, user)?;
         if let Some((what, install)) = survey.lacks() {
@@ -36,9 +44,39 @@ impl Check for Requirements<'_> {
                 "ps -p 1  # run pullpray on a server, or in a container that boots systemd",
             ));
         };
-        if let Some(dir) = survey.read_only.first().map(|dir| dir.display()) {
-            let why = format!("{dir} is on a file system mounted read-only");
-            return Ok(Finding::manual(why, format!("findmnt --target {dir}")));
+        let state = layout::state(&self.0.name);
+        let (project, statics) = (self.0.project_dir.as_path(), self.0.static_dir.as_path());
+        for dir in ["/etc", "/opt", "/usr/local"]
+            .map(Path::new)
+            .into_iter()
+            .chain([project, statics, &state])
+        {
+            let dir = existing(context.view, dir);
+            let shown = dir.display();
+            if context.view.is_read_only(dir)? {
+                let why = format!("{shown} is on a file system mounted read-only");
+                return Ok(Finding::manual(why, format!("findmnt --target {shown}")));
+            }
+        }
+        let dir = existing(context.view, project);
+        if context.view.is_noexec(dir)? {
+            let (dir, app) = (dir.display(), &self.0.name);
+            return Ok(Finding::manual(
+                format!(
+                    "{dir} is on a file system mounted noexec: Python cannot load compiled packages from environments in it"
+                ),
+                format!(
+                    "findmnt --target {dir}  # mount it with exec, or use another: sudo pullpray init {app} --project-dir DIR"
+                ),
+            ));
+        }
+        if let Some(name) = context.view.unresolved_hostname()? {
+            return Ok(Finding::warning(
+                format!(
+                    "this server cannot resolve its own name {name}: sudo tries that before each command, which can take half a minute"
+                ),
+                format!("echo '127.0.1.1 {name}' | sudo tee -a /etc/hosts"),
+            ));
         }
         let python = survey.python.unwrap_or_default();
         let uv = if survey.uv.is_some() { "uv" } else { "pip" };
@@ -48,6 +86,13 @@ impl Check for Requirements<'_> {
     }
 }
 
+/// The path, or the first of its parents that exists.
+fn existing<'a>(view: &View, path: &'a Path) -> &'a Path {
+    let mut parts = path.ancestors();
+    let there = |part: &&Path| view.stat_target(part).is_ok_and(|stat| stat.is_some());
+    parts.find(there).unwrap_or(Path::new("/"))
+}
+
 impl Check for Address<'_> {
     fn about(&self) -> About {
         About::new(StepId::AppAddress, &self.0.bind)
@@ -55,7 +100,12 @@ impl Check for Address<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let (view, app, bind) = (context.view, &self.0.name, &self.0.bind);
         if view.has_systemd()? && view.unit(&layout::socket_unit(app))?.is_active() {
-            return Ok(Finding::ok("in use by this app"));
+            let own = installed_bind(context.view, self.0)?;
+            let same =
+                |own: &Bind| own == bind || (own.port().is_some() && own.port() == bind.port());
+            if own.as_ref().is_none_or(same) {
+                return Ok(Finding::ok("in use by this app"));
+            }
         }
         let taken = match bind {
             Bind::Tcp(address) => view.listening_ports()?.contains(&address.port()),

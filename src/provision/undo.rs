@@ -14,7 +14,11 @@ use crate::state::receipt::{Before, Change, Receipt, Was};
 use crate::state::sha256;
 
 use super::Removal;
+use super::changes::backup_name;
 use super::key_pair::{fingerprint, private_key};
+
+/// How the copies of modified files that `remove` removes begin; those of replaced files never do.
+pub(super) const REMOVED: &str = "removed.";
 
 /// Outcome of undoing a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,7 +256,22 @@ fn remove_file(removal: &Removal<'_>, path: &Path, backup: Option<&Path>) -> Res
         return Undone::kept("is no longer a file");
     }
     if !removal.purge && !is_what_we_wrote(server, removal.receipt, path)? {
-        return Undone::kept("was modified since; --purge removes it too");
+        if !layout::works_by_itself(path) {
+            return Undone::kept("was modified since; --purge removes it too");
+        }
+        let (content, copies) = (
+            server.read(path)?.unwrap_or_default(),
+            layout::backups(removal.app),
+        );
+        server.make_dir(&copies, 0, 0, 0o700)?;
+        let name = backup_name(path, &sha256(&content));
+        let copy = copies.join(format!("{REMOVED}{name}"));
+        server.write(&copy, &content, stat.mode, Some((stat.uid, stat.gid)))?;
+        server.remove_file(path)?;
+        let copy = copy.display();
+        return Undone::removed(format!(
+            "removed; it was modified, and --purge removes the copy {copy}, too"
+        ));
     }
     if let Some(backup) = backup
         && let Some(old) = server.stat(backup)?

@@ -48,7 +48,7 @@ impl Changes<'_> {
     ///
     /// # Errors
     /// At the first entry that cannot be changed.
-    pub fn own_tree(&self, path: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+    pub fn own_tree(&self, path: &Path, (uid, gid): (u32, Option<u32>)) -> Result<()> {
         self.server.own_tree(path, uid, gid).map(drop)
     }
 
@@ -58,7 +58,7 @@ impl Changes<'_> {
     /// # Errors
     /// When the program cannot be started or does not exit in time.
     pub fn deploy(&self, app: &App, verb: &[&str]) -> Result<Outcome> {
-        let (name, limit) = (app.name.as_str(), app.limits.deploy_timeout);
+        let (name, limit) = (app.name.as_str(), app.limits.script_timeout());
         self.server.run_verb(&app.program, verb, name, limit)
     }
 
@@ -79,12 +79,12 @@ impl Changes<'_> {
         self.server.restart(unit)
     }
 
-    /// Disables and stops a unit of the app: less than its files' record allows.
+    /// Stops a unit of the app, which stays enabled.
     ///
     /// # Errors
     /// When systemctl fails.
-    pub fn disable(&self, unit: &str) -> Result<()> {
-        self.server.disable_now(unit)
+    pub fn stop(&self, unit: &str) -> Result<()> {
+        self.server.stop(unit)
     }
 
     /// Has systemd read its unit files again, which changes none of them.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::app::App;
+use crate::app::{App, AppName};
 use crate::decide::{Verdict, backoff};
 use crate::exit::Exit;
 use crate::layout;
@@ -27,11 +27,11 @@ pub enum PollOutcome {
         to: Release,
         /// Seconds from the git host's answer to the ledger's entry.
         took: f64,
-        /// The outage that this poll ended, if it was reported.
-        ended_outage: Option<RemoteOutage>,
         /// A remark, for example that history was rewritten.
         note: Option<String>,
     },
+    /// The git host answers again after an outage that was reported; then the poll went on.
+    Reachable(RemoteOutage, Box<PollOutcome>),
     /// The server differed from the ledger and was restored; then the poll went on.
     Recovered(Recovery, Box<PollOutcome>),
     /// The live release was lost or down: what was found, the poll's own outcome, and that of deploying the commit again.
@@ -58,8 +58,10 @@ pub struct FailureReport {
     pub why: String,
     /// The migrations it applied, if any; they are not reverted.
     pub migrations: Option<String>,
-    /// The last lines of the log.
+    /// The lines of its output that tell most.
     pub last_lines: Vec<String>,
+    /// The ways out of what its output says.
+    pub hints: Vec<&'static str>,
     /// The log's path.
     pub log: PathBuf,
     /// The live release, if there is one.
@@ -68,7 +70,7 @@ pub struct FailureReport {
     pub restore_error: Option<String>,
     /// The number of this attempt, from 1.
     pub tries: u32,
-    /// How many attempts a commit gets.
+    /// How many attempts this commit gets.
     pub attempts: u32,
 }
 
@@ -100,6 +102,12 @@ pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit)
             if_verbose("another poll is running".to_owned()),
             Exit::Success,
         ),
+        PollOutcome::Reachable(outage, then) => {
+            let (text, exit) = render(app, then, verbose);
+            let polls = outage.polls_in_words();
+            let again = format!("{name}: the git host is reachable again, after {polls}\n");
+            (again + &text, exit)
+        }
         PollOutcome::Recovered(recovery, then) => recovered(app, recovery, then, verbose),
         PollOutcome::Redeployed(found, first, second) => {
             let (mut text, first) = render(app, first, verbose);
@@ -124,25 +132,14 @@ pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit)
             from,
             to,
             took,
-            ended_outage,
             note,
         } => {
-            let mut text = String::new();
-            if let Some(outage) = ended_outage {
-                text.push_str(&format!(
-                    "{name}: the git host is reachable again, after {}\n",
-                    outage.polls_in_words()
-                ));
-            }
             let change = match from {
                 Some(from) if from.commit == to.commit => "again".to_owned(),
                 Some(from) => format!("{} →", short(&from.commit)),
                 None => "first release →".to_owned(),
             };
-            text.push_str(&format!(
-                "{name}: {change} {} live after {took:.1} s\n",
-                title(to)
-            ));
+            let mut text = format!("{name}: {change} {} live after {took:.1} s\n", title(to));
             push_note(&mut text, note.as_deref());
             (text, Exit::Success)
         }
@@ -202,9 +199,9 @@ fn recovered(app: &App, recovery: &Recovery, then: &PollOutcome, verbose: bool) 
     };
     // Nothing else would report it: each of its polls was killed before it could print anything.
     if let PollOutcome::Skipped(Verdict::Waiting(failure)) = then
-        && failure.tries >= app.limits.attempts
+        && failure.is_final(app.limits.attempts)
     {
-        text.push_str(&format!("  next  {}\n", giving_up(failure.tries)));
+        text.push_str(&format!("  next  {}\n", giving_up(name, failure.tries)));
         exit = Exit::Failed.worse(exit);
     }
     let (more, then) = render(app, then, verbose);
@@ -254,9 +251,13 @@ fn refused(app: &App, refusal: &Refusal) -> String {
             "which file system that is, and why (the kernel reports disk errors): findmnt --target {}; sudo dmesg --level err",
             dir.display()
         )),
-        Why::Unfit { .. } => Some(format!(
-            "max_file and max_size are set in {settings}; to try again: sudo pullpray poll {name} --now"
+        Why::SudoRefuses { .. } => Some(format!(
+            "the server refuses, whatever the commit: sudo pullpray doctor {name}"
         )),
+        Why::Unfit { .. } => Some(format!(
+            "max_file, max_size and accept_filters are set in {settings}; to try again: sudo pullpray poll {name} --now"
+        )),
+        Why::Dependencies { fix, .. } => Some(for_terminal(fix)),
         Why::OutsideWindow { .. } => None,
     };
     let hint = hint.map_or_else(String::new, |hint| format!("  hint: {hint}\n"));
@@ -282,10 +283,13 @@ fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
     for line in &report.last_lines {
         text.push_str(&format!("  | {}\n", for_terminal(line)));
     }
+    for hint in &report.hints {
+        text.push_str(&format!("  hint: {hint}\n"));
+    }
     push_note(&mut text, report.migrations.as_deref());
     text.push_str(&format!("  log   {}\n", report.log.display()));
     let next = if report.tries >= report.attempts {
-        giving_up(report.tries)
+        giving_up(name, report.tries)
     } else {
         format!(
             "attempt {} of {} in {} minutes, or at the next commit",
@@ -302,8 +306,11 @@ fn failed(app: &App, report: &FailureReport) -> (String, Exit) {
     (text, exit)
 }
 
-fn giving_up(tries: u32) -> String {
-    format!("giving up after {tries} attempts; will try again on a new commit or a settings change")
+fn giving_up(app: &AppName, tries: u32) -> String {
+    let attempts = if tries == 1 { "attempt" } else { "attempts" };
+    format!(
+        "giving up after {tries} {attempts}; will try again on a new commit or a settings change, or: sudo pullpray retry {app}"
+    )
 }
 
 fn unreachable(app: &App, outage: &RemoteOutage) -> String {

@@ -50,12 +50,11 @@ pub fn hint(app: &App, kind: Kind) -> String {
             format!("this server cannot resolve the name: getent hosts {host}")
         }
         Kind::ConnectionRefused => format!(
-            "does an SSH server run on port {port}, and does no firewall reject this server? ssh-keyscan -p {port} {host}; another port or a proxy belongs before {}",
+            "does an SSH server run on port {port}, and does no firewall reject this server? ssh-keyscan -p {port} {host}; another port belongs before {}, a proxy or jump host is --proxy of pullpray init {name}",
             app.ssh_config().display()
         ),
         Kind::NoRoute => format!(
-            "is this server online, and does no firewall block port {port}? ssh-keyscan -p {port} {host}; a proxy or jump host belongs before {}",
-            app.ssh_config().display()
+            "is this server online, and does no firewall block port {port}? ssh-keyscan -p {port} {host}; through a proxy or jump host: sudo pullpray init {name} --proxy USER@HOST"
         ),
         Kind::Disconnected => format!(
             "if it lasts, the host or a firewall may block this server: ssh-keyscan -p {port} {host}"

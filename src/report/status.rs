@@ -21,6 +21,8 @@ pub struct Status {
     pub ledger: Ledger,
     /// Bytes that are free where it lives.
     pub free: u64,
+    /// Whether init has not come to the cron entry yet, its last step.
+    pub unfinished: bool,
     /// Why cron's polls seem to have stopped, if they do.
     pub overdue: Option<String>,
 }
@@ -34,6 +36,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         app,
         ledger,
         free,
+        unfinished,
         overdue,
     } = status;
     let mut text = String::new();
@@ -56,24 +59,28 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
             for_terminal(&in_progress.subject)
         )?;
     }
+    writeln!(
+        text,
+        "  source    {} of {}, at {}",
+        app.track, app.repo, app.bind
+    )?;
+    let next = app.schedule.next_after(&now.with_timezone(&Local));
+    let next = next.map_or_else(String::new, |next| next.format(", next %H:%M").to_string());
+    let polls = format!("cron polls {}{next}", app.schedule.words());
     match (ledger.outage(), ledger.last_check()) {
+        _ if *unfinished => writeln!(
+            text,
+            "  set-up    unfinished: sudo pullpray init {}",
+            app.name
+        )?,
         (Some(outage), _) => writeln!(
             text,
             "  checked   not since {}: {}",
             when(&outage.since, now),
             for_terminal(&remote::why(app, &outage.failure))
         )?,
-        (None, Some(last)) => writeln!(
-            text,
-            "  checked   {}; cron polls {}",
-            when(last, now),
-            app.schedule.words()
-        )?,
-        (None, None) => writeln!(
-            text,
-            "  checked   never; cron polls {}",
-            app.schedule.words()
-        )?,
+        (None, Some(last)) => writeln!(text, "  checked   {}; {polls}", when(last, now))?,
+        (None, None) => writeln!(text, "  checked   never; {polls}")?,
     }
     if let Some(why) = overdue {
         writeln!(
@@ -109,6 +116,17 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
     Ok(text)
 }
 
+/// Whether somebody has to act: set-up is unfinished, polls have stopped, the git host is unreachable, or a commit failed
+/// or is refused.
+#[must_use]
+pub fn needs_attention(status: &Status) -> bool {
+    let ledger = &status.ledger;
+    let refused = ledger.refused().is_some_and(|it| !it.why.is_transient());
+    let failed = ledger.failures().iter().any(|it| !it.is_rollback());
+    let outage = ledger.outage().is_some_and(|outage| outage.reported);
+    status.unfinished || status.overdue.is_some() || refused || failed || outage
+}
+
 /// Commits that are not live: refused, waiting, failed.
 fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
     let mut text = String::new();
@@ -127,16 +145,32 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
         )?;
     }
     for failure in ledger.failures() {
+        let (how, tries) = if failure.is_rollback() {
+            ("skipped", String::new())
+        } else {
+            ("failed ", format!(", {}, last", failure.tries_in_words()))
+        };
         writeln!(
             text,
-            "  failed    {}, {}, last {}{}",
+            "  {how}   {}{tries}, {}{}",
             short(&failure.commit),
-            failure.tries_in_words(),
             when(&failure.last, now),
             reason(&failure.why)
         )?;
+        if let Some(log) = &failure.log {
+            writeln!(
+                text,
+                "            log {}",
+                for_terminal(&log.display().to_string())
+            )?;
+        }
         match decide::next_try(failure, now) {
-            _ if failure.tries >= app.limits.attempts => writeln!(
+            _ if failure.is_rollback() => writeln!(
+                text,
+                "            not deployed again until: sudo pullpray retry {}",
+                app.name
+            )?,
+            _ if failure.is_final(app.limits.attempts) => writeln!(
                 text,
                 "            no more attempts until a new commit, changed settings, or: pullpray retry {}",
                 app.name
@@ -168,7 +202,12 @@ fn past(deployment: &Deployment) -> String {
         Outcome::RolledBack => "rollback",
         Outcome::Failed { why, .. } => {
             let why = why.lines().next().unwrap_or_default();
-            return first_columns(&format!("{head}failed: {}", for_terminal(why)), 80) + "\n";
+            let line = first_columns(&format!("{head}failed: {}", for_terminal(why)), 80);
+            let log = deployment.log.as_ref().map(|log| log.display().to_string());
+            let log = log.map_or_else(String::new, |log| {
+                format!("    log {}\n", for_terminal(&log))
+            });
+            return format!("{line}\n{log}");
         }
     };
     let note = deployment.note.as_deref();
@@ -222,6 +261,7 @@ mod tests {
                     stage: Stage::Script,
                     why: why.to_owned(),
                 },
+                log: None,
                 note: None,
             })
         };

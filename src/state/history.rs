@@ -1,5 +1,7 @@
 //! Past deployments, as the ledger keeps them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::fields;
@@ -28,6 +30,9 @@ pub struct Deployment {
     pub took: Tenths,
     /// How it ended.
     pub outcome: Outcome,
+    /// Its log, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
     /// A remark, for example that history was rewritten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -48,6 +53,8 @@ pub enum Stage {
     Environment,
     /// The deploy script runs.
     Script,
+    /// A migration was cut off: the database may be half changed.
+    CutMigration,
     /// The app must not write into its release.
     Writes,
     /// The release runs beside the live one.
@@ -58,6 +65,8 @@ pub enum Stage {
     Health,
     /// The poll was killed in an unknown stage.
     Killed,
+    /// It was live, and somebody rolled back from it.
+    RolledBack,
 }
 
 /// How a deployment ended.
@@ -107,6 +116,7 @@ impl Deployment {
             at,
             took,
             outcome,
+            log: None,
             note: None,
         }
     }

@@ -12,6 +12,7 @@ use super::fields;
 use super::history::{Deployment, History, Stage};
 use super::refusal::Refusal;
 use super::remote::RemoteFailure;
+pub use super::remote::RemoteOutage;
 
 mod rebuilt;
 
@@ -25,7 +26,6 @@ const FAILURES: usize = 20;
 pub struct Ledger {
     format: u32,
     live: Option<Release>,
-    previous: Option<Release>,
     releases: Vec<Release>,
     in_progress: Option<Release>,
     failures: Vec<Failure>,
@@ -91,33 +91,19 @@ pub struct Pause {
     pub why: String,
 }
 
-/// The git host could not be reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteOutage {
-    /// Since when, RFC 3339.
-    #[serde(deserialize_with = "fields::time")]
-    pub since: String,
-    /// Failed polls in a row.
-    pub polls: u32,
-    /// The last error.
-    #[serde(flatten)]
-    pub failure: RemoteFailure,
-    /// Whether it was reported.
-    pub reported: bool,
-}
-
-impl RemoteOutage {
-    /// `1 poll`, `3 polls in a row`.
-    #[must_use]
-    pub fn polls_in_words(&self) -> String {
-        match self.polls {
-            1 => "1 poll".to_owned(),
-            more => format!("{more} polls in a row"),
-        }
-    }
-}
-
 impl Failure {
+    /// Whether it worked, and somebody rolled back from it.
+    #[must_use]
+    pub fn is_rollback(&self) -> bool {
+        self.stage == Stage::RolledBack
+    }
+
+    /// Whether only a new commit or an operator's command ends it.
+    #[must_use]
+    pub fn is_final(&self, attempts: u32) -> bool {
+        self.is_rollback() || self.stage == Stage::CutMigration || self.tries >= attempts
+    }
+
     /// `once`, `twice`, `3 times`.
     #[must_use]
     pub fn tries_in_words(&self) -> String {
@@ -146,7 +132,6 @@ impl Default for Ledger {
         Self {
             format: FORMAT,
             live: None,
-            previous: None,
             releases: Vec::new(),
             in_progress: None,
             failures: Vec::new(),
@@ -166,9 +151,15 @@ impl Ledger {
     pub fn live(&self) -> Option<&Release> {
         self.live.as_ref()
     }
-    /// The release that was live before; the target of a rollback.
+    /// The release that was live before; the target of a rollback. Never one that somebody rolled back from.
     pub fn previous(&self) -> Option<&Release> {
-        self.previous.as_ref()
+        let live = self.live.as_ref()?;
+        let mut newest_first = self.releases.iter().rev();
+        newest_first.find(|it| it.id != live.id && !self.was_rolled_back(&it.commit))
+    }
+    /// Whether somebody rolled back from this commit, and nobody took that back.
+    pub fn was_rolled_back(&self, commit: &str) -> bool {
+        self.failure(commit).is_some_and(Failure::is_rollback)
     }
     /// Successful releases that are still on the disk, oldest first, the live one included.
     pub fn releases(&self) -> &[Release] {
@@ -236,14 +227,14 @@ impl Ledger {
         (outage, report)
     }
 
-    /// The git host answered; returns the outage that ended, if it was reported.
-    pub fn reachable(&mut self, check: Check) -> Option<RemoteOutage> {
+    /// The git host answered.
+    pub fn reachable(&mut self, check: Check) {
         self.last_check = Some(check.at.clone());
         self.last_by_cron = check
             .by_cron
             .then_some(check.at)
             .or(self.last_by_cron.take());
-        self.outage.take().filter(|outage| outage.reported)
+        self.outage = None;
     }
 
     /// A commit is refused; returns whether the commit or the reason is new.
@@ -279,15 +270,24 @@ impl Ledger {
         self.releases.push(release.clone());
         let commit = release.commit.clone();
         let old = self.live.replace(release);
-        if let Some(old) = old.filter(|old| old.commit != commit) {
-            self.previous = Some(old);
+        if old.is_none_or(|old| old.commit != commit) {
+            self.supersede(&commit);
         }
         self.history.add(ended);
     }
 
-    /// Somebody rolled back to a release, which pauses deployments.
-    pub fn rolled_back(&mut self, release: Release, ended: Deployment, pause: Pause) {
-        self.went_live(release, ended);
+    /// Somebody rolled back from a commit: deployments are paused, and it is not deployed again when they go on.
+    pub fn rolled_back(&mut self, commit: &str, pause: Pause) {
+        self.forgive(commit);
+        self.count(Failure {
+            commit: commit.to_owned(),
+            tries: 1,
+            last: pause.since.clone(),
+            stage: Stage::RolledBack,
+            why: format!("{} by {}", pause.why, pause.by),
+            log: None,
+            inputs_digest: String::new(),
+        });
         self.pause = Some(pause);
     }
 
@@ -307,6 +307,13 @@ impl Ledger {
     fn count(&mut self, failure: Failure) -> u32 {
         let tries = self.failure(&failure.commit).map_or(0, |known| known.tries) + failure.tries;
         self.forgive(&failure.commit);
+        if self
+            .live
+            .as_ref()
+            .is_none_or(|live| live.commit != failure.commit)
+        {
+            self.supersede(&failure.commit);
+        }
         self.failures.push(Failure { tries, ..failure });
         // The oldest, of commits that no branch points to any more.
         let excess = self.failures.len().saturating_sub(FAILURES);
@@ -319,14 +326,28 @@ impl Ledger {
         self.in_progress = None;
     }
 
+    /// This commit is the tip: what failed before it no longer matters, except what must never return by itself.
+    pub fn supersede(&mut self, tip: &str) {
+        let live = self.live.as_ref().map(|live| live.commit.as_str());
+        self.failures.retain(|failure| {
+            let stays = matches!(failure.stage, Stage::RolledBack | Stage::CutMigration);
+            stays || failure.commit == tip || live == Some(failure.commit.as_str())
+        });
+    }
+
     /// A commit's failures no longer matter.
     pub fn forgive(&mut self, commit: &str) {
         self.failures.retain(|failure| failure.commit != commit);
     }
 
-    /// Failed commits may be tried again at once; returns how many there were.
+    /// Failed commits may be tried again at once, also those that somebody rolled back from; returns how many there were.
     pub fn retry(&mut self) -> usize {
         std::mem::take(&mut self.failures).len()
+    }
+
+    /// Commits that failed by themselves may be tried again at once.
+    pub fn retry_failed(&mut self) {
+        self.failures.retain(Failure::is_rollback);
     }
 
     /// Deployments are paused.
@@ -342,13 +363,12 @@ impl Ledger {
     /// Only the newest `keep` releases stay, and always the live and the previous one.
     pub fn pruned(&mut self, keep: usize) {
         let excess = self.releases.len().saturating_sub(keep);
-        let mut kept = self.releases.split_off(excess);
-        for release in [&self.live, &self.previous].into_iter().flatten() {
-            if !kept.iter().any(|known| known.id == release.id) {
-                kept.insert(0, release.clone());
-            }
-        }
-        self.releases = kept;
+        let needed = [self.live.as_ref(), self.previous()].map(|it| it.map(|it| it.id.clone()));
+        let mut at = 0;
+        self.releases.retain(|release| {
+            at += 1;
+            at > excess || needed.iter().flatten().any(|id| *id == release.id)
+        });
     }
 }
 

@@ -58,6 +58,18 @@ pub enum Why {
         /// Where.
         dir: PathBuf,
     },
+    /// Its dependencies cannot be installed on this server.
+    Dependencies {
+        /// Which file, and what it needs.
+        words: String,
+        /// What to do.
+        fix: String,
+    },
+    /// sudo refuses to let the app's account control its units.
+    SudoRefuses {
+        /// What sudo said.
+        words: String,
+    },
     /// It exceeds the limits, or cannot be read.
     Unfit {
         /// Which limit, or what is unreadable.
@@ -106,7 +118,10 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTrusted { words } | Self::Unfit { words } => f.write_str(words),
+            Self::NotTrusted { words }
+            | Self::Unfit { words }
+            | Self::Dependencies { words, .. } => f.write_str(words),
+            Self::SudoRefuses { words } => write!(f, "its units cannot be restarted: {words}"),
             Self::NotDescendant { live } => write!(
                 f,
                 "history was rewritten (live commit {} is not an ancestor), and allow_rewind = false",

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fields;
+
 /// A failed request to the git host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteFailure {
@@ -17,6 +19,32 @@ impl RemoteFailure {
         Self {
             kind,
             words: words.into(),
+        }
+    }
+}
+
+/// The git host could not be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteOutage {
+    /// Since when, RFC 3339.
+    #[serde(deserialize_with = "fields::time")]
+    pub since: String,
+    /// Failed polls in a row.
+    pub polls: u32,
+    /// The last error.
+    #[serde(flatten)]
+    pub failure: RemoteFailure,
+    /// Whether it was reported.
+    pub reported: bool,
+}
+
+impl RemoteOutage {
+    /// `1 poll`, `3 polls in a row`.
+    #[must_use]
+    pub fn polls_in_words(&self) -> String {
+        match self.polls {
+            1 => "1 poll".to_owned(),
+            more => format!("{more} polls in a row"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The apps on this server, and the facts that defaults depend on: ports, other apps, who ran sudo.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -48,6 +49,7 @@ impl View {
             processors: std::thread::available_parallelism()
                 .map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX)),
             ports: self.listening_ports()?,
+            host_key_algorithms: self.host_key_algorithms(),
             systemctl: self
                 .which("systemctl")
                 .unwrap_or_else(|| "/usr/bin/systemctl".into()),
@@ -91,6 +93,33 @@ impl View {
         Ok(facts)
     }
 
+    /// Whether something listens there; `None` if the system does not say.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn listens(&self, bind: &Bind) -> Result<Option<bool>> {
+        let tables: &[&str] = match bind {
+            Bind::Tcp(_) => &["/proc/net/tcp", "/proc/net/tcp6"],
+            Bind::Unix(_) => &["/proc/net/unix"],
+        };
+        let mut known = None;
+        for table in tables {
+            let Some(text) = self.read_text(Path::new(table))? else {
+                continue;
+            };
+            let found = match bind {
+                Bind::Tcp(address) => parse_listeners(&text).any(|found| found == *address),
+                Bind::Unix(path) => {
+                    let path = path.to_string();
+                    text.lines()
+                        .any(|line| line.split(' ').next_back() == Some(&path))
+                }
+            };
+            known = Some(known.unwrap_or(false) || found);
+        }
+        Ok(known)
+    }
+
     /// The TCP ports in use on this server (/proc/net/tcp, state 0A: LISTEN).
     ///
     /// # Errors
@@ -108,17 +137,29 @@ impl View {
 }
 
 fn parse_ports(text: &str) -> Vec<u16> {
-    text.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let (_, port) = fields.next()?.rsplit_once(':')?;
-            let state = fields.nth(1)?;
-            (state == "0A")
-                .then(|| u16::from_str_radix(port, 16).ok())
-                .flatten()
-        })
+    parse_listeners(text)
+        .map(|address| address.port())
         .collect()
+}
+
+fn parse_listeners(text: &str) -> impl Iterator<Item = SocketAddr> {
+    text.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (address, port) = fields.next()?.rsplit_once(':')?;
+        let state = fields.nth(1)?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        // Words of 32 bits, each in the byte order of this machine.
+        let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok();
+        let address = if address.len() == 8 {
+            SocketAddr::from((word(0)?.to_ne_bytes(), port))
+        } else {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?].map(u32::to_ne_bytes);
+            let mut bytes = [0_u8; 16];
+            bytes.copy_from_slice(words.as_flattened());
+            SocketAddr::from((bytes, port))
+        };
+        (state == "0A").then_some(address)
+    })
 }
 
 #[cfg(test)]
@@ -129,5 +170,9 @@ mod tests {
     fn listening_ports_are_parsed() {
         let text = "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000\n   1: 0100007F:1F41 0100007F:9999 01 0:0\n";
         assert_eq!(parse_ports(text), [8000]);
+        let address = |text| parse_listeners(text).next().map(|found| found.to_string());
+        assert_eq!(address(text).as_deref(), Some("127.0.0.1:8000"));
+        let text = "head\n   0: 00000000000000000000000001000000:1F40 0:0 0A 0:0\n";
+        assert_eq!(address(text).as_deref(), Some("[::1]:8000"));
     }
 }

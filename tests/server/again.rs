@@ -106,16 +106,18 @@ fn local_changes_are_kept_until_overwritten() -> Result<()> {
 
     let edited = web.listing(TOUCHED)?;
     let kept = web.run("pullpray init todo --yes")?.ok()?;
-    for path in [cron, unit] {
+    for path in [cron, unit, script] {
         kept.says(&format!("{path}: modified locally, left as is"))?;
     }
     ensure!(
-        !kept.stdout.contains(script) && !kept.stdout.contains(environment),
-        "files that belong to the administrator are not reported: {kept}"
+        !kept.stdout.contains(environment),
+        "the environment file belongs to the administrator: {kept}"
     );
     ensure!(changed(&edited, &web.listing(TOUCHED)?).is_empty());
     // Changing another setting does not overwrite the edited file either.
-    web.run("pullpray init todo --yes --workers 4")?.ok()?;
+    web.run("pullpray init todo --yes --workers 4")?
+        .exits(1)?
+        .says("not all of it is carried out")?;
     ensure!(web.read(unit)?.ends_with("# by ann\n"));
 
     web.run("pullpray init todo --yes --overwrite")?.ok()?;
@@ -170,5 +172,46 @@ fn init_repairs_damage() -> Result<()> {
             .says("nothing to change")?;
     }
     ensure!(web.page("/")?.shows("version one"));
+    Ok(())
+}
+
+#[test]
+fn another_address_and_number_of_workers_are_carried_out() -> Result<()> {
+    let lab = Lab::new("answers")?;
+    let Todo {
+        host: _host, web, ..
+    } = Todo::live(&lab, Release::Bookworm)?;
+    // nginx answers there, and answers well.
+    web.run("pullpray init todo --yes --bind 127.0.0.1:80")?
+        .exits(1)?
+        .says("127.0.0.1:80 is already in use")?;
+    web.run("pullpray init todo --yes --bind 127.0.0.1:8017")?
+        .ok()?
+        .says("todo is live")?;
+    web.run("curl -sf -H 'Host: localhost' http://127.0.0.1:8017/ && ! ss -ltn | grep -q 127.0.0.1:8000")?
+        .ok()?
+        .says("version one")?;
+
+    web.run("pullpray init todo --yes --workers 4")?.ok()?;
+    web.run("sleep 2; pgrep -u gunicorn -fc -- '--workers 4'")?
+        .ok()?
+        .says("5")?;
+
+    let unit = "/etc/systemd/system/gunicorn.todo.service";
+    web.run(&format!(
+        "sed -i 's/--workers 4/--workers 1/' {unit} && systemctl daemon-reload && pullpray init todo --yes --workers 3"
+    ))?
+    .exits(1)?
+    .says("not all of it is carried out")?
+    .says("sudo pullpray init todo --overwrite")?;
+    web.run("pullpray init todo --yes --overwrite")?.ok()?;
+
+    // The socket stays where its unit says, until init moves it.
+    web.run("sed -i s/8017/8018/ /etc/pullpray/todo.toml && pullpray redeploy todo")?
+        .ok()?;
+    web.run("pullpray init todo --yes")?.ok()?;
+    web.run("curl -sf -H 'Host: localhost' http://127.0.0.1:8018/")?
+        .ok()?
+        .says("version one")?;
     Ok(())
 }

@@ -129,6 +129,33 @@ fn only_polls_by_cron_prove_that_cron_works() -> Result<()> {
 fn a_later_sudo_rule_that_requires_a_password_is_found() -> Result<()> {
     let lab = Lab::new("password")?;
     let Todo { repo, web, .. } = &Todo::live(&lab, Release::Trixie)?;
+    // A hardened server's defaults do not apply to the account, unless a later file says so.
+    web.run("echo 'Defaults requiretty, listpw=always' >/etc/sudoers.d/hardened; chmod 440 /etc/sudoers.d/hardened; pullpray doctor todo --offline")?
+        .ok()?;
+    repo.push("version with a tty")?;
+    deploys(web, "version with a tty")?;
+    repo.push("version without a tty")?;
+    for (harm, said, cure) in [
+        (
+            "echo 'Defaults:gunicorn requiretty' >/etc/sudoers.d/zzz",
+            "sudo: sorry, you must have a tty to run sudo",
+            "rm /etc/sudoers.d/zzz",
+        ),
+        ("chage -E 1 gunicorn", "sudo: ", "chage -E -1 gunicorn"),
+    ] {
+        web.run(harm)?.ok()?;
+        web.run("pullpray doctor todo --offline --only sudo.rule")?
+            .exits(1)?
+            .says(said)?;
+        web.run("pullpray poll todo")?
+            .exits(1)?
+            .says(said)?
+            .says("hint: the server refuses, whatever the commit")?;
+        poll_is_silent(web)?;
+        web.run(cure)?.ok()?;
+    }
+    deploys(web, "version without a tty")?;
+    web.run("rm /etc/sudoers.d/hardened")?.ok()?;
     for rule in [
         "gunicorn ALL=(ALL) ALL",
         "%gunicorn ALL=(root) PASSWD: /usr/bin/systemctl restart *",

@@ -73,7 +73,7 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
     // The previous release is known again, too.
     web.run(&format!("echo nonsense >{LEDGER}; pullpray poll todo"))?
         .ok()?;
-    web.run("pullpray rollback todo && pullpray resume todo && pullpray poll todo")?
+    web.run("pullpray rollback todo && pullpray resume todo && pullpray retry todo && pullpray poll todo")?
         .ok()?;
 
     // A release that somebody rolled back is not deployed again because its record is lost.

@@ -108,10 +108,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
         .exits(1)?
         .says("health check failed before switching")?
         .says("is still live")?
-        .says("  | the app's own output: sudo journalctl -u gunicorn.todo.trial.service -n 200")?;
-    web.run("journalctl -u gunicorn.todo.trial.service -n 200")?
-        .ok()?
-        .says("RuntimeError: only at the start")?;
+        .says("  | RuntimeError: only at the start\n")?;
 
     let failing = VIEWS.replace(
         "    return render",
@@ -150,7 +147,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
         .exits(1)?
         .says("failed: health check failed")?
         .says("is still live")?
-        .says("sudo journalctl -u gunicorn.todo.service -n 200")?;
+        .says("  | RuntimeError: only when it is live\n")?;
     ensure!(web.page("/")?.shows("version one"));
     ensure!(web.run(started)?.ok()?.stdout != since);
     repo.commit("Healthy again", &[("todo/wsgi.py", WSGI)])?;
@@ -224,7 +221,7 @@ fn a_deploy_script_leaves_nothing_behind() -> Result<()> {
     deploys(&web, &repo, "version two")?;
     web.run("pgrep -af 'sleep 424'")?.exits(1)?;
     let log = web
-        .run("cd /var/lib/pullpray/todo/log && f=$(ls | tail -1) && stat -c %s $f && tail -1 $f")?
+        .run("cd /var/lib/pullpray/todo/log && f=$(ls | tail -1) && stat -c %s $f && tail -5 $f")?
         .ok()?;
     let size: u64 = log.stdout.lines().next().unwrap_or_default().parse()?;
     ensure!(size < 5_000_000 && size > 1_000_000, "{log}");

@@ -91,7 +91,7 @@ fn directories_are_never_recreated_below_an_unmounted_disk() -> Result<()> {
         web.wait_for_page("/", "water the plants", 30)?;
         web.run("pullpray poll todo")?
             .ok()?
-            .says("todo: its data is available again\n")?
+            .says("todo: polls work again\n")?
             .says(&format!("\"{version}\" live after"))?;
         ensure!(web.page("/")?.shows(&version));
         poll_is_silent(web)?;

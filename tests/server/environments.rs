@@ -74,7 +74,8 @@ pub fn editable_over(commits: usize) -> Result<()> {
         .ok()?
         .says("is live again")?;
     ensure!(web.page("/")?.shows(&format!("with greeting {commits}")));
-    web.run("pullpray resume todo")?.ok()?;
+    web.run("pullpray resume todo && pullpray retry todo")?
+        .ok()?;
     shows_each(&web, &repo, commits + 2)
 }
 

@@ -69,7 +69,12 @@ fn concurrent_polls_do_not_interfere() -> Result<()> {
     );
     ensure!(web.page("/")?.shows("version two"));
     poll_is_silent(&web)?;
-    web.run("pullpray resume todo")?.ok()?;
+    web.run("pullpray resume todo")?
+        .ok()?
+        .says("which was rolled back, until: sudo pullpray retry todo")?;
+    poll_is_silent(&web)?;
+    ensure!(web.page("/")?.shows("version two"));
+    web.run("pullpray retry todo")?.ok()?;
     deploys(&web, "version three")?;
     Ok(())
 }
@@ -105,7 +110,8 @@ fn clock_jumps_do_not_block_polls() -> Result<()> {
         web.page("/")?.shows("version three"),
         "the previous release, whatever their times"
     );
-    web.run("pullpray resume todo")?.ok()?;
+    web.run("pullpray resume todo && pullpray retry todo")?
+        .ok()?;
     deploys(&web, "version four")?;
 
     // A failure recorded in the future does not delay retries.

@@ -74,17 +74,21 @@ fn install_and_remove(release: Release) -> Result<()> {
 
     // Install again on the same server, and remove it without the data.
     live(&todo)?;
-    web.run("echo 'kept' >/var/www/projects/todo/shared/data; chown gunicorn:gunicorn /var/www/projects/todo/shared/data; echo '# by ann' >>/opt/git_pollers/todo/deploy.sh")?
+    web.run("echo 'kept' >/var/www/projects/todo/shared/data; chown gunicorn:gunicorn /var/www/projects/todo/shared/data; echo '# by ann' | tee -a /etc/cron.d/pullpray-todo /etc/sudoers.d/pullpray-todo >>/opt/git_pollers/todo/deploy.sh")?
         .ok()?;
     web.run("pullpray remove todo --yes")?
         .ok()?
-        .says("was modified since; --purge removes it too")?;
+        .says("was modified since; --purge removes it too")?
+        .says("it was modified, and --purge removes the copy /var/lib/pullpray/receipts/todo.replaced/")?
+        .says("sudo pullpray remove todo --purge")?;
     web.run("stat -c %U:%G /var/www/projects/todo/shared/data; tail -n 1 /opt/git_pollers/todo/deploy.sh; ls /var/www/projects/todo /etc/pullpray")?
         .says("gunicorn:gunicorn\n# by ann\n")?
         .says("/var/www/projects/todo:\nshared\n")?;
     web.run("systemctl list-unit-files --no-legend '*todo*'; ls /etc/cron.d /etc/sudoers.d | grep pullpray")?
         .exits(1)?
         .silent()?;
+    web.run(REMOVE)?.ok()?;
+    assert_same(&before, &everything(web)?, "one app, removed with its data")?;
     Ok(())
 }
 

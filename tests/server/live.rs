@@ -40,8 +40,14 @@ fn goes_live_and_follows_pushes(release: Release) -> Result<()> {
     );
 
     web.fast_cron(20)?;
-    repo.push("version two")?;
+    let commit = repo.push("version two")?;
     web.wait_for_page("/", "version two", 60)?;
+    let environ = "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID gunicorn.todo.service)/environ | grep ^PULLPRAY_ | sort";
+    let environ = web.run(environ)?.ok()?.stdout;
+    ensure!(
+        environ.contains(&format!("PULLPRAY_COMMIT={commit}\n")) && !environ.contains("TRIAL"),
+        "{environ}"
+    );
 
     // A second app with another repository, and defaults otherwise.
     let notes = host.repository("acme/notes")?;

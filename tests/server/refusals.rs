@@ -111,6 +111,18 @@ fn a_host_key_is_never_trusted_blindly() -> Result<()> {
     let wrong = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let init = format!("pullpray init --yes --app todo --repo {}", repo.url());
 
+    // The key is read on the way that ssh's configuration gives, here a proxy, which ssh-keyscan does not know.
+    web.run(
+        r#"printf '#!/bin/bash\nexec 3<>/dev/tcp/githost/22\ncat <&3 &\ntrap "kill $!" EXIT\ncat >&3\n' >/usr/local/bin/proxy
+        chmod 755 /usr/local/bin/proxy
+        printf 'Host githost\n HostName away.invalid\n ProxyCommand /usr/local/bin/proxy\n' >/etc/ssh/ssh_config.d/00-proxy.conf"#,
+    )?
+    .ok()?;
+    web.changes_nothing(&init)?
+        .exits(2)?
+        .says(&format!("--host-key {right}"))?;
+    web.run("sed -i '1s/.*/Host githost-repo-todo/' /etc/ssh/ssh_config.d/00-proxy.conf")?
+        .ok()?;
     web.changes_nothing(&init)?
         .exits(2)?
         .says("missing: --host-key")?

@@ -130,6 +130,53 @@ fn a_host_key_that_is_not_confirmed_changes_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_stock_project_goes_live_with_recommended_answers() -> Result<()> {
+    let lab = Lab::new("stock")?;
+    let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
+    web.run("cd /srv && django-admin startproject todo && sed -i \"s/^ALLOWED_HOSTS = .*/ALLOWED_HOSTS = ['www.example.org']/\" todo/todo/settings.py")?
+        .ok()?;
+    repo.run("git rm -qr . && mkdir -p todo")?;
+    let names = [
+        "manage.py",
+        "todo/__init__.py",
+        "todo/settings.py",
+        "todo/urls.py",
+        "todo/wsgi.py",
+    ];
+    let mut files = Vec::new();
+    for name in names {
+        files.push((name, web.read(&format!("/srv/todo/{name}"))?));
+    }
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (*name, text.as_str()))
+        .collect();
+    repo.commit("django-admin startproject", &files)?;
+    let init = host.init(&repo, "--app todo --schedule '0 0 1 1 *'")?;
+    web.run(&init)?.exits(3)?;
+    host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run(&init)?
+        .exits(1)?
+        .says("todo.settings has DEBUG = True")?
+        .says("sudo pullpray init todo --allow-debug")?;
+    web.run("ls /var/www/projects/todo/current")?.exits(2)?;
+
+    web.run("pullpray init todo --yes --allow-debug")?
+        .ok()?
+        .says("www.example.org, from ALLOWED_HOSTS of todo.settings")?
+        .says("/var/www/projects/todo/shared/db.sqlite3, kept between releases")?
+        .says("todo is live at")?;
+    ensure!(web.page_of("www.example.org", "/")?.status == 200);
+    web.run("test -s /var/www/projects/todo/shared/db.sqlite3 && stat -c %U /var/www/projects/todo/shared/db.sqlite3")?
+        .ok()?
+        .says("gunicorn")?;
+    web.run("pullpray init todo --yes")?
+        .ok()?
+        .says("nothing to change")?;
+    Ok(())
+}
+
+#[test]
 fn a_narrow_terminal_breaks_nothing() -> Result<()> {
     let lab = Lab::new("narrow")?;
     let Todo { host, repo, web } = Todo::before_init(&lab, Release::Trixie)?;
@@ -179,7 +226,7 @@ fn ctrl_c_while_waiting_prints_how_to_continue() -> Result<()> {
     person.presses(key::ENTER)?;
     person.reads("retrying every 5 s")?;
     person.presses(key::CTRL_C)?;
-    person.reads("continue with: pullpray init todo")?;
+    person.reads("continue with: sudo pullpray init todo")?;
     let (_, seen) = person.ends()?;
     ensure!(seen.contains("ended with 130"), "{seen}");
     ensure!(

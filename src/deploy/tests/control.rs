@@ -29,7 +29,10 @@ fn paused_deployments_wait_until_they_are_resumed() -> Result<()> {
     ensure!(matches!(&outcome, PollOutcome::Skipped(Verdict::Paused(pause)) if pause.by == "ann"));
     site.settled("two")?;
     let ended = site.with_poll(control::resume)?;
-    assert_eq!(ended.map(|pause| pause.why).as_deref(), Some("holidays"));
+    assert_eq!(
+        ended.map(|(pause, _)| pause.why).as_deref(),
+        Some("holidays")
+    );
     assert_eq!(site.with_poll(control::resume)?, None);
     site.poll()?;
     site.settled("three")
@@ -93,13 +96,62 @@ fn a_rollback_and_back_again() -> Result<()> {
     );
     assert_eq!(pause(&site)?, why);
     let ledger = site.ledger()?;
-    assert_eq!(ledger.previous().map(|r| &r.id), Some(&two.id));
+    assert_eq!(ledger.previous(), None, "what was left is not offered");
     let last = ledger.history().deployments().last().map(|it| &it.outcome);
     assert_eq!(last, Some(&Outcome::RolledBack));
     rollback(&site, Some(&two.commit[..7]))?;
     site.settled("two")?;
+    assert_eq!(site.ledger()?.failures(), [], "one was good");
     rollback(&site, Some(&one.id))?;
     site.settled("one")
+}
+
+#[test]
+fn a_second_rollback_goes_further_back_and_nothing_returns_by_itself() -> Result<()> {
+    let mut site = Site::new()?;
+    site.app.limits.keep = 3;
+    for version in ["one", "two"] {
+        site.deploys(version)?;
+    }
+    site.deploys("three")?;
+    let three = site.live_release()?;
+    for version in ["two", "one"] {
+        rollback(&site, None)?;
+        site.settled(version)?;
+    }
+    let error = rollback(&site, None).err().context("it went forward")?;
+    let (text, hints) = (error.to_string(), crate::error::hints(&error));
+    ensure!(
+        text.contains(&format!(
+            "{} ({}, rolled back)",
+            &three.commit[..7],
+            three.id
+        )),
+        "{text}"
+    );
+    ensure!(
+        hints
+            .iter()
+            .any(|it| it.contains("sudo pullpray rollback todo ")),
+        "{hints:?}"
+    );
+    let left = site.with_poll(control::resume)?.and_then(|(_, left)| left);
+    ensure!(left.is_some());
+    for outcome in [site.poll()?, site.poll_now()?] {
+        ensure!(
+            matches!(&outcome, PollOutcome::Skipped(Verdict::Waiting(it)) if it.is_rollback()),
+            "{outcome:?}"
+        );
+    }
+    site.settled("one")?;
+    // A change of settings is no new commit; an operator may want it after all.
+    site.test.put(site.app.environment_file(), "A=1\n", 0o640)?;
+    site.poll()?;
+    site.settled("one")?;
+    site.with_poll(control::retry)?;
+    site.poll()?;
+    site.settled("three")?;
+    site.deploys("four")
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Deployments that go live.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 
-use super::{Site, report};
+use super::{DEPLOY, Site, report};
 use crate::app::Track;
 use crate::decide::Verdict;
 use crate::exit::Exit;
@@ -83,13 +85,34 @@ fn a_release_that_installs_itself_gets_its_own_environment() -> Result<()> {
 }
 
 #[test]
+fn static_files_are_published_from_the_projects_own_directory_readable_for_all() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::live()?;
+    let made = "mkdir -m 750 -p out/css && echo x >out/css/a.css && chmod 640 out/css/a.css && chmod 750 out/css && \
+        printf '[[\"STATIC_ROOT\",\"/var/www/projects/todo/releases/%s/out\",true]]' \"${PWD##*/}\" >writes";
+    site.commit("three", &[("script", made)])?;
+    site.poll()?;
+    site.settled("three")?;
+    let css = site.test.real(site.app.static_dir.as_path().join("css"));
+    let access = |path: &std::path::Path| anyhow::Ok(path.metadata()?.permissions().mode() & 0o777);
+    assert_eq!((access(&css)?, access(&css.join("a.css"))?), (0o775, 0o644));
+    Ok(())
+}
+
+#[test]
 fn static_files_that_are_links_are_named() -> Result<()> {
     let site = Site::live()?;
+    // A line that systemd ignores is named, without its content.
+    site.test.put(
+        site.app.environment_file(),
+        "A=1\nexport KEY=secret\n",
+        0o640,
+    )?;
     site.commit(
         "three",
         &[(
             "script",
-            "ln -s /etc/passwd .static/users; mkdir .static/css; echo x >.static/css/a.css",
+            "echo 'note: no mail is sent'; ln -s /etc/passwd .static/users; mkdir .static/css; echo x >.static/css/a.css",
         )],
     )?;
     let PollOutcome::Deployed {
@@ -98,7 +121,11 @@ fn static_files_that_are_links_are_named() -> Result<()> {
     else {
         anyhow::bail!("no note");
     };
-    assert_eq!(note, "static files that are links are not published: users");
+    assert_eq!(
+        note,
+        "/etc/pullpray/todo.env: line 2 begins with \"export\", which is a shell's: write NAME=value; \
+         static files that are links are not published: users; no mail is sent"
+    );
     site.settled("three")?;
     let published = site.names(site.app.static_dir.as_path())?;
     assert!(
@@ -120,4 +147,23 @@ fn a_pinned_commit_stays() -> Result<()> {
         "{outcome:?}"
     );
     site.settled("one")
+}
+
+#[test]
+fn the_database_is_migrated_once_the_release_is_complete() -> Result<()> {
+    let site = Site::live()?;
+    let script = format!(
+        "# phases: build migrate\necho $1 >>../../shared/phases\nif [ $1 = build ]; then\n{DEPLOY}\nfi"
+    );
+    site.test.put_program(site.app.deploy_script(), &script)?;
+    let phases = site.test.real(site.app.shared().join("phases"));
+    // Nothing is migrated for a release that is refused.
+    site.commit("three", &[("writes", "nonsense")])?;
+    let outcome = site.poll()?;
+    anyhow::ensure!(matches!(outcome, PollOutcome::Failed(_)), "{outcome:?}");
+    assert_eq!(fs::read_to_string(&phases)?, "build\n");
+    fs::remove_file(&phases)?;
+    site.deploys("four")?;
+    assert_eq!(fs::read_to_string(&phases)?, "build\nmigrate\n");
+    Ok(())
 }

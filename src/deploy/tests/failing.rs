@@ -1,5 +1,7 @@
 //! Deployments that fail, in each of their stages.
 
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result, ensure};
 
 use super::{Site, failure, report};
@@ -53,7 +55,17 @@ fn a_failing_script_uses_up_its_attempts() -> Result<()> {
     let status = serde_json::to_value(site.ledger()?)?;
     assert_eq!(status["failures"][0]["stage"], "script");
     assert_eq!(status["history"][2]["outcome"]["failed"]["stage"], "script");
-    site.deploys("four")
+    let log = site.ledger()?.history().deployments()[2].log.clone();
+    ensure!(log.is_some_and(|log| site.test.real(log).exists()));
+    site.deploys("four")?;
+    assert_eq!(site.ledger()?.failures(), [], "it is no longer the tip");
+    // The same when another commit fails after it.
+    for version in ["five", "six"] {
+        site.commit(version, &[("script", "exit 1")])?;
+        site.poll()?;
+    }
+    assert_eq!(site.ledger()?.failures().len(), 1);
+    Ok(())
 }
 
 impl Site {
@@ -84,6 +96,34 @@ fn fails(site: &Site, files: &[(&str, &str)]) -> Result<(Stage, String, Vec<Stri
     };
     ensure!(last == Some(&expected) && known.why == why, "{last:?}");
     Ok((stage, why, failed.last_lines.clone()))
+}
+
+#[test]
+fn a_migration_that_was_cut_off_waits_for_a_person() -> Result<()> {
+    let site = Site::with_settings("migrate_timeout = 1\n")?;
+    site.deploys("one")?;
+    let slow = "printf 'Running migrations:\\n  Applying items.0001_x... OK\\n  Applying items.0002_y...'; exec sleep 60";
+    let script = format!(
+        "# phases: build migrate\nif [ $1 = migrate ]; then {slow}; fi\n{}",
+        super::DEPLOY
+    );
+    site.test.put_program(site.app.deploy_script(), &script)?;
+    let (stage, why, _) = fails(&site, &[])?;
+    assert_eq!(stage, Stage::CutMigration);
+    assert_eq!(
+        why,
+        "the migration items.0002_y was cut off: the deploy script did not end within 1 s and was stopped in its migrate phase; the time limit is migrate_timeout in /etc/pullpray/todo.toml"
+    );
+    for _ in 0..9 {
+        let outcome = site.poll()?;
+        ensure!(matches!(outcome, PollOutcome::Skipped(_)), "{outcome:?}");
+    }
+    let (text, _) = report(&site, &site.poll_now()?);
+    assert!(
+        text.contains("giving up after 1 attempt;") && text.contains("sudo pullpray retry todo"),
+        "{text}"
+    );
+    Ok(())
 }
 
 #[test]
@@ -295,4 +335,38 @@ fn a_deployment_that_cannot_be_recorded_does_not_begin() -> Result<()> {
     assert_eq!(site.ledger()?.failure(&commit), None);
     site.poll()?;
     site.settled("three")
+}
+
+/// Its file system may be mounted noexec, for which a missing mode bit stands here.
+#[test]
+fn the_deploy_script_is_run_by_its_interpreter() -> Result<()> {
+    let site = Site::live()?;
+    let script = site.test.real(site.app.deploy_script());
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o644))?;
+    site.deploys("three")?;
+    let text = std::fs::read_to_string(&script)?;
+    std::fs::write(&script, text.replace('\n', "\r\n"))?;
+    site.commit("four", &[])?;
+    let failed = site.poll()?;
+    let why = &failure(&failed)?.why;
+    ensure!(why.contains("Windows line ends (CRLF)"), "{why}");
+    site.settled("three")
+}
+
+#[test]
+fn the_next_attempt_uses_the_environment_of_the_last() -> Result<()> {
+    let site = Site::with_settings("attempts = 2\n")?;
+    site.commit("one", &[("unhealthy", ""), ("requirements.txt", "x\n")])?;
+    let built = || -> Result<usize> { Ok(site.names(&site.app.venvs())?.len()) };
+    failure(&site.poll()?)?;
+    assert_eq!(built()?, 1);
+    // A poll in between prunes nothing of it.
+    site.poll()?;
+    assert_eq!(built()?, 1);
+    // It has no attempt left.
+    for _ in 0..6 {
+        site.poll()?;
+    }
+    assert_eq!(built()?, 0);
+    Ok(())
 }

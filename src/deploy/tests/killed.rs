@@ -149,6 +149,9 @@ fn a_recovery_killed_at_every_instant_is_repeated() -> Result<()> {
         site.remote.fail_with(Some(super::unreachable()));
         let done = site.test.kill_at(number, || site.poll()).is_some();
         site.remote.fail_with(None);
+        // The release that `current` points to is there, whether it is the old one already or not yet.
+        let current = site.test.real(site.app.current());
+        ensure!(current.exists(), "killed at {number}: current is dangling");
         settle(&site, &old).with_context(|| format!("killed at {number}"))?;
         old = format!("after {number}");
         site.deploys(&old)?;

@@ -254,7 +254,7 @@ impl Site {
         let (server, app) = (&self.test.server, &self.app);
         let patience = Duration::from_secs(1);
         let status = server
-            .http_get(&app.bind, &app.health_path, &app.health_host, patience)
+            .health(app, &app.bind, patience)
             .map_err(|error| anyhow!("{error}"))?
             .status;
         ensure!(status == 200, "the app answers {status}");

@@ -119,3 +119,26 @@ fn what_cannot_be_removed_does_not_hide_a_deployment() -> Result<()> {
     ensure!(mirror.exists());
     Ok(())
 }
+
+#[test]
+fn a_static_file_is_served_as_long_as_a_kept_release_has_it() -> Result<()> {
+    let site = Site::live()?;
+    let published = |name: &str| site.test.real(site.app.static_dir.as_path().join(name));
+    let made = "mkdir .static/d && echo 1 >.static/d/prices.csv && echo mine >.static/robots.txt";
+    site.commit("three", &[("script", made)])?;
+    site.poll()?;
+    site.settled("three")?;
+    // Somebody else's, though a release had one of that name.
+    fs::remove_file(published("robots.txt"))?;
+    fs::write(published("robots.txt"), "own\n")?;
+    fs::write(published("foreign.txt"), "")?;
+    site.deploys("four")?;
+    ensure!(
+        published("d/prices.csv").exists(),
+        "the previous release has it"
+    );
+    site.deploys("five")?;
+    ensure!(!published("d").exists(), "no release has it");
+    ensure!(published("robots.txt").exists() && published("foreign.txt").exists());
+    Ok(())
+}

@@ -19,13 +19,15 @@ fn recovery(outcome: &PollOutcome) -> Result<&Recovery> {
     }
 }
 
-/// Kills a deployment of this commit before the first change that this names.
+/// Kills a deployment of this commit before the first change after its checkout that this names.
 fn killed_before(site: &Site, files: &[(&str, &str)], change: &str) -> Result<String> {
     site.commit("dry run", files)?;
     site.test.changes();
     site.poll()?;
     let changes = site.test.changes();
-    let instant = changes.iter().position(|it| it.ends_with(change));
+    let begun = changes.iter().position(|it| it.contains("/releases/"));
+    let named = |(number, it): (usize, &String)| begun < Some(number) && it.ends_with(change);
+    let instant = changes.iter().enumerate().position(named);
     let instant = instant.with_context(|| format!("{change} is not in {changes:?}"))? + 1;
     let commit = site.commit("killed", files)?;
     let ended = site.test.kill_at(instant, || site.poll());

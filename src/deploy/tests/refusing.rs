@@ -101,6 +101,30 @@ fn a_file_that_is_too_large_is_refused_once() -> Result<()> {
 }
 
 #[test]
+fn files_that_need_a_filter_are_refused_once_by_name() -> Result<()> {
+    let mut site = Site::live()?;
+    site.commit(
+        "three",
+        &[
+            (".gitattributes", "*.key filter=git-crypt\n"),
+            ("a.key", "\0GITCRYPT"),
+        ],
+    )?;
+    let unfit = |why: &Why| matches!(why, Why::Unfit { .. });
+    let outcome = site.poll()?;
+    assert!(refused(&outcome, unfit)?);
+    let (text, _) = report(&site, &outcome);
+    ensure!(
+        text.contains("\"git-crypt\"") && text.contains("as stored: a.key;"),
+        "{text}"
+    );
+    assert!(!refused(&site.poll()?, unfit)?);
+    site.app.limits.accept_filters = vec!["git-crypt".to_owned()];
+    site.poll_now()?;
+    site.settled("three")
+}
+
+#[test]
 fn nothing_is_trusted_without_the_list_of_signers() -> Result<()> {
     let mut site = Site::live()?;
     site.app.limits.signed_by = Some("/etc/pullpray/todo.signers".parse()?);
@@ -134,7 +158,21 @@ fn an_outage_is_reported_at_the_third_poll_and_when_it_ends() -> Result<()> {
         "{text}"
     );
     assert_eq!(site.ledger()?.outage(), None);
-    site.settled("three")
+    site.settled("three")?;
+    // Also when there is nothing to deploy, and once.
+    site.remote.fail_with(Some(unreachable()));
+    for _ in 0..3 {
+        site.poll()?;
+    }
+    site.remote.fail_with(None);
+    let (text, exit) = report(&site, &site.poll()?);
+    assert_eq!(exit, Exit::Success);
+    assert_eq!(
+        text,
+        "todo: the git host is reachable again, after 3 polls in a row\n"
+    );
+    assert_eq!(report(&site, &site.poll()?).0, "");
+    Ok(())
 }
 
 #[test]
@@ -192,8 +230,10 @@ fn the_repository_is_inspected_for_init() -> Result<()> {
     let commit = site.commit("one", &[("manage.py", manage), ("wsgi.py", "")])?;
     let found = site.with_poll(crate::deploy::inspect)?;
     assert_eq!((found.commit, found.subject), (commit, "one".to_owned()));
-    assert_eq!(found.wsgi, ["wsgi"]);
-    assert_eq!(found.settings.as_deref(), Some("todo.settings"));
+    let settings = vec!["todo.settings".to_owned()];
+    let first = ("wsgi".to_owned(), settings.clone());
+    assert_eq!(found.wsgi.first(), Some(&first));
+    assert_eq!(found.manage_settings, settings);
     assert!(found.manage);
     let held = site.test.server.lock(&layout::state(&site.app.name))?;
     ensure!(
@@ -204,4 +244,84 @@ fn the_repository_is_inspected_for_init() -> Result<()> {
     site.remote.fail_with(Some(RemoteError::Preempted));
     ensure!(site.with_poll(crate::deploy::inspect).is_err());
     Ok(())
+}
+
+#[test]
+fn a_lock_file_without_its_program_waits_and_uses_no_attempt() -> Result<()> {
+    let site = Site::live()?;
+    let commit = site.commit("three", &[("poetry.lock", "")])?;
+    let (text, exit) = report(&site, &site.poll()?);
+    assert!(
+        text.contains("refused")
+            && text.contains("poetry.lock needs poetry, which is not installed on this server")
+            && text.contains("poetry export --only main"),
+        "{text}"
+    );
+    assert_eq!(exit, Exit::Failed);
+    assert_eq!(report(&site, &site.poll()?).0, "", "it is reported once");
+    assert!(site.ledger()?.failure(&commit).is_none());
+    site.settled("two")?;
+    site.test.put_program("/usr/local/bin/poetry", "")?;
+    site.poll()?;
+    assert_eq!(site.live_release()?.commit, commit);
+    Ok(())
+}
+
+#[test]
+fn requirements_that_are_cloned_over_ssh_are_refused_with_their_line() -> Result<()> {
+    let site = Site::live()?;
+    let lib = "django\n-e git+ssh://git@github.com/acme/lib.git#egg=lib\n";
+    let files = [("requirements.txt", "-r base.txt\n"), ("base.txt", lib)];
+    let commit = site.commit("three", &files)?;
+    let (text, exit) = report(&site, &site.poll()?);
+    assert!(
+        text.contains("line 2 of base.txt is cloned over ssh") && text.contains("./wheels/"),
+        "{text}"
+    );
+    assert_eq!(exit, Exit::Failed);
+    assert!(site.ledger()?.failure(&commit).is_none());
+    site.settled("two")?;
+    // A deploy script that brings its own key may clone it.
+    let script = site.test.real(site.app.deploy_script());
+    let own = format!("{}\n# GIT_SSH_COMMAND\n", std::fs::read_to_string(&script)?);
+    std::fs::write(&script, own)?;
+    let (text, _) = report(&site, &site.poll()?);
+    assert_eq!(site.live_release()?.commit, commit, "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_server_whose_sudo_refuses_uses_up_no_attempt_and_is_reported_once() -> Result<()> {
+    let site = Site::live()?;
+    let refuse = |words: Option<&str>| {
+        site.test.units.table().sudo_refuses = words.map(str::to_owned);
+    };
+    refuse(Some("sudo: sorry, you must have a tty to run sudo"));
+    site.commit("three", &[])?;
+    let (text, exit) = report(&site, &site.poll()?);
+    ensure!(text.contains("sudo: sorry, you must have a tty"), "{text}");
+    ensure!(
+        text.contains("hint: the server refuses, whatever the commit"),
+        "{text}"
+    );
+    assert_eq!(exit, Exit::Failed);
+    assert_eq!(report(&site, &site.poll()?), (String::new(), Exit::Success));
+    // The site is down, too: the live commit does not lose an attempt either.
+    site.systemctl("stop", &site.service())
+        .err()
+        .context("sudo worked")?;
+    refuse(None);
+    site.systemctl("stop", &site.service())?;
+    refuse(Some(
+        "sudo: account validation failure, is your account locked?",
+    ));
+    let error = site.poll().err().context("it was started")?;
+    ensure!(
+        format!("{error:#}").contains("is your account locked?"),
+        "{error:#}"
+    );
+    assert_eq!(site.ledger()?.failures(), []);
+    refuse(None);
+    site.poll()?;
+    site.settled("three")
 }

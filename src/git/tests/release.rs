@@ -192,3 +192,47 @@ fn contents_can_be_read() -> Result<()> {
     ));
     Ok(())
 }
+
+#[test]
+fn files_that_need_a_filter_are_found() -> Result<()> {
+    let host = Host::new()?;
+    let mirror = Mirror::open_or_init(&host.path("mirror"))?;
+    let attributes = b"*.png filter=lfs\n*.key secret\n\
+        open.key !filter\n*.txt text\n*.ps1 working-tree-encoding=UTF-16\n*.u8 working-tree-encoding=UTF-8\n";
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n";
+    host.commit("plain.png", "no filter yet")?;
+    let before = mirror.fetch(&host.remote(), "refs/heads/main")?;
+    assert!(mirror.unfiltered(before)?.is_empty());
+    host.write(
+        ".gitattributes",
+        b"[attr]secret filter=git-crypt diff=git-crypt\n",
+    )?;
+    host.write("sub/.gitattributes", attributes)?;
+    host.write("sub/w.ps1", b"\xff\xfet\0")?;
+    host.write("sub/a.png", pointer)?;
+    host.write("sub/real.png", b"\x89PNG")?;
+    for name in [
+        "sub/d/b.key",
+        "sub/open.key",
+        "sub/w.u8",
+        "sub/z.txt",
+        "above.key",
+    ] {
+        host.write(name, b"text\n")?;
+    }
+    host.write("sub/empty.key", b"")?;
+    symlink("b.key", host.path("work/sub/link.key"))?;
+    host.git("work", &["add", "-A"])?;
+    host.git("work", &["commit", "-q", "-m", "filtered"])?;
+    host.git("work", &["push", "-q", "origin", "HEAD:main"])?;
+    let oid = mirror.fetch(&host.remote(), "refs/heads/main")?;
+    let found = mirror.unfiltered(oid)?;
+    let expected = [
+        ("git-crypt", "sub/d/b.key"),
+        ("lfs", "sub/a.png"),
+        ("working-tree-encoding", "sub/w.ps1"),
+    ];
+    let expected = expected.map(|(name, path)| (name.to_owned(), vec![PathBuf::from(path)]));
+    assert_eq!(found, BTreeMap::from(expected));
+    Ok(())
+}

@@ -31,6 +31,8 @@ pub struct UnitTable {
     pub runs: BTreeMap<String, PathBuf>,
     /// Every command, as systemctl gets it; with `sudo ` in front if it came through sudo.
     pub commands: Vec<String>,
+    /// What sudo says when it refuses everything.
+    pub sudo_refuses: Option<String>,
     /// The last lines of units in the journal.
     pub logs: BTreeMap<String, String>,
     started: u32,
@@ -113,6 +115,11 @@ impl Units for FakeUnits {
         self.table().logs.get(unit).cloned().unwrap_or_default()
     }
 
+    fn status(&self, _systemctl: &Path, arguments: &[&str]) -> String {
+        let unit = arguments.last().copied().unwrap_or_default();
+        format!("* {unit}\n   Loaded: loaded\n\n{}", self.log(unit, 0))
+    }
+
     fn control(&self, arguments: &[&str], sudo: Option<&Path>) -> Result<()> {
         let line = format!(
             "{}{}",
@@ -121,6 +128,14 @@ impl Units for FakeUnits {
         );
         self.instants.pass(&format!("systemctl {line}"));
         self.table().commands.push(line);
+        if let Some(words) = self
+            .table()
+            .sudo_refuses
+            .as_ref()
+            .filter(|_| sudo.is_some())
+        {
+            bail!("sudo exited with status 1: {words}");
+        }
         let (Some(verb), Some(unit)) = (arguments.first(), arguments.last()) else {
             bail!("systemctl without arguments");
         };

@@ -113,7 +113,7 @@ fn what_only_the_repository_can_say_blocks_three_steps() -> Result<()> {
 }
 
 #[test]
-fn a_failed_first_deployment_leaves_its_units_stopped() -> Result<()> {
+fn a_failed_first_deployment_leaves_its_units_stopped_and_the_next_try_to_cron() -> Result<()> {
     let world = World::new()?;
     let own = std::env::current_exe()?.display().to_string();
     world.put_program(
@@ -126,7 +126,13 @@ fn a_failed_first_deployment_leaves_its_units_stopped() -> Result<()> {
     let name = &world.app.name;
     for unit in [layout::socket_unit(name), layout::service_unit(name)] {
         assert!(!world.server.units.is_active(&unit));
+        // The next try is cron's, and what it makes live starts at boot.
+        assert!(
+            world.server.server.view().unit(&unit)?.is_enabled(),
+            "{unit}"
+        );
     }
+    assert!(matches!(world.find(StepId::ScheduleCron)?, Finding::Ok(_)));
     // Deployments are paused: the poll ends well, and nothing is live.
     world.put_program(&own, "exit 0")?;
     let error = world.init().err().map(|error| format!("{error:#}"));

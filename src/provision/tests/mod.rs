@@ -2,6 +2,7 @@
 
 mod agent;
 mod changes;
+mod changing;
 mod doctor;
 mod engine;
 mod init;

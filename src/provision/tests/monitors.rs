@@ -101,7 +101,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     let remedy = expect(&world, StepId::PollRecent, warning, "no poll yet")?;
     assert_eq!(remedy, "sudo pullpray poll todo -v");
     polled(&world, |ledger| {
-        drop(ledger.reachable(at("2026-11-23T09:59:00Z", false)));
+        ledger.reachable(at("2026-11-23T09:59:00Z", false));
     })?;
     expect(
         &world,
@@ -110,7 +110,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
         "by hand; cron polls",
     )?;
     polled(&world, |ledger| {
-        drop(ledger.reachable(at("2026-11-23T10:03:00Z", true)));
+        ledger.reachable(at("2026-11-23T10:03:00Z", true));
     })?;
     expect(
         &world,
@@ -138,7 +138,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     }
     // Hours after both the last poll and the writing of cron's entry, none has come.
     polled(&world, |ledger| {
-        drop(ledger.reachable(at("2026-11-23T10:00:00Z", true)));
+        ledger.reachable(at("2026-11-23T10:00:00Z", true));
     })?;
     let cron = fs::metadata(world.server.real(world.app.cron()))?.mtime();
     let late = u64::try_from((cron - world.server.clock.now().timestamp()).max(0))? + 7200;
@@ -188,9 +188,13 @@ fn owners_in_the_trees_are_repaired_and_links_are_not_followed() -> Result<()> {
     fs::set_permissions(shared.join("media"), fs::Permissions::from_mode(0o700))?;
     world.server.put("/etc/secret", "x", 0o600)?;
     symlink(world.server.real("/etc/secret"), shared.join("link"))?;
+    let state = world.server.real(layout::state(&world.app.name));
+    fs::create_dir_all(state.join("mirror.git/objects"))?;
+    chown(state.join("ledger.json"), Some(0), None)?;
+    fs::set_permissions(state.join("mirror.git"), fs::Permissions::from_mode(0o500))?;
     let finding = world.find(StepId::ProjectOwnership)?;
     assert!(
-        matches!(&finding, Finding::Differs { what, .. } if what.contains("3 of ")),
+        matches!(&finding, Finding::Differs { what, .. } if what.contains("6 of ") && what.contains("/shared/db (root:root 0644)")),
         "{finding:?}"
     );
     world.fix(StepId::ProjectOwnership)?;
@@ -203,6 +207,13 @@ fn owners_in_the_trees_are_repaired_and_links_are_not_followed() -> Result<()> {
         );
     }
     assert_eq!(fs::metadata(shared.join("media"))?.mode() & 0o7777, 0o2770);
+    for name in ["ledger.json", "mirror.git", "mirror.git/objects"] {
+        assert_eq!(fs::metadata(state.join(name))?.uid(), user.uid, "{name}");
+    }
+    assert_eq!(
+        fs::metadata(state.join("mirror.git"))?.mode() & 0o777,
+        0o700
+    );
     assert_eq!(fs::metadata(world.server.real("/etc/secret"))?.uid(), 0);
     Ok(())
 }
@@ -324,6 +335,15 @@ fn a_key_that_opens_more_is_found() -> Result<()> {
         "it also opens acme/blog, the repository of blog",
     )?;
     assert_eq!(remedy, "sudo pullpray key todo --rotate");
+    // A refusal in words that are not known is one too, and what another account opens is not asked for.
+    ssh("no words", "echo 'not yours' >&2; exit 1")?;
+    expect(&world, StepId::RepoOnly, ok, "refused by acme/blog")?;
+    let path = layout::settings(&other.name);
+    let foreign = settings.replace("git@github.com", "ann@github.com");
+    world.server.put(path, &foreign, 0o644)?;
+    ssh("no words", "echo 'Connection refused' >&2; exit 255")?;
+    let finding = world.find(StepId::RepoOnly)?;
+    assert!(matches!(finding, Finding::Unknown(_)), "{finding:?}");
     Ok(())
 }
 

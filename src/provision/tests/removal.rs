@@ -90,6 +90,46 @@ fn data_and_its_owner_stay_without_purge() -> Result<()> {
 }
 
 #[test]
+fn what_works_by_itself_goes_even_if_modified_and_the_rest_stays_recorded() -> Result<()> {
+    let mut world = World::new()?;
+    world.init()?;
+    let edited = |path: &std::path::Path, mode| -> Result<()> {
+        let text = fs::read_to_string(world.server.real(path))?;
+        world.server.put(path, &format!("{text}# by ann\n"), mode)
+    };
+    let (cron, sudoers, script) = (
+        world.app.cron(),
+        world.app.sudoers(),
+        world.app.deploy_script(),
+    );
+    edited(&cron, 0o644)?;
+    edited(&sudoers, 0o440)?;
+    edited(&script, 0o755)?;
+    world.purge = false;
+    let kept = world.remove()?;
+    let modified = |(_, why): &&(String, String)| why.starts_with("was modified");
+    assert_eq!(kept.iter().filter(modified).count(), 1, "{kept:?}");
+    assert!(!world.server.real(&cron).exists() && !world.server.real(&sudoers).exists());
+    assert!(world.server.real(&script).exists());
+    assert!(
+        !world
+            .server
+            .real(layout::settings_copy(&world.app.name))
+            .exists()
+    );
+    let copies = fs::read_dir(world.server.real(layout::backups(&world.app.name)))?;
+    let copies: Vec<_> = copies.collect::<Result<_, _>>()?;
+    assert_eq!(copies.len(), 2);
+    for copy in copies {
+        assert!(fs::read_to_string(copy.path())?.ends_with("# by ann\n"));
+    }
+    // Also on a server on which it was removed before.
+    world.remove()?;
+    world.purge = true;
+    world.purge_and_compare()
+}
+
+#[test]
 fn what_existed_before_is_as_it_was() -> Result<()> {
     let mut world = World::new()?;
     // A directory with another owner, a group, an account, a file in the place of one of ours.

@@ -125,6 +125,10 @@ impl World {
             ]
             .concat(),
         )?;
+        put(
+            "/usr/share/host-key",
+            &format!("pullpray-host-key {HOST_KEY}\n"),
+        )?;
         put("/usr/share/ledger.json", &deployed()?)?;
         let own = std::env::current_exe()?;
         let root = root.display();
@@ -135,13 +139,13 @@ impl World {
                     "for last; do :; done\nname=${{last##*-repo-}}\ncase \"$last\" in\n\
                      git-upload*) cat {root}/usr/share/refs; exec cat >/dev/null;;\n\
                      git-receive*) echo 'ERROR: The key you are authenticating with has been marked as read only.' >&2; exit 1;;\n\
-                     esac\n[ \"$1\" = -G ] || exec echo \"Hi acme/$name! You have\"\n\
-                     echo \"identitiesonly yes\nidentityagent /run/ssh-agent.$name/agent.sock\n\
+                     esac\ncase \"$*\" in *KnownHostsCommand=/bin/sh*) cat {root}/usr/share/host-key >&2; exit 255;; *'-G '*) ;; \
+                     *) exec echo \"Hi acme/$name! You have\";; esac\n\
+                     echo \"hostkeyalgorithms ssh-ed25519\nidentitiesonly yes\nidentityagent /run/ssh-agent.$name/agent.sock\n\
                      userknownhostsfile {}/$name.known_hosts\nstricthostkeychecking true\nbatchmode yes\nuser git\"",
                     layout::AGENT_DIR
                 ),
             ),
-            ("/usr/bin/ssh-keyscan", format!("echo github.com {HOST_KEY}")),
             (
                 "/usr/bin/timedatectl",
                 "echo NTP=yes; echo NTPSynchronized=yes".to_owned(),
@@ -347,6 +351,7 @@ fn deployed() -> Result<String> {
         venv: "v".to_owned(),
     };
     let deployment = Deployment {
+        log: None,
         commit: COMMIT.to_owned(),
         subject: "First".to_owned(),
         at: START.to_owned(),

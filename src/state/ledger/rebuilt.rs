@@ -9,7 +9,7 @@ impl Ledger {
     #[must_use]
     pub fn rebuilt(
         damaged: &str,
-        releases: Vec<Release>,
+        mut releases: Vec<Release>,
         current: Option<&str>,
         at: String,
     ) -> (Self, bool) {
@@ -20,9 +20,9 @@ impl Ledger {
             .position(|release| current == Some(release.id.as_str()))
             .or(releases.len().checked_sub(1));
         ledger.live = live.map(|at| releases[at].clone());
-        ledger.previous = live.and_then(|at| releases.get(at.checked_sub(1)?).cloned());
-        // After a rollback the newer release must not return by itself.
+        // After a rollback the newer release must not return by itself, and the next rollback goes further back.
         let newer = live.is_some_and(|at| at + 1 < releases.len());
+        releases.rotate_left(live.map_or(0, |at| at + 1));
         ledger.releases = releases;
         let why = match () {
             () if parsed || ledger.pause.is_some() => None,

@@ -49,7 +49,8 @@ impl WebServer {
             .map(|line| {
                 let words: Vec<&str> = line.split(' ').collect();
                 let own = OWN_CONTENT.iter().any(|path| line.starts_with(path))
-                    || words[0].ends_with(".pyc");
+                    || words[0].ends_with(".pyc")
+                    || words[0].ends_with("/.pullpray-commit");
                 let kept = if own { 4 } else { words.len() };
                 words[..kept].join(" ").replace(live.trim(), "LIVE")
             })

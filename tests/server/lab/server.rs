@@ -114,6 +114,11 @@ impl Server {
         self.script_by(&["bash", "-s", "--"], &["-u", user], name, args)
     }
 
+    /// The same with a timeout in seconds.
+    pub fn script_within(&self, seconds: u64, name: &str, args: &[&str]) -> Result<Unchecked> {
+        self.script_for(seconds, &["bash", "-s", "--"], &[], name, args)
+    }
+
     /// Runs a Python script of tests/server/inside.
     pub fn python_as(&self, user: &str, name: &str, args: &[&str]) -> Result<Unchecked> {
         self.script_by(&["python3", "-"], &["-u", user], name, args)

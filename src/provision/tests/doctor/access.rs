@@ -1,6 +1,8 @@
 //! Keys, the agent, the git host.
 
 use super::*;
+use crate::app::App;
+use crate::render;
 
 #[test]
 fn the_deploy_key_is_never_overwritten() -> Result<()> {
@@ -116,7 +118,8 @@ fn a_host_key_is_pinned_only_if_it_is_the_expected_one() -> Result<()> {
         "absent",
         "adds one line: ssh-ed25519 SHA256:",
     )?;
-    world.put_program("/usr/bin/ssh-keyscan", &format!("echo github.com {other}"))?;
+    let shown = world.server.real(Path::new("/usr/share/host-key"));
+    fs::write(&shown, format!("pullpray-host-key {other}\n"))?;
     let error = world
         .find(StepId::SshHostKey)
         .err()
@@ -184,6 +187,14 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
         "ok",
         "github.com refuses to let it push",
     )?;
+    let refs = world.server.real(Path::new("/usr/share/refs"));
+    let moved = format!(
+        "echo 'remote: This repository moved. Use git@h:x.' >&2; cat {}; exec cat >/dev/null",
+        refs.display()
+    );
+    world.put_program("/usr/bin/ssh", &moved)?;
+    let words = "the host says: remote: This repository moved.";
+    expect(&world, StepId::RepoAccess, "ok", words)?;
     let refused = "echo 'ERROR: Repository not found.' >&2; exit 1";
     for (script, access, read_only) in [
         (
@@ -192,7 +203,8 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
             ("blocked", "verified by a test push"),
         ),
         (
-            "echo 'Host key verification failed.' >&2; exit 255",
+            "case $* in *'-G '*) echo hostkeyalgorithms ssh-ed25519; exit;; *=/bin/sh*) cat ROOT/usr/share/host-key >&2;; esac\n\
+             echo 'Host key verification failed.' >&2; exit 255",
             ("blocked", "read once it is pinned"),
             ("blocked", "verified by a test push"),
         ),
@@ -209,7 +221,7 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
         (
             "printf '000eversion 2\\n000cls-refs\\n00000000'; exec cat >/dev/null",
             ("manual", "the repository can be read and"),
-            ("unproven", "could not be verified"),
+            ("ok", "github.com refuses to let it push"),
         ),
     ] {
         let root = world.server.root().display().to_string();
@@ -232,5 +244,113 @@ fn the_repository_is_read_and_must_not_be_writable() -> Result<()> {
         "blocked",
         "read with the key in the agent",
     )?;
+    Ok(())
+}
+
+#[test]
+fn a_proxy_stands_in_the_alias_and_on_the_command_line() -> Result<()> {
+    let world = world()?;
+    for (answer, line) in [
+        ("jump@bastion:2222", "proxyjump jump@bastion:2222"),
+        (
+            "nc -x proxy:3128 %h %p",
+            "proxycommand nc -x proxy:3128 %h %p",
+        ),
+    ] {
+        let mut app = world.app.clone();
+        app.proxy = Some(answer.parse()?);
+        let other = "Host *\n ProxyCommand none\n";
+        let file = effective(&app, &render::ssh_config(&app)?, &[])?;
+        let arguments = effective(&app, other, &render::ssh_arguments(&app))?;
+        for text in [file, arguments] {
+            assert!(text.lines().any(|is| is == line), "{text}");
+        }
+    }
+    for bad in ["-oX", "a\nb c", "x\"y z", "h;id", " ", "$(id)"] {
+        assert!(bad.parse::<crate::app::Proxy>().is_err(), "{bad}");
+    }
+    Ok(())
+}
+
+/// What `ssh -G` prints for the alias, with these files and options.
+fn effective(app: &App, config: &str, options: &[String]) -> Result<String> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("config");
+    fs::write(&file, config)?;
+    let output = std::process::Command::new("ssh")
+        .arg("-F")
+        .arg(file)
+        .args(options.iter().flat_map(|option| ["-o", option]))
+        .args(["-G", "--", &app.ssh_alias()])
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn no_host_star_decides_whose_key_and_connection_is_used_or_what_is_run() -> Result<()> {
+    let world = world()?;
+    let app = &world.app;
+    let hostile = "Host *\n User root\n HostKeyAlias other\n IdentityAgent /tmp/agent\n \
+        IdentitiesOnly no\n PubkeyAuthentication no\n PreferredAuthentications password\n \
+        UserKnownHostsFile /dev/null\n GlobalKnownHostsFile /tmp/known\n KnownHostsCommand /bin/false\n \
+        StrictHostKeyChecking no\n VerifyHostKeyDNS yes\n NoHostAuthenticationForLocalhost yes\n \
+        UpdateHostKeys yes\n BatchMode no\n ControlMaster auto\n ControlPath /tmp/%r\n ControlPersist yes\n \
+        RemoteCommand id\n LocalCommand id\n PermitLocalCommand yes\n SessionType none\n \
+        ForkAfterAuthentication yes\n StdinNull yes\n RequestTTY force\n ForwardAgent yes\n ForwardX11 yes\n \
+        ClearAllForwardings no\n Tunnel yes\n AddKeysToAgent yes\n PKCS11Provider /tmp/lib.so\n LogLevel QUIET\n \
+        CanonicalizeHostname yes\n CanonicalDomains example.org\n ConnectTimeout 1\n ServerAliveInterval 1\n \
+        ServerAliveCountMax 1\n";
+    let alone = effective(app, &render::ssh_config(app)?, &[])?;
+    let after = effective(
+        app,
+        &format!("{hostile}{}", render::ssh_config(app)?),
+        &render::ssh_arguments(app),
+    )?;
+    for (name, value) in render::ssh_options(app) {
+        let name = name.to_lowercase();
+        // As ssh -G prints it; "none" of some options is not printed at all.
+        let is = |text: &str| {
+            let of = |line: &str| Some(line.split_once(' ')?.1.to_owned());
+            let lines = text.lines().filter(|line| {
+                line.split_once(' ')
+                    .is_some_and(|(option, _)| option == name)
+            });
+            lines.filter_map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(is(&after), is(&alone), "{name}");
+        let printed: &[&str] = match value.as_str() {
+            "yes" => &["yes", "true"],
+            "no" => &["no", "false"],
+            value => &[value],
+        };
+        assert!(
+            is(&alone)
+                .iter()
+                .any(|is| printed.contains(&is.as_str()) || is == &value.to_uppercase())
+                || is(&alone).is_empty() && value == "none",
+            "{name} {value}: {:?}",
+            is(&alone)
+        );
+    }
+    // What the documentation says a file before ours may set.
+    let proxy = "Host *\n ProxyCommand nc %h %p\n Port 443\n HostName ssh.github.com\n";
+    let text = effective(
+        app,
+        &format!("{proxy}{}", render::ssh_config(app)?),
+        &render::ssh_arguments(app),
+    )?;
+    for line in [
+        "hostname ssh.github.com",
+        "port 443",
+        "hostkeyalias github.com",
+        "proxycommand nc %h %p",
+    ] {
+        assert!(text.lines().any(|is| is == line), "{line}\n{text}");
+    }
     Ok(())
 }

@@ -93,20 +93,62 @@ fn a_modified_file_stays_and_one_of_an_earlier_version_is_replaced() -> Result<(
 }
 
 #[test]
-fn what_is_written_once_belongs_to_the_administrator() -> Result<()> {
+fn the_administrators_content_is_never_overwritten() -> Result<()> {
     let world = world()?;
-    for (id, file) in [
-        (StepId::DeployScript, ManagedFile::DeployScript),
-        (StepId::AppEnvironment, ManagedFile::Environment),
+    for (id, file, kind, words) in [
+        (
+            StepId::DeployScript,
+            ManagedFile::DeployScript,
+            "modified",
+            "modified locally",
+        ),
+        (
+            StepId::AppEnvironment,
+            ManagedFile::Environment,
+            "ok",
+            "root",
+        ),
     ] {
         let path = world.server.real(file.path(&world.app));
         fs::write(&path, "MINE=1\n")?;
-        expect(&world, id, "ok", "root")?;
+        expect(&world, id, kind, words)?;
         chmod(&path, 0o666)?;
         expect(&world, id, "differs", "0666")?;
         world.fix(id)?;
+        let (Finding::LocallyModified { .. } | Finding::Ok(_)) = world.look(id, true, false)?
+        else {
+            panic!("--overwrite would replace {}", path.display());
+        };
         assert_eq!(fs::read_to_string(&path)?, "MINE=1\n");
     }
+    let script = ManagedFile::DeployScript.path(&world.app);
+    fs::write(world.server.real(&script), "#!/bin/sh\r\nset -eu\r\n")?;
+    expect(
+        &world,
+        StepId::DeployScript,
+        "manual",
+        "has Windows line ends (CRLF)",
+    )?;
+    let environment = world.app.environment_file();
+    fs::write(world.server.real(environment), "export KEY=secret\n")?;
+    let id = StepId::AppEnvironment;
+    expect(&world, id, "warning", "todo.env: line 1 begins with")?;
+    Ok(())
+}
+
+#[test]
+fn a_deploy_script_of_an_earlier_version_is_replaced() -> Result<()> {
+    let world = world()?;
+    let path = ManagedFile::DeployScript.path(&world.app);
+    let ours = fs::read_to_string(world.server.real(&path))?;
+    // As an earlier version wrote it.
+    let old = "#!/bin/sh\npython manage.py migrate\n";
+    let mut receipt = world.receipt()?;
+    let mut changes = Changes::begin(&world.server.server, &mut receipt, &world.app.name, false)?;
+    changes.file(&path, old.as_bytes(), 0o755, (0, 0))?;
+    expect(&world, StepId::DeployScript, "differs", "content differs")?;
+    world.fix(StepId::DeployScript)?;
+    assert_eq!(fs::read_to_string(world.server.real(&path))?, ours);
     Ok(())
 }
 
@@ -176,10 +218,11 @@ fn a_program_that_rejects_a_file_has_it_reverted() -> Result<()> {
             && text.contains("no such alias"))
     );
     // visudo rejects the whole: what was there is back.
-    world.put_program(
-        "/usr/bin/visudo",
-        "[ $# = 1 ] && { echo duplicate alias; exit 1; }; exit 0",
-    )?;
+    let written = format!("[ \"$(stat -c %a {} 2>/dev/null)\" = 440 ]", path.display());
+    let rejecting = format!(
+        "[ $# != 1 ] || ! {written} || {{ echo theirs: bad mode; echo duplicate alias; exit 1; }}"
+    );
+    world.put_program("/usr/bin/visudo", &rejecting)?;
     let error = world
         .fix(StepId::SudoRule)
         .err()
@@ -191,9 +234,46 @@ fn a_program_that_rejects_a_file_has_it_reverted() -> Result<()> {
     fs::remove_file(&path)?;
     assert!(world.fix(StepId::SudoRule).is_err());
     assert!(!path.exists());
-    world.put_program("/usr/bin/visudo", "exit 0")?;
+    // What it says about another file is not about this one, unless sudo does not work either.
+    world.put_program(
+        "/usr/bin/visudo",
+        "[ $# != 1 ] || { echo theirs: bad mode; exit 1; }",
+    )?;
+    expect(&world, StepId::SudoRule, "absent", "theirs: bad mode")?;
+    let sudo = world.server.real("/usr/bin/sudo");
+    fs::remove_file(&sudo)?;
+    symlink("/usr/bin/false", &sudo)?;
+    expect(
+        &world,
+        StepId::SudoRule,
+        "manual",
+        "sudo itself does not work: ",
+    )?;
+    fs::remove_file(&sudo)?;
+    symlink("/usr/bin/true", &sudo)?;
     world.fix(StepId::SudoRule)?;
     assert_eq!(fs::read(&path)?, before);
+    Ok(())
+}
+
+#[test]
+fn a_sudo_rule_that_a_hardening_tool_disabled_is_restored() -> Result<()> {
+    let world = world()?;
+    let path = world.server.real(ManagedFile::Sudoers.path(&world.app));
+    let ours = fs::read_to_string(&path)?;
+    for disabled in [
+        ours.replace("NOPASSWD:", "PASSWD:"),
+        ours.replace("NOPASSWD: ", ""),
+        ours.replace("gunicorn ALL", "#gunicorn ALL"),
+    ] {
+        fs::write(&path, disabled)?;
+        let finding = expect(&world, StepId::SudoRule, "differs", "NOPASSWD: is missing")?;
+        assert!(matches!(finding, Finding::Differs { diff: Some(_), .. }));
+        world.fix(StepId::SudoRule)?;
+        assert_eq!(fs::read_to_string(&path)?, ours);
+    }
+    fs::write(&path, format!("# mine\n{ours}"))?;
+    expect(&world, StepId::SudoRule, "modified", "left as is")?;
     Ok(())
 }
 
@@ -210,10 +290,10 @@ fn the_programs_that_read_the_files_are_asked() -> Result<()> {
         ),
         (
             "sudo",
-            "exit 1",
+            "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1",
             StepId::SudoRule,
             "manual",
-            "sudo does not let gunicorn run",
+            "without a password: sudo: sorry, you must have a tty to run sudo",
         ),
         (
             "sudo",

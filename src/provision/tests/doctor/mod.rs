@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use super::state::difference;
 use super::world::World;
 use crate::layout::{self, ManagedFile};
-use crate::provision::{Converged, Finding, StepId};
+use crate::provision::{Changes, Converged, Finding, StepId};
 
 /// What somebody did.
 type Sabotage = fn(&Path) -> Result<()>;

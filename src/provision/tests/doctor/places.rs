@@ -100,6 +100,17 @@ fn accounts_differ_from_those_that_existed_before() -> Result<()> {
     world.server.accounts.add("gunicorn", 1500, 1500);
     expect(&world, StepId::AccountGroup, "ok", "pre-existing, gid 1500")?;
     expect(&world, StepId::AccountUser, "ok", "pre-existing, uid 1500")?;
+    for group in &mut world.server.accounts.table().groups {
+        if group.name == "gunicorn" {
+            group.members = ["ann", "bob", "carl", "gunicorn"].map(str::to_owned).into();
+        }
+    }
+    expect(
+        &world,
+        StepId::ProjectDirectories,
+        "absent",
+        "; 2 other members of gunicorn can read todo's settings",
+    )?;
     world.init()?;
     // Its directory service is gone: another account of that name would get its files.
     let mut table = world.server.accounts.table();
@@ -267,5 +278,118 @@ fn a_server_that_lacks_something_is_refused() -> Result<()> {
         "manual",
         "gunicorn cannot execute",
     )?;
+    Ok(())
+}
+
+#[test]
+fn what_the_account_cannot_reach_is_named_before_anything_changes() -> Result<()> {
+    let world = World::new()?;
+    fs::create_dir_all(world.server.real("/var/www"))?;
+    world
+        .server
+        .put("/etc/hosts", "127.0.0.1 localhost\n", 0o644)?;
+    world
+        .server
+        .put("/etc/ssh/ssh_config.d/other.conf", "", 0o644)?;
+    let refused = |path: &str, mode, text: &str, remedy: &str| {
+        let real = world.server.real(path);
+        let before = fs::metadata(&real)?.permissions();
+        chmod(&real, mode)?;
+        let text = format!("gunicorn cannot {text}");
+        let finding = expect(&world, StepId::ServerRequirements, "manual", &text)?;
+        ensure!(
+            matches!(&finding, Finding::ManualFix(problem) if problem.remedy == format!("sudo chmod {remedy} {path}")),
+            "{finding:?}"
+        );
+        fs::set_permissions(&real, before)?;
+        expect(&world, StepId::ServerRequirements, "ok", "systemd").map(drop)
+    };
+    let all = |existing: bool| {
+        let needs = if existing {
+            "/opt/git_pollers/todo"
+        } else {
+            ""
+        };
+        refused(
+            "/opt",
+            0o700,
+            &format!("enter /opt (root:root 0700), and needs {needs}"),
+            "o+x",
+        )?;
+        refused(
+            "/var/www",
+            0o750,
+            "enter /var/www (root:root 0750), and needs",
+            "o+x",
+        )?;
+        refused(
+            "/etc/ssh/ssh_config.d",
+            0o700,
+            "list /etc/ssh/ssh_config.d (root",
+            "o+rx",
+        )?;
+        refused(
+            "/etc/ssh/ssh_config.d/other.conf",
+            0o600,
+            "read /etc/ssh/ssh_c",
+            "o+r",
+        )?;
+        refused(
+            "/etc/ssh/ssh_config",
+            0o600,
+            "read /etc/ssh/ssh_config (root",
+            "o+r",
+        )?;
+        refused(
+            "/usr/bin/ssh",
+            0o750,
+            "execute /usr/bin/ssh (root:root 0750)",
+            "o+rx",
+        )?;
+        refused(
+            "/etc/hosts",
+            0o640,
+            "read /etc/hosts (root:root 0640)",
+            "o+r",
+        )
+    };
+    all(false)?;
+    world.init()?;
+    all(true)?;
+    // Its group, or it alone, may enter: that is enough. What pullpray owns, it repairs.
+    let gid = world
+        .server
+        .server
+        .group("gunicorn")
+        .context("no group")?
+        .gid;
+    let uid = world.server.server.user("gunicorn").context("no user")?.uid;
+    for (mode, owner, group) in [(0o750, 0, gid), (0o500, uid, 0)] {
+        let opt = world.server.real("/opt");
+        chown(&opt, Some(owner), Some(group))?;
+        chmod(&opt, mode)?;
+        expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
+    }
+    chmod(&world.server.real(layout::AGENT_DIR), 0o700)?;
+    expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
+    expect(
+        &world,
+        StepId::ProjectDirectories,
+        "differs",
+        "ssh-agent-service ",
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_server_that_cannot_resolve_its_own_name_is_warned_of() -> Result<()> {
+    let world = World::new()?;
+    world.put_program("/usr/bin/getent", "exit 2")?;
+    let unresolved = "cannot resolve its own name web";
+    expect(&world, StepId::ServerRequirements, "warning", unresolved)?;
+    world
+        .server
+        .put("/etc/hosts", "127.0.1.1 web.example.org web\n", 0o644)?;
+    expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
     Ok(())
 }

@@ -70,7 +70,16 @@ fn the_service_is_started_and_asked() -> Result<()> {
     world.fix(StepId::GunicornRunning)?;
     expect(&world, StepId::AppHealthy, "ok", "→ 200 in 3 ms")?;
     for (status, kind, text) in [
-        (302, "ok", "→ 302"),
+        (
+            302,
+            "manual",
+            "the settings accept it: health_status = [302]",
+        ),
+        (
+            401,
+            "manual",
+            "→ 401; health_status = [401] in the settings accepts",
+        ),
         (
             400,
             "manual",
@@ -110,5 +119,70 @@ fn the_service_is_started_and_asked() -> Result<()> {
         .or_default()
         .load = "masked".to_owned();
     expect(&world, StepId::GunicornRunning, "manual", "is masked")?;
+    Ok(())
+}
+
+#[test]
+fn redirects_on_the_host_are_followed() -> Result<()> {
+    let world = world()?;
+    // SECURE_SSL_REDIRECT: the page behind it counts.
+    for (status, kind) in [(200, "ok"), (500, "manual")] {
+        world.server.http.redirect(move |(_, path, https)| {
+            Ok(match (path, https) {
+                (_, false) => (301, Some("https://todo.example.org/")),
+                ("/", true) => (302, Some("/en/")),
+                _ => (status, None),
+            })
+        });
+        let text = format!("→ 301 to https://todo.example.org/ → 302 to /en/ → {status}");
+        expect(&world, StepId::AppHealthy, kind, &text)?;
+    }
+    // Neither an endless redirect nor another host.
+    for to in [
+        "/",
+        "/2",
+        "https://todo.example.org/",
+        "https://sso.example.org/",
+    ] {
+        world
+            .server
+            .http
+            .redirect(move |(_, path, _)| Ok((302, Some(if path == "/2" { "/" } else { to }))));
+        expect(
+            &world,
+            StepId::AppHealthy,
+            "manual",
+            &format!("→ 302 to {to}"),
+        )?;
+    }
+    world.server.http.answer(|_| Ok(500));
+    Ok(())
+}
+
+#[test]
+fn a_confined_cron_is_named_with_its_drop_in() -> Result<()> {
+    let world = world()?;
+    let mut table = world.server.units.table();
+    let cron = table.units.entry("cron.service".to_owned()).or_default();
+    cron.confines = vec!["NoNewPrivileges".to_owned()];
+    cron.drop_ins = vec!["/etc/systemd/system/service.d/10.conf".to_owned()];
+    drop(table);
+    let finding = expect(
+        &world,
+        StepId::ScheduleCron,
+        "manual",
+        "cron.service runs with NoNewPrivileges, so no deployment that it starts can succeed (/etc/systemd/system/service.d/10.conf)",
+    )?;
+    assert!(
+        matches!(finding, Finding::ManualFix(problem) if problem.remedy.contains("zz-NoNewPrivileges.conf"))
+    );
+    // Also in the plan, before the entry is written.
+    fs::remove_file(world.server.real(world.app.cron()))?;
+    expect(
+        &world,
+        StepId::ScheduleCron,
+        "manual",
+        "runs with NoNewPrivileges",
+    )?;
     Ok(())
 }

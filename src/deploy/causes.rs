@@ -46,6 +46,11 @@ pub(super) fn excerpt(output: &str) -> Vec<String> {
     quoted.map(str::to_owned).collect()
 }
 
+/// Whether an output says what went wrong.
+pub(super) fn names_an_error(output: &str) -> bool {
+    first_error(&output.lines().collect::<Vec<_>>()).is_some()
+}
+
 /// The first error, or the exception of the first traceback.
 fn first_error(lines: &[&str]) -> Option<usize> {
     let mut traceback = false;

@@ -1,5 +1,7 @@
 //! The app's units: restarted through sudo, as the drop-in permits, and what they wrote to the journal.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::app::App;
@@ -7,7 +9,11 @@ use crate::host::Server;
 use crate::layout;
 use crate::render::SudoCommand;
 
-use super::Poll;
+use super::{Poll, causes};
+
+/// How often a service that says no error is asked for its output, and the time between two questions.
+const SHOWN: u32 = 12;
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Restarts the service, with exactly the arguments that the sudoers drop-in permits. After a crash loop both units
 /// refuse to start until `reset-failed`; then the socket starts first, then the service.
@@ -39,16 +45,26 @@ pub(super) fn prove_sudo(server: &Server, app: &App) -> Result<()> {
 }
 
 /// What a unit wrote since its last start. Not every account may read the journal (journalctl(1)), so sudo permits to
-/// show the unit with its lines.
+/// show the unit with its lines. A service that is started again and again has said nothing at the beginning of each
+/// start: it is asked until it names an error, for some seconds.
 pub(super) fn output_of(poll: &Poll<'_>, command: SudoCommand) -> String {
     let arguments = command.arguments(poll.app);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let shown = poll.server.sudo_status(&poll.app.systemctl, &arguments);
-    match shown.split_once("\n\n") {
-        Some((_, lines)) if !lines.trim().is_empty() => lines.to_owned(),
-        _ => {
-            let unit = arguments.last().copied().unwrap_or_default();
-            format!("the app's own output: sudo journalctl -u {unit} -n 200")
+    let mut said = String::new();
+    for _ in 0..SHOWN {
+        let shown = poll.server.sudo_status(&poll.app.systemctl, &arguments);
+        let lines = shown.split_once("\n\n").map_or("", |(_, lines)| lines);
+        if !lines.trim().is_empty() {
+            lines.clone_into(&mut said);
         }
+        if command == SudoCommand::ShowTrial || causes::names_an_error(&said) {
+            break;
+        }
+        poll.clock.sleep(BETWEEN);
     }
+    if said.is_empty() {
+        let unit = arguments.last().copied().unwrap_or_default();
+        return format!("the app's own output: sudo journalctl -u {unit} -n 200");
+    }
+    said
 }

@@ -107,9 +107,9 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     drop(person.ends()?);
     ensure!(!is_owned(web)?);
 
-    // "exe" is pullpray itself, which root re-executes as the account from /proc/self/exe.
+    // "exe" is pullpray itself, which root re-executes as the account from /proc/self/exe; "sh" runs the deploy script.
     let seen = web.read(&watcher)?;
-    for command in ["exe", "ssh", "deploy.sh", "sudo", "systemctl"] {
+    for command in ["exe", "ssh", "sh", "sudo", "systemctl"] {
         let line = format!(" {command} tty=0 fds=0");
         ensure!(
             seen.lines().any(|l| l.ends_with(&line)),

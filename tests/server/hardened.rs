@@ -4,14 +4,14 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Access, Lab, Release, Todo, WebServer};
 
-/// What baselines set, all at once: mount options, password ageing, umasks, sudo's and cron's restrictions, defaults
-/// for every service, and a file of somebody else's with which visudo finds fault. After each boot `harden` mounts.
+/// What baselines set, all at once: mount options, password ageing, umasks, sudo's, cron's and ssh's restrictions,
+/// defaults for every service, and a file of somebody else's with which visudo finds fault. After each boot `harden` mounts.
 const HARDEN: &str = r"set -e
 sed -i 's/^PASS_MAX_DAYS.*/PASS_MAX_DAYS 90/; s/^UMASK.*/UMASK 027/' /etc/login.defs
 printf 'INACTIVE=30\n' >>/etc/default/useradd
 printf 'umask 027\n' >/etc/profile.d/umask.sh
 printf 'session optional pam_umask.so umask=027\n' >>/etc/pam.d/common-session-noninteractive
-printf 'Defaults use_pty\nDefaults logfile=/var/log/sudo.log\nDefaults timestamp_timeout=0\n' >/etc/sudoers.d/10-baseline
+printf 'Defaults use_pty\nDefaults logfile=/var/log/sudo.log\nDefaults timestamp_timeout=0\nDefaults requiretty\nDefaults listpw=always\n' >/etc/sudoers.d/10-baseline
 chmod 440 /etc/sudoers.d/10-baseline
 printf 'Defaults:nobody !lecture\n' >/etc/sudoers.d/theirs
 chmod 644 /etc/sudoers.d/theirs
@@ -21,6 +21,7 @@ chmod 700 /etc/cron.d /etc/cron.daily /root
 chmod 600 /etc/crontab /etc/cron.allow
 chmod 750 /home
 printf '* hard core 0\n' >>/etc/security/limits.conf
+printf 'Host *\n ControlMaster auto\n ControlPath ~/%%C\n PubkeyAuthentication no\n StdinNull yes\n SessionType none\n RemoteCommand true\n LocalCommand touch /tmp/local-command\n PermitLocalCommand yes\n ForkAfterAuthentication yes\n' >/etc/ssh/ssh_config.d/10-baseline.conf
 mkdir -p /etc/systemd/system/service.d /etc/ssh/sshd_config.d
 printf '[Service]\nLimitCORE=0\n' >/etc/systemd/system/service.d/10-baseline.conf
 printf 'PermitRootLogin no\n' >/etc/ssh/sshd_config.d/10-baseline.conf
@@ -43,7 +44,7 @@ fn trixie_hardened_goes_live_and_stays() -> Result<()> {
 
 /// Waits for the page; an error has what cron, sudo and polls said.
 fn shows(web: &WebServer, version: &str) -> Result<()> {
-    let seen = web.wait_for_page("/", version, 60).map(drop);
+    let seen = web.wait_for_page("/", version, 240).map(drop);
     seen.with_context(|| {
         let said = web.run("pullpray status todo; journalctl -q --no-pager -n 60 -t CRON -t cron -t crontab -t sudo; cat /var/mail/root | tail -n 30");
         said.map_or_else(|error| error.to_string(), |said| said.stdout.clone())
@@ -94,7 +95,7 @@ fn goes_live_and_stays(release: Release) -> Result<()> {
     web.run("pullpray doctor todo --offline --fix --yes")?
         .ok()?;
 
-    web.fast_cron(20)?;
+    web.fast_cron(6)?;
     repo.push("version two")?;
     shows(web, "version two")?;
 

@@ -47,7 +47,9 @@ pub fn init_killed(longer: f64, enough: usize) -> Result<()> {
         ensure!(after < 300.0, "it never ends");
     };
     ensure!(kills >= enough, "{kills} kills are too few");
-    ended.says("todo is live at")?;
+    // On a busy machine the last kill may come when all is done, and nothing is said yet.
+    let live = ended.says("todo is live at").map(drop);
+    live.or_else(|_| ended.says("nothing to change").map(drop))?;
     ensure!(web.page("/")?.shows("version one"));
     web.run("pullpray init todo --yes")?
         .ok()?

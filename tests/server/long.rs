@@ -10,6 +10,7 @@
 //! | ten deployments under load, and five unhealthy releases | `load` |
 //! | an editable install over ten commits | `environments` |
 //! | ways of damaging a ledger | `damaged` |
+//! | a deployment after each sabotage that is fixed | `sabotage` |
 //! | databases and HTTPS in the sandbox, on Debian 13 | `databases` |
 //! | soak: polls without pause | `soak` |
 
@@ -21,6 +22,8 @@ use crate::instants::{deployments, failing_deployments, rollbacks, shared_among}
 use crate::lab::Release;
 use crate::load::{THREADS, under_load};
 use crate::power::{Cut, When, cuts};
+use crate::sabotage::{Deploy, check_table};
+use crate::sabotages::{ACCOUNTS_AND_FILES, KEYS_AND_SSH, TREE_AND_SETTINGS, UNITS};
 use crate::soak::soak;
 use crate::{attack, environments, interrupted, killed};
 
@@ -131,4 +134,13 @@ fn soak_for_six_hundred_polls() -> Result<()> {
 #[ignore = "for tests/long"]
 fn databases_and_https_in_the_sandbox_on_trixie() -> Result<()> {
     work_in_the_sandbox(Release::Trixie)
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn a_deployment_after_each_sabotage() -> Result<()> {
+    for table in [ACCOUNTS_AND_FILES, KEYS_AND_SSH, UNITS, TREE_AND_SETTINGS] {
+        check_table("each", table, Deploy::Each)?;
+    }
+    Ok(())
 }

@@ -161,39 +161,55 @@ fn check_sabotage(web: &WebServer, before: &[String], sabotage: &Sabotage) -> Re
     same_files(web, before)
 }
 
-fn check_table(name: &str, sabotages: &[Sabotage]) -> Result<()> {
+/// After which sabotages a poll deploys a new commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Deploy {
+    Last,
+    Each,
+}
+
+pub fn check_table(name: &str, sabotages: &[Sabotage], deploy: Deploy) -> Result<()> {
     let lab = Lab::new(name)?;
     let Todo {
-        host: _host, web, ..
+        host: _host,
+        repo,
+        web,
     } = Todo::live(&lab, Release::Bookworm)?;
-    let before = web.listing(TOUCHED)?;
-    for sabotage in sabotages {
+    let mut before = web.listing(TOUCHED)?;
+    for (number, sabotage) in (1..).zip(sabotages) {
         check_sabotage(&web, &before, sabotage).with_context(|| sabotage.harm)?;
+        if deploy == Deploy::Each || number == sabotages.len() {
+            let version = format!("version after {number}");
+            repo.push(&version)?;
+            let poll = web.run("pullpray poll todo")?;
+            poll.ok().with_context(|| sabotage.harm)?;
+            ensure!(web.page("/")?.shows(&version), "{}", sabotage.harm);
+            before = web.listing(TOUCHED)?;
+        }
     }
     let report = doctor(&web, "")?;
     ensure!(report.found().is_empty(), "{:#?}", report.found());
-    ensure!(web.page("/")?.shows("version one"));
     Ok(())
 }
 
 #[test]
 fn broken_accounts_and_files_are_found_and_fixed() -> Result<()> {
-    check_table("files", ACCOUNTS_AND_FILES)
+    check_table("files", ACCOUNTS_AND_FILES, Deploy::Last)
 }
 
 #[test]
 fn broken_keys_and_ssh_are_found_and_fixed() -> Result<()> {
-    check_table("keys", KEYS_AND_SSH)
+    check_table("keys", KEYS_AND_SSH, Deploy::Last)
 }
 
 #[test]
 fn broken_units_are_found_and_fixed() -> Result<()> {
-    check_table("units", UNITS)
+    check_table("units", UNITS, Deploy::Last)
 }
 
 #[test]
 fn a_broken_tree_and_settings_are_found_and_fixed() -> Result<()> {
-    check_table("tree", TREE_AND_SETTINGS)
+    check_table("tree", TREE_AND_SETTINGS, Deploy::Last)
 }
 
 /// Runs one check and expects it to fail with these words.

@@ -24,8 +24,6 @@ pub const ACCOUNTS_AND_FILES: &[Sabotage] = &[
     row("rm /etc/sudoers.d/pullpray-todo", "sudo.rule", Fixed),
     row("chmod 644 /etc/sudoers.d/pullpray-todo", "sudo.rule", Fixed),
     row("chown gunicorn /etc/sudoers.d/pullpray-todo", "sudo.rule audit.root", Fixed),
-    row("echo nonsense >/etc/sudoers.d/by-others; rm /etc/sudoers.d/pullpray-todo", "sudo.rule",
-        Says("reverted /etc/sudoers.d/pullpray-todo", "rm /etc/sudoers.d/by-others")),
     row("echo 'gunicorn ALL=(root) !ALL' >/etc/sudoers.d/zzz; chmod 440 /etc/sudoers.d/zzz", "sudo.rule",
         Says("sudo does not let gunicorn run \"/usr/bin/systemctl restart gunicorn.todo.service\"", "rm /etc/sudoers.d/zzz")),
     row("echo 'gunicorn ALL=(root) /usr/bin/systemctl restart *' >/etc/sudoers.d/zzz; chmod 440 /etc/sudoers.d/zzz", "sudo.rule",

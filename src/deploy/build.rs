@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::app::SharedPath;
 use crate::host::import_check;
-use crate::host::{Kind, Log, PATH, ScriptRunner, Server};
+use crate::host::{Log, PATH, ScriptRunner, Server};
 use crate::layout;
 use crate::state::history::Stage;
 use crate::state::ledger::Release;
@@ -18,7 +17,7 @@ use super::dependencies::{self, Dependencies};
 use super::ended::{At, StageError};
 use super::fetch::Code;
 use super::session::Session;
-use super::{Poll, free_name, migrations, writes};
+use super::{Poll, free_name, migrations, shared, writes};
 use crate::text::short;
 
 /// A release's name begins with the time of its deployment, UTC.
@@ -152,8 +151,8 @@ impl Staged {
         let commit = format!("{}\n", self.release.commit);
         poll.server
             .write(&self.dir.join(COMMIT), commit.as_bytes(), 0o664, None)?;
-        for shared in &poll.app.shared_paths {
-            link_shared(poll.server, &self.dir, &poll.app.shared(), shared)?;
+        for path in &poll.app.shared_paths {
+            shared::link(poll, &self.dir, path)?;
         }
         Ok(())
     }
@@ -355,29 +354,4 @@ fn has_phases(poll: &Poll<'_>) -> Result<bool> {
     let script = script.unwrap_or_default();
     let mut lines = script.split(|&byte| byte == b'\n');
     Ok(lines.any(|line| line.trim_ascii_end() == PHASES))
-}
-
-/// Links a persistent path from shared/ into this release.
-fn link_shared(server: &Server, release: &Path, shared: &Path, path: &SharedPath) -> Result<()> {
-    let target = shared.join(path.path());
-    if path.is_directory() {
-        server.make_own_dirs(&target)?;
-    } else if server.stat_target(&target)?.is_none() {
-        bail!(
-            "{} is missing: the settings list {path} under shared_paths, and an empty one is never created in its place. Put it there, or, to start with an empty file: sudo -u \"$(stat -c %U {})\" touch {}",
-            target.display(),
-            shared.display(),
-            target.display()
-        );
-    }
-    let link = release.join(path.path());
-    if let Some(parent) = link.parent() {
-        server.make_own_dirs(parent)?;
-    }
-    match server.stat(&link)?.map(|stat| stat.kind) {
-        Some(Kind::Directory) => server.remove_tree(&link)?,
-        Some(_) => server.remove_file(&link)?,
-        None => {}
-    }
-    server.switch_link(&link, &target)
 }

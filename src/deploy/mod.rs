@@ -29,6 +29,7 @@ mod requirements;
 mod restore;
 mod service;
 mod session;
+mod shared;
 mod space;
 mod static_files;
 mod trial;

@@ -53,7 +53,7 @@ pub(super) fn withdraw(
 }
 
 /// What is below a directory, each directory before its content.
-fn entries(server: &Server, dir: &Path) -> Result<Vec<(PathBuf, Kind)>> {
+pub(super) fn entries(server: &Server, dir: &Path) -> Result<Vec<(PathBuf, Kind)>> {
     let mut found = Vec::new();
     let mut queue: Vec<PathBuf> = vec![PathBuf::new()];
     while let Some(part) = queue.pop() {

@@ -221,6 +221,31 @@ fn what_must_be_shared_and_is_missing_stops_a_deployment() -> Result<()> {
 }
 
 #[test]
+fn what_is_tracked_below_a_shared_directory_is_kept() -> Result<()> {
+    let site = Site::with_settings("shared_paths = [\"media/\"]\n")?;
+    let shared = site.app.shared().join("media");
+    site.test.put(shared.join("logo.png"), "theirs", 0o644)?;
+    site.commit(
+        "one",
+        &[
+            ("media/avatars/default.png", "tracked"),
+            ("media/logo.png", "tracked"),
+        ],
+    )?;
+    site.poll()?;
+    site.settled("one")?;
+    let read = |name: &str| std::fs::read_to_string(site.test.real(shared.join(name)));
+    assert_eq!(read("avatars/default.png")?, "tracked");
+    assert_eq!(read("logo.png")?, "theirs");
+    // Tracked files elsewhere are not touched, and a later commit changes no file of the app's.
+    site.commit("two", &[("media/avatars/default.png", "changed")])?;
+    site.poll()?;
+    site.settled("two")?;
+    assert_eq!(read("avatars/default.png")?, "tracked");
+    Ok(())
+}
+
+#[test]
 fn an_unhealthy_release_reports_what_its_unit_wrote() -> Result<()> {
     let site = Site::live()?;
     let trial = layout::trial_unit(&site.app.name);

@@ -18,7 +18,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use git2::{Oid, Repository, Signature, Time};
+use git2::build::TreeUpdateBuilder;
+use git2::{FileMode, Oid, Repository, Signature, Time};
 
 use super::Poll;
 use crate::app::{App, AppName, Facts, Settings};
@@ -176,11 +177,14 @@ impl Site {
         version: &str,
         files: &[(&str, &str)],
     ) -> Result<String> {
-        let mut tree = self.repo.treebuilder(None)?;
+        let mut tree = TreeUpdateBuilder::new();
         for (name, text) in files.iter().chain(&[("version", version)]) {
-            tree.insert(name, self.repo.blob(text.as_bytes())?, 0o100_644)?;
+            tree.upsert(*name, self.repo.blob(text.as_bytes())?, FileMode::Blob);
         }
-        let tree = self.repo.find_tree(tree.write()?)?;
+        let empty = self.repo.find_tree(self.repo.treebuilder(None)?.write()?)?;
+        let tree = self
+            .repo
+            .find_tree(tree.create_updated(&self.repo, &empty)?)?;
         let ann = Signature::new("Ann", "ann@example.org", &Time::new(1_700_000_000, 0))?;
         let parent = parent.map(|id| self.repo.find_commit(id)).transpose()?;
         let parents: Vec<_> = parent.iter().collect();

@@ -1,0 +1,67 @@
+//! Persistent paths: linked from shared/ into each release.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::app::SharedPath;
+use crate::host::{Kind, Server};
+
+use super::Poll;
+use super::static_files::entries;
+
+/// Links a persistent path from shared/ into a release. What the repository tracks in such a directory is copied there
+/// first, unless the app has a file of that name.
+pub(super) fn link(poll: &Poll<'_>, release: &Path, path: &SharedPath) -> Result<()> {
+    let (server, shared) = (poll.server, poll.app.shared());
+    let target = shared.join(path.path());
+    if path.is_directory() {
+        server.make_own_dirs(&target)?;
+    } else if server.stat_target(&target)?.is_none() {
+        bail!(
+            "{} is missing: the settings list {path} under shared_paths, and an empty one is never created in its place. Put it there, or, to start with an empty file: sudo -u \"$(stat -c %U {})\" touch {}",
+            target.display(),
+            shared.display(),
+            target.display()
+        );
+    }
+    let link = release.join(path.path());
+    if let Some(parent) = link.parent() {
+        server.make_own_dirs(parent)?;
+    }
+    match server.stat(&link)?.map(|stat| stat.kind) {
+        Some(Kind::Directory) => {
+            let copied = copy_missing(server, &link, &target)?;
+            if copied > 0 {
+                let to = target.display();
+                poll.progress(&format!("copied {copied} tracked files to {to}"));
+            }
+            server.remove_tree(&link)?;
+        }
+        Some(_) => server.remove_file(&link)?,
+        None => {}
+    }
+    server.switch_link(&link, &target)
+}
+
+/// Copies the files below a directory that are missing in another; returns their number. Links are left out: their
+/// targets are relative to the release.
+fn copy_missing(server: &Server, from: &Path, to: &Path) -> Result<usize> {
+    let mut copied = 0;
+    for (path, kind) in entries(server, from)? {
+        let target = to.join(&path);
+        if server.stat(&target)?.is_some() {
+            continue;
+        }
+        match kind {
+            Kind::Directory => server.make_own_dirs(&target)?,
+            Kind::File => {
+                let content = server.read(&from.join(&path))?.unwrap_or_default();
+                server.write_new(&target, &content, 0o664, None)?;
+                copied += 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(copied)
+}

@@ -259,11 +259,11 @@ fn a_wagtail_start_goes_live_with_its_production_settings() -> Result<()> {
         .run("grep -oP '^bind = \"\\K[^\"]+' /etc/pullpray/shop.toml")?
         .ok()?;
     web.nginx_site("shop", bind.stdout.trim())?;
-    web.run(&format!(
+    let last = format!(
         "install -o gunicorn -g gunicorn -m 0664 /dev/null /var/www/projects/shop/shared/db.sqlite3; \
          {init} --settings shop.settings.production --shared-paths db.sqlite3,media/"
-    ))?
-    .ok()?;
+    );
+    web.run_for(300, &last)?.ok()?;
     ensure!(
         web.page_of("shop.example", "/")?
             .shows("Welcome to your new Wagtail site")

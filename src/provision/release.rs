@@ -113,13 +113,22 @@ impl Fix for FirstRelease<'_> {
 }
 
 impl FirstRelease<'_> {
-    /// Why the live release has to be deployed again: its directory is missing, or its virtual environment is broken. The
-    /// latter is tested as the app's account, if the caller is root or that account.
+    /// Why the live release has to be deployed again: its directory is missing, a persistent path is not linked into it
+    /// (because the settings did not list it then), or its virtual environment is broken. The latter is tested as the
+    /// app's account, if the caller is root or that account.
     fn unusable(&self, view: &View, live: &Release) -> Result<Option<String>> {
         let app = self.0;
         let dir = app.releases().join(&live.id);
         if view.stat(&dir)?.is_none() {
             return Ok(Some(format!("{} does not exist", dir.display())));
+        }
+        for path in &app.shared_paths {
+            let link = dir.join(path.path());
+            let is_link = (view.stat(&link)?).is_some_and(|stat| stat.kind == Kind::Link);
+            if !is_link || view.read_link(&link)? != Some(app.shared().join(path.path())) {
+                let why = format!("{path} is not linked to shared/ in the live release");
+                return Ok(Some(why));
+            }
         }
         let me = effective_uid();
         let account = view.user(app.user.as_str()).map(|user| user.uid);

@@ -174,6 +174,10 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
 fn shared_paths_are_linked_and_old_releases_removed() -> Result<()> {
     let lab = Lab::new("shared")?;
     let Todo { repo, web, .. } = live(&lab)?;
+    // A new answer reaches the live commit at once.
+    web.run("pullpray init todo --shared-paths media/ --yes && test -L /var/www/projects/todo/current/media && pullpray doctor todo --offline")?
+        .ok()?;
+    ensure!(web.page("/")?.shows("version one"));
     set(
         &web,
         "shared_paths = .*",

@@ -44,6 +44,20 @@ fn a_release_that_cannot_run_is_deployed_again() -> Result<()> {
 }
 
 #[test]
+fn a_live_release_without_a_shared_path_is_deployed_again() -> Result<()> {
+    let mut world = world()?;
+    world.app.shared_paths = vec!["media/".parse()?];
+    let link = world.app.releases().join("first/media");
+    let unlinked = "media/ is not linked to shared/ in the live release";
+    expect(&world, StepId::AppRelease, "differs", unlinked)?;
+    world.server.put(&link, "a file", 0o644)?;
+    expect(&world, StepId::AppRelease, "differs", unlinked)?;
+    fs::remove_file(world.server.real(&link))?;
+    symlink(world.app.shared().join("media"), world.server.real(&link))?;
+    expect(&world, StepId::AppRelease, "ok", "1234567, live since").map(drop)
+}
+
+#[test]
 fn the_service_is_started_and_asked() -> Result<()> {
     let world = world()?;
     let socket = layout::socket_unit(&world.app.name);

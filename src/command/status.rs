@@ -167,8 +167,56 @@ pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::testing::TestServer;
     use crate::state::history::{Deployment, Stage};
-    use crate::state::ledger::Release;
+    use crate::state::ledger::{Check, Release};
+    use crate::state::remote::{RemoteErrorKind, RemoteFailure};
+
+    #[test]
+    fn check_exits_with_a_failure_if_somebody_has_to_act() -> Result<()> {
+        let test = TestServer::new()?;
+        let settings = "format = 1\nrepo = \"git@github.com:acme/todo.git\"\nbranch = \"main\"\nhealth_host = \"todo.example.org\"\n";
+        test.put("/etc/pullpray/todo.toml", settings, 0o644)?;
+        test.put("/etc/cron.d/pullpray-todo", "", 0o644)?;
+        let exit = |check| {
+            run(
+                &test.server,
+                &cli::Status {
+                    apps: vec!["todo".parse()?],
+                    check,
+                    history: false,
+                    json: false,
+                },
+            )
+        };
+        let polled = |failed: Option<&str>| {
+            let mut ledger = Ledger::default();
+            ledger.reachable(Check {
+                at: "2026-11-23T10:00:00Z".to_owned(),
+                by_cron: true,
+            });
+            if let Some(kind) = failed {
+                let why = RemoteFailure::new(RemoteErrorKind::Disconnected, kind);
+                for _ in 0..9 {
+                    let at = "2026-11-23T10:00:00Z".to_owned();
+                    ledger.unreachable(Check { at, by_cron: true }, why.clone());
+                }
+            }
+            test.put(
+                crate::layout::ledger(&"todo".parse()?),
+                &serde_json::to_string(&ledger)?,
+                0o640,
+            )
+        };
+        polled(None)?;
+        assert_eq!((exit(true)?, exit(false)?), (Exit::Success, Exit::Success));
+        polled(Some("Connection refused"))?;
+        assert_eq!((exit(true)?, exit(false)?), (Exit::Failed, Exit::Success));
+        polled(None)?;
+        std::fs::remove_file(test.real("/etc/cron.d/pullpray-todo"))?;
+        assert_eq!((exit(true)?, exit(false)?), (Exit::Failed, Exit::Success));
+        Ok(())
+    }
 
     #[test]
     fn an_outcome_has_one_type_and_a_duration_its_unit() -> Result<()> {

@@ -111,8 +111,13 @@ pub fn describe_readable(remote: &SshRemote, track: &Track) -> Result<Option<Str
         return Ok(Some(format!("the repository of {}", newest.name)));
     }
     let commit = newest.commit.to_string();
+    let skipped = match newest.skipped.as_slice() {
+        [] => String::new(),
+        [tag] => format!("; {tag}"),
+        [tag, others @ ..] => format!("; {tag}, and {} more are not selected", others.len()),
+    };
     Ok(Some(format!(
-        "{} at {}",
+        "{} at {}{skipped}",
         newest.name,
         crate::text::short(&commit)
     )))

@@ -219,6 +219,9 @@ impl Apply<'_> {
         self.ui.say(&format!(
             "  what is live           pullpray status {name}         check everything: sudo pullpray doctor {name}\n  deploy now             sudo pullpray poll {name} -v   undo a deployment: sudo pullpray rollback {name}"
         ));
+        if let Some(why) = provision::nobody_is_mailed(self.server)? {
+            self.ui.note(why);
+        }
         if let Some(operator) = &app.operator {
             self.ui.note(&format!(
                 "{operator} is a member of {} after the next login",

@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::layout;
 use crate::provision::{self, Changes, Converged, Finding, Step, StepId};
+use crate::state::ledger::Ledger;
 use crate::state::receipt::Receipt;
 use crate::store::marks;
 use crate::text::for_terminal;
@@ -90,8 +91,11 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
         let failed = has_failed(&of);
         // Without its data nothing is fixed: that would happen below an empty mount point.
         if arguments.fix && failed && marks::missing(server, name)?.is_none() {
-            fix(server, &app, arguments, &of)?;
+            let fixed = fix(server, &app, arguments, &of)?;
             of = examine(server, &app, arguments)?;
+            if fixed {
+                await_poll(server, &app, &mut of)?;
+            }
         }
         checks.extend(of);
     }
@@ -225,8 +229,24 @@ fn below(message: &str) -> String {
     lines.join(&format!("\n{:31}", ""))
 }
 
-/// Applies what fails and can be applied, in the order of the list.
-fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) -> Result<()> {
+/// After a fix, the outage that earlier polls recorded fails no longer: only the next poll shows whether it is over.
+fn await_poll(server: &Server, app: &App, checks: &mut [Check]) -> Result<()> {
+    let recorded = || anyhow::Ok(Ledger::load(server, &app.name)?.outage().is_some());
+    let is_poll = |check: &&mut Check| {
+        check.id == StepId::PollRecent.as_str() && check.status == Status::Fail
+    };
+    if let Some(check) = checks.iter_mut().find(is_poll)
+        && recorded()?
+    {
+        check.status = Status::Skip;
+        let past = std::mem::take(&mut check.message);
+        check.message = format!("before the fix: {past}; the next poll shows whether it is over");
+    }
+    Ok(())
+}
+
+/// Applies what fails and can be applied, in the order of the list; whether anything was.
+fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) -> Result<bool> {
     let mut ui = ui::open(arguments.yes);
     let failing: Vec<&Check> = checks
         .iter()
@@ -247,9 +267,10 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             return Err(usage("there is no terminal to ask on").hint("--yes fixes without asking"));
         }
         if !ui.confirm(&fix_question(failing.len(), &app.name), true)? {
-            return Ok(());
+            return Ok(false);
         }
     }
+    let mut fixed = false;
     let mut receipt = Receipt::load(server, &app.name)?;
     for step in &steps(app) {
         let wanted =
@@ -262,7 +283,10 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             changes.set_offline();
         }
         match provision::converge(step, &mut changes) {
-            Ok(Converged::Changed(_)) => ui.done(Mark::Ok, step.id().as_str(), "fixed"),
+            Ok(Converged::Changed(_)) => {
+                fixed = true;
+                ui.done(Mark::Ok, step.id().as_str(), "fixed");
+            }
             Ok(Converged::Unchanged(_)) => {}
             Ok(Converged::AwaitsAccess(why)) => {
                 ui.done(Mark::Waiting, step.id().as_str(), &why);
@@ -275,7 +299,7 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             ),
         }
     }
-    Ok(())
+    Ok(fixed)
 }
 
 /// `Fix 3 problems in todo?`

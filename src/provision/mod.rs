@@ -45,7 +45,7 @@ pub use finding::{Finding, Problem};
 pub use host_key::first_host_key;
 pub use key_pair::public_key;
 pub use list::list;
-pub use monitors::{monitors, overdue};
+pub use monitors::{monitors, nobody_is_mailed, overdue};
 pub use receipt::receipt_problem;
 pub use removal::{Removal, Removed, remove_empty_remains};
 pub use rotation::{NextKeyAccess, Rotation, next_key, next_key_access, rotation, switch_key};

@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 
 use crate::app::App;
-use crate::host::{Clock, View};
+use crate::host::{Clock, View, is_held};
 use crate::layout;
 use crate::report::remote;
 use crate::state::Damaged;
@@ -81,12 +81,26 @@ impl Check for RecentPoll<'_> {
         }
         let (ago, words) = (duration(ago), self.0.schedule.words());
         Ok(match ledger.last_by_cron() {
-            Some(_) => Finding::Ok(format!("{ago} ago; cron polls {words}")),
+            Some(_) => Finding::Ok(format!(
+                "{ago} ago; cron polls {words}{}",
+                nobody_is_mailed(context.view)?.map_or_else(String::new, |why| format!("; {why}"))
+            )),
             None => Finding::Unknown(format!(
                 "{ago} ago, by hand; cron polls {words} but has not started one yet"
             )),
         })
     }
+}
+
+/// Says if cron has no program to mail what a poll reports: it discards the output then (cron(8)).
+///
+/// # Errors
+/// When the server's state cannot be read.
+pub fn nobody_is_mailed(view: &View) -> Result<Option<&'static str>> {
+    let program = view.stat(Path::new("/usr/sbin/sendmail"))?;
+    Ok(program.is_none().then_some(
+        "this server has no /usr/sbin/sendmail, so that cron mails no failure to anybody: pullpray status --check tells",
+    ))
 }
 
 /// Why cron seems not to poll: no poll by cron since the first one that was due after its last poll, after its entry
@@ -106,8 +120,10 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
         return Ok(None);
     };
     // During a deployment other polls exit at once and record nothing.
+    // What a killed poll left in the ledger is no deployment: only a running poll holds the lock.
     let busy = ledger
         .in_progress()
+        .filter(|_| is_held(&view.real(&layout::state(&app.name))))
         .map_or(0, |_| app.limits.script_timeout());
     let grace = TimeDelta::minutes(10) + TimeDelta::seconds(busy.try_into().unwrap_or(0));
     let due = app.schedule.next_after(&since);

@@ -11,6 +11,7 @@ use crate::host::Locked;
 use crate::host::testing::TestServer;
 use crate::provision::Problem;
 use crate::state::ledger::{self, Ledger};
+use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
 fn app() -> Result<App> {
     let text = "format = 1\nrepo = \"git@github.com:acme/todo.git\"\nbranch = \"main\"\nhealth_host = \"todo.example.org\"\n";
@@ -256,5 +257,42 @@ fn a_poll_that_came_and_went_during_an_examination_is_noticed() -> Result<()> {
         Ok(vec![check(&app, &steps[0], status, "a unit".to_owned())])
     })?;
     assert_eq!((checks[0].status, examined.get()), (Status::Ok, 2));
+    Ok(())
+}
+
+#[test]
+fn after_a_fix_an_outage_that_polls_recorded_before_it_is_no_failure() -> Result<()> {
+    let app = app()?;
+    let steps = steps(&app);
+    let test = TestServer::new()?;
+    let checks = || -> Result<Vec<Check>> {
+        let steps = steps.iter();
+        let of = |step| check(&app, step, Status::Fail, "down".to_owned());
+        Ok(steps.map(of).collect())
+    };
+    let failing = |checks: &[Check]| {
+        let all = checks.iter();
+        all.filter(|check| check.status == Status::Fail).count()
+    };
+    let mut of = checks()?;
+    let all = of.len();
+    // Nothing but an outage is excused: cron may start no polls.
+    await_poll(&test.server, &app, &mut of)?;
+    assert_eq!(failing(&of), all);
+    let mut ledger = Ledger::default();
+    let why = RemoteFailure::new(RemoteErrorKind::Disconnected, "the agent has no key");
+    let at = "2026-11-23T09:55:00Z".to_owned();
+    ledger.unreachable(ledger::Check { at, by_cron: true }, why);
+    let text = serde_json::to_string(&ledger)?;
+    test.put(layout::ledger(&app.name), &text, 0o640)?;
+    await_poll(&test.server, &app, &mut of)?;
+    assert_eq!(failing(&of), all - 1);
+    let poll = of.iter().find(|check| check.id == "poll.recent");
+    let poll = poll.ok_or_else(|| anyhow!("no such check"))?;
+    assert_eq!(poll.status, Status::Skip);
+    assert_eq!(
+        poll.message,
+        "before the fix: down; the next poll shows whether it is over"
+    );
     Ok(())
 }

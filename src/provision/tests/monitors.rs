@@ -10,7 +10,7 @@ use super::world::World;
 use crate::host::UnitState;
 use crate::layout;
 use crate::provision::{Finding, StepId};
-use crate::state::ledger::{Check, Ledger};
+use crate::state::ledger::{Check, Ledger, Release};
 use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
 fn world() -> Result<World> {
@@ -95,8 +95,11 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
         &world,
         StepId::PollRecent,
         ok,
-        "ago; cron polls every 5 minutes",
+        "ago; cron polls every 5 minutes; this server has no /usr/sbin/sendmail, so that cron mails no failure",
     )?;
+    world.put_program("/usr/sbin/sendmail", "exit 0")?;
+    let found = world.find(StepId::PollRecent)?;
+    assert!(found.summary().ends_with("cron polls every 5 minutes"));
     polled(&world, |_| {})?;
     let remedy = expect(&world, StepId::PollRecent, warning, "no poll yet")?;
     assert_eq!(remedy, "sudo pullpray poll todo -v");
@@ -149,6 +152,21 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
         manual,
         "cron has started no poll since",
     )?;
+    // A deployment that runs for hours holds the lock; one that was killed explains nothing.
+    polled(&world, |ledger| {
+        ledger.reachable(at("2026-11-23T10:00:00Z", true));
+        ledger.begin(Release {
+            id: "20261123-100000-aaaaaaa".into(),
+            commit: "a".repeat(40),
+            subject: "Begin".into(),
+            since: "2026-11-23T10:00:00Z".into(),
+            venv: String::new(),
+        });
+    })?;
+    expect(&world, StepId::PollRecent, manual, "has started no poll")?;
+    let running = world.server.server.lock(&layout::state(&world.app.name))?;
+    expect(&world, StepId::PollRecent, ok, "ago")?;
+    drop(running);
     assert!(remedy.starts_with("sudo journalctl -t cron -t CRON -g 'gunicorn|pullpray-todo'"));
     Ok(())
 }

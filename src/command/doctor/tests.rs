@@ -283,8 +283,8 @@ fn after_a_fix_an_outage_that_polls_recorded_before_it_is_no_failure() -> Result
     let why = RemoteFailure::new(RemoteErrorKind::Disconnected, "the agent has no key");
     let at = "2026-11-23T09:55:00Z".to_owned();
     ledger.unreachable(ledger::Check { at, by_cron: true }, why);
-    let text = serde_json::to_string(&ledger)?;
-    test.put(layout::ledger(&app.name), &text, 0o640)?;
+    let json = serde_json::to_string(&ledger)?;
+    test.put(layout::ledger(&app.name), &json, 0o640)?;
     await_poll(&test.server, &app, &mut of)?;
     assert_eq!(failing(&of), all - 1);
     let poll = of.iter().find(|check| check.id == "poll.recent");

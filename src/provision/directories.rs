@@ -14,6 +14,7 @@ use crate::host::{Kind, PUBLISHED_DIR, View};
 use crate::layout;
 use crate::store::marks;
 
+use super::audit::Ownership;
 use super::eligibility::{answers_of, ineligible};
 use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
@@ -113,6 +114,29 @@ fn others_of(view: &View, app: &App) -> String {
     }
 }
 
+/// A changed project directory into which nobody has copied the app's data: with an empty one, the next deployment
+/// would create a new database.
+fn data_elsewhere(view: &View, app: &App) -> Result<Option<Problem>> {
+    let to = app.shared();
+    let Some(from) = marks::shared(view, &app.name)?.filter(|from| *from != to) else {
+        return Ok(None);
+    };
+    if view.stat(&to)?.is_some() {
+        return Ok(None);
+    }
+    let (name, from, to, dir) = (&app.name, from.display(), to.display(), &app.project_dir);
+    Ok(Some(Problem::new(
+        format!(
+            "the data of {name} is in {from}, and {to} does not exist: copy it, with the service stopped"
+        ),
+        format!(
+            "sudo systemctl stop {0} {1} && sudo mkdir -p {dir} && sudo cp -a {from} {to} && sudo pullpray init {name} --project-dir {dir}",
+            layout::socket_unit(name),
+            layout::service_unit(name)
+        ),
+    )))
+}
+
 impl Check for Directories<'_> {
     fn about(&self) -> About {
         About::new(StepId::ProjectDirectories, &self.0.project_dir)
@@ -128,6 +152,9 @@ impl Check for Directories<'_> {
             return Ok(Finding::manual(why, remedy));
         }
         let (view, app) = (context.view, self.0);
+        if let Some(problem) = data_elsewhere(view, app)? {
+            return Ok(problem.into());
+        }
         let ids = owner(view, app);
         let (user, group) = (app.user.as_str(), app.group.as_str());
         let (specs, mut absent, mut differs) = (self.specs(), 0, Vec::new());
@@ -178,6 +205,12 @@ impl Fix for Directories<'_> {
         // From here on the app can write to them. Recorded before the last one is created: if this run is
         // killed, the next one finds them all and would not record it.
         changes.release(app.project_dir.as_path(), app.static_dir.as_path())?;
+        let (view, mut changed_hands) = (changes.context().view, false);
+        for spec in self.specs() {
+            if let (Owner::App, Some(stat)) = (&spec.owner, view.stat(&spec.path)?) {
+                changed_hands |= (stat.uid, stat.gid) != ids;
+            }
+        }
         for spec in self.specs() {
             let owner = match spec.owner {
                 Owner::Any if changes.context().view.stat(&spec.path)?.is_some() => continue,
@@ -185,6 +218,10 @@ impl Fix for Directories<'_> {
                 Owner::App => ids,
             };
             changes.directory(&spec.path, owner, spec.mode)?;
+        }
+        if changed_hands {
+            // Another account or group: all that the former one left belongs to it.
+            Ownership(app).apply(changes)?;
         }
         if marks::is_marked(changes.context().view, app)? {
             return Ok(());

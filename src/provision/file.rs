@@ -85,13 +85,16 @@ impl<'a> FileStep<'a> {
 
     /// Restarts the running service, or agent, on its new unit; connections wait at the service's socket meanwhile.
     fn restart(&self, changes: &Changes<'_>, new: bool) -> Result<()> {
+        let view = changes.context().view;
         let unit = match self.id {
+            // In another project directory, the first deployment there restarts it.
+            StepId::GunicornService if view.stat(&self.app.current())?.is_none() => return Ok(()),
             StepId::GunicornService => layout::service_unit(&self.app.name),
             StepId::AgentUnit => layout::agent_unit(&self.app.name),
             _ => return Ok(()),
         };
         // One in the state failed or activating is restarted, too, as after the put-back.
-        if !new || changes.context().view.unit(&unit)?.active == "inactive" {
+        if !new || view.unit(&unit)?.active == "inactive" {
             return Ok(());
         }
         changes.restart(&unit)

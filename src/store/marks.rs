@@ -28,6 +28,15 @@ pub fn is_marked(view: &View, app: &App) -> Result<bool> {
     Ok(known.is_some_and(|known| known.lines().skip(1).map(Path::new).eq(dirs(app))))
 }
 
+/// The directory that has the app's data, according to root's copy.
+///
+/// # Errors
+/// When root's copy cannot be read.
+pub fn shared(view: &View, app: &AppName) -> Result<Option<PathBuf>> {
+    let known = view.read_text(&layout::data(app))?;
+    Ok(known.and_then(|known| known.lines().nth(1).map(PathBuf::from)))
+}
+
 /// Marks the app's directories; returns the content for root's copy, which is written last.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Lab, Release, TOUCHED, Todo, WebServer};
+use crate::lab::{Access, Lab, Release, TOUCHED, Todo, WebServer};
 
 /// Every path with inode and times, to detect even a rewrite of the same content.
 fn traces(web: &WebServer) -> Result<Vec<String>> {
@@ -213,5 +213,45 @@ fn another_address_and_number_of_workers_are_carried_out() -> Result<()> {
     web.run("curl -sf -H 'Host: localhost' http://127.0.0.1:8018/")?
         .ok()?
         .says("version one")?;
+    Ok(())
+}
+
+#[test]
+fn account_group_directories_and_repository_can_be_changed() -> Result<()> {
+    let lab = Lab::new("changes")?;
+    let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
+    for answer in [
+        "--group hosting",
+        "--user runner",
+        "--project-dir /srv/apps/todo",
+        "--static-dir /srv/static/todo",
+    ] {
+        if answer.starts_with("--project-dir") {
+            let init = format!("pullpray init todo --yes {answer}");
+            let copy = "systemctl stop gunicorn.todo.socket gunicorn.todo.service && sudo mkdir -p /srv/apps/todo && sudo cp -a /var/www/projects/todo/shared /srv/apps/todo/shared";
+            web.run(&init)?
+                .exits(1)?
+                .says("the data of todo is in /var/www/projects/todo/shared")?
+                .says(copy)?;
+            web.run(copy)?.ok()?;
+        }
+        web.run_for(300, &format!("pullpray init todo --yes {answer}"))?
+            .ok()?
+            .says("todo is live")?;
+        repo.push(answer.trim_start_matches("--"))?;
+        web.run_for(300, "pullpray poll todo")?.ok()?;
+        ensure!(web.page("/")?.shows(answer.trim_start_matches("--")));
+        web.run("pullpray doctor todo")?.ok()?;
+    }
+    let other = host.repository("acme/other")?;
+    web.run("pullpray init todo --yes --repo git@githost:acme/other.git --wait 0")?
+        .exits(3)?;
+    // The host's keys open one repository each.
+    host.forget_keys()?;
+    host.allow_key(&other, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run_for(300, "pullpray init todo --yes")?.ok()?;
+    other.push("from the other repository")?;
+    web.run_for(300, "pullpray poll todo")?.ok()?;
+    ensure!(web.page("/")?.shows("from the other repository"));
     Ok(())
 }

@@ -208,7 +208,7 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         &format!("{} {}", key.algorithm(), key.fingerprint),
     );
     ui.note(&format!(
-        "compare it with the output on {} of: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        "compare it with the output on {} of: for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $key; done",
         repo.host()
     ));
     if ui.confirm("Is this the correct key?", false)? {

@@ -22,9 +22,16 @@ pub(super) fn unfinished(log: &str) -> Option<String> {
     (!done && !name.contains(char::is_whitespace)).then(|| name.to_owned())
 }
 
-/// A remark for the report; `None` if there are none.
+/// A remark for the report, which names the first ones; `None` if there are none. The log has all.
 pub(super) fn note(migrations: &[String]) -> Option<String> {
-    (!migrations.is_empty()).then(|| format!("migrations stay applied: {}", migrations.join(", ")))
+    const NAMED: usize = 3;
+    let (named, more) = migrations.split_at(migrations.len().min(NAMED));
+    let more = match more.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = named.join(", ");
+    (!named.is_empty()).then(|| format!("migrations stay applied: {named}{more}"))
 }
 
 #[cfg(test)]
@@ -38,6 +45,11 @@ mod tests {
         assert_eq!(
             note(&applied(log)).as_deref(),
             Some("migrations stay applied: items.0001_initial, items.0002_x")
+        );
+        let many: Vec<String> = (1..=200).map(|n| format!("items.{n:04}")).collect();
+        assert_eq!(
+            note(&many).as_deref(),
+            Some("migrations stay applied: items.0001, items.0002, items.0003 and 197 more")
         );
         assert_eq!(unfinished(log).as_deref(), Some("items.0003_y"));
         let cut = "\n  Applying items.0001_initial... OK\n  Applying items.0002_x...";

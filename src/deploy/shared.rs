@@ -44,11 +44,19 @@ pub(super) fn link(poll: &Poll<'_>, release: &Path, path: &SharedPath) -> Result
     server.switch_link(&link, &target)
 }
 
-/// Copies the files below a directory that are missing in another; returns their number. Links are left out: their
-/// targets are relative to the release.
+/// Copies the files below a directory that are missing in another; returns their number. Links are left out, since
+/// their targets are relative to the release, and what would be below a link or a file of the app's.
 fn copy_missing(server: &Server, from: &Path, to: &Path) -> Result<usize> {
+    let is_dir = |path: &Path| {
+        let stat = server.stat(&to.join(path)).ok().flatten();
+        stat.is_some_and(|stat| stat.kind == Kind::Directory)
+    };
     let mut copied = 0;
     for (path, kind) in entries(server, from)? {
+        let mut parents = path.ancestors().skip(1);
+        if !parents.all(|part| part.as_os_str().is_empty() || is_dir(part)) {
+            continue;
+        }
         let target = to.join(&path);
         if server.stat(&target)?.is_some() {
             continue;

@@ -114,7 +114,7 @@ pub fn describe_readable(remote: &SshRemote, track: &Track) -> Result<Option<Str
     let skipped = match newest.skipped.as_slice() {
         [] => String::new(),
         [tag] => format!("; {tag}"),
-        [tag, others @ ..] => format!("; {tag}, and {} more are not selected", others.len()),
+        [tag, others @ ..] => format!("; {tag} and {} more are never selected", others.len()),
     };
     Ok(Some(format!(
         "{} at {}{skipped}",

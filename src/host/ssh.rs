@@ -163,6 +163,17 @@ impl View {
     /// ssh's `HostKeyAlgorithms` for every host, without certificates; empty if ssh does not say.
     #[must_use]
     pub fn host_key_algorithms(&self) -> String {
+        self.algorithms("hostkeyalgorithms")
+    }
+
+    /// Whether ssh's `PubkeyAcceptedAlgorithms` for every host permit ed25519 keys, which policies such as FIPS do not.
+    #[must_use]
+    pub fn ssh_uses_ed25519(&self) -> bool {
+        let names = self.algorithms("pubkeyacceptedalgorithms");
+        names.is_empty() || names.split(',').any(|name| name == "ssh-ed25519")
+    }
+
+    fn algorithms(&self, option: &str) -> String {
         let any = GitHost {
             alias: "any",
             name: "any",
@@ -171,9 +182,7 @@ impl View {
             run_as: None,
         };
         let options = effective(self.ssh_to(&any, &["-G".to_owned()]));
-        let names = options
-            .ok()
-            .and_then(|mut options| options.remove("hostkeyalgorithms"));
+        let names = options.ok().and_then(|mut options| options.remove(option));
         let names = names.unwrap_or_default().concat();
         let plain = names.split(',').filter(|name| !name.contains("-cert-"));
         plain.collect::<Vec<_>>().join(",")

@@ -4,7 +4,7 @@ use anyhow::Result;
 use ssh_key::Algorithm;
 
 use crate::app::App;
-use crate::host::AgentKey;
+use crate::host::{AgentKey, View};
 use crate::layout;
 use crate::render;
 
@@ -50,6 +50,28 @@ impl DeployKey<'_> {
     }
 }
 
+/// Why an ed25519 key, the only kind that pullpray makes, would never open this repository, and the way out.
+fn unusable(view: &View, app: &App) -> Option<(String, String)> {
+    if app.repo.needs_rsa_key() {
+        return Some((
+            format!(
+                "{} accepts RSA deploy keys only, and pullpray makes ed25519 keys",
+                app.repo.host()
+            ),
+            format!(
+                "sudo pullpray init {} --repo …  # a mirror of the repository on a host that accepts ed25519 keys",
+                app.name
+            ),
+        ));
+    }
+    (!view.ssh_uses_ed25519()).then(|| {
+        (
+            "ssh's PubkeyAcceptedAlgorithms exclude ed25519, the kind of deploy key that pullpray makes".to_owned(),
+            "grep -ri PubkeyAccepted /etc/ssh/ssh_config /etc/ssh/ssh_config.d /etc/crypto-policies  # names the line that excludes it".to_owned(),
+        )
+    })
+}
+
 impl Check for DeployKey<'_> {
     fn about(&self) -> About {
         let path = layout::private_key(&self.0.name);
@@ -62,9 +84,10 @@ impl Check for DeployKey<'_> {
             if let Some(finding) = self.only_in_agent(context)? {
                 return Ok(finding);
             }
-            return Ok(Finding::absent(
-                "ed25519, 0600 root; add its public half on the git host",
-            ));
+            return Ok(match unusable(context.view, self.0) {
+                Some((why, way)) => Finding::manual(why, way),
+                None => Finding::absent("ed25519, 0600 root; add its public half on the git host"),
+            });
         };
         if let Some(what) = wrong_owner(context.view, &stat, 0, 0o600) {
             return Ok(Finding::differs(what));

@@ -82,7 +82,7 @@ impl Site {
 }
 
 /// Deploys a commit with these files; returns the failure, which the ledger must have in the same stage.
-fn fails(site: &Site, files: &[(&str, &str)]) -> Result<(Stage, String, Vec<String>)> {
+pub(super) fn fails(site: &Site, files: &[(&str, &str)]) -> Result<(Stage, String, Vec<String>)> {
     let commit = site.commit("bad", files)?;
     let outcome = site.poll()?;
     let failed = failure(&outcome)?;
@@ -190,58 +190,6 @@ fn every_stage_that_fails_is_recorded_and_changes_nothing() -> Result<()> {
         ensure!(found == stage && why.contains(words), "{found:?}: {why}");
         site.settled("two").with_context(|| why)?;
     }
-    Ok(())
-}
-
-#[test]
-fn what_must_be_shared_and_is_missing_stops_a_deployment() -> Result<()> {
-    let site =
-        Site::with_settings("shared_paths = [\"db.sqlite3\", \"media/\", \"conf/local.py\"]\n")?;
-    let (stage, why, _) = fails(&site, &[])?;
-    ensure!(
-        stage == Stage::Checkout && why.contains("/shared/db.sqlite3 is missing"),
-        "{why}"
-    );
-    for name in ["db.sqlite3", "conf/local.py"] {
-        site.test.put(site.app.shared().join(name), "kept", 0o644)?;
-    }
-    site.commit("one", &[("media", "a file where the directory will be")])?;
-    site.poll()?;
-    site.settled("one")?;
-    let dir = site.dir_of(&site.live_release()?);
-    for (name, target) in [
-        ("db.sqlite3", "db.sqlite3"),
-        ("media", "media/"),
-        ("conf/local.py", "conf/local.py"),
-    ] {
-        let link = std::fs::read_link(dir.join(name))?;
-        assert_eq!(link, site.app.shared().join(target));
-    }
-    Ok(())
-}
-
-#[test]
-fn what_is_tracked_below_a_shared_directory_is_kept() -> Result<()> {
-    let site = Site::with_settings("shared_paths = [\"media/\"]\n")?;
-    let shared = site.app.shared().join("media");
-    site.test.put(shared.join("logo.png"), "theirs", 0o644)?;
-    site.commit(
-        "one",
-        &[
-            ("media/avatars/default.png", "tracked"),
-            ("media/logo.png", "tracked"),
-        ],
-    )?;
-    site.poll()?;
-    site.settled("one")?;
-    let read = |name: &str| std::fs::read_to_string(site.test.real(shared.join(name)));
-    assert_eq!(read("avatars/default.png")?, "tracked");
-    assert_eq!(read("logo.png")?, "theirs");
-    // Tracked files elsewhere are not touched, and a later commit changes no file of the app's.
-    site.commit("two", &[("media/avatars/default.png", "changed")])?;
-    site.poll()?;
-    site.settled("two")?;
-    assert_eq!(read("avatars/default.png")?, "tracked");
     Ok(())
 }
 

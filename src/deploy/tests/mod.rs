@@ -10,6 +10,7 @@ mod pruning;
 mod rebuilding;
 mod recovering;
 mod refusing;
+mod shared;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -56,7 +56,7 @@ fn the_newest_of_a_branch_and_of_tags_in_v2_and_in_v0() -> Result<()> {
             describe_readable(&host.remote(), &tags("v*")?)?.context("not described")?;
         assert!(
             described.contains("; v2.0.0-rc.1 matches v* and is a pre-release")
-                && described.ends_with(", and 1 more are not selected"),
+                && described.ends_with(" and 1 more are never selected"),
             "{described}"
         );
         let light = shown(&host, &tags("v1.?.*")?)?;

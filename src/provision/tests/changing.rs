@@ -120,10 +120,33 @@ fn no_changed_answer_blocks_its_own_plan() -> Result<()> {
                 app.host_key = format!("SHA256:{}", "A".repeat(43)).parse().map_err(text)?;
             }
         }
-        // The key that the host presents has to be confirmed by a person; the other changes only need the plan.
+        // The key that the host presents has to be confirmed by a person, and the data copied by one; the other changes
+        // only need the plan.
         let found = broken(&world)?;
-        let expected = usize::from(change == "host_key");
+        let expected = usize::from(["host_key", "dirs"].contains(&change));
         assert_eq!(found.len(), expected, "{change}: {found:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_deploy_key_that_could_never_be_used_is_refused_in_the_plan() -> Result<()> {
+    let mut world = World::new()?;
+    let keys = |world: &World| -> Result<Vec<String>> {
+        let mut found = broken(world)?;
+        found.retain(|line| line.starts_with("key.deploy: "));
+        Ok(found)
+    };
+    assert_eq!(keys(&world)?, [""; 0]);
+    let github = world.app.repo.clone();
+    let azure = "git@ssh.dev.azure.com:v3/acme/site/todo".parse();
+    world.app.repo = azure.map_err(|error| anyhow!("{error}"))?;
+    assert!(keys(&world)?[0].contains("ssh.dev.azure.com accepts RSA deploy keys only"));
+    world.app.repo = github;
+    world.server.put_program(
+        "/usr/bin/ssh",
+        "case \"$*\" in *'-G '*) echo pubkeyacceptedalgorithms ecdsa-sha2-nistp256,rsa-sha2-512;; esac",
+    )?;
+    assert!(keys(&world)?[0].contains("PubkeyAcceptedAlgorithms exclude ed25519"));
     Ok(())
 }

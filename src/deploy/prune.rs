@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use chrono::NaiveDateTime;
 
 use crate::git::{Mirror, MirrorError};
 use crate::layout;
 use crate::state::ledger::{Ledger, Release};
 
+use super::build::STAMP;
 use super::session::Session;
 use super::static_files::withdraw;
 use super::{Poll, dependencies};
@@ -24,9 +26,12 @@ pub(super) fn is_due(poll: &Poll<'_>, ledger: &Ledger) -> Result<bool> {
         let mut kept = ledger.releases().iter();
         kept.any(|release| is(&release.id) || is(&release.venv)) || others.iter().any(|id| is(id))
     };
-    for dir in [poll.app.releases(), poll.app.venvs()] {
+    for (dir, ours) in [
+        (poll.app.releases(), is_release as fn(&OsString) -> bool),
+        (poll.app.venvs(), is_environment),
+    ] {
         let mut names = poll.server.list(&dir)?;
-        names.retain(|name| !known(name, &BTreeSet::new()));
+        names.retain(|name| ours(name) && !known(name, &BTreeSet::new()));
         if !names.is_empty() {
             let imported = imported(poll, ledger.releases())?;
             if !names.iter().all(|name| known(name, &imported)) {
@@ -35,6 +40,20 @@ pub(super) fn is_due(poll: &Poll<'_>, ledger: &Ledger) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether deployments give releases such names: the time and the commit. Others are not pullpray's, and stay.
+fn is_release(name: &OsString) -> bool {
+    let name = name.to_str().and_then(|name| name.split_once('-'));
+    name.is_some_and(|(time, _)| NaiveDateTime::parse_from_str(time, STAMP).is_ok())
+}
+
+/// Whether deployments give environments such names: the version of Python and a digest. Others stay.
+fn is_environment(name: &OsString) -> bool {
+    let name = name.to_str().and_then(|name| name.strip_prefix("py"));
+    name.is_some_and(|name| {
+        name.starts_with(|first: char| first.is_ascii_digit()) && name.contains('-')
+    })
 }
 
 /// Releases that the environments of kept releases import code from.
@@ -71,7 +90,9 @@ pub(super) fn prune(session: &mut Session<'_>, spared: &str) -> Result<()> {
     let mut result = Ok(());
     let (stay, go): (Vec<OsString>, Vec<OsString>) = (server.list(&app.releases())?.into_iter())
         .partition(|name| {
-            name.to_str().is_some_and(|name| ids.contains(name)) || Some(name) == current.as_ref()
+            name.to_str().is_some_and(|name| ids.contains(name))
+                || Some(name) == current.as_ref()
+                || !is_release(name)
         });
     let dirs = |names: Vec<OsString>| names.into_iter().map(|name| app.releases().join(name));
     let stay: Vec<PathBuf> = dirs(stay).collect();
@@ -83,7 +104,7 @@ pub(super) fn prune(session: &mut Session<'_>, spared: &str) -> Result<()> {
     let mut venvs: BTreeSet<&str> = kept.iter().map(|release| release.venv.as_str()).collect();
     venvs.insert(spared);
     for name in server.list(&app.venvs())? {
-        if !name.to_str().is_some_and(|name| venvs.contains(name)) {
+        if is_environment(&name) && !name.to_str().is_some_and(|name| venvs.contains(name)) {
             result = result.and(server.remove_tree(&app.venvs().join(&name)));
         }
     }

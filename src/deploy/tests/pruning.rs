@@ -71,11 +71,28 @@ fn a_release_that_a_kept_environment_imports_from_stays() -> Result<()> {
 #[test]
 fn leftovers_are_removed_by_a_poll_with_nothing_to_deploy() -> Result<()> {
     let site = Site::live()?;
-    for dir in [site.app.releases(), site.app.venvs()] {
-        site.test.put(dir.join("left/file"), "", 0o644)?;
+    let dirs = [site.app.releases(), site.app.venvs()];
+    for (dir, left) in dirs
+        .iter()
+        .zip(["20200101T000000-1234567", "py3.9-system-12345678"])
+    {
+        site.test.put(dir.join(left).join("file"), "", 0o644)?;
     }
     site.poll()?;
-    site.settled("two")
+    site.settled("two")?;
+    // What somebody else put there is not pullpray's to remove.
+    for dir in &dirs {
+        site.test.put(dir.join("mine/file"), "", 0o644)?;
+    }
+    for version in ["three", "four"] {
+        site.commit(version, &[])?;
+        site.poll()?;
+    }
+    for dir in &dirs {
+        ensure!(site.test.real(dir.join("mine/file")).exists());
+        fs::remove_dir_all(site.test.real(dir.join("mine")))?;
+    }
+    site.settled("four")
 }
 
 #[test]

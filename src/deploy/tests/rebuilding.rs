@@ -163,6 +163,8 @@ fn what_is_no_link_or_no_release_is_not_believed() -> Result<()> {
         ),
     )?;
     site.poll()?;
+    // Nor is it removed.
+    fs::remove_dir(site.test.real(site.app.releases().join("nonsense")))?;
     site.settled("two")
 }
 

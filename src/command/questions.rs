@@ -197,7 +197,7 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
                     let current = answers.get("repo").map(str::to_owned);
                     prompt(ui, view, answers, facts, question, current)?;
                 }
-                _ => return Err(error.hint("sudo pullpray init")),
+                _ => return Err(error.hint(again(answers))),
             }
             return host_key(ui, view, answers, facts);
         }
@@ -219,7 +219,13 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         "the host key of {} was not confirmed; nothing was changed",
         repo.host()
     )
-    .hint("once you have compared it: sudo pullpray init"))
+    .hint(format!("once you have compared it: {}", again(answers))))
+}
+
+/// The command that continues.
+fn again(answers: &Answers) -> String {
+    let app = answers.get("app").unwrap_or_default();
+    format!("sudo pullpray init {app}").trim_end().to_owned()
 }
 
 /// Lets the user choose one answer from a list and change it.

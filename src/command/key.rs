@@ -57,7 +57,9 @@ fn rotate(server: &Server, app: &App, wait: Option<Duration>) -> Result<Exit> {
     })?;
     if provision::rotation(server, &app.name)? != Rotation::Switched {
         let (key, fingerprint) = provision::next_key(&mut changes, app)?;
-        ui.done(Mark::Ok, "next key", &format!("ed25519 {fingerprint}"));
+        let kind = key.split(' ').next().unwrap_or_default();
+        let kind = kind.trim_start_matches("ssh-");
+        ui.done(Mark::Ok, "next key", &format!("{kind} {fingerprint}"));
         let time = wait.or((!ui::is_interactive()).then_some(Duration::ZERO));
         if !await_access(ui, server, app, (&key, &fingerprint), time, &resume)? {
             return Ok(Exit::AwaitingAccess);

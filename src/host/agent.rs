@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use ssh_key::private::KeypairData;
 use ssh_key::{HashAlg, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
@@ -214,16 +215,25 @@ fn put(message: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn add_identity(key: &PrivateKey) -> Result<Zeroizing<Vec<u8>>> {
-    let pair = key
-        .key_data()
-        .ed25519()
-        .ok_or_else(|| anyhow!("the deploy key is not an ed25519 key"))?;
     // Allocated at once: a growing buffer would leave copies of the key in memory.
-    let mut message = Zeroizing::new(Vec::with_capacity(512 + key.comment().len()));
+    let mut message = Zeroizing::new(Vec::with_capacity(4096 + key.comment().len()));
     message.push(ADD_IDENTITY);
-    put(&mut message, b"ssh-ed25519");
-    put(&mut message, pair.public.as_ref());
-    put(&mut message, &*Zeroizing::new(pair.to_bytes()));
+    match key.key_data() {
+        KeypairData::Ed25519(pair) => {
+            put(&mut message, b"ssh-ed25519");
+            put(&mut message, pair.public.as_ref());
+            put(&mut message, &*Zeroizing::new(pair.to_bytes()));
+        }
+        KeypairData::Rsa(pair) => {
+            put(&mut message, b"ssh-rsa");
+            let (public, private) = (&pair.public, &pair.private);
+            let (p, q) = (&private.p, &private.q);
+            for number in [&public.n, &public.e, &private.d, &private.iqmp, p, q] {
+                put(&mut message, number.as_bytes());
+            }
+        }
+        _ => bail!("the deploy key is neither an ed25519 nor an RSA key"),
+    }
     put(&mut message, key.comment().as_bytes());
     Ok(message)
 }
@@ -299,29 +309,32 @@ mod tests {
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            let mut key =
+            let server = Server::real();
+            let ed25519 =
                 PrivateKey::random(&mut ssh_key::rand_core::OsRng, ssh_key::Algorithm::Ed25519)
                     .map_err(anyhow::Error::msg)?;
-            key.set_comment("pullpray todo@web");
-            let mut stream = connect(&socket)?;
-            let peer = getsockopt(&stream, PeerCredentials)?;
-            assert_eq!(
-                u32::try_from(peer.pid())?,
-                agent.id(),
-                "with -D the agent does not fork"
-            );
-            assert_eq!(exchange(&mut stream, &add_identity(&key)?)?, [SUCCESS]);
-            let keys = Server::real().agent_keys(&socket)?;
-            assert_eq!(
-                keys,
-                [AgentKey {
+            let rsa = server.generate_rsa_key(&dir.path().join("generated"), "any")?;
+            assert_eq!(std::fs::read_dir(dir.path())?.count(), 1, "only the socket");
+            let mut added = Vec::new();
+            for mut key in [ed25519, rsa] {
+                key.set_comment("pullpray todo@web");
+                let mut stream = connect(&socket)?;
+                let peer = getsockopt(&stream, PeerCredentials)?;
+                assert_eq!(
+                    u32::try_from(peer.pid())?,
+                    agent.id(),
+                    "with -D the agent does not fork"
+                );
+                assert_eq!(exchange(&mut stream, &add_identity(&key)?)?, [SUCCESS]);
+                added.push(AgentKey {
                     fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
                     public: PublicKey::from(key.public_key().key_data().clone())
                         .to_openssh()
                         .map_err(anyhow::Error::msg)?,
-                    comment: "pullpray todo@web".into()
-                }]
-            );
+                    comment: "pullpray todo@web".into(),
+                });
+                assert_eq!(server.agent_keys(&socket)?, added);
+            }
             Ok(())
         })();
         agent.kill()?;

@@ -1,10 +1,15 @@
-//! Asks ssh-keygen about signatures, with the arguments that git passes (gpg-interface.c, verify_ssh_signed_buffer()).
+//! Asks ssh-keygen about signatures, with the arguments that git passes (gpg-interface.c, verify_ssh_signed_buffer()),
+//! and for the keys that `ssh_key` does not generate.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Local};
+use ssh_key::PrivateKey;
+use zeroize::Zeroizing;
 
 use super::command::DESCRIPTORS;
-use super::{Command, View};
+use super::{Command, Server, View};
 
 /// The namespace that git signs in (gitformat-signature(5)).
 const NAMESPACE: &str = "git";
@@ -105,6 +110,33 @@ impl View {
             Some(zone) => command.env("TZ", zone),
             None => command,
         })
+    }
+}
+
+impl Server {
+    /// Generates an RSA key of 4096 bits, through a file at this path that only root can read and that is removed again.
+    ///
+    /// # Errors
+    /// When ssh-keygen fails, or the file cannot be read or removed.
+    pub fn generate_rsa_key(&self, staged: &Path, comment: &str) -> Result<PrivateKey> {
+        let mut public = staged.as_os_str().to_owned();
+        public.push(".pub");
+        let public = Path::new(&public);
+        // Left by a killed run; ssh-keygen would ask whether to overwrite it.
+        self.remove_file(staged)?;
+        self.remove_file(public)?;
+        let mut command = self.command("ssh-keygen");
+        command = command.args([
+            "-q", "-t", "rsa", "-b", "4096", "-N", "", "-C", comment, "-f",
+        ]);
+        let run = command.arg(self.real(staged)).run();
+        let text = self.read(staged)?.map(Zeroizing::new).unwrap_or_default();
+        self.remove_file(staged)?;
+        self.remove_file(public)?;
+        run?;
+        PrivateKey::from_openssh(text.as_slice())
+            .map_err(anyhow::Error::msg)
+            .context("ssh-keygen wrote no private key")
     }
 }
 

@@ -117,10 +117,15 @@ pub fn agent_socket(app: &AppName) -> PathBuf {
         .join(agent_runtime(app))
         .join("agent.sock")
 }
-/// The private deploy key.
+/// The private deploy key. The name is the same for an RSA key.
 #[must_use]
 pub fn private_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519"))
+}
+/// Where ssh-keygen writes a key that pullpray then moves to its place; `.pub` is added to it.
+#[must_use]
+pub fn generated_key(app: &AppName) -> PathBuf {
+    Path::new("/run").join(format!("pullpray-{app}-key"))
 }
 /// The public half, with which the ssh client selects the key.
 #[must_use]

@@ -4,13 +4,13 @@ use anyhow::Result;
 use ssh_key::Algorithm;
 
 use crate::app::App;
-use crate::host::{AgentKey, View};
+use crate::host::AgentKey;
 use crate::layout;
 use crate::render;
 
 use super::agent;
 use super::finding::wrong_owner;
-use super::key_pair::{ensure, fingerprint, private_key, public_key};
+use super::key_pair::{ensure, fingerprint, name_of, needs_rsa, private_key, public_key};
 use super::rotation::{self, Rotation, rotation};
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
@@ -50,28 +50,6 @@ impl DeployKey<'_> {
     }
 }
 
-/// Why an ed25519 key, the only kind that pullpray makes, would never open this repository, and the way out.
-fn unusable(view: &View, app: &App) -> Option<(String, String)> {
-    if app.repo.needs_rsa_key() {
-        return Some((
-            format!(
-                "{} accepts RSA deploy keys only, and pullpray makes ed25519 keys",
-                app.repo.host()
-            ),
-            format!(
-                "sudo pullpray init {} --repo …  # a mirror of the repository on a host that accepts ed25519 keys",
-                app.name
-            ),
-        ));
-    }
-    (!view.ssh_uses_ed25519()).then(|| {
-        (
-            "ssh's PubkeyAcceptedAlgorithms exclude ed25519, the kind of deploy key that pullpray makes".to_owned(),
-            "grep -ri PubkeyAccepted /etc/ssh/ssh_config /etc/ssh/ssh_config.d /etc/crypto-policies  # names the line that excludes it".to_owned(),
-        )
-    })
-}
-
 impl Check for DeployKey<'_> {
     fn about(&self) -> About {
         let path = layout::private_key(&self.0.name);
@@ -84,24 +62,27 @@ impl Check for DeployKey<'_> {
             if let Some(finding) = self.only_in_agent(context)? {
                 return Ok(finding);
             }
-            return Ok(match unusable(context.view, self.0) {
-                Some((why, way)) => Finding::manual(why, way),
-                None => Finding::absent("ed25519, 0600 root; add its public half on the git host"),
-            });
+            let kind = name_of(needs_rsa(context.view, self.0));
+            return Ok(Finding::Absent(format!(
+                "{kind}, 0600 root; add its public half on the git host"
+            )));
         };
         if let Some(what) = wrong_owner(context.view, &stat, 0, 0o600) {
             return Ok(Finding::differs(what));
         }
-        let fingerprint = match private_key(context.view, &path) {
+        let (rsa, fingerprint) = match private_key(context.view, &path) {
             // Only root can read it: unknown, not broken.
             Err(error) if error.is::<std::io::Error>() => return Err(error),
-            Ok(Some(key)) if !key.is_encrypted() && key.algorithm() == Algorithm::Ed25519 => {
-                fingerprint(&key)
+            Ok(Some(key))
+                if matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::Rsa { .. })
+                    && !key.is_encrypted() =>
+            {
+                (key.algorithm() != Algorithm::Ed25519, fingerprint(&key))
             }
             _ => {
                 let path = path.display();
                 return Ok(Finding::manual(
-                    format!("{path} is not an unencrypted ed25519 key"),
+                    format!("{path} is not an unencrypted ed25519 or rsa key"),
                     format!(
                         "sudo mv {path} {path}.old  # if nothing needs it; pullpray never overwrites it"
                     ),
@@ -117,11 +98,18 @@ impl Check for DeployKey<'_> {
         if public.is_some_and(|stat| stat.mode != 0o644 || stat.uid != 0) {
             return Ok(Finding::differs("its public half should be 0644 root"));
         }
-        let name = &self.0.name;
+        let (name, kind) = (&self.0.name, name_of(rsa));
         Ok(match rotation(context.view, name)? {
-            Rotation::None => Finding::Ok(format!("ed25519 {fingerprint}")),
+            Rotation::None if !rsa && needs_rsa(context.view, self.0) => Finding::manual(
+                format!(
+                    "{} or ssh's PubkeyAcceptedAlgorithms accept no ed25519 key such as {fingerprint}",
+                    self.0.repo.host()
+                ),
+                format!("sudo pullpray key {name} --rotate"),
+            ),
+            Rotation::None => Finding::Ok(format!("{kind} {fingerprint}")),
             Rotation::Begun => Finding::warning(
-                format!("ed25519 {fingerprint}; a rotation to the next key has begun"),
+                format!("{kind} {fingerprint}; a rotation to the next key has begun"),
                 format!(
                     "sudo pullpray key {name} --rotate  # to cancel and keep the old key: sudo rm {} {}",
                     layout::next_private_key(name).display(),

@@ -46,6 +46,16 @@ pub(super) fn fingerprint(key: &PrivateKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
+/// Whether the deploy key is an RSA key, and not ed25519: the git host accepts no other, or ssh's policy on this server.
+pub(super) fn needs_rsa(view: &View, app: &App) -> bool {
+    app.repo.needs_rsa_key() || !view.ssh_uses_ed25519()
+}
+
+/// `ed25519` or `rsa`.
+pub(super) fn name_of(rsa: bool) -> &'static str {
+    if rsa { "rsa" } else { "ed25519" }
+}
+
 /// Generates a key pair whose comment is the app's key title plus `suffix`. An existing private key is kept; its
 /// owner, mode and public half are restored.
 pub(super) fn ensure(
@@ -62,11 +72,17 @@ pub(super) fn ensure(
         let hostname = (changes.context().view)
             .read_text(Path::new("/proc/sys/kernel/hostname"))?
             .context("failed to read the hostname: is proc mounted?")?;
-        let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)
-            .map_err(anyhow::Error::msg)
-            .context("failed to generate a key")?;
         let title = render::key_title(app, hostname.trim_end());
-        key.set_comment(format!("{title}{suffix}"));
+        let comment = format!("{title}{suffix}");
+        let key = if needs_rsa(changes.context().view, app) {
+            changes.generate_rsa_key(&comment)?
+        } else {
+            let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)
+                .map_err(anyhow::Error::msg)
+                .context("failed to generate a key")?;
+            key.set_comment(comment);
+            key
+        };
         let text = key.to_openssh(LineEnding::LF).map_err(anyhow::Error::msg);
         let text = text.context("failed to encode the key")?;
         changes.new_file(private, text.as_bytes(), 0o600, &fingerprint(&key))?;

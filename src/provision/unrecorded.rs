@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use ssh_key::PrivateKey;
 
 use crate::app::App;
 use crate::host::Outcome;
@@ -50,6 +51,15 @@ impl Changes<'_> {
     /// At the first entry that cannot be changed.
     pub fn own_tree(&self, path: &Path, (uid, gid): (u32, Option<u32>)) -> Result<()> {
         self.server.own_tree(path, uid, gid).map(drop)
+    }
+
+    /// Generates an RSA key. It leaves no file behind; a killed run's is gone after the next boot.
+    ///
+    /// # Errors
+    /// When ssh-keygen fails.
+    pub fn generate_rsa_key(&self, comment: &str) -> Result<PrivateKey> {
+        let staged = layout::generated_key(self.app);
+        self.server.generate_rsa_key(&staged, comment)
     }
 
     /// Deploys as cron would, after polls that run already. It needs no record: what a deployment writes lies in the

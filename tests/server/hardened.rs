@@ -21,7 +21,7 @@ chmod 700 /etc/cron.d /etc/cron.daily /root
 chmod 600 /etc/crontab /etc/cron.allow
 chmod 750 /home
 printf '* hard core 0\n' >>/etc/security/limits.conf
-printf 'Host *\n ControlMaster auto\n ControlPath ~/%%C\n PubkeyAuthentication no\n StdinNull yes\n SessionType none\n RemoteCommand true\n LocalCommand touch /tmp/local-command\n PermitLocalCommand yes\n ForkAfterAuthentication yes\n' >/etc/ssh/ssh_config.d/10-baseline.conf
+printf 'Host *\n ControlMaster auto\n ControlPath ~/%%C\n PubkeyAuthentication no\n PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,rsa-sha2-512\n StdinNull yes\n SessionType none\n RemoteCommand true\n LocalCommand touch /tmp/local-command\n PermitLocalCommand yes\n ForkAfterAuthentication yes\n' >/etc/ssh/ssh_config.d/10-baseline.conf
 mkdir -p /etc/systemd/system/service.d /etc/ssh/sshd_config.d
 printf '[Service]\nLimitCORE=0\n' >/etc/systemd/system/service.d/10-baseline.conf
 printf 'PermitRootLogin no\n' >/etc/ssh/sshd_config.d/10-baseline.conf
@@ -82,7 +82,9 @@ fn goes_live_and_stays(release: Release) -> Result<()> {
         .exits(3)?
         .says("about other files, visudo")?
         .says("/etc/sudoers.d/theirs: bad permissions, should be mode 0440")?;
-    host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    let key = web.deploy_key("todo")?;
+    ensure!(key.starts_with("ssh-rsa "), "ssh accepts no ed25519: {key}");
+    host.allow_key(repo, &key, Access::ReadOnly)?;
     web.run(&init)?.ok()?.says("todo is live at")?;
     web.run("pullpray doctor todo")?.ok()?;
 

@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow};
 
 use super::world::World;
+use crate::layout;
 use crate::provision::{CheckContext, Finding, StepId, list, plan};
 
 fn listening(world: &World, ports: &[u16]) -> Result<()> {
@@ -130,23 +131,49 @@ fn no_changed_answer_blocks_its_own_plan() -> Result<()> {
 }
 
 #[test]
-fn a_deploy_key_that_could_never_be_used_is_refused_in_the_plan() -> Result<()> {
-    let mut world = World::new()?;
-    let keys = |world: &World| -> Result<Vec<String>> {
-        let mut found = broken(world)?;
-        found.retain(|line| line.starts_with("key.deploy: "));
-        Ok(found)
+fn the_deploy_key_is_of_a_kind_that_host_and_policy_accept() -> Result<()> {
+    let world = World::new()?;
+    let line = |world: &World| -> Result<String> {
+        let path = world.server.real(layout::public_key(&world.app.name));
+        Ok(std::fs::read_to_string(path)?)
     };
-    assert_eq!(keys(&world)?, [""; 0]);
-    let github = world.app.repo.clone();
-    let azure = "git@ssh.dev.azure.com:v3/acme/site/todo".parse();
-    world.app.repo = azure.map_err(|error| anyhow!("{error}"))?;
-    assert!(keys(&world)?[0].contains("ssh.dev.azure.com accepts RSA deploy keys only"));
-    world.app.repo = github;
+    world.init()?;
+    assert!(line(&world)?.starts_with("ssh-ed25519 "));
+    let policy = "pubkeyacceptedalgorithms ecdsa-sha2-nistp256,rsa-sha2-512";
     world.server.put_program(
         "/usr/bin/ssh",
-        "case \"$*\" in *'-G '*) echo pubkeyacceptedalgorithms ecdsa-sha2-nistp256,rsa-sha2-512;; esac",
+        &format!("case \"$*\" in *'-G '*) echo {policy};; esac"),
     )?;
-    assert!(keys(&world)?[0].contains("PubkeyAcceptedAlgorithms exclude ed25519"));
+    let found = broken(&world)?;
+    let refused = "key.deploy: github.com or ssh's PubkeyAcceptedAlgorithms accept no ed25519 key";
+    assert!(
+        found.iter().any(|line| line.starts_with(refused)),
+        "{found:?}"
+    );
+
+    let mut world = World::new()?;
+    let azure = "git@ssh.dev.azure.com:v3/acme/site/todo".parse();
+    world.app.repo = azure.map_err(|error| anyhow!("{error}"))?;
+    world.server.put("/run/x", "", 0o644)?;
+    world
+        .server
+        .put_program("/usr/bin/ssh-keygen", "exec /usr/bin/ssh-keygen \"$@\"")?;
+    world.server.put(
+        layout::public_key(&world.app.name).with_file_name("x"),
+        "",
+        0o600,
+    )?;
+    assert!(
+        matches!(world.find(StepId::KeyDeploy)?, Finding::Absent(what) if what.starts_with("rsa, "))
+    );
+    world.fix(StepId::KeyDeploy)?;
+    let Finding::Ok(found) = world.find(StepId::KeyDeploy)? else {
+        panic!("not generated");
+    };
+    assert!(found.starts_with("rsa SHA256:"), "{found}");
+    assert!(line(&world)?.starts_with("ssh-rsa ") && line(&world)?.contains(" pullpray todo@"));
+    let staged = layout::generated_key(&world.app.name);
+    assert!(!world.server.real(staged.with_extension("pub")).exists());
+    assert!(!world.server.real(staged).exists());
     Ok(())
 }

@@ -97,6 +97,9 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
                 await_poll(server, &app, &mut of)?;
             }
         }
+        if is_unfinished(server, &app)? {
+            continue_set_up(&app, &mut of);
+        }
         checks.extend(of);
     }
     let mut out = ui::stdout();
@@ -229,6 +232,25 @@ fn below(message: &str) -> String {
     lines.join(&format!("\n{:31}", ""))
 }
 
+/// Whether init has not come to its end yet: nothing polls, and nothing was deployed.
+fn is_unfinished(server: &Server, app: &App) -> Result<bool> {
+    let polls = server.stat(&app.cron())?.is_some();
+    Ok(!polls && Ledger::load(server, &app.name).is_ok_and(|ledger| ledger.live().is_none()))
+}
+
+/// What is missing is not to be fixed check by check: init continues where it stopped.
+fn continue_set_up(app: &App, checks: &mut [Check]) {
+    for check in checks {
+        let by_check = |remedy: &String| remedy.starts_with("sudo pullpray doctor ");
+        if check.remediation.iter().any(by_check) {
+            check.remediation = vec![format!(
+                "sudo pullpray init {}  # the set-up is unfinished",
+                app.name
+            )];
+        }
+    }
+}
+
 /// After a fix, the outage that earlier polls recorded fails no longer: only the next poll shows whether it is over.
 fn await_poll(server: &Server, app: &App, checks: &mut [Check]) -> Result<()> {
     let recorded = || anyhow::Ok(Ledger::load(server, &app.name)?.outage().is_some());
@@ -270,9 +292,10 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             return Ok(false);
         }
     }
-    let mut fixed = false;
+    let (mut fixed, mut failed) = (false, Vec::new());
     let mut receipt = Receipt::load(server, &app.name)?;
-    for step in &steps(app) {
+    let steps = steps(app);
+    for step in &steps {
         let wanted =
             arguments.only.is_empty() || arguments.only.iter().any(|id| id == step.id().as_str());
         if !wanted || (arguments.offline && step.needs_network()) {
@@ -291,12 +314,16 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
             Ok(Converged::AwaitsAccess(why)) => {
                 ui.done(Mark::Waiting, step.id().as_str(), &why);
             }
-            // What could not be fixed is reported again below, with what to do; the others go on.
-            Err(error) => ui.done(
-                Mark::Failed,
-                step.id().as_str(),
-                &for_terminal(error.to_string().lines().next().unwrap_or_default()),
-            ),
+            Err(error) => failed.push((step, error)),
+        }
+    }
+    // A later step may have fixed it meanwhile. What is still wrong is reported again below, with what to do.
+    for (step, error) in failed {
+        let changes = Changes::begin(server, &mut receipt, &app.name, arguments.overwrite)?;
+        if !matches!(step.check(&changes.context()), Ok(Finding::Ok(_))) {
+            let text = error.to_string();
+            let first = for_terminal(text.lines().next().unwrap_or_default());
+            ui.done(Mark::Failed, step.id().as_str(), &first);
         }
     }
     Ok(fixed)

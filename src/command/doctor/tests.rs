@@ -296,3 +296,24 @@ fn after_a_fix_an_outage_that_polls_recorded_before_it_is_no_failure() -> Result
     );
     Ok(())
 }
+
+#[test]
+fn the_remedy_of_an_unfinished_set_up_is_to_continue_it() -> Result<()> {
+    let (app, test) = (app()?, TestServer::new()?);
+    assert!(is_unfinished(&test.server, &app)?);
+    let steps = steps(&app);
+    let mut checks: Vec<Check> = [
+        Finding::Absent("0644 root".to_owned()),
+        Finding::ManualFix(problem()),
+    ]
+    .into_iter()
+    .map(|finding| from_finding(&app, &steps[0], Ok(finding)))
+    .collect();
+    continue_set_up(&app, &mut checks);
+    let remedies: Vec<_> = checks.iter().map(|check| &check.remediation[0]).collect();
+    let go_on = "sudo pullpray init todo  # the set-up is unfinished";
+    assert_eq!(remedies, [go_on, "sudo systemctl unmask x"]);
+    test.put(app.cron(), "", 0o644)?;
+    assert!(!is_unfinished(&test.server, &app)?);
+    Ok(())
+}

@@ -4,10 +4,14 @@
 const LAST: usize = 10;
 
 /// What an output says, and the way out.
-const KNOWN: [(&str, &str); 6] = [
+const KNOWN: [(&str, &str); 7] = [
     (
         "pg_config",
         "psycopg2 is compiled here: sudo apt install libpq-dev python3-dev gcc, or require psycopg2-binary instead",
+    ),
+    (
+        "settings.DATABASES is improperly configured",
+        "without a database nothing is to be migrated: take the line with migrate out of the app's deploy.sh, which is yours to edit",
     ),
     ("Python.h: No such file", "sudo apt install python3-dev gcc"),
     ("Permission denied (publickey", PRIVATE),

@@ -34,7 +34,11 @@ pub(super) fn out_of_reach(view: &View, app: &App) -> Result<Option<Problem>> {
     let account = account(view, app);
     let mut named = owned_dirs(app);
     let (mut whys, mut commands) = (Vec::new(), Vec::new());
-    for (path, wanted) in needed(view, app)? {
+    let needed = needed(view, app)?.into_iter();
+    let needed = needed.map(|(path, wanted)| (account.clone(), path, wanted));
+    let serves =
+        web_server(view)?.map(|account| (account, app.static_dir.as_path().into(), SEARCH));
+    for (account, path, wanted) in needed.chain(serves) {
         let Some((part, wanted, stat)) = closed(view, &account, &path, wanted) else {
             continue;
         };
@@ -56,13 +60,22 @@ pub(super) fn out_of_reach(view: &View, app: &App) -> Result<Option<Problem>> {
         };
         whys.push(format!(
             "{} cannot {verb} {shown} ({of}){on_the_way}",
-            app.user
+            account.name
         ));
         commands.push(format!("sudo chmod {opens} {shown}"));
         named.push(part);
     }
     let (why, remedy) = (whys.join("; "), commands.join(" && "));
     Ok((!whys.is_empty()).then(|| Problem::new(why, remedy)))
+}
+
+/// The account of an nginx that is installed: www-data in Debian's package, nginx in its own (nginx.org).
+fn web_server(view: &View) -> Result<Option<Identity>> {
+    if !view.has_systemd()? || view.unit("nginx.service")?.load != "loaded" {
+        return Ok(None);
+    }
+    let mut accounts = ["www-data", "nginx"].into_iter();
+    Ok(accounts.find_map(|name| view.identity(name).ok()))
 }
 
 /// The account; before it exists, one that is only in the app's group.

@@ -1,6 +1,7 @@
 //! The release, the units, and what answers over HTTP.
 
 use super::*;
+use crate::host::UnitState;
 
 #[test]
 fn a_release_that_cannot_run_is_deployed_again() -> Result<()> {
@@ -199,4 +200,29 @@ fn a_confined_cron_is_named_with_its_drop_in() -> Result<()> {
         "runs with NoNewPrivileges",
     )?;
     Ok(())
+}
+
+#[test]
+fn static_files_that_nginx_cannot_reach_are_named() -> Result<()> {
+    let world = world()?;
+    let gid = world.server.server.group("gunicorn").context("no group")?;
+    let www = world.server.real("/www");
+    chown(&www, Some(0), Some(gid.gid))?;
+    chmod(&www, 0o750)?;
+    expect(&world, StepId::ServerRequirements, "ok", "systemd")?;
+    world.server.accounts.add("www-data", 33, 33);
+    let nginx = UnitState {
+        load: "loaded".to_owned(),
+        ..UnitState::default()
+    };
+    let mut table = world.server.units.table();
+    table.units.insert("nginx.service".to_owned(), nginx);
+    drop(table);
+    expect(
+        &world,
+        StepId::ServerRequirements,
+        "manual",
+        "www-data cannot enter /www (root:gunicorn 0750), and needs /www/static/todo",
+    )
+    .map(drop)
 }

@@ -1,5 +1,7 @@
 //! The agent: enabled, running, and loaded with the deploy key.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::app::App;
@@ -88,6 +90,9 @@ impl Check for AgentRuns<'_> {
         }
         let keys = context.view.agent_keys(&socket)?;
         if keys.iter().any(|key| key.fingerprint == wanted) {
+            if let Some(problem) = lost_setgid(context.view)? {
+                return Ok(Finding::Warning(problem));
+            }
             return Ok(Finding::Ok(format!("{unit} runs as {}", self.0.user)));
         }
         Ok(Finding::differs(match keys.len() {
@@ -95,6 +100,20 @@ impl Check for AgentRuns<'_> {
             many => format!("the agent has {many} other keys loaded, but not the deploy key"),
         }))
     }
+}
+
+/// Debian installs ssh-agent setgid, so that the app's account cannot trace it in the instant after its start.
+fn lost_setgid(view: &View) -> Result<Option<Problem>> {
+    let program = Path::new("/usr/bin/ssh-agent");
+    let lost = view
+        .stat(program)?
+        .is_some_and(|stat| stat.mode & 0o2000 == 0);
+    Ok((lost && view.group("_ssh").is_some()).then(|| {
+        Problem::new(
+            "/usr/bin/ssh-agent is not setgid any more: when it starts, the app's account could trace it and read the key",
+            "sudo chgrp _ssh /usr/bin/ssh-agent && sudo chmod g+s /usr/bin/ssh-agent",
+        )
+    }))
 }
 
 impl Fix for AgentRuns<'_> {

@@ -125,10 +125,13 @@ impl TestServer {
         self.server.real(path.as_ref())
     }
 
-    /// Puts a file there, with its parent directories, unannounced.
+    /// Puts a file there, with its parent directories, unannounced. A link there is replaced: it may lead out of the root.
     pub fn put(&self, path: impl AsRef<Path>, content: &str, mode: u32) -> Result<()> {
         let real = self.real(path);
         fs::create_dir_all(real.parent().unwrap_or(self.root()))?;
+        if real.is_symlink() {
+            fs::remove_file(&real)?;
+        }
         fs::write(&real, content)?;
         Ok(fs::set_permissions(
             &real,

@@ -226,3 +226,17 @@ fn static_files_that_nginx_cannot_reach_are_named() -> Result<()> {
     )
     .map(drop)
 }
+
+#[test]
+fn an_agent_that_lost_its_setgid_bit_is_a_warning() -> Result<()> {
+    let world = world()?;
+    let program = Path::new("/usr/bin/ssh-agent");
+    fs::remove_file(world.server.real(program))?;
+    world.server.put_program(program, "exit")?;
+    expect(&world, StepId::AgentKey, "ok", "runs as gunicorn")?;
+    world.server.accounts.add("_ssh", 104, 104);
+    let lost = "/usr/bin/ssh-agent is not setgid any more";
+    expect(&world, StepId::AgentKey, "warning", lost)?;
+    chmod(&world.server.real(program), 0o2755)?;
+    expect(&world, StepId::AgentKey, "ok", "runs as gunicorn").map(drop)
+}

@@ -121,7 +121,8 @@ fn data_elsewhere(view: &View, app: &App) -> Result<Option<Problem>> {
     let Some(from) = marks::shared(view, &app.name)?.filter(|from| *from != to) else {
         return Ok(None);
     };
-    if view.stat(&to)?.is_some() {
+    let mut held = view.list(&from)?.into_iter();
+    if view.stat(&to)?.is_some() || !held.any(|name| name != layout::MARK) {
         return Ok(None);
     }
     let (name, from, to, dir) = (&app.name, from.display(), to.display(), &app.project_dir);

@@ -182,7 +182,15 @@ impl Reversal<'_> {
             Self::RemoveDirectory(path) if server.remove_empty_dir(path)? => {
                 Undone::removed("removed")
             }
-            Self::RemoveDirectory(_) => Undone::kept("is not empty"),
+            Self::RemoveDirectory(path) => {
+                // Otherwise it would belong to the next account that gets the id.
+                if let Some(stat) = server.stat(path)?
+                    && server.user_name(stat.uid) == stat.uid.to_string()
+                {
+                    server.restore_dir(path, 0, 0, stat.mode)?;
+                }
+                Undone::kept("is not empty")
+            }
             // Otherwise the files would belong to the next account that gets the id.
             Self::RemoveGroup(_) | Self::RemoveUser(_) if removal.keeps_data()? => {
                 Undone::kept("owns the app's data")

@@ -185,7 +185,13 @@ fn a_created_directory_is_removed_only_if_it_is_empty() -> Result<()> {
     let created = directory("/srv/x", None);
     fs::create_dir_all(world.server.real("/srv/x"))?;
     world.server.put("/srv/x/file", "", 0o644)?;
-    assert_eq!(undo(&world, &created, true)?, kept("is not empty"));
+    // No number of an account that is gone keeps it.
+    for (before, after) in [(1000, 1000), (4242, 0)] {
+        chown(world.server.real("/srv/x"), Some(before), None)?;
+        assert_eq!(undo(&world, &created, true)?, kept("is not empty"));
+        let owner = fs::metadata(world.server.real("/srv/x"))?.uid();
+        assert_eq!(owner, after);
+    }
     fs::remove_file(world.server.real("/srv/x/file"))?;
     assert_eq!(undo(&world, &created, false)?, removed("removed"));
     assert_eq!(undo(&world, &created, false)?, removed("removed"));

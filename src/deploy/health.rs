@@ -1,5 +1,6 @@
 //! Health: two good HTTP answers in a row from the same main process.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
@@ -11,6 +12,18 @@ use super::Poll;
 /// Good answers in a row, and the pause between them.
 const ANSWERS: u32 = 2;
 const APART: Duration = Duration::from_millis(250);
+
+/// An unhealthy answer: visitors get such ones, too.
+#[derive(Debug)]
+pub(super) struct Answered(String);
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Answered {}
 
 /// Requests the health path where a unit listens, until the app is healthy.
 ///
@@ -57,15 +70,15 @@ fn ask(poll: &Poll<'_>, bind: &Bind, patience: Duration) -> Result<()> {
     match poll.server.health(app, bind, patience) {
         Err(error) => bail!("GET {path} on {bind}: {error}"),
         Ok(answer) if answer.is_healthy => Ok(()),
-        Ok(answer) => match answer.status {
-            400 => bail!(
+        Ok(answer) => bail!(Answered(match answer.status {
+            400 => format!(
                 "GET {path} on {bind} (Host: {host}) → 400; is {host} in the project's ALLOWED_HOSTS? health_host in the settings is the hostname that is sent"
             ),
-            404 => bail!(
+            404 => format!(
                 "GET {path} on {bind} (Host: {host}) → {answer}; to request another path: sudo pullpray init {} --health-path /PATH",
                 app.name
             ),
-            _ => bail!("GET {path} on {bind} (Host: {host}) → {answer}"),
-        },
+            _ => format!("GET {path} on {bind} (Host: {host}) → {answer}"),
+        })),
     }
 }

@@ -10,8 +10,8 @@ use crate::state::ledger::Release;
 use crate::text::short;
 
 use super::activate::{point_current, serve};
-use super::health::check_once;
-use super::service::output_of;
+use super::health::{Answered, check_once};
+use super::service::{PATIENCE, output_of};
 use super::{Poll, trial};
 
 /// A release was unhealthy, and the previous one was restored.
@@ -68,7 +68,9 @@ pub(super) fn serve_or_restore(
     previous: Option<&Release>,
 ) -> Result<(), Unhealthy> {
     serve(poll, release).map_err(|error| {
-        let output = output_of(poll, SudoCommand::ShowService);
+        // While visitors get bad answers, their end comes first; while they wait, there is time to ask for the cause.
+        let patience = if error.is::<Answered>() { 1 } else { PATIENCE };
+        let output = output_of(poll, SudoCommand::ShowService, patience);
         let restored = match previous {
             Some(previous) => restore_previous(poll, previous),
             // Nothing was live: an unhealthy first release must not count as live.

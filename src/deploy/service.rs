@@ -12,7 +12,7 @@ use crate::render::SudoCommand;
 use super::{Poll, causes};
 
 /// How often a service that says no error is asked for its output, and the time between two questions.
-const SHOWN: u32 = 12;
+pub(super) const PATIENCE: u32 = 12;
 const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Restarts the service, with exactly the arguments that the sudoers drop-in permits. After a crash loop both units
@@ -46,18 +46,18 @@ pub(super) fn prove_sudo(server: &Server, app: &App) -> Result<()> {
 
 /// What a unit wrote since its last start. Not every account may read the journal (journalctl(1)), so sudo permits to
 /// show the unit with its lines. A service that is started again and again has said nothing at the beginning of each
-/// start: it is asked until it names an error, for some seconds.
-pub(super) fn output_of(poll: &Poll<'_>, command: SudoCommand) -> String {
+/// start: it is asked until it names an error, at most so often.
+pub(super) fn output_of(poll: &Poll<'_>, command: SudoCommand, at_most: u32) -> String {
     let arguments = command.arguments(poll.app);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut said = String::new();
-    for _ in 0..SHOWN {
+    for number in 1..=at_most {
         let shown = poll.server.sudo_status(&poll.app.systemctl, &arguments);
         let lines = shown.split_once("\n\n").map_or("", |(_, lines)| lines);
         if !lines.trim().is_empty() {
             lines.clone_into(&mut said);
         }
-        if command == SudoCommand::ShowTrial || causes::names_an_error(&said) {
+        if number == at_most || causes::names_an_error(&said) {
             break;
         }
         poll.clock.sleep(BETWEEN);

@@ -41,7 +41,7 @@ pub(super) fn verify(poll: &Poll<'_>, built: Built) -> Result<Verified, StageErr
         }),
         Err(error) => {
             let why = format!("health check failed before switching: {error:#}");
-            let output = output_of(poll, SudoCommand::ShowTrial);
+            let output = output_of(poll, SudoCommand::ShowTrial, 1);
             Err(StageError::new(Stage::Trial, why).with_output(&output))
         }
     }

@@ -46,7 +46,7 @@ fn the_deploy_key_is_never_overwritten() -> Result<()> {
         &world,
         StepId::KeyDeploy,
         "manual",
-        "is not an unencrypted ed25519 key",
+        "is not an unencrypted ed25519 or rsa key",
     )?;
     assert!(world.fix(StepId::KeyDeploy).is_err());
     assert_eq!(fs::read(&private)?, b"not a key");

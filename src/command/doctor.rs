@@ -320,7 +320,8 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
     // A later step may have fixed it meanwhile. What is still wrong is reported again below, with what to do.
     for (step, error) in failed {
         let changes = Changes::begin(server, &mut receipt, &app.name, arguments.overwrite)?;
-        if !matches!(step.check(&changes.context()), Ok(Finding::Ok(_))) {
+        let holds = step.check(&changes.context());
+        if !holds.is_ok_and(|finding| finding.is_satisfied()) {
             let text = error.to_string();
             let first = for_terminal(text.lines().next().unwrap_or_default());
             ui.done(Mark::Failed, step.id().as_str(), &first);

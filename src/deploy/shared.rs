@@ -34,7 +34,7 @@ pub(super) fn link(poll: &Poll<'_>, release: &Path, path: &SharedPath) -> Result
             let copied = copy_missing(server, &link, &target)?;
             if copied > 0 {
                 let to = target.display();
-                poll.progress(&format!("copied {copied} tracked files to {to}"));
+                poll.progress(&format!("copied to {to} what is tracked there: {copied}"));
             }
             server.remove_tree(&link)?;
         }

@@ -100,13 +100,16 @@ impl Check for DeployKey<'_> {
         }
         let (name, kind) = (&self.0.name, name_of(rsa));
         Ok(match rotation(context.view, name)? {
-            Rotation::None if !rsa && needs_rsa(context.view, self.0) => Finding::manual(
-                format!(
-                    "{} or ssh's PubkeyAcceptedAlgorithms accept no ed25519 key such as {fingerprint}",
-                    self.0.repo.host()
-                ),
-                format!("sudo pullpray key {name} --rotate"),
-            ),
+            // No failure: the settings and the alias, which the rotation needs, come from later steps of the same plan.
+            Rotation::None if !rsa && needs_rsa(context.view, self.0) => {
+                let who = if self.0.repo.needs_rsa_key() {
+                    format!("{} accepts", self.0.repo.host())
+                } else {
+                    "ssh's PubkeyAcceptedAlgorithms accept".to_owned()
+                };
+                let way = format!("sudo pullpray key {name} --rotate  # makes an RSA key");
+                Finding::warning(format!("{who} no ed25519 key such as {fingerprint}"), way)
+            }
             Rotation::None => Finding::Ok(format!("{kind} {fingerprint}")),
             Rotation::Begun => Finding::warning(
                 format!("{kind} {fingerprint}; a rotation to the next key has begun"),

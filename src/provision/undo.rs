@@ -183,9 +183,14 @@ impl Reversal<'_> {
                 Undone::removed("removed")
             }
             Self::RemoveDirectory(path) => {
-                // Otherwise it would belong to the next account that gets the id.
+                // Otherwise it would belong to the next account that gets the id. An adopted account is only away.
+                let created = |change: &Change| {
+                    matches!(change, Change::User { .. })
+                        && change.before() == Some(&Before::Created)
+                };
                 if let Some(stat) = server.stat(path)?
                     && server.user_name(stat.uid) == stat.uid.to_string()
+                    && (removal.receipt.entries().iter()).any(|entry| created(&entry.change))
                 {
                     server.restore_dir(path, 0, 0, stat.mode)?;
                 }

@@ -74,6 +74,21 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     assert_works(&repo, &web, "version three")?;
     web.run(&format!("ls {KEYS}.next*"))?.exits(2)?;
     web.run("pullpray doctor todo --strict")?.ok()?;
+
+    // A policy that comes later excludes ed25519 keys.
+    web.run("echo PubkeyAcceptedAlgorithms rsa-sha2-512 >/etc/ssh/ssh_config.d/10-policy.conf")?
+        .ok()?;
+    web.run("pullpray doctor todo --only key.deploy --strict")?
+        .exits(1)?
+        .says("ssh's PubkeyAcceptedAlgorithms accept no ed25519 key")?
+        .says("sudo pullpray key todo --rotate")?;
+    web.run(ROTATE)?.exits(3)?.says("rsa SHA256:")?;
+    let rsa = web.read(&format!("{KEYS}.next.pub"))?;
+    set_only_key(&host, &repo, &rsa)?;
+    web.run(ROTATE)?.ok()?;
+    assert_works(&repo, &web, "version four")?;
+    web.run("pullpray doctor todo --strict")?.ok()?;
+
     web.run("pullpray remove todo --yes --purge")?.ok()?;
     web.run(&format!("ls {KEYS}*"))?.exits(2)?;
     Ok(())

@@ -107,9 +107,10 @@ fn the_account_has_no_access_to_root_s_terminal() -> Result<()> {
     drop(person.ends()?);
     ensure!(!is_owned(web)?);
 
-    // "exe" is pullpray itself, which root re-executes as the account from /proc/self/exe; "sh" runs the deploy script.
+    // "exe" is pullpray itself, which root re-executes as the account from /proc/self/exe; only the
+    // deploy script starts "sleep".
     let seen = web.read(&watcher)?;
-    for command in ["exe", "ssh", "sh", "sudo", "systemctl"] {
+    for command in ["exe", "ssh", "sleep", "sudo", "systemctl"] {
         let line = format!(" {command} tty=0 fds=0");
         ensure!(
             seen.lines().any(|l| l.ends_with(&line)),

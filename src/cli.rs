@@ -26,7 +26,7 @@ pub struct Cli {
 pub enum Verb {
     /// Set up an app on this server, and verify every step
     #[command(
-        after_long_help = "Exit codes: 0 done, or nothing to change · 1 a step failed · 2 usage error, or missing answers · 3 waiting for access to the repository: run it again after adding the key · 130 interrupted: run it again to continue\n\nEvery answer can also be given as an environment variable (PULLPRAY_REPO for --repo) or as a key of the answers file (repo = \"…\"). Precedence: flag, environment variable, answers file, saved settings."
+        after_long_help = "Exit codes: 0 done, or nothing to change · 1 a step failed · 2 usage error, or missing answers · 3 waiting for access to the repository, or its host could not be reached: run it again after adding the key · 130 interrupted: run it again to continue\n\nEvery answer can also be given as an environment variable (PULLPRAY_REPO for --repo) or as a key of the answers file (repo = \"…\"). Precedence: flag, environment variable, answers file, saved settings."
     )]
     Init(Box<Init>),
     /// Check the git host once and deploy a new commit; cron runs this

@@ -33,6 +33,9 @@ pub trait WithHint {
     /// Adds a command that fixes it, or a sentence without a full stop.
     #[must_use]
     fn hint(self, hint: impl Into<String>) -> Self;
+    /// Lets the command end so.
+    #[must_use]
+    fn ends(self, exit: Exit) -> Self;
 }
 
 impl WithHint for anyhow::Error {
@@ -44,16 +47,19 @@ impl WithHint for anyhow::Error {
         }
         .into()
     }
+    fn ends(self, exit: Exit) -> Self {
+        Error {
+            exit,
+            cause: self,
+            hints: Vec::new(),
+        }
+        .into()
+    }
 }
 
 /// The error for invalid input, which ends with [`Exit::Usage`].
 pub fn usage(message: impl Into<String>) -> anyhow::Error {
-    Error {
-        exit: Exit::Usage,
-        cause: anyhow!(message.into()),
-        hints: Vec::new(),
-    }
-    .into()
+    anyhow!(message.into()).ends(Exit::Usage)
 }
 
 /// How a command ends that fails with this error: [`Exit::Failed`] unless something in the chain says otherwise.

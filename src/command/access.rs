@@ -73,7 +73,12 @@ pub(super) fn wait(
         }
         match attempt()? {
             None => return Ok(true),
-            Some(words) => why = words,
+            Some(words) => {
+                if words != why {
+                    ui.update(&words);
+                }
+                why = words;
+            }
         }
     }
     ui.done(

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::app::App;
-use crate::error::WithHint;
+use crate::app::{App, Branch, Track};
+use crate::error::{self, WithHint};
 use crate::exit::Exit;
 use crate::host::Server;
 use crate::layout;
-use crate::provision::{self, Changes, Converged, Finding, Step, StepId};
+use crate::provision::{self, Changes, CheckContext, Converged, Finding, Step, StepId};
 use crate::state::ledger::Ledger;
 use crate::state::receipt::Receipt;
 use crate::text::short;
@@ -46,8 +46,12 @@ impl Apply<'_> {
     pub(super) fn all(&mut self, mut app: App) -> Result<Exit> {
         let live = Ledger::load(self.server, &app.name).is_ok_and(|ledger| ledger.live().is_some());
         if app.wsgi.is_none() || !live {
-            if let Some(exit) = self.walk(&app, Some(StepId::RepoReadOnly))? {
-                return Ok(exit);
+            loop {
+                match self.walk(&app, Some(StepId::RepoReadOnly)) {
+                    Ok(Some(exit)) => return Ok(exit),
+                    Ok(None) => break,
+                    Err(error) => app.track = self.another_branch(&app, error)?,
+                }
             }
             app = self.ask_repository(app)?;
         }
@@ -63,6 +67,41 @@ impl Apply<'_> {
             .hint(format!("{} --overwrite  # replaces it; backups are kept", go_on(&app))));
         }
         Ok(Exit::Success)
+    }
+
+    /// Asks for another branch if the repository can be read and does not have the one to follow; else the error.
+    fn another_branch(&mut self, app: &App, error: anyhow::Error) -> Result<Track> {
+        const MOST: usize = 15;
+        let context = CheckContext {
+            view: self.server,
+            receipt: &self.receipt,
+            overwrite: false,
+            offline: false,
+        };
+        let mut names = Vec::new();
+        if self.interactive {
+            names = provision::other_branches(&context, app).unwrap_or_default();
+        }
+        let branches: Vec<Branch> = (names.iter())
+            .filter_map(|name| name.parse().ok())
+            .take(MOST)
+            .collect();
+        let shown: Vec<&str> = branches.iter().map(Branch::as_str).collect();
+        if shown.is_empty() {
+            return Err(error);
+        }
+        let more = match names.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" ({more} more: Ctrl-C, and --branch NAME)"),
+        };
+        let missing = app.track.missing();
+        let title = format!("The repository {missing}. Branch to deploy{more}");
+        let chosen = self.ui.choose(&title, &shown, 0)?;
+        branches
+            .get(chosen)
+            .cloned()
+            .map(Track::Branch)
+            .ok_or(error)
     }
 
     /// Applies the steps up to one of them, or all; an exit code if it has to stop earlier.
@@ -161,13 +200,18 @@ impl Apply<'_> {
         let receipt = &mut self.receipt;
         let mut attempt = || {
             let mut changes = Changes::begin(server, receipt, &app.name, overwrite)?;
-            Ok(match provision::converge(step, &mut changes)? {
-                Converged::Unchanged(finding) | Converged::Changed(finding) => {
+            match provision::converge(step, &mut changes) {
+                Ok(Converged::Unchanged(finding) | Converged::Changed(finding)) => {
                     found = Some(finding);
-                    None
+                    Ok(None)
                 }
-                Converged::AwaitsAccess(why) => Some(why),
-            })
+                Ok(Converged::AwaitsAccess(why)) => Ok(Some(why)),
+                // Somebody will plug the cable in again.
+                Err(error) if error::exit(&error) == Exit::Unreachable => {
+                    Ok(Some(format!("{error:#}")))
+                }
+                Err(error) => Err(error),
+            }
         };
         let why = why.to_owned();
         let go_on = go_on(app);

@@ -3,13 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use crate::app::{App, AppName};
 use crate::cli;
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
-use crate::host::{Server, effective_uid};
+use crate::host::{Server, effective_uid, is_permission};
 use crate::layout;
 use crate::provision::{self, Changes, Converged, Finding, Step, StepId};
 use crate::state::ledger::Ledger;
@@ -20,48 +19,10 @@ use crate::ui::{self, Mark};
 
 use super::{load, named};
 use examine::{examine, has_failed};
+use report::{Check, Status, json, render};
 
 mod examine;
-
-/// The version of the JSON form; tests/project/doctor.schema.json describes it.
-const SCHEMA: u32 = 1;
-
-/// The result of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    /// It holds.
-    Ok,
-    /// It holds, and somebody should have a look.
-    Warn,
-    /// It does not hold.
-    Fail,
-    /// It was not checked: another check comes first, or `--offline`.
-    Skip,
-    /// It could not be checked.
-    Error,
-}
-
-/// One check of one app.
-#[derive(Debug, Serialize)]
-struct Check {
-    app: String,
-    id: &'static str,
-    title: String,
-    status: Status,
-    message: String,
-    /// A diff, where text differs.
-    detail: Option<String>,
-    /// Commands that fix it.
-    remediation: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    schema: u32,
-    version: &'static str,
-    checks: &'a [Check],
-}
+mod report;
 
 pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
     let names = named(server, &arguments.apps)?;
@@ -104,13 +65,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
     }
     let mut out = ui::stdout();
     if arguments.json {
-        let report = Report {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
-            checks: &checks,
-        };
-        let json = serde_json::to_string_pretty(&report)?;
-        writeln!(out, "{}", ui::json_for_terminal(&json))?;
+        writeln!(out, "{}", ui::json_for_terminal(&json(&checks)?))?;
     } else {
         for name in &names {
             write!(out, "{}", render(name, &checks, names.len() > 1))?;
@@ -164,6 +119,7 @@ fn unusable(name: &AppName, error: &anyhow::Error, remedy: String) -> Check {
         message: format!("{error:#}"),
         detail: None,
         remediation: vec![remedy],
+        hidden: false,
     }
 }
 
@@ -176,6 +132,7 @@ fn check(app: &App, step: &Step<'_>, status: Status, message: String) -> Check {
         message,
         detail: None,
         remediation: Vec::new(),
+        hidden: false,
     }
 }
 
@@ -221,15 +178,10 @@ fn from_finding(app: &App, step: &Step<'_>, finding: Result<Finding>) -> Check {
         },
         Err(error) => Check {
             remediation: error::hints(&error),
+            hidden: effective_uid() != 0 && is_permission(&error),
             ..say(Status::Error, format!("{error:#}"))
         },
     }
-}
-
-/// The lines of a message, in its column of the report.
-fn below(message: &str) -> String {
-    let lines: Vec<String> = message.lines().map(for_terminal).collect();
-    lines.join(&format!("\n{:31}", ""))
 }
 
 /// Whether init has not come to its end yet: nothing polls, and nothing was deployed.
@@ -334,58 +286,6 @@ fn fix(server: &Server, app: &App, arguments: &cli::Doctor, checks: &[Check]) ->
 fn fix_question(count: usize, app: &AppName) -> String {
     let problems = if count == 1 { "problem" } else { "problems" };
     format!("Fix {count} {problems} in {app}?")
-}
-
-fn render(name: &AppName, checks: &[Check], many: bool) -> String {
-    let mut text = String::new();
-    let of: Vec<&Check> = checks
-        .iter()
-        .filter(|check| check.app == name.as_str())
-        .collect();
-    if many {
-        text.push_str(&format!("{name}\n"));
-    }
-    for check in &of {
-        let status = match check.status {
-            Status::Ok => "ok",
-            Status::Warn => "warn",
-            Status::Fail => "fail",
-            Status::Skip => "skip",
-            Status::Error => "error",
-        };
-        text.push_str(&format!(
-            "  {status:<5} {:<22} {}\n",
-            check.id,
-            below(&check.message)
-        ));
-        if let Some(diff) = &check.detail {
-            for line in diff.lines() {
-                text.push_str(&format!("        | {}\n", for_terminal(line)));
-            }
-        }
-        for command in &check.remediation {
-            text.push_str(&format!("        fix: {}\n", for_terminal(command)));
-        }
-    }
-    let count = |status: Status| of.iter().filter(|check| check.status == status).count();
-    let mut parts = vec![format!("{} ok", count(Status::Ok))];
-    for (status, words) in [
-        (Status::Warn, "warning"),
-        (Status::Fail, "failed"),
-        (Status::Skip, "skipped"),
-        (Status::Error, "could not be checked"),
-    ] {
-        if count(status) > 0 {
-            let s = if status == Status::Warn && count(status) > 1 {
-                "s"
-            } else {
-                ""
-            };
-            parts.push(format!("{} {words}{s}", count(status)));
-        }
-    }
-    text.push_str(&format!("{name}: {}\n", parts.join(", ")));
-    text
 }
 
 #[cfg(test)]

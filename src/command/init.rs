@@ -371,7 +371,7 @@ fn welcome(ui: &mut dyn Ui, server: &Server) -> Result<()> {
         if survey.uv.is_some() {
             "uv".to_owned()
         } else {
-            "pip (no uv)".to_owned()
+            format!("pip (no uv in {})", crate::host::PATH)
         },
     ];
     ui.say(&format!("  this server    {}", parts.join(", ")));

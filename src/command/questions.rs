@@ -190,16 +190,7 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
             ui.note(&unreachable(&repo));
-            let options = ["try again", "another address of the repository", "stop"];
-            match (ui.choose("How to go on?", &options, 0)?, questions().next()) {
-                (0, _) => {}
-                (1, Some(question)) => {
-                    let current = answers.get("repo").map(str::to_owned);
-                    prompt(ui, view, answers, facts, question, current)?;
-                }
-                _ => return Err(error.hint(again(answers))),
-            }
-            return host_key(ui, view, answers, facts);
+            return ask_for_a_host_key_again(ui, view, answers, facts, error);
         }
     };
     ui.done(
@@ -215,11 +206,31 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         answers.set("host_key", &key.fingerprint);
         return Ok(());
     }
-    Err(anyhow!(
+    let error = anyhow!(
         "the host key of {} was not confirmed; nothing was changed",
         repo.host()
-    )
-    .hint(format!("once you have compared it: {}", again(answers))))
+    );
+    ask_for_a_host_key_again(ui, view, answers, facts, error)
+}
+
+/// Lets the user decide how to go on without a host key; the error if that is to stop.
+fn ask_for_a_host_key_again(
+    ui: &mut dyn Ui,
+    view: &View,
+    answers: &mut Answers,
+    facts: &Facts,
+    error: anyhow::Error,
+) -> Result<()> {
+    let options = ["try again", "another address of the repository", "stop"];
+    match (ui.choose("How to go on?", &options, 0)?, questions().next()) {
+        (0, _) => {}
+        (1, Some(question)) => {
+            let current = answers.get("repo").map(str::to_owned);
+            prompt(ui, view, answers, facts, question, current)?;
+        }
+        _ => return Err(error.hint(again(answers))),
+    }
+    host_key(ui, view, answers, facts)
 }
 
 /// The command that continues.

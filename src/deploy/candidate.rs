@@ -9,7 +9,7 @@ use crate::signing::Trust;
 use crate::state::ledger::Release;
 use crate::state::refusal::Why;
 use crate::state::remote::RemoteFailure;
-use crate::text::short;
+use crate::text::{for_terminal, short};
 
 use super::fetch::{self, Code, FetchError};
 use super::session::Session;
@@ -310,6 +310,7 @@ impl Accepted {
         let note = join(&[
             rewritten(session.app, &code, live),
             code.new_submodules(live)?,
+            uncompiled_translations(session, &code, live)?,
         ]);
         if let Some(note) = &note {
             session.progress(note);
@@ -321,6 +322,31 @@ impl Accepted {
             note,
         })
     }
+}
+
+/// A remark on translations that nobody compiles, if the live commit had none: gettext reads only .mo files, and without
+/// one the page is in English.
+fn uncompiled_translations(
+    session: &Session<'_>,
+    code: &Code,
+    live: Option<&Release>,
+) -> anyhow::Result<Option<String>> {
+    let found = code.uncompiled(code.info.oid)?;
+    let live = live.and_then(|live| live.commit.parse().ok());
+    let known = live.is_some_and(|oid| code.uncompiled(oid).is_ok_and(|found| !found.is_empty()));
+    let Some(first) = found.first().filter(|_| !known) else {
+        return Ok(None);
+    };
+    let path = session.app.deploy_script();
+    let script = session.server.read(&path)?.unwrap_or_default();
+    if String::from_utf8_lossy(&script).contains("compilemessages") {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "{} has no .mo beside it, and Django reads only that (commit the .mo files, or call compilemessages in {})",
+        for_terminal(&first.display().to_string()),
+        path.display()
+    )))
 }
 
 /// A remark on a commit whose history does not contain the live commit.

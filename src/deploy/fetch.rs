@@ -1,6 +1,7 @@
 //! Fetches the commit into the mirror, which is checked as a whole only after the policy accepted it.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
@@ -205,6 +206,16 @@ impl Code {
         Ok(Some(format!(
             "submodules are not fetched; {words} (commit the files themselves, git subtree add, or list the package among the dependencies)"
         )))
+    }
+
+    /// Translations (.po) without their compiled form (.mo).
+    pub(super) fn uncompiled(&self, oid: git::Oid) -> anyhow::Result<Vec<PathBuf>> {
+        let is = |path: &Path, kind: &str| path.extension().is_some_and(|it| it == kind);
+        let files = (self.mirror).blobs(oid, &|path| is(path, "po") || is(path, "mo"))?;
+        let paths: BTreeSet<&PathBuf> = files.iter().map(|(path, _)| path).collect();
+        let sources = paths.iter().filter(|path| is(path, "po"));
+        let missing = sources.filter(|path| !paths.contains(&path.with_extension("mo")));
+        Ok(missing.map(|path| (*path).clone()).collect())
     }
 
     /// Refuses files that git would filter in a checkout, and that would go live as stored.

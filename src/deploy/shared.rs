@@ -31,10 +31,13 @@ pub(super) fn link(poll: &Poll<'_>, release: &Path, path: &SharedPath) -> Result
     }
     match server.stat(&link)?.map(|stat| stat.kind) {
         Some(Kind::Directory) => {
-            let copied = copy_missing(server, &link, &target)?;
+            let (copied, links) = copy_missing(server, &link, &target)?;
+            let to = target.display();
             if copied > 0 {
-                let to = target.display();
                 poll.progress(&format!("copied to {to} what is tracked there: {copied}"));
+            }
+            if links > 0 {
+                poll.progress(&format!("not copied to {to}, being links: {links}"));
             }
             server.remove_tree(&link)?;
         }
@@ -44,14 +47,14 @@ pub(super) fn link(poll: &Poll<'_>, release: &Path, path: &SharedPath) -> Result
     server.switch_link(&link, &target)
 }
 
-/// Copies the files below a directory that are missing in another; returns their number. Links are left out, since
-/// their targets are relative to the release, and what would be below a link or a file of the app's.
-fn copy_missing(server: &Server, from: &Path, to: &Path) -> Result<usize> {
+/// Copies the files below a directory that are missing in another; returns their number, and that of
+/// links. Those are left out, since their targets are relative to the release, and what would be below a link or a file of the app's.
+fn copy_missing(server: &Server, from: &Path, to: &Path) -> Result<(usize, usize)> {
     let is_dir = |path: &Path| {
         let stat = server.stat(&to.join(path)).ok().flatten();
         stat.is_some_and(|stat| stat.kind == Kind::Directory)
     };
-    let mut copied = 0;
+    let (mut copied, mut links) = (0, 0);
     for (path, kind) in entries(server, from)? {
         let mut parents = path.ancestors().skip(1);
         if !parents.all(|part| part.as_os_str().is_empty() || is_dir(part)) {
@@ -68,8 +71,9 @@ fn copy_missing(server: &Server, from: &Path, to: &Path) -> Result<usize> {
                 server.write_new(&target, &content, 0o664, None)?;
                 copied += 1;
             }
+            Kind::Link => links += 1,
             _ => {}
         }
     }
-    Ok(copied)
+    Ok((copied, links))
 }

@@ -17,13 +17,6 @@ use super::Poll;
 use super::dependencies;
 use super::fetch::Code;
 
-/// What a file takes beyond its bytes, at most: a partial block.
-const BLOCK: u64 = 4096;
-/// For what is unknown beforehand: collected static files, bytecode, a growing database.
-const MARGIN: Size = Size {
-    files: 1000,
-    bytes: 32 * 1024 * 1024,
-};
 /// The log of a deployment is bounded, the ledger small.
 const RECORDS: Size = Size {
     files: 20,
@@ -38,18 +31,6 @@ struct Place {
     free_bytes: u64,
     /// `None` where inodes are not counted.
     free_files: Option<u64>,
-}
-
-/// What a release needs: its tree, a new environment if it needs one (estimated from the last), and a margin.
-fn needed(tree: Size, environment: Option<Size>) -> Size {
-    let environment = environment.unwrap_or_default();
-    let files = tree.files.saturating_add(environment.files);
-    let blocks = files.saturating_mul(BLOCK);
-    let bytes = tree.bytes.saturating_add(environment.bytes);
-    Size {
-        files: files.saturating_add(MARGIN.files),
-        bytes: bytes.saturating_add(blocks).saturating_add(MARGIN.bytes),
-    }
 }
 
 /// The first directory with too little of something.
@@ -110,7 +91,7 @@ pub(super) fn shortage(
         })
     };
     Ok(lacking(&[
-        place(app.project_dir.as_path(), needed(tree, environment))?,
+        place(app.project_dir.as_path(), tree.of_a_release(environment))?,
         place(&layout::state(&app.name), RECORDS)?,
     ]))
 }
@@ -124,32 +105,10 @@ mod tests {
     fn place(bytes: u64, free_bytes: u64, free_files: Option<u64>) -> Place {
         Place {
             dir: "/here".into(),
-            needed: needed(Size { files: 10, bytes }, None),
+            needed: Size { files: 10, bytes }.of_a_release(None),
             free_bytes,
             free_files,
         }
-    }
-
-    #[test]
-    fn the_environment_counts_only_if_it_is_created_again() {
-        let tree = Size {
-            files: 100,
-            bytes: 5 * MIB,
-        };
-        let environment = Size {
-            files: 3000,
-            bytes: 90 * MIB,
-        };
-        let without = needed(tree, None);
-        assert_eq!(without.bytes, 5 * MIB + 100 * BLOCK + MARGIN.bytes);
-        let with = needed(tree, Some(environment));
-        assert_eq!(with.files - without.files, 3000);
-        assert_eq!(with.bytes - without.bytes, 90 * MIB + 3000 * BLOCK);
-        let all = Size {
-            files: u64::MAX,
-            bytes: u64::MAX,
-        };
-        assert_eq!(needed(all, Some(all)), all, "no size wraps around");
     }
 
     #[test]

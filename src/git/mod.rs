@@ -57,7 +57,7 @@ pub use git2::Oid;
 pub use mirror::Mirror;
 pub use mirror_error::MirrorError;
 use newest::newest;
-pub use newest::{Newest, describe_readable};
+pub use newest::{Newest, branches, describe_readable};
 pub use remote::Remote;
 pub use remote_error::RemoteError;
 pub use signed::Signed;

@@ -86,6 +86,18 @@ pub(super) fn skipped<'a>(
     skipped.map(sentence).collect()
 }
 
+/// The names of the branches, in the remote's order.
+///
+/// # Errors
+/// As [`tip()`].
+pub fn branches(remote: &SshRemote) -> Result<Vec<String>, RemoteError> {
+    const PREFIX: &str = "refs/heads/";
+    let found = refs(remote, PREFIX)?.into_iter();
+    Ok(found
+        .filter_map(|(name, ..)| Some(name.strip_prefix(PREFIX)?.to_owned()))
+        .collect())
+}
+
 /// Checks read access and describes what the remote has, such as `main at 1234567`; `None` if it has no such branch or
 /// tag. It always contacts the remote: if the settings track a commit, it lists `HEAD`.
 ///

@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::dirs::directory_bits;
 use super::{Identity, View};
 
 /// Directory for the files that fsck recovers, in the top directory of ext2 to ext4; it belongs to root.
@@ -47,29 +46,10 @@ pub struct Stat {
     pub links: u64,
     /// Size in bytes.
     pub size: u64,
+    /// What it takes on disk, in bytes.
+    pub allocated: u64,
     /// Last modification, in seconds since 1970.
     pub modified: i64,
-}
-
-/// Entries of a tree with the wrong owner, group or mode.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Drift {
-    /// Number of checked entries.
-    pub seen: usize,
-    /// Number of wrong entries.
-    pub count: usize,
-    /// Paths of the first three.
-    pub first: Vec<String>,
-}
-
-impl Drift {
-    /// Adds the result for another tree.
-    pub fn add(&mut self, other: Self) {
-        self.seen += other.seen;
-        self.count += other.count;
-        self.first.extend(other.first);
-        self.first.truncate(3);
-    }
 }
 
 impl From<Metadata> for Stat {
@@ -89,18 +69,10 @@ impl From<Metadata> for Stat {
             mode: meta.mode() & 0o7777,
             links: meta.nlink(),
             size: meta.size(),
+            allocated: meta.blocks() * 512,
             modified: meta.mtime(),
         }
     }
-}
-
-/// Size of a tree of files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
-    /// Number of files and links.
-    pub files: u64,
-    /// Total bytes, before filters (line ends) and without rounding to blocks.
-    pub bytes: u64,
 }
 
 /// Whether reading failed because the path holds something that pullpray never writes: not a regular file, a link, too
@@ -114,6 +86,16 @@ pub fn is_foreign(error: &anyhow::Error) -> bool {
         (_, Some(errno)) => *errno == Errno::ELOOP,
         _ => true,
     }
+}
+
+/// Whether the kernel refused to let this user read or write something.
+#[must_use]
+pub fn is_permission(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref() == Some(&Errno::EACCES)
+            || (cause.downcast_ref::<std::io::Error>())
+                .is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    })
 }
 
 impl View {
@@ -266,47 +248,6 @@ impl View {
         Ok((real != self.real(path)).then(|| on_server.unwrap_or(real)))
     }
 
-    /// Finds entries of a tree that do not belong to this user and group, and directories without setgid or group
-    /// access; without a group, directories that their owner cannot use. Does not follow links.
-    ///
-    /// # Errors
-    /// When a part of the tree cannot be read.
-    pub fn drift(&self, path: &Path, uid: u32, gid: Option<u32>) -> Result<Drift> {
-        let mut drift = Drift::default();
-        let mut pending = vec![path.to_owned()];
-        while let Some(path) = pending.pop() {
-            // Removed meanwhile.
-            let Some(stat) = self.stat(&path)? else {
-                continue;
-            };
-            if stat.uid == 0 && path.ends_with(LOST_AND_FOUND) {
-                continue;
-            }
-            drift.seen += 1;
-            let directory = stat.kind == Kind::Directory;
-            let bits = directory_bits(gid);
-            if stat.uid != uid
-                || gid.is_some_and(|gid| stat.gid != gid)
-                || (directory && stat.mode & bits != bits)
-            {
-                drift.count += 1;
-                if drift.first.len() < 3 {
-                    let is = self.owned(stat.uid, stat.gid, stat.mode);
-                    drift.first.push(format!("{} ({is})", path.display()));
-                }
-            }
-            if directory {
-                pending.extend(
-                    self.list(&path)?
-                        .into_iter()
-                        .rev()
-                        .map(|name| path.join(name)),
-                );
-            }
-        }
-        Ok(drift)
-    }
-
     /// Lists the names in a directory, sorted; empty if it does not exist.
     ///
     /// # Errors
@@ -334,27 +275,6 @@ impl View {
         Ok(self.list(path)?.iter().all(|name| name == LOST_AND_FOUND))
     }
 
-    /// Returns the disk usage of a tree: number of files and directories, and bytes of their blocks.
-    ///
-    /// # Errors
-    /// When a part of it cannot be read.
-    pub fn tree_size(&self, path: &Path) -> Result<Size> {
-        let mut size = Size::default();
-        let mut pending = vec![path.to_owned()];
-        while let Some(path) = pending.pop() {
-            let meta = match fs::symlink_metadata(self.real(&path)) {
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                meta => meta.with_context(|| format!("failed to inspect {}", path.display()))?,
-            };
-            size.files += 1;
-            size.bytes += meta.blocks() * 512;
-            if meta.is_dir() {
-                pending.extend(self.list(&path)?.into_iter().map(|name| path.join(name)));
-            }
-        }
-        Ok(size)
-    }
-
     /// Finds a program by name in [`super::PATH`], or by absolute path; follows links.
     #[must_use]
     pub fn which(&self, program: &str) -> Option<PathBuf> {
@@ -372,5 +292,25 @@ impl View {
     /// When /proc/self/exe cannot be read.
     pub fn own_program(&self) -> Result<PathBuf> {
         std::env::current_exe().context("failed to find the path of this program")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_refusal_of_the_kernel_is_found_below_its_contexts() {
+        let denied = std::io::Error::from(ErrorKind::PermissionDenied);
+        for error in [anyhow::Error::from(denied), Errno::EACCES.into()] {
+            assert!(is_permission(&error.context("failed to read it")));
+        }
+        for error in [
+            anyhow!("Permission denied (publickey)"),
+            Errno::ENOENT.into(),
+        ] {
+            assert!(!is_permission(&error));
+        }
     }
 }

@@ -33,6 +33,7 @@ mod sudo;
 mod survey;
 #[cfg(test)]
 pub mod testing;
+mod trees;
 mod units;
 mod write;
 
@@ -42,7 +43,7 @@ pub use agent::{AgentKey, hand_over_key};
 pub use clock::Clock;
 use command::Command;
 pub use command::{Outcome, end_as};
-pub use files::{Drift, Kind, Size, Stat, is_foreign};
+pub use files::{Kind, Stat, is_foreign, is_permission};
 use http::Http;
 #[cfg(test)]
 pub use http::{HttpError, Response};
@@ -52,6 +53,7 @@ pub use publish::PUBLISHED_DIR;
 pub use script::{Log, ScriptRunner};
 pub use ssh::{GitHost, HostKey};
 pub use ssh_keygen::SshSignature;
+pub use trees::{Drift, Size};
 pub use units::Running;
 pub use units::UnitState;
 use units::Units;

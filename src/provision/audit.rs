@@ -77,8 +77,14 @@ impl Check for Ownership<'_> {
             ))
         } else {
             let first = first.join(", ");
+            let mut dirs = self.trees(group).into_iter().map(|(dir, _)| dir);
+            let acl = dirs.find(|dir| context.view.has_default_acl(dir));
+            let acl = acl.map_or_else(String::new, |dir| {
+                let dir = dir.display();
+                format!("; {dir} has a default ACL, which sets the modes of what is created below it: sudo setfacl -R -k {dir}")
+            });
             Finding::differs(format!(
-                "{count} of {seen} entries have a wrong owner, group or directory mode, such as: {first}"
+                "{count} of {seen} entries have a wrong owner, group or directory mode, such as: {first}{acl}"
             ))
         })
     }

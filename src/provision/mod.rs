@@ -48,6 +48,7 @@ pub use list::list;
 pub use monitors::{monitors, nobody_is_mailed, overdue};
 pub use receipt::receipt_problem;
 pub use removal::{Removal, Removed, remove_empty_remains};
+pub use repo::other_branches;
 pub use rotation::{NextKeyAccess, Rotation, next_key, next_key_access, rotation, switch_key};
 pub use service::installed_bind;
 pub use step_id::StepId;

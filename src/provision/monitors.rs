@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrono::{DateTime, Local, TimeDelta, Utc};
 
 use crate::app::App;
-use crate::host::{Clock, View, is_held};
+use crate::host::{Clock, Size, View, is_held};
 use crate::layout;
 use crate::report::remote;
 use crate::state::Damaged;
@@ -199,6 +199,25 @@ const MIN_BYTES: u64 = 256 * 1024 * 1024;
 const TOO_FEW_BYTES: u64 = 32 * 1024 * 1024;
 const MIN_INODES: u64 = 10_000;
 
+impl Space<'_> {
+    /// What a poll requires to be free before it builds a release as large as the live one, in bytes.
+    fn next_release(&self, context: &CheckContext<'_>) -> Result<u64> {
+        let ledger = ledger(context, self.0)?;
+        let Some(live) = ledger.as_ref().and_then(Ledger::live) else {
+            return Ok(0);
+        };
+        let tree = self.0.releases().join(&live.id);
+        let on_disk = context.view.tree_size(&tree)?;
+        // Its bytes on disk are whole blocks already.
+        Ok(Size {
+            files: 0,
+            ..on_disk
+        }
+        .of_a_release(None)
+        .bytes)
+    }
+}
+
 impl Check for Space<'_> {
     fn about(&self) -> About {
         About::new(StepId::ServerSpace, &self.0.project_dir)
@@ -206,6 +225,7 @@ impl Check for Space<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let mut words = Vec::new();
         let state = layout::state(&self.0.name);
+        let next = self.next_release(context)?;
         for path in [self.0.project_dir.as_path(), &state] {
             let dir = path.display();
             if context.view.stat(path)?.is_none() {
@@ -216,6 +236,16 @@ impl Check for Space<'_> {
             let few = files.is_some_and(|files| files < MIN_INODES);
             let inodes = files.map_or_else(String::new, |files| format!(" and {files} inodes"));
             let text = format!("{} MiB{inodes} free at {dir}", bytes / 1024 / 1024);
+            if path != state && bytes < next {
+                let why = format!(
+                    "{text}, and a release as large as the live one needs {} MiB: the next one will be refused",
+                    next.div_ceil(1 << 20)
+                );
+                return Ok(Finding::manual(
+                    why,
+                    format!("df -h {dir}; du -xsh {dir}/*"),
+                ));
+            }
             if bytes < MIN_BYTES || few {
                 let remedy = format!("df -h {dir}; df -i {dir}; du -xsh {dir}/*");
                 if bytes < TOO_FEW_BYTES {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
+use chrono::DateTime;
 
 use crate::app::App;
 use crate::error::WithHint;
@@ -48,12 +49,36 @@ impl Check for FirstRelease<'_> {
         }
         let (id, since) = (&live.id, &live.since);
         let right = context.view.read_link(&current)? == Some(layout::release_link(id));
+        let what = format!("{}, live since {since}", short(&live.commit));
         Ok(if right {
-            Finding::Ok(format!("{}, live since {since}", short(&live.commit)))
+            match modified_by_hand(context.view, self.0, live)? {
+                None => Finding::Ok(what),
+                Some(which) => Finding::warning(
+                    format!("{what}; {which} modified since then, which the next deployment drops"),
+                    format!(
+                        "cd {path}/ && find . -newer {path} -type f ! -name '*.pyc'  # commit and push what is to stay"
+                    ),
+                ),
+            }
         } else {
             Finding::differs(format!("{path} does not point to the live release {id}"))
         })
     }
+}
+
+/// `2 of its files, such as views.py, were`, if somebody modified files of the live release.
+fn modified_by_hand(view: &View, app: &App, live: &Release) -> Result<Option<String>> {
+    let Ok(since) = DateTime::parse_from_rfc3339(&live.since) else {
+        return Ok(None);
+    };
+    let found = view.modified_after(&app.releases().join(&live.id), since.timestamp())?;
+    Ok(found.first().map(|first| {
+        let first = first.display();
+        match found.len() {
+            1 => format!("{first} was"),
+            several => format!("{several} of its files, such as {first}, were"),
+        }
+    }))
 }
 
 impl Fix for FirstRelease<'_> {
@@ -61,7 +86,7 @@ impl Fix for FirstRelease<'_> {
         // A running poll, cron's or one left by a killed run, may deploy it meanwhile.
         let patience = Duration::from_secs(self.0.limits.script_timeout().saturating_add(900));
         changes.wait_for_poll(patience)?;
-        if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
+        if self.check(&changes.context())?.is_satisfied() {
             return Ok(());
         }
         // A release may be live even without a ledger.
@@ -87,14 +112,14 @@ impl Fix for FirstRelease<'_> {
         let output = changes.deploy(self.0, verb)?;
         // Not the exit code but the check decides: a poll that restores `current` succeeds even if it
         // could not reach the git host.
-        if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
+        if self.check(&changes.context())?.is_satisfied() {
             return Ok(());
         }
         let (verb, words) = (verb.join(" "), output.stdout + &output.stderr);
         if output.code == Some(0) {
             // Cron's poll may have begun in between.
             changes.wait_for_poll(patience)?;
-            if matches!(self.check(&changes.context())?, Finding::Ok(_)) {
+            if self.check(&changes.context())?.is_satisfied() {
                 return Ok(());
             }
             return Err(anyhow!(

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::app::App;
+use crate::app::{App, Track};
+use crate::error::WithHint;
+use crate::exit::Exit;
 use crate::git::{self, RemoteError, SshRemote, WriteAccess};
 use crate::host::View;
 use crate::render;
 use crate::report;
 use crate::state::remote::RemoteErrorKind;
+use crate::text::for_terminal;
 
 use super::agent::has_deploy_key;
 use super::host_key::PinnedHostKey;
@@ -46,7 +49,38 @@ pub(super) fn usable(context: &CheckContext<'_>, app: &App) -> Result<Option<Ssh
 }
 
 pub(super) fn unreachable(app: &App, error: &RemoteError) -> anyhow::Error {
-    report::remote::error(app, &error.failure())
+    let failed = report::remote::error(app, &error.failure());
+    if error.kind().is_unreachable() {
+        return failed.ends(Exit::Unreachable);
+    }
+    failed
+}
+
+/// The branches of the repository that can be read; empty if the one to follow is among them, or if it is a tag or a
+/// commit.
+///
+/// # Errors
+/// When the host cannot be asked.
+pub fn other_branches(context: &CheckContext<'_>, app: &App) -> Result<Vec<String>> {
+    let (Track::Branch(branch), Some(remote)) = (&app.track, usable(context, app)?) else {
+        return Ok(Vec::new());
+    };
+    let names = git::branches(&remote).map_err(|error| unreachable(app, &error))?;
+    let missing = !names.iter().any(|name| name == branch.as_str());
+    Ok(names.into_iter().filter(|_| missing).collect())
+}
+
+/// `, but develop and master`; at most five, since a repository can have thousands.
+fn named(branches: &[String]) -> String {
+    const MOST: usize = 5;
+    let shown: Vec<String> = (branches.iter().take(MOST))
+        .map(|name| for_terminal(name))
+        .collect();
+    match branches.len().saturating_sub(MOST) {
+        _ if shown.is_empty() => String::new(),
+        0 => format!(", but {}", shown.join(", ")),
+        more => format!(", but {} and {more} more", shown.join(", ")),
+    }
 }
 
 impl Check for Access<'_> {
@@ -71,7 +105,11 @@ impl Check for Access<'_> {
         match git::describe_readable(&remote, &app.track) {
             Ok(Some(words)) => Ok(Finding::Ok(format!("reads {words}"))),
             Ok(None) => Ok(Finding::manual(
-                format!("the repository can be read and {}", app.track.missing()),
+                format!(
+                    "the repository can be read and {}{}",
+                    app.track.missing(),
+                    named(&other_branches(context, app)?)
+                ),
                 format!("sudo pullpray init {} {}", app.name, app.track.flag()),
             )),
             Err(error) if error.kind().is_no_access() => {

@@ -101,6 +101,19 @@ impl RemoteErrorKind {
             Self::Permission | Self::TooManyKeys | Self::NoRepository
         )
     }
+
+    /// Whether the host could not be reached, which may pass by itself.
+    #[must_use]
+    pub fn is_unreachable(self) -> bool {
+        matches!(
+            self,
+            Self::NameResolution
+                | Self::ConnectionRefused
+                | Self::NoRoute
+                | Self::Disconnected
+                | Self::TimedOut
+        )
+    }
 }
 
 #[cfg(test)]

@@ -59,6 +59,9 @@ fn a_deployment_without_disk_space_is_refused() -> Result<()> {
 
     leave(&web, PROJECT, 20)?;
     is_refused_for_space(&web, "MiB are needed at /var/www/projects/todo, and ")?;
+    web.run("pullpray doctor todo --offline --only server.space")?
+        .exits(1)?
+        .says("the next one will be refused")?;
     web.run(&format!("rm {PROJECT}/filler"))?.ok()?;
 
     web.run(&format!(

@@ -120,12 +120,63 @@ fn a_host_key_that_is_not_confirmed_changes_nothing() -> Result<()> {
     } = Todo::before_init(&lab, Release::Bookworm)?;
     let mut person = web.terminal("pullpray init")?;
     person.answers("Repository to deploy", &repo.url())?;
+    // Asked again, until the person stops.
+    for _ in 0..2 {
+        person.sees("Is this the correct key?")?;
+        person.presses(key::ENTER)?;
+        person.sees("How to go on?")?;
+        person.presses(key::ENTER)?;
+    }
     person.sees("Is this the correct key?")?;
     person.presses(key::ENTER)?;
+    person.sees("How to go on?")?;
+    person.presses(&[key::UP, key::ENTER].concat())?;
     let (status, seen) = person.ends()?;
     ensure!(status == 1 && seen.contains("was not confirmed"), "{seen}");
     web.run("ls -d /etc/pullpray /var/lib/pullpray /opt/git_pollers")?
         .exits(2)?;
+    Ok(())
+}
+
+#[test]
+fn a_missing_branch_is_chosen_and_a_cut_cable_is_waited_for() -> Result<()> {
+    let lab = Lab::new("asks")?;
+    let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
+    let init = host.init(&repo, "--branch nonsense --schedule '0 0 1 1 *'")?;
+    let mut person = web.terminal(&format!("NO_COLOR=1 {}", init.replace(" --yes", "")))?;
+    person.patience(Duration::from_secs(90));
+    for question in [
+        "Name of the app",
+        "WSGI module",
+        "Account it runs as",
+        "Group of the hosted apps",
+        "Your login",
+        "App directory",
+        "Static files directory",
+        "Persistent files",
+        "Listen address",
+        "Health check path",
+        "Hostname for the health check",
+    ] {
+        person.answers(question, "")?;
+    }
+    person.sees("Go on?")?;
+    person.presses(key::ENTER)?;
+    person.reads("retrying every 5 s")?;
+    web.cut_cable()?;
+    person.reads("could not reach githost")?;
+    web.plug_cable()?;
+    host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    person.reads("has no branch nonsense. Branch to deploy arrow keys, then Enter")?;
+    person.presses(key::ENTER)?;
+    person.reads("todo is live at")?;
+    let (status, seen) = person.ends()?;
+    ensure!(status == 0, "{seen}");
+    web.run("grep -x 'branch = \"main\"' /etc/pullpray/todo.toml")?
+        .ok()?;
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?;
+    ensure!(web.page("/")?.shows("version two"));
     Ok(())
 }
 

@@ -169,6 +169,26 @@ fn a_report_counts_what_it_lists_and_shows_nothing_unsafe() -> Result<()> {
 }
 
 #[test]
+fn what_only_root_can_check_is_one_sentence() -> Result<()> {
+    let app = app()?;
+    let one = |hidden: bool, id: &'static str| Check {
+        id,
+        hidden,
+        ..unusable(&app.name, &anyhow!("Permission denied"), "x".to_owned())
+    };
+    let checks = [
+        one(true, "key.deploy"),
+        one(false, "app.settings"),
+        one(true, "sudo.rule"),
+    ];
+    let text = render(&app.name, &checks, false);
+    let sentence = "  error only root can check key.deploy, sudo.rule\n        fix: sudo pullpray doctor todo\n";
+    assert!(text.contains(sentence), "{text}");
+    assert_eq!(text.matches("Permission denied").count(), 1, "{text}");
+    Ok(())
+}
+
+#[test]
 fn settings_that_cannot_be_read_are_one_failed_check() -> Result<()> {
     let app = app()?;
     let error = anyhow!("line 3: expected a string").context("failed to read the settings");
@@ -183,11 +203,7 @@ fn settings_that_cannot_be_read_are_one_failed_check() -> Result<()> {
         "failed to read the settings: line 3: expected a string"
     );
     assert_eq!(check.remediation, ["sudoedit /etc/pullpray/todo.toml"]);
-    let json = serde_json::to_value(Report {
-        schema: SCHEMA,
-        version: "1",
-        checks: &[check],
-    })?;
+    let json: serde_json::Value = serde_json::from_str(&json(&[check])?)?;
     assert_eq!(json["checks"][0]["status"], "fail");
     Ok(())
 }

@@ -75,6 +75,38 @@ fn a_rewritten_history_is_noted_otherwise() -> Result<()> {
 }
 
 #[test]
+fn translations_that_nobody_compiles_are_noted_once() -> Result<()> {
+    let site = Site::live()?;
+    let note = |name: &str, files: &[(&str, &str)]| -> Result<Option<String>> {
+        site.commit(name, files)?;
+        let PollOutcome::Deployed { note, .. } = site.poll()? else {
+            anyhow::bail!("{name} was not deployed");
+        };
+        Ok(note)
+    };
+    let (po, mo) = (
+        "locale/de/LC_MESSAGES/django.po",
+        "locale/de/LC_MESSAGES/django.mo",
+    );
+    assert_eq!(note("compiled", &[(po, "x"), (mo, "y")])?, None);
+    let other = "locale/fr/LC_MESSAGES/django.po";
+    let said = note("not compiled", &[(other, "x")])?.context("no note")?;
+    ensure!(
+        said.starts_with(other) && said.contains("compilemessages"),
+        "{said}"
+    );
+    assert_eq!(note("still not", &[(other, "z")])?, None);
+    note("none", &[])?;
+    // Somebody's script compiles them.
+    let script = site.app.deploy_script();
+    let text = std::fs::read_to_string(site.test.real(&script))?;
+    site.test
+        .put(&script, &format!("{text}\n# compilemessages\n"), 0o755)?;
+    assert_eq!(note("by the script", &[(other, "a")])?, None);
+    Ok(())
+}
+
+#[test]
 fn a_closed_window_is_recorded_and_not_reported() -> Result<()> {
     // The clock starts on a Monday.
     let site = Site::with_settings("deploy_window = \"Sat 02:00-03:00\"\n")?;

@@ -1,6 +1,7 @@
 //! Every step on a server that somebody sabotaged: what is found, and whether applying the step repairs it.
 
 mod access;
+mod branches;
 mod files;
 mod places;
 mod running;

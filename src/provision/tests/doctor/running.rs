@@ -45,6 +45,29 @@ fn a_release_that_cannot_run_is_deployed_again() -> Result<()> {
 }
 
 #[test]
+fn files_of_the_live_release_that_were_modified_by_hand_are_named() -> Result<()> {
+    let world = world()?;
+    let put = |name: &str| {
+        let path = world.app.releases().join("first").join(name);
+        world
+            .server
+            .put(&path, "x", 0o644)
+            .map(|()| world.server.real(&path))
+    };
+    // Older than the release; bytecode is nobody's work.
+    let old = put("manage.py")?;
+    fs::File::open(&old)?.set_modified(std::time::UNIX_EPOCH)?;
+    put("todo/__pycache__/views.pyc")?;
+    expect(&world, StepId::AppRelease, "ok", "live since")?;
+    put("todo/views.py")?;
+    let one = "todo/views.py was modified since then, which the next deployment drops";
+    expect(&world, StepId::AppRelease, "warning", one)?;
+    put("todo/urls.py")?;
+    let two = "2 of its files, such as todo/urls.py, were modified";
+    expect(&world, StepId::AppRelease, "warning", two).map(drop)
+}
+
+#[test]
 fn a_live_release_without_a_shared_path_is_deployed_again() -> Result<()> {
     let mut world = world()?;
     world.app.shared_paths = vec!["media/".parse()?];

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::app::{AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
-use crate::error::{WithHint, usage};
+use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
 use crate::host::{Server, effective_uid};
 use crate::layout;
@@ -344,7 +344,7 @@ fn missing(
                     repo.host(),
                     key.fingerprint
                 ),
-                Err(_) => questions::unreachable(&repo),
+                Err(unreachable) => error::hints(&unreachable).concat(),
             },
         );
     }

@@ -159,20 +159,6 @@ fn check(
     }
 }
 
-/// What to check if a git host shows no key.
-pub(super) fn unreachable(repo: &RepoUrl) -> String {
-    let host = repo.host();
-    if repo.may_be_alias() {
-        return format!(
-            "if {host} is an alias in your ssh_config, write what it stands for (ssh -G {host}): the app's account does not read your ssh_config"
-        );
-    }
-    format!(
-        "check the name, and that this server may connect to it: ssh-keyscan -p {} {host}; through a jump host or proxy: --proxy",
-        repo.port()
-    )
-}
-
 /// Fetches the host key of a host that does not publish it, and has the user confirm it.
 fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) -> Result<()> {
     if answers.get("host_key").is_some() || answers.suggested("host_key", facts).is_some() {
@@ -189,7 +175,9 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
         Ok(key) => key,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
-            ui.note(&unreachable(&repo));
+            for hint in error::hints(&error) {
+                ui.note(&hint);
+            }
             return ask_for_a_host_key_again(ui, view, answers, facts, error);
         }
     };
@@ -286,21 +274,4 @@ pub(super) fn change(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_without_a_dot_may_be_an_alias() -> Result<()> {
-        for (url, words) in [
-            ("work:acme/todo.git", "ssh -G work"),
-            ("ssh://git@git.corp:2222/x", "ssh-keyscan -p 2222 git.corp"),
-        ] {
-            let hint = unreachable(&url.parse()?);
-            assert!(hint.contains(words), "{hint}");
-        }
-        Ok(())
-    }
 }

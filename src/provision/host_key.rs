@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, bail};
 
 use crate::app::{App, RepoUrl};
+use crate::error::WithHint;
 use crate::host::{GitHost, HostKey, View, effective_uid};
 use crate::layout;
 use crate::render;
@@ -27,7 +28,8 @@ pub(super) fn host_keys(view: &View, app: &App) -> Result<Vec<HostKey>> {
         options: render::ssh_arguments(app),
         run_as: account.as_ref(),
     };
-    view.host_keys(&host, Some(app.host_key.as_str()))
+    let shown = view.host_keys(&host, Some(app.host_key.as_str()));
+    shown.map_err(|error| error.hint(way_to(&app.repo)))
 }
 
 /// The first key that the host of a repository shows, before there is an app.
@@ -43,8 +45,23 @@ pub fn first_host_key(view: &View, repo: &RepoUrl, proxy: Option<&str>) -> Resul
         options: render::ssh_arguments_for(repo, proxy.as_ref()),
         run_as: None,
     };
-    let keys = view.host_keys(&host, None)?;
+    let keys = view.host_keys(&host, None);
+    let keys = keys.map_err(|error| error.hint(way_to(repo)))?;
     keys.into_iter().next().context("no host key")
+}
+
+/// What to check if a git host shows no key.
+fn way_to(repo: &RepoUrl) -> String {
+    let host = repo.host();
+    if repo.may_be_alias() {
+        return format!(
+            "if {host} is an alias in your ssh_config, write what it stands for (ssh -G {host}): the app's account does not read your ssh_config; through a jump host or proxy: --proxy"
+        );
+    }
+    format!(
+        "check the name, and that this server may connect to it: ssh-keyscan -p {} {host}; through a jump host or proxy: --proxy",
+        repo.port()
+    )
 }
 
 impl PinnedHostKey<'_> {
@@ -124,5 +141,22 @@ impl Fix for PinnedHostKey<'_> {
         text.push_str(&line);
         text.push('\n');
         changes.line(&path, &line, &text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_dot_may_be_an_alias() -> Result<()> {
+        for (url, words) in [
+            ("work:acme/todo.git", "ssh -G work"),
+            ("ssh://git@git.corp:2222/x", "ssh-keyscan -p 2222 git.corp"),
+        ] {
+            let hint = way_to(&url.parse()?);
+            assert!(hint.contains(words), "{hint}");
+        }
+        Ok(())
     }
 }

@@ -46,6 +46,7 @@ mod names;
 mod neighbours;
 mod power;
 mod projects;
+mod proxy;
 mod readers;
 mod refusals;
 mod requirements;

@@ -57,6 +57,14 @@ pub enum Verb {
         /// The app
         app: AppName,
     },
+    /// Restart the app, for example after a change of its environment, without letting a request wait
+    #[command(
+        after_long_help = "Exit codes: 0 it is healthy · 1 it is not, with what it wrote; if that showed in the second instance, the first one was not touched; or nothing is live · 2 usage error"
+    )]
+    Restart {
+        /// The app
+        app: AppName,
+    },
     /// Pause deployments; polls keep checking
     Pause {
         /// The app

@@ -47,15 +47,6 @@ fn agent_socket(app: &App) -> String {
 fn shared(app: &App) -> String {
     text(&app.shared())
 }
-fn trial_socket(app: &App) -> String {
-    text(&layout::trial_socket(&app.name))
-}
-fn trial_runtime(app: &App) -> String {
-    layout::trial_runtime(&app.name)
-}
-fn current(app: &App) -> String {
-    text(&app.current())
-}
 
 /// Without a pager, which could run commands as root, and without `=`, which sudoers(5) would want escaped.
 const SHOW: &str = "status --no-pager -n 200 -o cat";
@@ -69,24 +60,33 @@ pub enum SudoCommand {
     RestartSocket,
     /// Resets the failed state of both units, in which they refuse to start.
     ForgetFailure,
+    /// Starts the bridge, or starts it again.
+    RestartBridge,
+    /// Stops the bridge.
+    StopBridge,
     /// Starts the trial unit with a new release.
     RestartTrial,
     /// Stops the trial unit.
     StopTrial,
     /// Shows the service with what it wrote since its last start.
     ShowService,
+    /// Shows the bridge with what it wrote since its last start.
+    ShowBridge,
     /// Shows the trial unit with what it wrote since its last start.
     ShowTrial,
 }
 
 impl SudoCommand {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::RestartService,
         Self::RestartSocket,
         Self::ForgetFailure,
+        Self::RestartBridge,
+        Self::StopBridge,
         Self::RestartTrial,
         Self::StopTrial,
         Self::ShowService,
+        Self::ShowBridge,
         Self::ShowTrial,
     ];
 
@@ -96,13 +96,18 @@ impl SudoCommand {
         let socket = layout::socket_unit(&app.name);
         let service = layout::service_unit(&app.name);
         let trial = layout::trial_unit(&app.name);
+        let bridge = layout::bridge_unit(&app.name);
+        let bridge_socket = layout::bridge_socket_unit(&app.name);
         let (verb, units) = match self {
             Self::RestartService => ("restart", vec![service]),
             Self::RestartSocket => ("restart", vec![socket]),
             Self::ForgetFailure => ("reset-failed", vec![socket, service]),
+            Self::RestartBridge => ("restart", vec![bridge]),
+            Self::StopBridge => ("stop", vec![bridge_socket, bridge]),
             Self::RestartTrial => ("restart", vec![trial]),
             Self::StopTrial => ("stop", vec![trial]),
             Self::ShowService => (SHOW, vec![service]),
+            Self::ShowBridge => (SHOW, vec![bridge]),
             Self::ShowTrial => (SHOW, vec![trial]),
         };
         let verb = verb.split(' ').map(str::to_owned);
@@ -214,44 +219,179 @@ templates! {
         cron: String = |app: &App| text(&app.cron())
     } agent_service
         /// The agent unit.
-    "gunicorn.socket" GunicornSocket {
-        unix: bool = |app: &App| matches!(app.bind, Bind::Unix(_))
-    } gunicorn_socket
-        /// The gunicorn socket unit.
-    "gunicorn.service" GunicornService {
-        trial: bool = |_: &App| false,
-        unit: String = |app: &App| layout::service_unit(&app.name),
-        current: String = current,
-        runtime: String = runtime,
-        agent_dir: &'static str = |_: &App| layout::AGENT_DIR,
-        trial_socket: String = trial_socket,
-        trial_runtime: String = trial_runtime,
-        shared: String = shared,
-        data: String = |app: &App| text(&layout::data(&app.name)),
-        environment: String = |app: &App| text(&app.environment_file()),
-        wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
-    } gunicorn_service
-        /// The gunicorn service unit; requires the app's WSGI callable.
-    "gunicorn.service" GunicornTrial {
-        trial: bool = |_: &App| true,
-        unit: String = |app: &App| layout::trial_unit(&app.name),
-        current: String = |app: &App| text(&app.next()),
-        runtime: String = runtime,
-        agent_dir: &'static str = |_: &App| layout::AGENT_DIR,
-        trial_socket: String = trial_socket,
-        trial_runtime: String = trial_runtime,
-        shared: String = shared,
-        data: String = |app: &App| text(&layout::data(&app.name)),
-        environment: String = |app: &App| text(&app.environment_file()),
-        wsgi: String = |app: &App| app.wsgi.as_ref().map(crate::app::Wsgi::target).unwrap_or_default()
-    } gunicorn_trial
-        /// The trial unit: like the service unit, with another directory and socket.
     "settings.toml" SettingsFile {} settings
         /// The settings file.
     "environment.env" EnvironmentFile {} environment
         /// The initial environment file.
     "deploy.sh" DeployScript { shared: String = shared } deploy_script
         /// The initial deploy script.
+}
+
+/// The unit of a socket.
+#[derive(Template)]
+#[template(path = "gunicorn.socket", escape = "none", ext = "txt")]
+struct GunicornSocket<'a> {
+    app: &'a App,
+    listen: String,
+    /// The unit that alone listens there; empty for the socket where visitors connect.
+    only: String,
+    unix: bool,
+}
+
+impl GunicornSocket<'_> {
+    fn private(app: &App, listen: &Path, only: String) -> Result<String> {
+        let listen = text(listen);
+        let socket = GunicornSocket {
+            app,
+            listen,
+            only,
+            unix: true,
+        };
+        Ok(socket.render()? + "\n")
+    }
+}
+
+/// The gunicorn socket unit.
+///
+/// # Errors
+/// When askama fails to render; no case is known.
+pub fn gunicorn_socket(app: &App) -> Result<String> {
+    let socket = GunicornSocket {
+        app,
+        listen: app.bind.to_string(),
+        only: String::new(),
+        unix: matches!(app.bind, Bind::Unix(_)),
+    };
+    Ok(socket.render()? + "\n")
+}
+
+/// The unit of the service's own socket.
+///
+/// # Errors
+/// As [`gunicorn_socket`].
+pub fn own_socket(app: &App) -> Result<String> {
+    let (listen, unit) = (
+        layout::own_socket(&app.name),
+        layout::service_unit(&app.name),
+    );
+    GunicornSocket::private(app, &listen, unit)
+}
+
+/// The unit of the bridge's own socket.
+///
+/// # Errors
+/// As [`gunicorn_socket`].
+pub fn bridge_socket(app: &App) -> Result<String> {
+    let (listen, unit) = (
+        layout::bridge_socket(&app.name),
+        layout::bridge_unit(&app.name),
+    );
+    GunicornSocket::private(app, &listen, unit)
+}
+
+/// An instance of the app, each in a unit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instance {
+    /// The one that stays.
+    Service,
+    /// The one that serves while the service restarts.
+    Bridge,
+    /// A new release that no visitor reaches.
+    Trial,
+}
+
+/// The unit of an instance.
+#[derive(Template)]
+#[template(path = "gunicorn.service", escape = "none", ext = "txt")]
+struct GunicornService<'a> {
+    app: &'a App,
+    instance: Instance,
+    unit: String,
+    current: String,
+    workers: u16,
+}
+
+impl GunicornService<'_> {
+    fn runtime(&self) -> String {
+        layout::agent_runtime(&self.app.name)
+    }
+    fn agent_dir(&self) -> &'static str {
+        layout::AGENT_DIR
+    }
+    fn trial_socket(&self) -> String {
+        text(&layout::trial_socket(&self.app.name))
+    }
+    fn trial_runtime(&self) -> String {
+        layout::trial_runtime(&self.app.name)
+    }
+    fn shared(&self) -> String {
+        shared(self.app)
+    }
+    fn data(&self) -> String {
+        text(&layout::data(&self.app.name))
+    }
+    fn environment(&self) -> String {
+        text(&self.app.environment_file())
+    }
+    fn wsgi(&self) -> String {
+        let wsgi = self.app.wsgi.as_ref();
+        wsgi.map(crate::app::Wsgi::target).unwrap_or_default()
+    }
+    /// The socket on which this instance alone answers.
+    fn own_socket(&self) -> String {
+        match self.instance {
+            Instance::Bridge => layout::bridge_socket_unit(&self.app.name),
+            _ => layout::own_socket_unit(&self.app.name),
+        }
+    }
+    fn is(&self, instance: Instance) -> bool {
+        self.instance == instance
+    }
+}
+
+/// The gunicorn service unit; requires the app's WSGI callable.
+///
+/// # Errors
+/// As [`gunicorn_socket`].
+pub fn gunicorn_service(app: &App) -> Result<String> {
+    let unit = GunicornService {
+        app,
+        instance: Instance::Service,
+        unit: layout::service_unit(&app.name),
+        current: text(&app.current()),
+        workers: app.workers,
+    };
+    Ok(unit.render()? + "\n")
+}
+
+/// The bridge: like the service unit, with half of its workers.
+///
+/// # Errors
+/// As [`gunicorn_socket`].
+pub fn bridge(app: &App) -> Result<String> {
+    let unit = GunicornService {
+        app,
+        instance: Instance::Bridge,
+        unit: layout::bridge_unit(&app.name),
+        current: text(&app.current()),
+        workers: app.workers.div_ceil(2),
+    };
+    Ok(unit.render()? + "\n")
+}
+
+/// The trial unit: like the service unit, with another directory and socket.
+///
+/// # Errors
+/// As [`gunicorn_socket`].
+pub fn gunicorn_trial(app: &App) -> Result<String> {
+    let unit = GunicornService {
+        app,
+        instance: Instance::Trial,
+        unit: layout::trial_unit(&app.name),
+        current: text(&app.next()),
+        workers: 1,
+    };
+    Ok(unit.render()? + "\n")
 }
 
 /// A line of known_hosts.
@@ -372,7 +512,7 @@ mod tests {
             .join("\n");
         assert_eq!(
             rule,
-            "Defaults:gunicorn !requiretty, listpw=never\ngunicorn ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.trial.service"
+            "Defaults:gunicorn !requiretty, listpw=never\ngunicorn ALL=(root) NOPASSWD: /usr/bin/systemctl restart gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.socket, \\\n    /usr/bin/systemctl reset-failed gunicorn.todo.socket gunicorn.todo.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.bridge.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.bridge.socket gunicorn.todo.bridge.service, \\\n    /usr/bin/systemctl restart gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl stop gunicorn.todo.trial.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.bridge.service, \\\n    /usr/bin/systemctl status --no-pager -n 200 -o cat gunicorn.todo.trial.service"
         );
         Ok(())
     }

@@ -42,6 +42,7 @@ pub use track::{CommitId, Track};
 pub use window::Window;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One app on this server: every answer, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,9 @@ pub struct Limits {
     pub migrate_timeout: u64,
     /// How long the restarted app may take to become healthy, in seconds.
     pub health_timeout: u64,
+    /// How much memory must be available for a second instance during a switch, in MiB; `None`: what the running one
+    /// uses.
+    pub bridge_memory: Option<u64>,
     /// Status codes of a healthy app, besides 200 to 299.
     pub health_status: Vec<u16>,
     /// Whether to deploy a commit that does not descend from the live one, after a force-push.
@@ -128,6 +132,12 @@ impl Limits {
     pub fn script_timeout(&self) -> u64 {
         self.deploy_timeout.saturating_add(self.migrate_timeout)
     }
+
+    /// How long to wait for a poll that deploys: until its script has reached the limits, and its release is healthy.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.script_timeout().saturating_add(900))
+    }
 }
 
 impl Default for Limits {
@@ -139,6 +149,7 @@ impl Default for Limits {
             // A migration that is cut off may leave the database half changed.
             migrate_timeout: 6 * 3600,
             health_timeout: 30,
+            bridge_memory: None,
             health_status: Vec::new(),
             allow_rewind: true,
             deploy_window: None,

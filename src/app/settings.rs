@@ -41,6 +41,7 @@ struct RawLimits {
     deploy_timeout: Option<u64>,
     migrate_timeout: Option<u64>,
     health_timeout: Option<u64>,
+    bridge_memory: Option<u64>,
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
@@ -50,13 +51,14 @@ struct RawLimits {
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 13] = [
+const LIMIT_KEYS: [&str; 14] = [
     "format",
     "keep",
     "attempts",
     "deploy_timeout",
     "migrate_timeout",
     "health_timeout",
+    "bridge_memory",
     "health_status",
     "allow_rewind",
     "deploy_window",
@@ -142,6 +144,7 @@ impl Settings {
             deploy_timeout: file.deploy_timeout.unwrap_or(default.deploy_timeout),
             migrate_timeout: file.migrate_timeout.unwrap_or(default.migrate_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
+            bridge_memory: file.bridge_memory,
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),

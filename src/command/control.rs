@@ -78,6 +78,13 @@ pub(super) fn redeploy(server: &Server, name: &AppName) -> Result<Exit> {
     })
 }
 
+pub(super) fn restart(server: &Server, name: &AppName) -> Result<Exit> {
+    as_app(server, name, |poll, _| {
+        let live = control::restart(poll)?;
+        Ok((Exit::Success, format!("{} is restarted", title(&live))))
+    })
+}
+
 pub(super) fn pause(server: &Server, name: &AppName, message: &str) -> Result<Exit> {
     as_app(server, name, |poll, who| {
         control::pause(poll, who, message)?;

@@ -105,6 +105,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Status(arguments) => status::run(server, &arguments),
         Verb::Rollback { app, release } => control::rollback(server, &app, release.as_deref()),
         Verb::Redeploy { app } => control::redeploy(server, &app),
+        Verb::Restart { app } => control::restart(server, &app),
         Verb::Pause { app, message } => control::pause(server, &app, &message),
         Verb::Resume { app } => control::resume(server, &app),
         Verb::Retry { app } => control::retry(server, &app),

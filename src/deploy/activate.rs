@@ -7,9 +7,10 @@ use crate::state::history::Stage;
 use crate::state::ledger::Release;
 
 use super::Poll;
+use super::bridge;
 use super::build::STATIC;
 use super::ended::{At, StageError};
-use super::health::wait_until_healthy;
+use super::health::{check_once, wait_until_healthy};
 use super::restore;
 use super::service::restart;
 use super::session::Session;
@@ -66,17 +67,45 @@ pub(super) fn point_current(poll: &Poll<'_>, id: &str) -> Result<()> {
     poll.server.switch_link(&current, &layout::release_link(id))
 }
 
-/// Publishes static files, restarts, and waits until the app is healthy or `health_timeout` is over.
+/// Publishes static files, restarts the service while a second instance serves, and waits until it is healthy or
+/// `health_timeout` is over.
+///
+/// # Errors
+/// [`bridge::Unhealthy`] if the second instance was unhealthy: then the service runs as before.
 pub(super) fn serve(poll: &Poll<'_>, release: &Release) -> Result<()> {
-    let dir = poll.release_dir(&release.id);
-    publish(
-        poll.server,
-        &dir.join(STATIC),
-        poll.app.static_dir.as_path(),
-    )?;
+    publish_static(poll, release)?;
+    let bridged = bridge::start(poll)?;
+    restart_beside(poll)?;
+    if bridged {
+        bridge::stop(poll)?;
+        // So far, who answers visitors was not known.
+        check_once(poll).context("health check failed")?;
+    }
+    Ok(())
+}
+
+/// As [`serve`], for a release that was healthy before: without a second instance if that is unhealthy.
+pub(super) fn serve_again(poll: &Poll<'_>, release: &Release) -> Result<()> {
+    publish_static(poll, release)?;
+    if let Err(error) = bridge::start(poll) {
+        poll.progress(&format!("{error:#}"));
+    }
+    let served = restart_beside(poll);
+    let stopped = bridge::stop(poll);
+    served.and(stopped)?;
+    check_once(poll).context("health check failed")
+}
+
+fn publish_static(poll: &Poll<'_>, release: &Release) -> Result<()> {
+    let dir = poll.release_dir(&release.id).join(STATIC);
+    publish(poll.server, &dir, poll.app.static_dir.as_path())
+}
+
+/// Restarts the service and waits for its own good answers: beside it, the second instance may answer visitors.
+fn restart_beside(poll: &Poll<'_>) -> Result<()> {
     poll.progress("restarting");
     restart(poll.server, poll.app)?;
     poll.progress("checking health");
-    wait_until_healthy(poll, &layout::service_unit(&poll.app.name), &poll.app.bind)
-        .context("health check failed")
+    let unit = layout::service_unit(&poll.app.name);
+    wait_until_healthy(poll, &unit, &bridge::own_bind(poll)?).context("health check failed")
 }

@@ -15,6 +15,7 @@ use crate::state::history::{Deployment, Outcome};
 use crate::state::ledger::{Ledger, Pause, Release};
 use crate::state::stamp;
 
+use super::recover::recover;
 use super::restore::{self, Unhealthy};
 use super::session::Session;
 use super::{Poll, PollOutcome, keep_live};
@@ -84,6 +85,29 @@ pub fn redeploy(poll: &Poll<'_>) -> Result<PollOutcome> {
     };
     session.record(|ledger| ledger.forgive(&live.commit))?;
     keep_live::deploy_again(&mut session, &live.commit)
+}
+
+/// Restarts the service on the live release, for example after a change of its environment, while a second instance
+/// serves.
+///
+/// # Errors
+/// When nothing is live, a poll is running, or the app is unhealthy; with what it wrote. If that showed in the second
+/// instance, the service was not restarted.
+pub fn restart(poll: &Poll<'_>) -> Result<Release> {
+    let mut session = begin(poll)?;
+    recover(&mut session)?;
+    let Some(live) = session.live() else {
+        let name = &poll.app.name;
+        return Err(
+            anyhow!("nothing of {name} is live yet, so there is nothing to restart")
+                .hint(format!("sudo pullpray poll {name} -v")),
+        );
+    };
+    restore::serve_or_explain(poll, &live).map_err(|unhealthy| {
+        let output = unhealthy.output.trim_end();
+        anyhow!("{}\n{output}", unhealthy.why)
+    })?;
+    Ok(live)
 }
 
 /// How a rollback ended.

@@ -64,6 +64,12 @@ pub(super) fn check_once(poll: &Poll<'_>) -> Result<()> {
     ask(poll, &poll.app.bind, patience)
 }
 
+/// Whether the instance that listens there gives a good answer.
+pub(super) fn is_healthy(poll: &Poll<'_>, bind: &Bind) -> bool {
+    let patience = Duration::from_secs(poll.app.limits.health_timeout);
+    ask(poll, bind, patience).is_ok()
+}
+
 fn ask(poll: &Poll<'_>, bind: &Bind, patience: Duration) -> Result<()> {
     let app = poll.app;
     let (path, host) = (&app.health_path, &app.health_host);

@@ -10,6 +10,7 @@
 //! roll back.
 
 mod activate;
+mod bridge;
 mod build;
 mod candidate;
 mod causes;

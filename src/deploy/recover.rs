@@ -9,7 +9,7 @@ use crate::state::ledger::{Failure, Ledger};
 use crate::state::stamp;
 
 use super::session::Session;
-use super::{Poll, prune, restore, trial};
+use super::{Poll, bridge, prune, restore, trial};
 use crate::report::Recovery;
 use crate::text::short;
 
@@ -49,6 +49,7 @@ pub(super) fn recover(session: &mut Session<'_>) -> Result<Option<Recovery>> {
             if server.stat(&app.next())?.is_some() {
                 trial::stop(session)?;
             }
+            bridge::stop(session)?;
             // A poll that was killed after its success left what it was about to remove.
             if prune::is_due(session, session.ledger())? {
                 prune::prune(session, "")?;

@@ -9,10 +9,10 @@ use crate::render::SudoCommand;
 use crate::state::ledger::Release;
 use crate::text::short;
 
-use super::activate::{point_current, serve};
+use super::activate::{point_current, serve, serve_again};
 use super::health::{Answered, check_once};
 use super::service::{PATIENCE, output_of};
-use super::{Poll, trial};
+use super::{Poll, bridge, trial};
 
 /// A release was unhealthy, and the previous one was restored.
 pub(super) struct Unhealthy {
@@ -27,7 +27,7 @@ pub(super) struct Unhealthy {
 pub(super) fn restore_previous(poll: &Poll<'_>, release: &Release) -> Result<()> {
     poll.progress(&format!("restoring {}", short(&release.commit)));
     point_current(poll, &release.id)?;
-    serve(poll, release)
+    serve_again(poll, release)
 }
 
 /// Restores the live release unless it is healthy; returns the error if it stays unhealthy.
@@ -67,19 +67,36 @@ pub(super) fn serve_or_restore(
     release: &Release,
     previous: Option<&Release>,
 ) -> Result<(), Unhealthy> {
-    serve(poll, release).map_err(|error| {
-        // While visitors get bad answers, their end comes first; while they wait, there is time to ask for the cause.
-        let patience = if error.is::<Answered>() { 1 } else { PATIENCE };
-        let output = output_of(poll, SudoCommand::ShowService, patience);
+    serve_or_explain(poll, release).map_err(|unhealthy| {
         let restored = match previous {
             Some(previous) => restore_previous(poll, previous),
             // Nothing was live: an unhealthy first release must not count as live.
             None => poll.server.remove_file(&poll.app.current()),
         };
         Unhealthy {
+            restore_error: restored.err().map(|error| in_one_line(&error)),
+            ..unhealthy
+        }
+    })
+}
+
+/// Serves the release that `current` points to; if it is unhealthy, with what it wrote.
+pub(super) fn serve_or_explain(poll: &Poll<'_>, release: &Release) -> Result<(), Unhealthy> {
+    serve(poll, release).map_err(|error| {
+        // While visitors get bad answers, their end comes first; while they wait, there is time to ask for the cause.
+        let patience = if error.is::<Answered>() { 1 } else { PATIENCE };
+        let beside = error.is::<bridge::Unhealthy>();
+        let of = if beside {
+            SudoCommand::ShowBridge
+        } else {
+            SudoCommand::ShowService
+        };
+        let output = output_of(poll, of, patience);
+        let stopped = if beside { bridge::stop(poll) } else { Ok(()) };
+        Unhealthy {
             why: in_one_line(&error),
             output,
-            restore_error: restored.err().map(|error| in_one_line(&error)),
+            restore_error: stopped.err().map(|error| in_one_line(&error)),
         }
     })
 }

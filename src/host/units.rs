@@ -31,6 +31,8 @@ pub struct UnitState {
     pub needs_reload: bool,
     /// What keeps it from starting a deployment if it is cron: settings such as `NoNewPrivileges`.
     pub confines: Vec<String>,
+    /// What its processes use, in bytes; `None` if systemd does not count it.
+    pub memory: Option<u64>,
     /// User that it runs as, including drop-ins; empty for root, and for units that are not services.
     pub user: String,
 }
@@ -48,7 +50,7 @@ impl UnitState {
     }
 }
 
-const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,User,NoNewPrivileges,RestrictSUIDSGID,ProtectSystem";
+const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,MemoryCurrent,User,NoNewPrivileges,RestrictSUIDSGID,ProtectSystem";
 
 /// systemd, as pullpray uses it: through systemctl and journalctl; in tests a table of units.
 pub trait Units: fmt::Debug + Send + Sync {
@@ -149,6 +151,23 @@ impl View {
     /// When systemctl fails.
     pub fn unit(&self, name: &str) -> Result<UnitState> {
         self.outside.units.show(name)
+    }
+
+    /// The memory that can be used without swapping, in bytes (`MemAvailable`, proc_meminfo(5)); `None` if the kernel
+    /// does not say.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn available_memory(&self) -> Result<Option<u64>> {
+        let text = self.read_text(Path::new("/proc/meminfo"))?;
+        let line = text.as_deref().unwrap_or_default().lines();
+        let mut value = line.filter_map(|line| line.strip_prefix("MemAvailable:"));
+        let kib = value
+            .next()
+            .and_then(|rest| rest.trim().strip_suffix(" kB"));
+        Ok(kib
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .map(|kib| kib << 10))
     }
 
     /// Returns the last lines of a unit in the journal; empty if it cannot be read.
@@ -321,6 +340,10 @@ fn parse(shown: &str) -> UnitState {
             "Result" => state.result = text,
             "NRestarts" => state.restarts = value.parse().unwrap_or(0),
             "DropInPaths" => state.drop_ins = value.split_whitespace().map(str::to_owned).collect(),
+            // "[not set]", or the highest number in older versions.
+            "MemoryCurrent" => {
+                state.memory = value.parse().ok().filter(|bytes| *bytes != u64::MAX);
+            }
             "User" => state.user = text,
             // sudo cannot become root; directories cannot be setgid; /var is read-only.
             "NoNewPrivileges" | "RestrictSUIDSGID" if value == "yes" => {
@@ -346,5 +369,12 @@ mod tests {
         assert!(state.is_active() && state.is_enabled() && state.main_pid == 42);
         assert_eq!(state.drop_ins, ["/a", "/b"]);
         assert_eq!(parse("LoadState=not-found\n").load, "not-found");
+        for (text, bytes) in [
+            ("4096", Some(4096)),
+            ("[not set]", None),
+            ("18446744073709551615", None),
+        ] {
+            assert_eq!(parse(&format!("MemoryCurrent={text}\n")).memory, bytes);
+        }
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    agent_unit, data, known_hosts, service_unit, settings, socket_unit, trial_unit, unit_file,
+    agent_unit, bridge_socket_unit, bridge_unit, data, known_hosts, own_socket_unit, service_unit,
+    settings, socket_unit, trial_unit, unit_file,
 };
 use crate::app::App;
 
@@ -39,6 +40,12 @@ managed_files! {
     AgentUnit 0o644 |app| unit_file(&agent_unit(&app.name)), "systemd runs its commands as root";
     /// gunicorn's socket unit.
     SocketUnit 0o644 |app| unit_file(&socket_unit(&app.name)), "systemd applies it";
+    /// The unit of the service's own socket.
+    OwnSocketUnit 0o644 |app| unit_file(&own_socket_unit(&app.name)), "systemd applies it";
+    /// The unit of the bridge's own socket.
+    BridgeSocketUnit 0o644 |app| unit_file(&bridge_socket_unit(&app.name)), "systemd applies it";
+    /// The unit of the second instance during a switch.
+    BridgeUnit 0o644 |app| unit_file(&bridge_unit(&app.name)), "systemd applies it";
     /// gunicorn's service unit.
     ServiceUnit 0o644 |app| unit_file(&service_unit(&app.name)), "systemd applies it";
     /// The unit that tries a new release.

@@ -162,15 +162,43 @@ pub fn trial_unit(app: &AppName) -> String {
 pub fn trial_runtime(app: &AppName) -> String {
     format!("gunicorn.{app}.trial")
 }
-/// The units of an app: agent, socket, service, trial.
+/// The second instance that serves on the app's socket while the service restarts.
 #[must_use]
-pub fn units(app: &AppName) -> [String; 4] {
+pub fn bridge_unit(app: &AppName) -> String {
+    format!("gunicorn.{app}.bridge.service")
+}
+/// The socket on which the bridge alone answers.
+#[must_use]
+pub fn bridge_socket_unit(app: &AppName) -> String {
+    format!("gunicorn.{app}.bridge.socket")
+}
+/// The socket on which the service alone answers, also while the bridge serves.
+#[must_use]
+pub fn own_socket_unit(app: &AppName) -> String {
+    format!("gunicorn.{app}.own.socket")
+}
+/// The units of an app: agent, socket, service and its own socket, bridge and its own socket, trial.
+#[must_use]
+pub fn units(app: &AppName) -> [String; 7] {
     [
         agent_unit(app),
         socket_unit(app),
+        own_socket_unit(app),
         service_unit(app),
+        bridge_socket_unit(app),
+        bridge_unit(app),
         trial_unit(app),
     ]
+}
+/// Where [`own_socket_unit`] listens. Only the app's account can connect to it.
+#[must_use]
+pub fn own_socket(app: &AppName) -> PathBuf {
+    PathBuf::from(format!("/run/gunicorn.{app}.own.sock"))
+}
+/// Where [`bridge_socket_unit`] listens. Only the app's account can connect to it.
+#[must_use]
+pub fn bridge_socket(app: &AppName) -> PathBuf {
+    PathBuf::from(format!("/run/gunicorn.{app}.bridge.sock"))
 }
 /// The socket of the trial unit.
 #[must_use]

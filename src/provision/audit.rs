@@ -135,9 +135,9 @@ impl Check for PrivilegeEscalation<'_> {
                 fix_command(&key, "go="),
             ));
         }
-        // systemd creates the socket as root.
+        // systemd creates the sockets as root.
         let services = layout::units(name).into_iter();
-        for unit in services.filter(|unit| *unit != layout::socket_unit(name)) {
+        for unit in services.filter(|unit| unit.ends_with(".service")) {
             let state = view.unit(&unit)?;
             if state.load == "loaded" && state.user != app.user.as_str() {
                 let is = Some(state.user.as_str()).filter(|user| !user.is_empty());

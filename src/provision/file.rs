@@ -42,7 +42,10 @@ pub(super) struct FileStep<'a> {
 
 impl<'a> FileStep<'a> {
     pub(super) fn new(app: &'a App, id: StepId, file: ManagedFile, text: Result<String>) -> Self {
-        let waits_for_wsgi = matches!(file, ManagedFile::ServiceUnit | ManagedFile::TrialUnit);
+        let waits_for_wsgi = matches!(
+            file,
+            ManagedFile::ServiceUnit | ManagedFile::BridgeUnit | ManagedFile::TrialUnit
+        );
         let content = match text {
             Ok(_) if waits_for_wsgi && app.wsgi.is_none() => Err(Finding::blocked(
                 StepId::RepoAccess,
@@ -83,13 +86,14 @@ impl<'a> FileStep<'a> {
         format!("{:04o} root{}", self.mode, group.unwrap_or_default())
     }
 
-    /// Restarts the running service, or agent, on its new unit; connections wait at the service's socket meanwhile.
+    /// Restarts the running app, or agent, on its new unit.
     fn restart(&self, changes: &Changes<'_>, new: bool) -> Result<()> {
         let view = changes.context().view;
         let unit = match self.id {
             // In another project directory, the first deployment there restarts it.
             StepId::GunicornService if view.stat(&self.app.current())?.is_none() => return Ok(()),
             StepId::GunicornService => layout::service_unit(&self.app.name),
+            StepId::GunicornOwnSocket => layout::own_socket_unit(&self.app.name),
             StepId::AgentUnit => layout::agent_unit(&self.app.name),
             _ => return Ok(()),
         };
@@ -97,7 +101,12 @@ impl<'a> FileStep<'a> {
         if !new || view.unit(&unit)?.active == "inactive" {
             return Ok(());
         }
-        changes.restart(&unit)
+        match self.id {
+            StepId::GunicornService => changes.restart_app(self.app),
+            // systemd restarts no socket of a service that runs. With it the service stops, and starts again below.
+            StepId::GunicornOwnSocket => changes.stop(&unit),
+            _ => changes.restart(&unit),
+        }
     }
 
     /// Whether apply would replace this content.

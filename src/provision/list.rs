@@ -2,8 +2,8 @@
 
 use crate::app::App;
 use crate::layout::ManagedFile::{
-    AgentUnit, Cron, DeployScript, Environment, ServiceUnit, SocketUnit, SshConfig, Sudoers,
-    TrialUnit,
+    AgentUnit, BridgeSocketUnit, BridgeUnit, Cron, DeployScript, Environment, OwnSocketUnit,
+    ServiceUnit, SocketUnit, SshConfig, Sudoers, TrialUnit,
 };
 use crate::render;
 
@@ -59,11 +59,23 @@ pub fn list(app: &App) -> Vec<Step<'_>> {
         file(Id::DeployScript, DeployScript, render::deploy_script(app)),
         file(Id::GunicornSocket, SocketUnit, render::gunicorn_socket(app)),
         file(
+            Id::GunicornOwnSocket,
+            OwnSocketUnit,
+            render::own_socket(app),
+        ),
+        file(
+            Id::GunicornBridgeSocket,
+            BridgeSocketUnit,
+            render::bridge_socket(app),
+        ),
+        file(Id::GunicornBridge, BridgeUnit, render::bridge(app)),
+        file(Id::GunicornTrial, TrialUnit, render::gunicorn_trial(app)),
+        // After what a restart of the live service needs.
+        file(
             Id::GunicornService,
             ServiceUnit,
             render::gunicorn_service(app),
         ),
-        file(Id::GunicornTrial, TrialUnit, render::gunicorn_trial(app)),
         // Before the first release: what is said about the next try if that fails is true.
         file(Id::ScheduleCron, Cron, render::cron(app)),
         fix(FirstRelease(app)),

@@ -28,6 +28,8 @@ impl Reader {
         match file {
             ManagedFile::SshConfig => Self::Ssh,
             ManagedFile::AgentUnit | ManagedFile::SocketUnit => Self::Systemd,
+            ManagedFile::OwnSocketUnit | ManagedFile::BridgeSocketUnit => Self::Systemd,
+            ManagedFile::BridgeUnit => Self::Systemd,
             ManagedFile::ServiceUnit | ManagedFile::TrialUnit => Self::Systemd,
             ManagedFile::Sudoers => Self::Sudo,
             ManagedFile::Cron => Self::Cron,

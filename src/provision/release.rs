@@ -1,7 +1,5 @@
 //! The first release: runs the same poll that cron will run.
 
-use std::time::Duration;
-
 use anyhow::{Result, anyhow, bail};
 use chrono::DateTime;
 
@@ -84,7 +82,7 @@ fn modified_by_hand(view: &View, app: &App, live: &Release) -> Result<Option<Str
 impl Fix for FirstRelease<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
         // A running poll, cron's or one left by a killed run, may deploy it meanwhile.
-        let patience = Duration::from_secs(self.0.limits.script_timeout().saturating_add(900));
+        let patience = self.0.limits.patience();
         changes.wait_for_poll(patience)?;
         if self.check(&changes.context())?.is_satisfied() {
             return Ok(());

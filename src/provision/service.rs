@@ -132,6 +132,6 @@ impl Check for Healthy<'_> {
 
 impl Fix for Healthy<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
-        changes.restart(&layout::service_unit(&self.0.name))
+        changes.restart_app(self.0)
     }
 }

@@ -58,6 +58,9 @@ step_ids! {
     SudoRule "sudo.rule" file "sudoers drop-in";
     DeployScript "deploy.script" file "deploy script";
     GunicornSocket "gunicorn.socket" file "gunicorn socket unit";
+    GunicornOwnSocket "gunicorn.own_socket" file "gunicorn's own socket unit";
+    GunicornBridgeSocket "gunicorn.bridge_socket" file "bridge socket unit";
+    GunicornBridge "gunicorn.bridge" file "bridge unit";
     GunicornService "gunicorn.service" file "gunicorn service unit";
     GunicornTrial "gunicorn.trial" file "trial unit";
     AppRelease "app.release" deploy "first release";

@@ -81,6 +81,25 @@ impl Changes<'_> {
         self.server.lock_in_time(&state, patience).map(drop)
     }
 
+    /// Restarts the live app with a second instance beside it, once no poll runs. It needs no record: what it writes lies
+    /// in the directories that [`Changes::release`] records.
+    ///
+    /// # Errors
+    /// When the app is unhealthy afterwards, or the program cannot be started; with what it said.
+    pub fn restart_app(&self, app: &App) -> Result<()> {
+        self.wait_for_poll(app.limits.patience())?;
+        let output = self.deploy(app, &["restart"])?;
+        if output.code == Some(0) {
+            return Ok(());
+        }
+        bail!(
+            "pullpray restart {} {}\n{}",
+            app.name,
+            output.ended,
+            output.stderr
+        )
+    }
+
     /// Restarts a unit, which leaves nothing behind.
     ///
     /// # Errors

@@ -199,7 +199,11 @@ fn a_rollback_to_an_unhealthy_release_restores_what_was_live() -> Result<()> {
         ("unhealthy-in-trial", "GET / on /run/gunicorn.todo.trial/"),
         (
             "unhealthy-live",
-            "health check failed: GET / on 127.0.0.1:8000",
+            "health check failed in a second instance, before the restart: GET / on /run/gunicorn.todo.bridge.sock",
+        ),
+        (
+            "unhealthy-alone",
+            "health check failed: GET / on /run/gunicorn.todo.own.sock",
         ),
     ] {
         let site = Site::live()?;

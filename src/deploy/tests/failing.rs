@@ -183,7 +183,12 @@ fn every_stage_that_fails_is_recorded_and_changes_nothing() -> Result<()> {
         (
             vec![("unhealthy-live", "")],
             Stage::Health,
-            "health check failed: GET / on 127.0.0.1:8000 (Host: todo.example.org) → 503",
+            "health check failed in a second instance, before the restart: GET / on /run/gunicorn.todo.bridge.sock (Host: todo.example.org) → 503",
+        ),
+        (
+            vec![("unhealthy-alone", "")],
+            Stage::Health,
+            "health check failed: GET / on /run/gunicorn.todo.own.sock (Host: todo.example.org) → 503",
         ),
     ] {
         let (found, why, _) = fails(&site, &files)?;
@@ -204,11 +209,14 @@ fn an_unhealthy_release_reports_what_its_unit_wrote() -> Result<()> {
         .insert(trial, "ImportError: no module\nWorker failed".to_owned());
     let (_, _, lines) = fails(&site, &[("unhealthy-in-trial", "")])?;
     assert_eq!(lines, ["ImportError: no module", "Worker failed"]);
-    let (_, _, lines) = fails(&site, &[("unhealthy-live", "")])?;
-    assert_eq!(
-        lines,
-        ["the app's own output: sudo journalctl -u gunicorn.todo.service -n 200"]
-    );
+    for (file, unit) in [
+        ("unhealthy-live", "gunicorn.todo.bridge.service"),
+        ("unhealthy-alone", "gunicorn.todo.service"),
+    ] {
+        let (_, _, lines) = fails(&site, &[(file, "")])?;
+        let words = format!("the app's own output: sudo journalctl -u {unit} -n 200");
+        assert_eq!(lines, [words]);
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Deployments in process: real files, a real mirror and small scripts below a temporary root; units and HTTP are fakes
 //! whose health depends on the release that a unit was started on.
 
+mod bridging;
 mod control;
 mod deploying;
 mod failing;
@@ -107,6 +108,7 @@ impl Site {
             test.put(layout::unit_file(&unit), "", 0o644)?;
         }
         let (service, trial) = (layout::service_unit(&name), layout::trial_unit(&name));
+        let bridge = layout::bridge_unit(&name);
         {
             let mut table = test.units.table();
             let enabled = |active: &str| UnitState {
@@ -119,12 +121,30 @@ impl Site {
             table.units.insert(socket, enabled("active"));
             table.watched.insert(service.clone(), app.current());
             table.watched.insert(trial.clone(), app.next());
+            table.watched.insert(bridge.clone(), app.current());
         }
         let (units, project) = (test.units.clone(), test.real(app.project_dir.as_path()));
-        let socket = layout::trial_socket(&name).display().to_string();
+        let at = |path: PathBuf| path.display().to_string();
+        let own = [
+            (at(layout::trial_socket(&name)), trial.clone()),
+            (at(layout::bridge_socket(&name)), bridge.clone()),
+            (at(layout::own_socket(&name)), service.clone()),
+        ];
         test.http.answer(move |(bind, _, _)| {
-            let in_trial = bind.to_string().contains(&socket);
-            let unit = if in_trial { &trial } else { &service };
+            // Visitors are answered by whichever of the two instances runs.
+            let bind = bind.to_string();
+            let known = own.iter().find(|(at, _)| *at == bind);
+            let unit = known.map_or_else(
+                || {
+                    if units.is_active(&service) {
+                        &service
+                    } else {
+                        &bridge
+                    }
+                },
+                |(_, unit)| unit,
+            );
+            let in_trial = *unit == trial;
             let refused = || HttpError::Refused("Connection refused".to_owned());
             if !units.is_active(unit) {
                 return Err(refused());
@@ -136,6 +156,8 @@ impl Site {
                 () if !has("version") => 500,
                 () if has("unhealthy") || in_trial && has("unhealthy-in-trial") => 500,
                 () if !in_trial && has("unhealthy-live") => 503,
+                () if *unit == service && has("unhealthy-alone") => 503,
+                () if *unit == bridge && has("unhealthy-bridge") => 503,
                 () => 200,
             })
         });
@@ -314,10 +336,12 @@ impl Site {
                 dir.display()
             );
         }
-        ensure!(
-            !self.test.units.is_active(&layout::trial_unit(&app.name)),
-            "the trial runs"
-        );
+        for unit in [
+            layout::trial_unit(&app.name),
+            layout::bridge_unit(&app.name),
+        ] {
+            ensure!(!self.test.units.is_active(&unit), "{unit} runs");
+        }
         let mut expected = vec!["current", "releases", "shared", "venvs"];
         let found = self.names(app.project_dir.as_path())?;
         ensure!(found.iter().eq(expected), "the project has {found:?}");

@@ -121,7 +121,9 @@ fn a_trial_that_was_left_running_is_ended() -> Result<()> {
 fn the_service_is_restarted_off_a_release_that_never_went_live() -> Result<()> {
     let site = Site::live()?;
     // The link is back already; the service still runs the new release.
-    killed_before(&site, &[("unhealthy-live", "")], &restart(&site))?;
+    killed_before(&site, &[("unhealthy-alone", "")], &restart(&site))?;
+    let bridge = layout::bridge_unit(&site.app.name);
+    assert!(site.test.units.is_active(&bridge));
     site.systemctl("restart", &site.service())?;
     let current = site.test.real(site.app.current());
     fs::remove_file(&current)?;

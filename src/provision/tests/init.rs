@@ -84,7 +84,7 @@ fn previews_are_what_apply_writes() -> Result<()> {
             texts += 1;
         }
     }
-    assert_eq!(texts, 10);
+    assert_eq!(texts, 13);
     Ok(())
 }
 

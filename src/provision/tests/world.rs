@@ -154,7 +154,7 @@ impl World {
             (
                 &own.display().to_string(),
                 format!(
-                    "case $1 in poll|redeploy) ;; *) exit 0;; esac\nset -e\nfor name; do :; done\n\
+                    "case $1 in poll|redeploy) ;; restart) echo $* >>{root}/usr/share/restarts; [ ! -e {root}/usr/share/unhealthy ]; exit;; *) exit 0;; esac\nset -e\nfor name; do :; done\n\
                      cd {root}/var/www/projects/$name\nledger={root}/var/lib/pullpray/$name/ledger.json\n\
                      cp {root}/usr/share/ledger.json $ledger\n\
                      mkdir -p releases/first venvs/v/bin\nln -sf /usr/bin/true venvs/v/bin/python\n\

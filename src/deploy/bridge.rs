@@ -73,7 +73,7 @@ fn hindrance(poll: &Poll<'_>) -> Result<Option<String>> {
     }
     let bridge = server.unit(&layout::bridge_unit(&app.name))?;
     if service.drop_ins.len() != bridge.drop_ins.len() {
-        let why = "the service has drop-ins that the second instance lacks";
+        let why = "the service and the second instance have different drop-ins";
         return Ok(Some(why.to_owned()));
     }
     let own = app.limits.bridge_memory.map(|mib| mib << 20);

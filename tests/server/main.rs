@@ -54,6 +54,7 @@ mod rights;
 mod sabotage;
 mod sabotages;
 mod soak;
+mod switch;
 mod terminals;
 mod unfit;
 mod upgrade;

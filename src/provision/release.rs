@@ -1,7 +1,6 @@
 //! The first release: runs the same poll that cron will run.
 
 use anyhow::{Result, anyhow, bail};
-use chrono::DateTime;
 
 use crate::app::App;
 use crate::error::WithHint;
@@ -64,12 +63,13 @@ impl Check for FirstRelease<'_> {
     }
 }
 
-/// `2 of its files, such as views.py, were`, if somebody modified files of the live release.
+/// `2 of its files, such as views.py, were`, if somebody modified files of the live release: they are younger than the
+/// link that made it live.
 fn modified_by_hand(view: &View, app: &App, live: &Release) -> Result<Option<String>> {
-    let Ok(since) = DateTime::parse_from_rfc3339(&live.since) else {
+    let Some(link) = view.stat(&app.current())? else {
         return Ok(None);
     };
-    let found = view.modified_after(&app.releases().join(&live.id), since.timestamp())?;
+    let found = view.modified_after(&app.releases().join(&live.id), link.modified)?;
     Ok(found.first().map(|first| {
         let first = first.display();
         match found.len() {

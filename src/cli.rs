@@ -166,7 +166,7 @@ pub struct Init {
 pub struct Poll {
     /// The app
     pub app: Option<AppName>,
-    /// Every app on this server, one after another; a failure in one app does not stop the others
+    /// Every app on this server, eight at a time; a failure in one app does not stop the others
     #[arg(long)]
     pub all: bool,
     /// Print each stage as it starts
@@ -175,6 +175,9 @@ pub struct Poll {
     /// Ignore the retry delay of a failed commit and the deploy window
     #[arg(long)]
     pub now: bool,
+    /// Wait so many seconds first; cron's entry spreads the polls of many apps and servers
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide = true, value_parser = clap::value_parser!(u64).range(..3600))]
+    pub splay: u64,
 }
 
 /// Arguments of `doctor`.

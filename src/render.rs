@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use askama::Template;
 
-use crate::app::{App, Bind, Proxy, RepoUrl};
+use crate::app::{App, Proxy, RepoUrl};
 use crate::layout;
 
 /// Declares templates, each with its computed fields and a render function.
@@ -203,6 +203,12 @@ pub fn ssh_arguments_for(repo: &RepoUrl, proxy: Option<&Proxy>) -> Vec<String> {
     fixed.into_iter().chain([user]).chain(proxy).collect()
 }
 
+mod gunicorn;
+
+pub use gunicorn::{
+    bridge, bridge_socket, gunicorn_service, gunicorn_socket, gunicorn_trial, own_socket,
+};
+
 templates! {
     "sudoers" Sudoers { commands: Vec<String> = commands } sudoers
         /// The sudoers drop-in.
@@ -225,173 +231,6 @@ templates! {
         /// The initial environment file.
     "deploy.sh" DeployScript { shared: String = shared } deploy_script
         /// The initial deploy script.
-}
-
-/// The unit of a socket.
-#[derive(Template)]
-#[template(path = "gunicorn.socket", escape = "none", ext = "txt")]
-struct GunicornSocket<'a> {
-    app: &'a App,
-    listen: String,
-    /// The unit that alone listens there; empty for the socket where visitors connect.
-    only: String,
-    unix: bool,
-}
-
-impl GunicornSocket<'_> {
-    fn private(app: &App, listen: &Path, only: String) -> Result<String> {
-        let listen = text(listen);
-        let socket = GunicornSocket {
-            app,
-            listen,
-            only,
-            unix: true,
-        };
-        Ok(socket.render()? + "\n")
-    }
-}
-
-/// The gunicorn socket unit.
-///
-/// # Errors
-/// When askama fails to render; no case is known.
-pub fn gunicorn_socket(app: &App) -> Result<String> {
-    let socket = GunicornSocket {
-        app,
-        listen: app.bind.to_string(),
-        only: String::new(),
-        unix: matches!(app.bind, Bind::Unix(_)),
-    };
-    Ok(socket.render()? + "\n")
-}
-
-/// The unit of the service's own socket.
-///
-/// # Errors
-/// As [`gunicorn_socket`].
-pub fn own_socket(app: &App) -> Result<String> {
-    let (listen, unit) = (
-        layout::own_socket(&app.name),
-        layout::service_unit(&app.name),
-    );
-    GunicornSocket::private(app, &listen, unit)
-}
-
-/// The unit of the bridge's own socket.
-///
-/// # Errors
-/// As [`gunicorn_socket`].
-pub fn bridge_socket(app: &App) -> Result<String> {
-    let (listen, unit) = (
-        layout::bridge_socket(&app.name),
-        layout::bridge_unit(&app.name),
-    );
-    GunicornSocket::private(app, &listen, unit)
-}
-
-/// An instance of the app, each in a unit of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Instance {
-    /// The one that stays.
-    Service,
-    /// The one that serves while the service restarts.
-    Bridge,
-    /// A new release that no visitor reaches.
-    Trial,
-}
-
-/// The unit of an instance.
-#[derive(Template)]
-#[template(path = "gunicorn.service", escape = "none", ext = "txt")]
-struct GunicornService<'a> {
-    app: &'a App,
-    instance: Instance,
-    unit: String,
-    current: String,
-    workers: u16,
-}
-
-impl GunicornService<'_> {
-    fn runtime(&self) -> String {
-        layout::agent_runtime(&self.app.name)
-    }
-    fn agent_dir(&self) -> &'static str {
-        layout::AGENT_DIR
-    }
-    fn trial_socket(&self) -> String {
-        text(&layout::trial_socket(&self.app.name))
-    }
-    fn trial_runtime(&self) -> String {
-        layout::trial_runtime(&self.app.name)
-    }
-    fn shared(&self) -> String {
-        shared(self.app)
-    }
-    fn data(&self) -> String {
-        text(&layout::data(&self.app.name))
-    }
-    fn environment(&self) -> String {
-        text(&self.app.environment_file())
-    }
-    fn wsgi(&self) -> String {
-        let wsgi = self.app.wsgi.as_ref();
-        wsgi.map(crate::app::Wsgi::target).unwrap_or_default()
-    }
-    /// The socket on which this instance alone answers.
-    fn own_socket(&self) -> String {
-        match self.instance {
-            Instance::Bridge => layout::bridge_socket_unit(&self.app.name),
-            _ => layout::own_socket_unit(&self.app.name),
-        }
-    }
-    fn is(&self, instance: Instance) -> bool {
-        self.instance == instance
-    }
-}
-
-/// The gunicorn service unit; requires the app's WSGI callable.
-///
-/// # Errors
-/// As [`gunicorn_socket`].
-pub fn gunicorn_service(app: &App) -> Result<String> {
-    let unit = GunicornService {
-        app,
-        instance: Instance::Service,
-        unit: layout::service_unit(&app.name),
-        current: text(&app.current()),
-        workers: app.workers,
-    };
-    Ok(unit.render()? + "\n")
-}
-
-/// The bridge: like the service unit, with half of its workers.
-///
-/// # Errors
-/// As [`gunicorn_socket`].
-pub fn bridge(app: &App) -> Result<String> {
-    let unit = GunicornService {
-        app,
-        instance: Instance::Bridge,
-        unit: layout::bridge_unit(&app.name),
-        current: text(&app.current()),
-        workers: app.workers.div_ceil(2),
-    };
-    Ok(unit.render()? + "\n")
-}
-
-/// The trial unit: like the service unit, with another directory and socket.
-///
-/// # Errors
-/// As [`gunicorn_socket`].
-pub fn gunicorn_trial(app: &App) -> Result<String> {
-    let unit = GunicornService {
-        app,
-        instance: Instance::Trial,
-        unit: layout::trial_unit(&app.name),
-        current: text(&app.next()),
-        workers: 1,
-    };
-    Ok(unit.render()? + "\n")
 }
 
 /// A line of known_hosts.

@@ -30,6 +30,8 @@ pub struct Facts {
     pub others: Vec<OtherApp>,
     /// ssh's `HostKeyAlgorithms` on this server, separated by commas; empty if they are unknown.
     pub host_key_algorithms: String,
+    /// The machine's id (machine-id(5)); empty if it has none.
+    pub machine: String,
     /// The number of processors.
     pub processors: u16,
     /// The installed program.

@@ -4,7 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ANSWERS, Answers, App, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl, Track};
+use super::{
+    ANSWERS, Answers, App, AppName, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl, Schedule,
+    Track,
+};
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +148,10 @@ impl Answers {
         let workers = reader.read::<Workers>("workers", self.suggested("workers", facts));
         let health_path = reader.read("health_path", self.suggested("health_path", facts));
         let health_host = reader.read("health_host", self.suggested("health_host", facts));
-        let schedule = reader.read("schedule", self.suggested("schedule", facts));
+        let schedule: Option<Schedule> = reader.read("schedule", self.suggested("schedule", facts));
+        let spread =
+            |(schedule, name): (Schedule, &AppName)| schedule.spread(&facts.machine, name.as_str());
+        let schedule = schedule.zip(name.as_ref()).map(spread);
         let python = reader.read("python", self.suggested("python", facts));
         let shared_paths = self
             .get("shared_paths")

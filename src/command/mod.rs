@@ -28,7 +28,7 @@ use crate::app::{App, AppName, Facts, Settings, is_like, likeliest_first};
 use crate::cli::{Cli, Verb};
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
-use crate::host::{Server, View, effective_uid, end_as};
+use crate::host::{Server, View, current_identity, effective_uid, end_as};
 use crate::layout;
 use crate::provision;
 use crate::text::for_terminal;
@@ -174,6 +174,7 @@ fn load(view: &View, name: &AppName) -> Result<App> {
         systemctl: view
             .which("systemctl")
             .unwrap_or_else(|| "/usr/bin/systemctl".into()),
+        machine: view.machine_id(),
         ..Facts::default()
     };
     settings.app(name, &facts).map_err(|problems| {
@@ -225,11 +226,12 @@ fn by(server: &Server) -> String {
 /// refused. Root never becomes the account in this process, which may have a terminal that other processes
 /// of the account would get hold of.
 fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
-    let identity = server
-        .identity(app.user.as_str())
-        .with_context(|| format!("{} has no account", app.name))?;
-    let me = effective_uid();
-    if me == identity.uid {
+    let (user, me) = (app.user.as_str(), effective_uid());
+    let is_own = |identity: crate::host::Identity| identity.name == user;
+    // A second name of the same account is that account too.
+    if current_identity().is_some_and(is_own)
+        || me != 0 && server.user(user).is_some_and(|account| account.uid == me)
+    {
         // Files are the group's to write, whatever the umask was: setgid alone passes on the group. To others
         // they are closed.
         server.set_umask(0o007);
@@ -240,6 +242,9 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         return Err(usage(format!("only {} and root can do this", app.user))
             .hint(format!("sudo pullpray {}", arguments.join(" "))));
     }
+    let identity = server
+        .identity(app.user.as_str())
+        .with_context(|| format!("{} has no account", app.name))?;
     let words = std::env::args_os().skip(1);
     let by = by(server);
     let ended = server

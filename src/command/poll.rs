@@ -1,6 +1,10 @@
 //! `pullpray poll APP`: one poll; `--all`: one poll of each app.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -20,26 +24,54 @@ use crate::ui;
 use super::{as_app_account, by_cron, load_installed};
 
 pub(super) fn run(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
+    server.clock().sleep(Duration::from_secs(arguments.splay));
     match &arguments.app {
+        // Somebody removed it meanwhile.
+        Some(name) if arguments.splay > 0 && !is_installed(server, name)? => Ok(Exit::Success),
         Some(name) => report_once(server, name, by_cron(), one(server, name, arguments)),
         None => all(server, arguments),
     }
 }
 
-/// Each app in a process of its own, as its own account.
+fn is_installed(server: &Server, name: &AppName) -> Result<bool> {
+    Ok(server.stat(&layout::settings(name))?.is_some() || server.lost_apps()?.contains(name))
+}
+
+/// How many apps are polled at once. sshd refuses connections from the tenth unauthenticated one on (sshd_config(5),
+/// `MaxStartups`).
+const AT_ONCE: usize = 8;
+
+/// Each app in a process of its own, as its own account: one that hangs does not hold up the others.
 fn all(server: &Server, arguments: &cli::Poll) -> Result<Exit> {
-    let mut worst = Exit::Success;
-    for name in super::named(server, &[])? {
-        let now = arguments.now.then_some("--now");
-        let verbose = arguments.verbose.then_some("--verbose");
-        let words = ["poll", name.as_str()]
-            .into_iter()
-            .chain(now)
-            .chain(verbose);
-        let ended = server.run_self(words, None, None, ui::stdout(), ui::stderr())?;
-        worst = worst.worse(Exit::of_child(ended.code()));
-    }
-    Ok(worst)
+    let names = super::named(server, &[])?;
+    let (next, ended) = (AtomicUsize::new(0), Mutex::new(Ok(Exit::Success)));
+    let poll_some = || {
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let now = arguments.now.then_some("--now");
+            let verbose = arguments.verbose.then_some("--verbose");
+            let words = ["poll", name.as_str()]
+                .into_iter()
+                .chain(now)
+                .chain(verbose);
+            let exit = server.run_self(words, None, None, ui::stdout(), ui::stderr());
+            let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+            match exit {
+                Ok(exit) => {
+                    if let Ok(worst) = *ended {
+                        *ended = Ok(worst.worse(Exit::of_child(exit.code())));
+                    }
+                }
+                Err(error) => *ended = Err(error),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(names.len()) {
+            scope.spawn(poll_some);
+        }
+    });
+    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(ended?)
 }
 
 fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use crate::host::testing::TestServer;
     use crate::state::history::{Deployment, Stage};
-    use crate::state::ledger::{Check, Release};
+    use crate::state::ledger::Release;
     use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
     #[test]
@@ -191,15 +191,12 @@ mod tests {
         };
         let polled = |failed: Option<&str>| {
             let mut ledger = Ledger::default();
-            ledger.reachable(Check {
-                at: "2026-11-23T10:00:00Z".to_owned(),
-                by_cron: true,
-            });
+            test.answered(&"todo".parse()?, true, Some("2026-11-23T10:00:00Z"))?;
             if let Some(kind) = failed {
                 let why = RemoteFailure::new(RemoteErrorKind::Disconnected, kind);
                 for _ in 0..9 {
                     let at = "2026-11-23T10:00:00Z".to_owned();
-                    ledger.unreachable(Check { at, by_cron: true }, why.clone());
+                    ledger.unreachable(at, true, why.clone());
                 }
             }
             test.put(

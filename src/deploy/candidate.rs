@@ -1,6 +1,9 @@
 //! The newest commit on the git host, on its way to a deployment: listed, wanted, fetched, permitted, complete, accepted.
 //! Each state consumes the one before, or stops the poll with its outcome.
 
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
 use crate::app::{AbsPath, App, Limits, Track};
 use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
 use crate::git::{Newest, RemoteError};
@@ -9,6 +12,7 @@ use crate::signing::Trust;
 use crate::state::ledger::Release;
 use crate::state::refusal::Why;
 use crate::state::remote::RemoteFailure;
+use crate::state::stamp;
 use crate::text::{for_terminal, short};
 
 use super::fetch::{self, Code, FetchError};
@@ -91,28 +95,8 @@ pub(super) struct Accepted {
 
 /// Queries the git host for the newest commit.
 pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
-    let (server, app) = (session.server, session.app);
-    let trust = Trust::read(server, app.limits.signed_by.as_ref().map(AbsPath::as_path));
-    let policy = DeployPolicy {
-        limits: Limits {
-            deploy_window: app.limits.deploy_window.clone().filter(|_| !session.now),
-            ..app.limits.clone()
-        },
-        inputs_digest: session.inputs_digest()?,
-        signers: trust.text().to_owned(),
-        preliminary: trust.preliminary(),
-        by_person: session.now,
-        killed: false,
-    };
-    let failure = match session.remote.newest(&app.track) {
-        Ok(Some(newest)) => {
-            return Ok(Listed(Gate {
-                newest,
-                trust,
-                policy,
-                started: session.clock.elapsed(),
-            }));
-        }
+    let failure = match ask(session) {
+        Ok(Some(newest)) => return Ok(Listed(gate(session, newest)?)),
         Ok(None) => no_reference(),
         Err(RemoteError::Preempted) => return Err(PollOutcome::Busy.into()),
         Err(error) => error.failure(),
@@ -120,9 +104,63 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<Listed, Stop> {
     Err(unreachable(session, failure))
 }
 
+/// Asks twice if sshd dropped the connection before it knew who asks, as it does when many come at once (sshd_config(5),
+/// `MaxStartups`).
+fn ask(session: &Session<'_>) -> Result<Option<Newest>, RemoteError> {
+    let track = &session.app.track;
+    match session.remote.newest(track) {
+        Err(error) if error.is_dropped_early() => {
+            session.progress(&format!("{error}; asking once more"));
+            session.clock.sleep(random_pause());
+            session.remote.newest(track)
+        }
+        answer => answer,
+    }
+}
+
+/// Up to 4 s.
+fn random_pause() -> Duration {
+    // std's hasher is seeded at random.
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    Duration::from_millis(200 + random % 3800)
+}
+
+fn gate(session: &Session<'_>, newest: Newest) -> anyhow::Result<Gate> {
+    let app = session.app;
+    let trust = Trust::read(
+        session.server,
+        app.limits.signed_by.as_ref().map(AbsPath::as_path),
+    );
+    // What is live already is not decided about, unless a killed poll deployed it again.
+    let ledger = session.ledger();
+    let live = ledger.live().filter(|_| ledger.in_progress().is_none());
+    let is_live = live.is_some_and(|live| live.commit == newest.commit.to_string());
+    let policy = DeployPolicy {
+        limits: Limits {
+            deploy_window: app.limits.deploy_window.clone().filter(|_| !session.now),
+            ..app.limits.clone()
+        },
+        inputs_digest: if is_live {
+            String::new()
+        } else {
+            session.inputs_digest()?
+        },
+        signers: trust.text().to_owned(),
+        preliminary: trust.preliminary(),
+        by_person: session.now,
+        killed: false,
+    };
+    Ok(Gate {
+        newest,
+        trust,
+        policy,
+        started: session.clock.elapsed(),
+    })
+}
+
 fn unreachable(session: &mut Session<'_>, failure: RemoteFailure) -> Stop {
-    let check = session.check();
-    match session.record(|ledger| ledger.unreachable(check, failure)) {
+    let (at, by_cron) = (stamp(session.clock.now()), session.by_cron);
+    match session.record(|ledger| ledger.unreachable(at, by_cron, failure)) {
         Ok((outage, report)) => PollOutcome::Unreachable { outage, report }.into(),
         Err(error) => Stop::Error(error),
     }
@@ -133,7 +171,7 @@ impl Listed {
     /// for them before.
     pub(super) fn decide(self, session: &mut Session<'_>) -> Result<Wanted, Stop> {
         let Self(mut gate) = self;
-        let (poll, check) = (session.poll(), session.check());
+        let poll = session.poll();
         let now = poll.clock.local().fixed_offset();
         let (commit, object) = gate.names();
         let policy = &mut gate.policy;
@@ -145,15 +183,12 @@ impl Listed {
                     recover::count_killed_poll(poll, ledger, &commit, &policy.inputs_digest);
             }
             let tip = policy.cached_verdict(ledger, &object, &commit);
-            let verdict = policy
+            policy
                 .evaluate(ledger, &tip, &object, now)
-                .or_else(|| policy.cached_unfit(ledger, &tip, &object));
-            if verdict.is_some() {
-                ledger.reachable(check);
-            }
-            verdict
+                .or_else(|| policy.cached_unfit(ledger, &tip, &object))
         })?;
         if let Some(verdict) = verdict {
+            session.answered()?;
             return Err(verdict.into());
         }
         let name = &gate.newest.name;
@@ -180,8 +215,7 @@ impl Wanted {
                 return Err(gate.unfetched(session, &tip, &object, error));
             }
         };
-        let check = session.check();
-        session.record(|ledger| ledger.reachable(check))?;
+        session.answered()?;
         Ok(Fetched {
             signature: gate.trust.verify(session.server, || code.signed_object())?,
             code,
@@ -289,10 +323,9 @@ impl Gate {
 
     /// Stops for a commit that is refused.
     fn refuse(&self, session: &mut Session<'_>, tip: &Tip<'_>, object: &str, why: Why) -> Stop {
-        let (now, check) = (session.clock.local().fixed_offset(), session.check());
-        let refused = session.record(|ledger| {
-            ledger.reachable(check);
-            self.policy.refuse(ledger, tip, object, why, now)
+        let now = session.clock.local().fixed_offset();
+        let refused = session.answered().and_then(|()| {
+            session.record(|ledger| self.policy.refuse(ledger, tip, object, why, now))
         });
         refused.map_or_else(Stop::Error, Stop::from)
     }

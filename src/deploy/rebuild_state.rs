@@ -38,9 +38,9 @@ pub(super) fn open<'a>(poll: &'a Poll<'a>, lock: Lock) -> Result<(Session<'a>, O
             String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
         }
         Err(error) => return Err(error),
-        Ok(_) if stat.is_some() || server.list(&app.releases())?.is_empty() => {
+        Ok(ledger) if stat.is_some() || server.list(&app.releases())?.is_empty() => {
             let done = (!done.is_empty()).then(|| done.join("; "));
-            return Ok((Session::open(poll, lock)?, done));
+            return Ok((Session::with_stored(poll, lock, ledger), done));
         }
         // The ledger names a release before its directory is created.
         Ok(_) => String::new(),

@@ -9,8 +9,7 @@ use anyhow::Result;
 
 use crate::host::Lock;
 use crate::layout;
-use crate::state::ledger::{Check, Ledger, Release};
-use crate::state::stamp;
+use crate::state::ledger::{Ledger, Release};
 
 use super::Poll;
 
@@ -27,11 +26,16 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When it cannot be read, or is damaged.
     pub(super) fn open(poll: &'a Poll<'a>, lock: Lock) -> Result<Self> {
+        let ledger = Ledger::load(poll.server, &poll.app.name)?;
+        Ok(Self::with_stored(poll, lock, ledger))
+    }
+
+    /// Begins with the ledger as it was read under the lock.
+    pub(super) fn with_stored(poll: &'a Poll<'a>, lock: Lock, ledger: Ledger) -> Self {
         // A killed poll may have left it, and a poll that changes nothing stores nothing. If it cannot be removed, the
         // next store says why.
         drop(poll.server.remove_leftover(&layout::ledger(&poll.app.name)));
-        let ledger = Ledger::load(poll.server, &poll.app.name)?;
-        Ok(Self { poll, lock, ledger })
+        Self { poll, lock, ledger }
     }
 
     /// Begins with a rebuilt ledger, and stores it.
@@ -59,12 +63,14 @@ impl<'a> Session<'a> {
         self.ledger.live().cloned()
     }
 
-    /// A check of the git host by this poll, now.
-    pub(super) fn check(&self) -> Check {
-        Check {
-            at: stamp(self.clock.now()),
-            by_cron: self.by_cron,
-        }
+    /// The git host answered. Its time is no news: nothing of this has to last.
+    ///
+    /// # Errors
+    /// When the time cannot be noted, or the end of an outage cannot be stored.
+    pub(super) fn answered(&mut self) -> Result<()> {
+        let path = layout::answered(&self.app.name, self.by_cron);
+        self.server.touch(&path, self.clock.now())?;
+        self.record(Ledger::reachable)
     }
 
     /// Makes a transition of the ledger, and stores it if it changed anything.

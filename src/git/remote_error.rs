@@ -139,6 +139,17 @@ impl RemoteError {
         }
     }
 
+    /// Whether the host closed the connection before the key exchange was over: it did not look who asks.
+    #[must_use]
+    pub fn is_dropped_early(&self) -> bool {
+        let text = match self {
+            Self::Ssh { stderr, .. } => stderr.as_str(),
+            _ => "",
+        };
+        text.contains("kex_exchange_identification:")
+            && (text.contains("reset by peer") || text.contains("closed by remote host"))
+    }
+
     /// What the ledger keeps of it.
     #[must_use]
     pub fn failure(&self) -> RemoteFailure {

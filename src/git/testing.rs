@@ -15,6 +15,8 @@ pub struct LocalRemote {
     pub path: PathBuf,
     /// The error of every request from now on.
     pub error: Mutex<Option<RemoteError>>,
+    /// The error of the next request only.
+    pub next: Mutex<Option<RemoteError>>,
 }
 
 impl LocalRemote {
@@ -23,6 +25,7 @@ impl LocalRemote {
         Self {
             path: path.into(),
             error: Mutex::default(),
+            next: Mutex::default(),
         }
     }
 
@@ -32,8 +35,9 @@ impl LocalRemote {
     }
 
     fn fails(&self) -> Result<(), RemoteError> {
+        let next = self.next.lock().expect("no holder panics").take();
         let error = self.error.lock().expect("no holder panics").clone();
-        error.map_or(Ok(()), Err)
+        next.or(error).map_or(Ok(()), Err)
     }
 
     fn peeled(&self, reference: &str) -> Result<Option<(Oid, Oid)>, git2::Error> {

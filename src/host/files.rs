@@ -191,7 +191,8 @@ impl View {
         if stat.kind != Kind::File || stat.size > MAX_BYTES {
             bail!("{} is not a regular file of at most 16 MiB", path.display());
         }
-        let mut bytes = Vec::new();
+        // In one read, and one for the end.
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0) + 1);
         file.take(MAX_BYTES)
             .read_to_end(&mut bytes)
             .with_context(failed)?;

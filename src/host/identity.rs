@@ -2,6 +2,7 @@
 //! and never in this process, which may have a terminal.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use nix::unistd::{User, geteuid};
 
@@ -29,14 +30,19 @@ pub fn effective_uid() -> u32 {
 /// The account of this process, for a child's environment; without its groups.
 #[must_use]
 pub fn current_identity() -> Option<Identity> {
-    let user = User::from_uid(geteuid()).ok().flatten()?;
-    Some(Identity {
-        name: user.name,
-        uid: user.uid.as_raw(),
-        gid: user.gid.as_raw(),
-        groups: Vec::new(),
-        home: user.dir,
-    })
+    // Asked once: a lookup may be a request to a directory service.
+    static OWN: OnceLock<Option<Identity>> = OnceLock::new();
+    let look_up = || {
+        let user = User::from_uid(geteuid()).ok().flatten()?;
+        Some(Identity {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            groups: Vec::new(),
+            home: user.dir,
+        })
+    };
+    OWN.get_or_init(look_up).clone()
 }
 
 impl super::Server {

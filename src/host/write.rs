@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
 use super::{Server, effective_uid};
@@ -48,6 +49,24 @@ impl Server {
         owner: Option<(u32, u32)>,
     ) -> Result<()> {
         self.write_with(path, content, mode, owner, RenameFlags::empty())
+    }
+
+    /// Sets a file's time of modification; creates it, empty, if it is missing. Nothing is synced: a power cut may lose
+    /// it.
+    ///
+    /// # Errors
+    /// When it is a link, or cannot be opened.
+    pub fn touch(&self, path: &Path, time: DateTime<Utc>) -> Result<()> {
+        let failed = || format!("failed to write {}", path.display());
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(self.changing(path))
+            .with_context(failed)?;
+        file.set_modified(time.into()).with_context(failed)
     }
 
     /// Writes a new file atomically. It never overwrites an existing file, not even in a race.

@@ -142,6 +142,12 @@ pub fn next_private_key(app: &AppName) -> PathBuf {
 pub fn next_public_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519.next.pub"))
 }
+/// An empty file whose time of modification is that of the git host's last answer, to a poll by cron or by hand.
+#[must_use]
+pub fn answered(app: &AppName, by_cron: bool) -> PathBuf {
+    let whose = if by_cron { "cron" } else { "hand" };
+    state(app).join(format!("answered-by-{whose}"))
+}
 /// gunicorn's socket unit.
 #[must_use]
 pub fn socket_unit(app: &AppName) -> String {

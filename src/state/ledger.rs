@@ -31,12 +31,23 @@ pub struct Ledger {
     failures: Vec<Failure>,
     refused: Option<Refusal>,
     pause: Option<Pause>,
-    #[serde(default, deserialize_with = "fields::time_if_any")]
-    last_check: Option<String>,
+    #[serde(skip)]
+    answered: Answered,
+    /// When cron last started a poll that the git host did not answer.
     #[serde(default, deserialize_with = "fields::time_if_any")]
     last_by_cron: Option<String>,
     outage: Option<RemoteOutage>,
     history: History,
+}
+
+/// When the git host last answered, RFC 3339. Not stored with the rest, which takes two fsyncs: these are the times of
+/// empty files ([`crate::layout::answered`]), and a power cut may lose the last ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// A poll that cron started.
+    pub by_cron: Option<String>,
+    /// A poll that somebody started by hand; it proves nothing about the schedule.
+    pub by_hand: Option<String>,
 }
 
 /// One commit in its own directory.
@@ -115,15 +126,6 @@ impl Failure {
     }
 }
 
-/// A poll that asked the git host.
-#[derive(Debug, Clone)]
-pub struct Check {
-    /// When, RFC 3339.
-    pub at: String,
-    /// Whether cron started it; one started by hand proves nothing about the schedule.
-    pub by_cron: bool,
-}
-
 /// An outage is reported after so many polls in a row: one that ends by itself is no news.
 const REPORT_AFTER: u32 = 3;
 
@@ -137,7 +139,7 @@ impl Default for Ledger {
             failures: Vec::new(),
             refused: None,
             pause: None,
-            last_check: None,
+            answered: Answered::default(),
             last_by_cron: None,
             outage: None,
             history: History::default(),
@@ -189,11 +191,13 @@ impl Ledger {
     }
     /// When the git host last answered, RFC 3339.
     pub fn last_check(&self) -> Option<&str> {
-        self.last_check.as_deref()
+        let Answered { by_cron, by_hand } = &self.answered;
+        by_cron.as_deref().max(by_hand.as_deref())
     }
     /// When cron last started a poll, RFC 3339.
     pub fn last_by_cron(&self) -> Option<&str> {
-        self.last_by_cron.as_deref()
+        let answered = self.answered.by_cron.as_deref();
+        answered.max(self.last_by_cron.as_deref())
     }
     /// Since when the git host is unreachable.
     pub fn outage(&self) -> Option<&RemoteOutage> {
@@ -207,10 +211,21 @@ impl Ledger {
 
 /// Its transitions.
 impl Ledger {
+    /// The ledger with the times of the last answers.
+    #[must_use]
+    pub fn with_answers(self, answered: Answered) -> Self {
+        Self { answered, ..self }
+    }
+
     /// The git host could not be reached; returns the outage, and whether to report it now: once, after some polls.
-    pub fn unreachable(&mut self, check: Check, failure: RemoteFailure) -> (RemoteOutage, bool) {
+    pub fn unreachable(
+        &mut self,
+        at: String,
+        by_cron: bool,
+        failure: RemoteFailure,
+    ) -> (RemoteOutage, bool) {
         let mut outage = self.outage.take().unwrap_or(RemoteOutage {
-            since: check.at.clone(),
+            since: at.clone(),
             polls: 0,
             failure: failure.clone(),
             reported: false,
@@ -220,20 +235,12 @@ impl Ledger {
         let report = outage.polls >= REPORT_AFTER && !outage.reported;
         outage.reported |= report;
         self.outage = Some(outage.clone());
-        self.last_by_cron = check
-            .by_cron
-            .then_some(check.at)
-            .or(self.last_by_cron.take());
+        self.last_by_cron = by_cron.then_some(at).or(self.last_by_cron.take());
         (outage, report)
     }
 
     /// The git host answered.
-    pub fn reachable(&mut self, check: Check) {
-        self.last_check = Some(check.at.clone());
-        self.last_by_cron = check
-            .by_cron
-            .then_some(check.at)
-            .or(self.last_by_cron.take());
+    pub fn reachable(&mut self) {
         self.outage = None;
     }
 

@@ -14,6 +14,13 @@ use crate::host::View;
 const INSTALLED: &str = "/usr/local/bin/pullpray";
 
 impl View {
+    /// The machine's id (machine-id(5)); empty if it has none.
+    #[must_use]
+    pub fn machine_id(&self) -> String {
+        let text = self.read_text(Path::new("/etc/machine-id")).ok().flatten();
+        text.map_or_else(String::new, |text| text.trim().to_owned())
+    }
+
     /// The apps on this server: those with a settings file.
     ///
     /// # Errors
@@ -53,6 +60,7 @@ impl View {
             systemctl: self
                 .which("systemctl")
                 .unwrap_or_else(|| "/usr/bin/systemctl".into()),
+            machine: self.machine_id(),
             ..Facts::default()
         };
         for app in self.apps()? {

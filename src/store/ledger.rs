@@ -1,13 +1,14 @@
 //! The ledger's file: untrusted input, because the app's account can write anything into it; always written whole.
 
 use anyhow::{Context, Result, anyhow, bail};
+use chrono::DateTime;
 use serde::Deserialize;
 
 use crate::app::AppName;
-use crate::host::{Lock, Server, View, is_foreign};
+use crate::host::{Kind, Lock, Server, View, is_foreign};
 use crate::layout;
-use crate::state::Damaged;
-use crate::state::ledger::{FORMAT, Ledger};
+use crate::state::ledger::{Answered, FORMAT, Ledger};
+use crate::state::{Damaged, stamp};
 
 impl Ledger {
     /// Reads an app's ledger; it is empty if the app was never deployed.
@@ -15,6 +16,21 @@ impl Ledger {
     /// # Errors
     /// [`Damaged`] if its content is invalid; other errors when it cannot be read or has another format.
     pub fn load(view: &View, app: &AppName) -> Result<Self> {
+        let ledger = Self::load_stored(view, app)?;
+        // The account can put anything there; nothing is opened.
+        let time = |by_cron| -> Result<Option<String>> {
+            let stat = view.stat(&layout::answered(app, by_cron))?;
+            let file = stat.filter(|stat| stat.kind == Kind::File);
+            let time = file.and_then(|stat| DateTime::from_timestamp(stat.modified, 0));
+            Ok(time.map(stamp))
+        };
+        Ok(ledger.with_answers(Answered {
+            by_cron: time(true)?,
+            by_hand: time(false)?,
+        }))
+    }
+
+    fn load_stored(view: &View, app: &AppName) -> Result<Self> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,

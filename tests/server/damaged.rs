@@ -92,8 +92,10 @@ pub fn damaged_ledgers(every: usize) -> Result<()> {
         ensure!(web.page("/")?.shows(&live), "{harm}");
     }
     // One invalid field makes the ledger unusable; the history is still recovered.
-    web.run(&format!("sed -i 's/\"last_check\": \"/&x/' {LEDGER}"))?
-        .ok()?;
+    web.run(&format!(
+        "sed -i 's/\"in_progress\": null/\"in_progress\": 1/' {LEDGER}"
+    ))?
+    .ok()?;
     let before = ledger(&web, "['history']")?;
     web.run("pullpray status todo")?
         .exits(1)?

@@ -8,11 +8,14 @@
 //! | kills and power cuts in each step of init and remove | `killed`, `interrupted` |
 //! | attacks on the agent, on both releases | `attack` |
 //! | ten deployments under load, and five unhealthy releases | `load` |
+//! | twenty switches under visitors, and kills in each stage of one | `switch` |
 //! | an editable install over ten commits | `environments` |
 //! | ways of damaging a ledger | `damaged` |
 //! | a deployment after each sabotage that is fixed | `sabotage` |
 //! | databases and HTTPS in the sandbox, on Debian 13 | `databases` |
 //! | soak: polls without pause | `soak` |
+
+use std::io::{self, Write};
 
 use anyhow::{Result, ensure};
 
@@ -25,7 +28,7 @@ use crate::power::{Cut, When, cuts};
 use crate::sabotage::{Deploy, check_table};
 use crate::sabotages::{ACCOUNTS_AND_FILES, KEYS_AND_SSH, TREE_AND_SETTINGS, UNITS};
 use crate::soak::soak;
-use crate::{attack, environments, interrupted, killed};
+use crate::{attack, environments, interrupted, killed, switch};
 
 #[test]
 #[ignore = "for tests/long"]
@@ -143,4 +146,28 @@ fn a_deployment_after_each_sabotage() -> Result<()> {
         check_table("each", table, Deploy::Each)?;
     }
     Ok(())
+}
+
+/// Prints the longest request without a switch and in each: asleep for 3 s, or computing for as long.
+#[test]
+#[ignore = "for tests/long"]
+fn no_request_waits_for_five_times_four_switches() -> Result<()> {
+    for how in ["asleep", "computing"] {
+        for round in 1..=5 {
+            let (quiet, switches) = switch::switches(how, 200)?;
+            for (name, visits) in switches {
+                let (longest, most) = (visits.longest, 150.max(3 * quiet.longest));
+                let line = format!("{how} {round} {name}: longest {longest} ms");
+                writeln!(io::stderr(), "{line}, without {} ms", quiet.longest)?;
+                ensure!(how != "asleep" || longest <= most, "{name}: {longest} ms");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "for tests/long"]
+fn a_poll_killed_in_each_stage_of_its_switch() -> Result<()> {
+    switch::killed_in(&switch::STAGES)
 }

@@ -136,6 +136,6 @@ pub const TREE_AND_SETTINGS: &[Sabotage] = &[
     row("ln -sfn /tmp /var/www/projects/todo/current; systemctl restart gunicorn.todo.service || true; for n in $(seq 150); do [ $(systemctl is-active gunicorn.todo.service) = failed ] && break; sleep 0.2; done; systemctl is-active gunicorn.todo.service || true", "app.release gunicorn.running app.healthy", Fixed),
     row("echo nonsense >>/etc/pullpray/todo.toml", "app.settings",
         Says("sudoedit /etc/pullpray/todo.toml", "sed -i /^nonsense/d /etc/pullpray/todo.toml")),
-    row("date -u -d '+1 hour' +%FT%TZ | sed 's/.*/s,\"last_check\": \".*\",\"last_check\": \"&\",/' >/root/ahead; cp -a /var/lib/pullpray/todo/ledger.json /root/ledger; sed -i -f /root/ahead /var/lib/pullpray/todo/ledger.json",
-        "warn:server.clock", Says("the clock was set back, or was ahead then", "cp -a /root/ledger /var/lib/pullpray/todo/ledger.json")),
+    row("touch -d '+1 hour' /var/lib/pullpray/todo/answered-by-hand", "warn:server.clock",
+        Says("the clock was set back, or was ahead then", "touch /var/lib/pullpray/todo/answered-by-hand")),
 ];

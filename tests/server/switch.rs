@@ -148,15 +148,20 @@ pub const STAGES: [&str; 5] = [
     "changed && ! [ -h $bridge ]",
 ];
 
-#[test]
-fn a_poll_killed_in_its_switch_leaves_one_instance_and_fails_no_request() -> Result<()> {
+/// Kills a deployment at each of these moments.
+pub fn killed_in(stages: &[&str]) -> Result<()> {
     let lab = Lab::new("cut-over")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     slow_import(&todo, "asleep")?;
-    for (number, stage) in [1, 2].map(|number| (number, STAGES[number])) {
+    for (number, stage) in stages.iter().enumerate() {
         killed_when(&todo, &format!("version {number} was killed"), stage)?;
     }
     Ok(())
+}
+
+#[test]
+fn a_poll_killed_in_its_switch_leaves_one_instance_and_fails_no_request() -> Result<()> {
+    killed_in(&STAGES[1..3])
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::error::WithHint;
 use crate::host::Locked;
 use crate::host::testing::TestServer;
 use crate::provision::Problem;
-use crate::state::ledger::{self, Ledger};
+use crate::state::ledger::Ledger;
 use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
 fn app() -> Result<App> {
@@ -252,13 +252,9 @@ fn a_poll_that_came_and_went_during_an_examination_is_noticed() -> Result<()> {
     let host = TestServer::new()?;
     std::fs::create_dir_all(host.real(layout::state(&app.name)))?;
     let polls_at = |at: &str| {
-        let mut ledger = Ledger::default();
-        ledger.reachable(ledger::Check {
-            at: at.to_owned(),
-            by_cron: true,
-        });
-        let text = serde_json::to_string(&ledger)?;
-        host.put(layout::ledger(&app.name), &text, 0o640)
+        let text = serde_json::to_string(&Ledger::default())?;
+        host.put(layout::ledger(&app.name), &text, 0o640)?;
+        host.answered(&app.name, true, Some(at))
     };
     polls_at("2026-11-23T09:55:00Z")?;
     let examined = Cell::new(0);
@@ -298,7 +294,7 @@ fn after_a_fix_an_outage_that_polls_recorded_before_it_is_no_failure() -> Result
     let mut ledger = Ledger::default();
     let why = RemoteFailure::new(RemoteErrorKind::Disconnected, "the agent has no key");
     let at = "2026-11-23T09:55:00Z".to_owned();
-    ledger.unreachable(ledger::Check { at, by_cron: true }, why);
+    ledger.unreachable(at, true, why);
     let json = serde_json::to_string(&ledger)?;
     test.put(layout::ledger(&app.name), &json, 0o640)?;
     await_poll(&test.server, &app, &mut of)?;

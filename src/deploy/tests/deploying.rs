@@ -31,10 +31,14 @@ fn the_first_release_and_the_next() -> Result<()> {
     let log = site.test.server.read_text(&log)?.context("no log")?;
     assert_eq!(log, "building one\n");
 
+    site.test.changes();
     assert!(matches!(
         site.poll()?,
         PollOutcome::Skipped(Verdict::UpToDate)
     ));
+    // Nothing new, so nothing that has to last.
+    let touched = layout::answered(&site.app.name, true).display().to_string();
+    assert_eq!(site.test.changes(), [touched]);
     let ledger = site.ledger()?;
     assert!(ledger.last_check().is_some() && ledger.last_check() == ledger.last_by_cron());
     assert_eq!(ledger.history().deployments().len(), 1);

@@ -75,6 +75,30 @@ fn a_rewritten_history_is_noted_otherwise() -> Result<()> {
 }
 
 #[test]
+fn a_connection_dropped_before_the_key_exchange_is_tried_once_more() -> Result<()> {
+    let site = Site::live()?;
+    let dropped = |stderr: &str| RemoteError::Ssh {
+        stderr: stderr.to_owned(),
+        exit: Some(255),
+    };
+    let busy = "kex_exchange_identification: Connection closed by remote host";
+    site.commit("three", &[])?;
+    let set =
+        |error: &RemoteError| *site.remote.next.lock().expect("no panic") = Some(error.clone());
+    set(&dropped(busy));
+    site.poll()?;
+    site.settled("three")?;
+    // Twice in a row, or for another reason, it is an outage.
+    site.remote.fail_with(Some(dropped(busy)));
+    let failed = |outcome: PollOutcome| matches!(outcome, PollOutcome::Unreachable { .. });
+    ensure!(failed(site.poll()?));
+    site.remote.fail_with(None);
+    set(&dropped("Connection closed by 10.0.0.1 port 22"));
+    ensure!(failed(site.poll()?));
+    site.deploys("four")
+}
+
+#[test]
 fn translations_that_nobody_compiles_are_noted_once() -> Result<()> {
     let site = Site::live()?;
     let note = |name: &str, files: &[(&str, &str)]| -> Result<Option<String>> {

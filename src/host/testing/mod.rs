@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 
+use crate::app::AppName;
+
 use super::{Clock, Outside, Server, View};
 
 /// Counts the changes of a server, and unwinds before one of them.
@@ -137,6 +139,18 @@ impl TestServer {
             &real,
             fs::Permissions::from_mode(mode),
         )?)
+    }
+
+    /// The git host answered a poll at this time (RFC 3339); `None`: it never did.
+    pub fn answered(&self, app: &AppName, by_cron: bool, at: Option<&str>) -> Result<()> {
+        let path = self.real(crate::layout::answered(app, by_cron));
+        let Some(at) = at else {
+            drop(fs::remove_file(path));
+            return Ok(());
+        };
+        fs::create_dir_all(path.parent().unwrap_or(self.root()))?;
+        let time: DateTime<Utc> = at.parse()?;
+        Ok(fs::File::create(path)?.set_modified(time.into())?)
     }
 
     /// Puts a program there: a shell script.

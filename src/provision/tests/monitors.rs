@@ -10,7 +10,7 @@ use super::world::World;
 use crate::host::UnitState;
 use crate::layout;
 use crate::provision::{Finding, StepId};
-use crate::state::ledger::{Check, Ledger, Release};
+use crate::state::ledger::{Ledger, Release};
 use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
 fn world() -> Result<World> {
@@ -87,9 +87,10 @@ fn after_init_every_monitor_is_satisfied() -> Result<()> {
 fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     let world = world()?;
     // Files of the test are younger than its clock: cron's entry is as old as the clock.
-    let at = |time: &str, by_cron| Check {
-        at: time.to_owned(),
-        by_cron,
+    let answered = |by_cron: Option<&str>, by_hand: Option<&str>| -> Result<()> {
+        polled(&world, |_| {})?;
+        (world.server).answered(&world.app.name, true, by_cron)?;
+        (world.server).answered(&world.app.name, false, by_hand)
     };
     expect(
         &world,
@@ -100,21 +101,17 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     world.put_program("/usr/sbin/sendmail", "exit 0")?;
     let found = world.find(StepId::PollRecent)?;
     assert!(found.summary().ends_with("cron polls every 5 minutes"));
-    polled(&world, |_| {})?;
+    answered(None, None)?;
     let remedy = expect(&world, StepId::PollRecent, warning, "no poll yet")?;
     assert_eq!(remedy, "sudo pullpray poll todo -v");
-    polled(&world, |ledger| {
-        ledger.reachable(at("2026-11-23T09:59:00Z", false));
-    })?;
+    answered(None, Some("2026-11-23T09:59:00Z"))?;
     expect(
         &world,
         StepId::PollRecent,
         |f| matches!(f, Finding::Unknown(_)),
         "by hand; cron polls",
     )?;
-    polled(&world, |ledger| {
-        ledger.reachable(at("2026-11-23T10:03:00Z", true));
-    })?;
+    answered(Some("2026-11-23T10:03:00Z"), None)?;
     expect(
         &world,
         StepId::PollRecent,
@@ -130,7 +127,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     let why = || RemoteFailure::new(RemoteErrorKind::Disconnected, "Connection refused");
     polled(&world, |ledger| {
         for time in ["2026-11-23T09:50:00Z", "2026-11-23T09:55:00Z"] {
-            ledger.unreachable(at(time, true), why());
+            ledger.unreachable(time.to_owned(), true, why());
         }
     })?;
     let text = "Connection refused, 2 polls in a row, since 2026-11-23T09:50:00Z";
@@ -140,9 +137,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
         expect(&world, id, blocked, "its ledger is damaged")?;
     }
     // Hours after both the last poll and the writing of cron's entry, none has come.
-    polled(&world, |ledger| {
-        ledger.reachable(at("2026-11-23T10:00:00Z", true));
-    })?;
+    answered(Some("2026-11-23T10:00:00Z"), None)?;
     let cron = fs::metadata(world.server.real(world.app.cron()))?.mtime();
     let late = u64::try_from((cron - world.server.clock.now().timestamp()).max(0))? + 7200;
     world.server.clock.sleep(Duration::from_secs(late));
@@ -154,7 +149,6 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     )?;
     // A deployment that runs for hours holds the lock; one that was killed explains nothing.
     polled(&world, |ledger| {
-        ledger.reachable(at("2026-11-23T10:00:00Z", true));
         ledger.begin(Release {
             id: "20261123-100000-aaaaaaa".into(),
             commit: "a".repeat(40),

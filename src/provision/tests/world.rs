@@ -14,7 +14,7 @@ use crate::provision::{
     list, monitors, receipt_problem,
 };
 use crate::state::history::{Deployment, Outcome, Tenths};
-use crate::state::ledger::{self, Ledger, Release};
+use crate::state::ledger::{Ledger, Release};
 use crate::state::receipt::Receipt;
 use crate::store::marks;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -157,9 +157,10 @@ impl World {
                     "case $1 in poll|redeploy) ;; restart) echo $* >>{root}/usr/share/restarts; [ ! -e {root}/usr/share/unhealthy ]; exit;; *) exit 0;; esac\nset -e\nfor name; do :; done\n\
                      cd {root}/var/www/projects/$name\nledger={root}/var/lib/pullpray/$name/ledger.json\n\
                      cp {root}/usr/share/ledger.json $ledger\n\
+                     touch -d {START} ${{ledger%/*}}/answered-by-cron\n\
                      mkdir -p releases/first venvs/v/bin\nln -sf /usr/bin/true venvs/v/bin/python\n\
                      ln -sfn releases/first current\necho data >shared/db\nchmod -R g+rwxs releases/first venvs/v\n\
-                     chown -hR $(stat -c %u:%g releases) releases venvs current shared $ledger"
+                     chown -hR $(stat -c %u:%g releases) releases venvs current shared $ledger ${{ledger%/*}}/answered-by-cron"
                 ),
             ),
         ])?;
@@ -359,10 +360,6 @@ fn deployed() -> Result<String> {
         outcome: Outcome::Live,
         note: None,
     };
-    ledger.reachable(ledger::Check {
-        at: START.to_owned(),
-        by_cron: true,
-    });
     ledger.went_live(release, deployment);
     Ok(serde_json::to_string(&ledger)?)
 }

@@ -106,33 +106,32 @@ if [ "$PULLPRAY_VENV_STATE" = new ]; then
     fi
 fi
 
-"$python" manage.py check
-
-# STATIC_ROOT, "elsewhere" if the storage needs none, for example that of S3, or "nowhere". The answer comes on a
-# descriptor of its own: the project may print.
-static=$("$python" manage.py shell --verbosity 0 -c '
-import os
+# check and collectstatic in one process: starting Django is most of what they take. What the project's manage.py does
+# before its command is done as well.
+"$python" -c '
+import os, runpy, sys
+sys.path[0] = os.getcwd()
+sys.argv = ["manage.py", "check"]
+try:
+    runpy.run_path("manage.py", run_name="__main__")
+except SystemExit as end:
+    if end.code:
+        raise
 from django.apps import apps
 from django.conf import settings
-from django.contrib.staticfiles.storage import StaticFilesStorage, staticfiles_storage
+from django.core.management import call_command
 if not apps.is_installed("django.contrib.staticfiles"):
-    answer = "unused"
-elif settings.STATIC_ROOT or not isinstance(staticfiles_storage, StaticFilesStorage):
-    answer = settings.STATIC_ROOT or "elsewhere"
-else:
-    answer = "nowhere"
-os.write(3, os.fsencode(answer))' 3>&1 >&2)
-case $static in
-unused) ;;
-nowhere) echo "note: the project sets no STATIC_ROOT, so static files are not collected" ;;
-*)
-    case $static/ in
-    elsewhere/ | "$PULLPRAY_RELEASE"/*) ;;
-    *) echo "note: the project's STATIC_ROOT, $static, is outside the release: pullpray does not publish from there" ;;
-    esac
-    "$python" manage.py collectstatic --noinput --verbosity 0
-    ;;
-esac
+    sys.exit()
+from django.contrib.staticfiles.storage import StaticFilesStorage, staticfiles_storage
+root = os.fspath(settings.STATIC_ROOT or "")
+if not root and isinstance(staticfiles_storage, StaticFilesStorage):
+    print("note: the project sets no STATIC_ROOT, so static files are not collected")
+    sys.exit()
+# A storage such as that of S3 needs none.
+if root and not (root + "/").startswith(os.environ["PULLPRAY_RELEASE"] + "/"):
+    print(f"note: the STATIC_ROOT of the project, {root}, is outside the release: pullpray does not publish from there")
+call_command("collectstatic", interactive=False, verbosity=0)
+'
 
 # Compile bytecode now: the running app cannot write here.
 "$python" -m compileall -q . >/dev/null || true

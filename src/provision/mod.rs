@@ -9,6 +9,7 @@ mod account;
 mod agent;
 mod audit;
 mod changes;
+mod connections;
 mod directories;
 mod eligibility;
 mod engine;

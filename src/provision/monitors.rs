@@ -15,6 +15,7 @@ use crate::state::ledger::Ledger;
 use crate::text::duration;
 
 use super::audit::{DropIns, Ownership, PrivilegeEscalation};
+use super::connections::Connections;
 use super::receipt::IntactReceipt;
 use super::remote_checks::{OnlyThisRepository, PresentedHostKey};
 use super::{About, Check, CheckContext, Finding, Step, StepId, check, fix};
@@ -34,6 +35,7 @@ pub fn monitors(app: &App) -> Vec<Step<'_>> {
         check(PresentedHostKey(app)),
         check(OnlyThisRepository(app)),
         check(Space(app)),
+        check(Connections(app)),
         check(ClockSync(app)),
         check(RecentPoll(app)),
     ]

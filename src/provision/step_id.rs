@@ -70,6 +70,7 @@ step_ids! {
     PollRecent "poll.recent" poll "last poll";
     ServerClock "server.clock" server "clock";
     ServerSpace "server.space" disk "disk space";
+    ServerConnections "server.connections" server "connections";
     AppReceipt "app.receipt" file "receipt";
     SshHostKeyShown "ssh.host_key_shown" access "host key presented by {}";
     RepoOnly "repo.only" access "key opens this repository only";

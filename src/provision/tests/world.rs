@@ -110,6 +110,7 @@ impl World {
             "Include /etc/ssh/ssh_config.d/*.conf\n",
         )?;
         put("/proc/sys/kernel/hostname", "web\n")?;
+        put("/proc/sys/net/core/somaxconn", "4096\n")?;
         put(
             "/proc/sys/kernel/random/uuid",
             "6b7f7c40-5b0c-4c1f-a3cd-6ba3e3c7a2a1\n",

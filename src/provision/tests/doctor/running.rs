@@ -265,3 +265,25 @@ fn an_agent_that_lost_its_setgid_bit_is_a_warning() -> Result<()> {
     chmod(&world.server.real(program), 0o2755)?;
     expect(&world, StepId::AgentKey, "ok", "runs as gunicorn").map(drop)
 }
+
+#[test]
+fn connections_that_run_out_under_load_are_found() -> Result<()> {
+    let world = world()?;
+    let id = StepId::ServerConnections;
+    let put = |path: &str, text: &str| world.server.put(path, text, 0o644);
+    let nginx = |most: u32| {
+        let text = format!("events {{ worker_connections {most}; }}");
+        put("/etc/nginx/nginx.conf", &text)
+    };
+    nginx(768)?;
+    expect(
+        &world,
+        id,
+        ok,
+        "4096 can wait; each worker of nginx has 768",
+    )?;
+    nginx(256)?;
+    expect(&world, id, "warning", "each worker of nginx has only 256")?;
+    put("/proc/sys/net/core/somaxconn", "128\n")?;
+    expect(&world, id, "warning", "only 128 connections can wait").map(drop)
+}

@@ -279,7 +279,7 @@ fn connections_that_run_out_under_load_are_found() -> Result<()> {
     expect(
         &world,
         id,
-        ok,
+        "ok",
         "4096 can wait; each worker of nginx has 768",
     )?;
     nginx(256)?;

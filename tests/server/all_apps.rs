@@ -45,7 +45,8 @@ fn all_apps_are_polled_and_none_blocks_another() -> Result<()> {
     web.run("pullpray poll --all")?.ok()?.silent()?;
     web.run("pullpray poll --all --verbose")?
         .ok()?
-        .says("notes: up to date\ntodo: up to date\n")?;
+        .says("notes: up to date\n")?
+        .says("todo: up to date\n")?;
 
     // The first fails (notes comes before todo), the second is deployed.
     notes.commit("Break the notes", &[("todo/urls.py", "def (")])?;
@@ -103,5 +104,38 @@ fn all_apps_are_polled_and_none_blocks_another() -> Result<()> {
         .exits(2)?
         .says("only gunicorn-notes and root can do this\n  hint: sudo pullpray poll notes")?
         .says("\"todo five\" live after")?;
+    Ok(())
+}
+
+/// Fifty apps of one server, every minute, at sshd's default MaxStartups: each is answered, and none is dropped.
+#[test]
+fn fifty_apps_ask_in_the_same_minute_and_all_are_answered() -> Result<()> {
+    let lab = Lab::new("fifty")?;
+    let Todo { host, web, .. } = Todo::live(&lab, Release::Bookworm)?;
+    web.script("many-apps", &["50"])?.ok()?;
+    let answered = "ls /var/lib/pullpray/a*/answered-by-$WHO 2>/dev/null | wc -l";
+    web.run("pullpray poll --all")?.ok()?.silent()?;
+    web.run(&answered.replace("$WHO", "hand"))?
+        .ok()?
+        .says("50")?;
+
+    // Two minutes of real cron, with the entries that doctor writes.
+    web.run("for n in $(seq 50); do pullpray doctor a$n --fix --yes --offline --only schedule.cron >/dev/null || exit; done; cat /etc/cron.d/pullpray-a* | grep -o 'splay [0-9]*' | sort -u | wc -l")?
+        .ok()
+        .and_then(|out| {
+            let different: u32 = out.stdout.trim().parse()?;
+            ensure!(different > 20, "{different} different seconds");
+            Ok(())
+        })?;
+    web.run(&format!(
+        "for n in $(seq 150); do [ $({}) = 50 ] && break; sleep 1; done; {0}",
+        answered.replace("$WHO", "cron")
+    ))?
+    .ok()?
+    .says("50")?;
+    let dropped = host.run(
+        "journalctl -u ssh -o cat --no-pager | grep -ci 'maxstartups\\|drop connection' || true",
+    )?;
+    dropped.ok()?.says("0")?;
     Ok(())
 }

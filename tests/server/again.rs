@@ -79,7 +79,7 @@ fn another_schedule_changes_the_settings_and_the_cron_entry() -> Result<()> {
     );
     ensure!(
         web.read("/etc/cron.d/pullpray-todo")?
-            .contains("\n*/10 * * * * gunicorn ")
+            .contains("/10 * * * * gunicorn ")
     );
     web.run("pullpray init todo --yes")?
         .ok()?

@@ -132,19 +132,33 @@ impl GunicornService<'_> {
     }
 }
 
-/// The gunicorn service unit; requires the app's WSGI callable.
+/// The unit of an instance; requires the app's WSGI callable.
+fn unit(app: &App, instance: Instance) -> Result<String> {
+    let (unit, current, workers) = match instance {
+        Instance::Service => (layout::service_unit(&app.name), app.current(), app.workers),
+        // Half of its workers: both start at the same time.
+        Instance::Bridge => {
+            let half = app.workers.div_ceil(2);
+            (layout::bridge_unit(&app.name), app.current(), half)
+        }
+        Instance::Trial => (layout::trial_unit(&app.name), app.next(), 1),
+    };
+    let unit = GunicornService {
+        app,
+        instance,
+        unit,
+        current: text(&current),
+        workers,
+    };
+    Ok(unit.render()? + "\n")
+}
+
+/// The gunicorn service unit.
 ///
 /// # Errors
 /// As [`gunicorn_socket`].
 pub fn gunicorn_service(app: &App) -> Result<String> {
-    let unit = GunicornService {
-        app,
-        instance: Instance::Service,
-        unit: layout::service_unit(&app.name),
-        current: text(&app.current()),
-        workers: app.workers,
-    };
-    Ok(unit.render()? + "\n")
+    unit(app, Instance::Service)
 }
 
 /// The bridge: like the service unit, with half of its workers.
@@ -152,14 +166,7 @@ pub fn gunicorn_service(app: &App) -> Result<String> {
 /// # Errors
 /// As [`gunicorn_socket`].
 pub fn bridge(app: &App) -> Result<String> {
-    let unit = GunicornService {
-        app,
-        instance: Instance::Bridge,
-        unit: layout::bridge_unit(&app.name),
-        current: text(&app.current()),
-        workers: app.workers.div_ceil(2),
-    };
-    Ok(unit.render()? + "\n")
+    unit(app, Instance::Bridge)
 }
 
 /// The trial unit: like the service unit, with another directory and socket.
@@ -167,12 +174,5 @@ pub fn bridge(app: &App) -> Result<String> {
 /// # Errors
 /// As [`gunicorn_socket`].
 pub fn gunicorn_trial(app: &App) -> Result<String> {
-    let unit = GunicornService {
-        app,
-        instance: Instance::Trial,
-        unit: layout::trial_unit(&app.name),
-        current: text(&app.next()),
-        workers: 1,
-    };
-    Ok(unit.render()? + "\n")
+    unit(app, Instance::Trial)
 }

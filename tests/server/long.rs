@@ -16,8 +16,9 @@
 //! | soak: polls without pause | `soak` |
 
 use std::io::{self, Write};
+use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::damaged::damaged_ledgers;
 use crate::databases::work_in_the_sandbox;
@@ -142,10 +143,14 @@ fn databases_and_https_in_the_sandbox_on_trixie() -> Result<()> {
 #[test]
 #[ignore = "for tests/long"]
 fn a_deployment_after_each_sabotage() -> Result<()> {
-    for table in [ACCOUNTS_AND_FILES, KEYS_AND_SSH, UNITS, TREE_AND_SETTINGS] {
-        check_table("each", table, Deploy::Each)?;
-    }
-    Ok(())
+    thread::scope(|scope| {
+        let tables = [ACCOUNTS_AND_FILES, KEYS_AND_SSH, UNITS, TREE_AND_SETTINGS];
+        let checks = tables.map(|table| scope.spawn(|| check_table("each", table, Deploy::Each)));
+        for check in checks {
+            check.join().map_err(|_| anyhow!("a table panicked"))??;
+        }
+        Ok(())
+    })
 }
 
 /// Prints the longest request without a switch and in each: asleep for 3 s, or computing for as long.

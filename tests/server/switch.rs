@@ -8,6 +8,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::lab::{Lab, Release, Todo, WebServer};
 
 const STOP: &str = "/run/visitors-stop";
+/// Requests a second that a machine answers beside other tests; tests/long has it for itself.
+const RATE: u32 = 20;
 
 /// What visitors saw at a constant rate.
 #[derive(Debug, Clone, Copy)]
@@ -105,11 +107,12 @@ pub fn switches(how: &str, rate: u32) -> Result<(Visits, Vec<(&'static str, Visi
 
 #[test]
 fn no_request_waits_for_a_switch() -> Result<()> {
-    let (quiet, switches) = switches("asleep", 100)?;
+    let (quiet, switches) = switches("asleep", RATE)?;
     for (name, visits) in &switches {
         // Other tests keep this machine busy; an import takes 3 s.
+        let most = 1500.max(3 * quiet.longest);
         ensure!(
-            visits.requests > 300 && visits.longest < 1500,
+            visits.requests > 60 && visits.longest < most,
             "{name}: {visits:?}; without one: {quiet:?}"
         );
     }
@@ -121,7 +124,7 @@ fn no_request_waits_for_a_switch() -> Result<()> {
 pub fn killed_when(todo: &Todo, version: &str, condition: &str) -> Result<Visits> {
     let (repo, web) = (&todo.repo, &todo.web);
     repo.push(version)?;
-    let visits = visited(web, 50, || {
+    let visits = visited(web, RATE, || {
         web.run(&format!(
             "main=$(systemctl show -P MainPID gunicorn.todo.service); own() {{ curl -sf -o /dev/null -m 1 -H 'Host: localhost' --unix-socket /run/gunicorn.todo.$1.sock http://localhost/; }}; \
              bridge=/run/systemd/units/invocation:gunicorn.todo.bridge.service; \

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::layout;
+use crate::render::SudoCommand;
 use crate::state::history::Stage;
 use crate::state::ledger::Release;
 
@@ -10,9 +11,9 @@ use super::Poll;
 use super::bridge;
 use super::build::STATIC;
 use super::ended::{At, StageError};
-use super::health::{check_once, wait_until_healthy};
+use super::health::{Answered, check_once, wait_until_healthy};
 use super::restore;
-use super::service::restart;
+use super::service::{restart, sudo};
 use super::session::Session;
 use super::static_files::publish;
 use super::trial::Verified;
@@ -78,10 +79,8 @@ pub(super) fn serve(poll: &Poll<'_>, release: &Release) -> Result<()> {
     restart_beside(poll)?;
     if bridged {
         bridge::stop(poll)?;
-        // So far, who answers visitors was not known.
-        check_once(poll).context("health check failed")?;
     }
-    Ok(())
+    reach(poll)
 }
 
 /// As [`serve`], for a release that was healthy before: without a second instance if that is unhealthy.
@@ -93,7 +92,23 @@ pub(super) fn serve_again(poll: &Poll<'_>, release: &Release) -> Result<()> {
     let served = restart_beside(poll);
     let stopped = bridge::stop(poll);
     served.and(stopped)?;
-    check_once(poll).context("health check failed")
+    reach(poll)
+}
+
+/// Checks that visitors reach the healthy service, of which only its own socket was asked so far. systemd loses their
+/// socket if its unit was missing or changed at a reload while it ran ("not functional until restarted"): then the
+/// service that starts next is not given it.
+fn reach(poll: &Poll<'_>) -> Result<()> {
+    match check_once(poll) {
+        Err(error) if !error.is::<Answered>() => {
+            poll.progress("restarting the socket");
+            sudo(poll.server, poll.app, SudoCommand::RestartSocket)?;
+            restart_beside(poll)?;
+            check_once(poll)
+        }
+        reached => reached,
+    }
+    .context("health check failed")
 }
 
 fn publish_static(poll: &Poll<'_>, release: &Release) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::Site;
+use super::{LOST_SOCKET, Site};
 use crate::deploy::control;
 use crate::layout;
 
@@ -152,4 +152,17 @@ fn a_bridge_that_was_left_is_ended_by_the_next_poll() -> Result<()> {
     site.poll()?;
     assert_eq!(commands(&site), [BRIDGED[2]]);
     site.settled("two")
+}
+
+#[test]
+fn a_socket_that_systemd_lost_is_restarted() -> Result<()> {
+    let site = Site::live()?;
+    commands(&site);
+    site.test.put(LOST_SOCKET, "", 0o644)?;
+    site.deploys("three")?;
+    let socket = "sudo restart gunicorn.todo.socket";
+    let expected: Vec<&str> = BRIDGED.into_iter().chain([socket, ALONE[0]]).collect();
+    assert_eq!(commands(&site), expected);
+    std::fs::remove_file(site.test.real(LOST_SOCKET))?;
+    site.deploys("four")
 }

@@ -65,6 +65,9 @@ const PYTHON: &str = "case $1 in\n\
     *) if [ -e \"${0%/bin/python}/broken\" ]; then echo 'ImportError: no gunicorn' >&2; exit 1; fi ;;\n\
     esac";
 
+/// While this exists, visitors reach the app only once its socket is restarted.
+pub(super) const LOST_SOCKET: &str = "/srv/lost-socket";
+
 /// A server with an app, and its repository on a git host.
 pub(super) struct Site {
     pub(super) test: TestServer,
@@ -125,6 +128,7 @@ impl Site {
         }
         let (units, project) = (test.units.clone(), test.real(app.project_dir.as_path()));
         let at = |path: PathBuf| path.display().to_string();
+        let (socket, lost) = (layout::socket_unit(&name), test.real(LOST_SOCKET));
         let own = [
             (at(layout::trial_socket(&name)), trial.clone()),
             (at(layout::bridge_socket(&name)), bridge.clone()),
@@ -146,7 +150,10 @@ impl Site {
             );
             let in_trial = *unit == trial;
             let refused = || HttpError::Refused("Connection refused".to_owned());
-            if !units.is_active(unit) {
+            // A socket that systemd has lost, until it restarts it.
+            let restart = |line: &String| *line == format!("sudo restart {socket}");
+            let lost = lost.exists() && !units.table().commands.iter().any(restart);
+            if !units.is_active(unit) || known.is_none() && lost {
                 return Err(refused());
             }
             let release = units.table().runs.get(unit).cloned().ok_or_else(refused)?;

@@ -41,7 +41,7 @@ pub(super) fn own_bind(poll: &Poll<'_>) -> Result<Bind> {
 /// to restart without it, which is said.
 ///
 /// # Errors
-/// [`Unhealthy`], with why; it is stopped then.
+/// [`Unhealthy`], with why; it still runs then, so that what it wrote can be shown.
 pub(super) fn start(poll: &Poll<'_>) -> Result<bool> {
     if let Some(why) = hindrance(poll)? {
         if !why.is_empty() {
@@ -89,16 +89,12 @@ fn hindrance(poll: &Poll<'_>) -> Result<Option<String>> {
     }))
 }
 
-/// Whether it runs, which only happens during a switch: a killed poll left it.
-pub(super) fn is_left(poll: &Poll<'_>) -> Result<bool> {
-    let unit = layout::bridge_unit(&poll.app.name);
-    Ok(poll.server.running(&unit)? != Running::No)
-}
-
-/// Stops it, also one that a killed poll left.
+/// Stops it, also one that a killed poll left, and the socket of one that crashed: a connection would start it again.
 pub(super) fn stop(poll: &Poll<'_>) -> Result<()> {
-    if is_left(poll)? {
-        sudo(poll.server, poll.app, SudoCommand::StopBridge)?;
+    let (server, name) = (poll.server, &poll.app.name);
+    let listens = server.stat(&layout::bridge_socket(name))?.is_some();
+    if listens || server.running(&layout::bridge_unit(name))? != Running::No {
+        sudo(server, poll.app, SudoCommand::StopBridge)?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::state::stamp;
 use super::recover::recover;
 use super::restore::{self, Unhealthy};
 use super::session::Session;
-use super::{Poll, PollOutcome, keep_live};
+use super::{Poll, PollOutcome, bridge, keep_live};
 use crate::text::short;
 
 /// How long an operator waits for a running poll; one that only checks or fetches yields sooner.
@@ -103,11 +103,13 @@ pub fn restart(poll: &Poll<'_>) -> Result<Release> {
                 .hint(format!("sudo pullpray poll {name} -v")),
         );
     };
-    restore::serve_or_explain(poll, &live).map_err(|unhealthy| {
+    let served = restore::serve_or_explain(poll, &live);
+    let stopped = bridge::stop(poll);
+    served.map_err(|unhealthy| {
         let output = unhealthy.output.trim_end();
         anyhow!("{}\n{output}", unhealthy.why)
     })?;
-    Ok(live)
+    stopped.map(|()| live)
 }
 
 /// How a rollback ended.

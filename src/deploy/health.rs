@@ -64,9 +64,9 @@ pub(super) fn check_once(poll: &Poll<'_>) -> Result<()> {
     ask(poll, &poll.app.bind, patience)
 }
 
-/// Whether the instance that listens there gives a good answer.
+/// Whether the instance that listens there gives a good answer at once: nobody waits for one that hangs.
 pub(super) fn is_healthy(poll: &Poll<'_>, bind: &Bind) -> bool {
-    let patience = Duration::from_secs(poll.app.limits.health_timeout);
+    let patience = Duration::from_secs(poll.app.limits.health_timeout.min(5));
     ask(poll, bind, patience).is_ok()
 }
 

@@ -156,6 +156,29 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     #[test]
+    fn a_default_acl_is_seen() -> Result<()> {
+        let test = crate::host::testing::TestServer::new()?;
+        let view = test.server.view();
+        let dir = Path::new("/");
+        assert!(!view.has_default_acl(dir) && !view.has_default_acl(Path::new("/nowhere")));
+        // Version 2, then owner rwx, group r-x, others nothing (linux/posix_acl_xattr.h).
+        let entry = |tag: u16, permissions: u16| {
+            let entry = [tag.to_le_bytes(), permissions.to_le_bytes()].concat();
+            [entry, vec![0xff; 4]].concat()
+        };
+        let acl = [
+            2u32.to_le_bytes().to_vec(),
+            entry(1, 7),
+            entry(4, 5),
+            entry(0x20, 0),
+        ]
+        .concat();
+        xattr::set(test.root(), "system.posix_acl_default", &acl)?;
+        assert!(view.has_default_acl(dir));
+        Ok(())
+    }
+
+    #[test]
     fn the_environment_counts_only_if_it_is_created_again() {
         let tree = Size {
             files: 100,

@@ -104,6 +104,14 @@ fn a_poll_with_nothing_new_makes_one_request_and_is_silent() -> Result<()> {
         .says("there is no app notes on this server (there are: todo)")?;
     ensure!(host.requests()?.len() == 2, "refused before any request");
 
+    // As README describes, another key exchange for every app.
+    web.write(
+        "/etc/ssh/ssh_config.d/10-kex.conf",
+        "Host *-repo-*\n    KexAlgorithms curve25519-sha256\n",
+    )?;
+    web.run("ssh -G githost-repo-todo | grep -x 'kexalgorithms curve25519-sha256' && pullpray poll todo")?
+        .ok()?;
+
     // Both the account and root can deploy, and neither leaves files that the other cannot replace.
     for (who, version) in [("gunicorn", "version two"), ("root", "version three")] {
         repo.push(version)?;

@@ -66,6 +66,9 @@ pub fn slow_import(todo: &Todo, how: &str) -> Result<()> {
 pub fn one_instance(web: &WebServer) -> Result<()> {
     web.run("systemctl is-active gunicorn.todo.bridge.service gunicorn.todo.trial.service; systemctl is-active gunicorn.todo.service gunicorn.todo.socket gunicorn.todo.own.socket")?
         .says("inactive\ninactive\nactive\nactive\nactive")?;
+    web.run("stat -c '%a %U' /run/gunicorn.todo.own.sock; ls /run/gunicorn.todo.bridge.sock 2>&1")?
+        .says("600 gunicorn\n")?
+        .says("No such file")?;
     web.run("readlink -f /proc/$(systemctl show -P MainPID gunicorn.todo.service)/cwd; readlink -f /var/www/projects/todo/current")?
         .ok()
         .and_then(|out| {

@@ -64,8 +64,15 @@ fn a_restart_needs_a_live_release_and_says_what_is_wrong() -> Result<()> {
             ["sudo restart gunicorn.todo.bridge.service", BRIDGED[2]].as_slice(),
         ),
         ("unhealthy-alone", "health check failed: ", &ALONE),
+        // The service starts badly: the bridge does not stay in its place.
+        ("unhealthy-next", "health check failed: ", &BRIDGED),
     ] {
         std::fs::write(dir.join(file), "")?;
+        site.test
+            .units
+            .table()
+            .runs
+            .remove("gunicorn.todo.bridge.service");
         let error = site.with_poll(control::restart).map(|_| ());
         let error = error.map_err(|error| error.to_string());
         ensure!(
@@ -151,6 +158,14 @@ fn a_bridge_that_was_left_is_ended_by_the_next_poll() -> Result<()> {
     commands(&site);
     site.poll()?;
     assert_eq!(commands(&site), [BRIDGED[2]]);
+    // One that crashed is gone, and its socket would start it again.
+    let socket = layout::bridge_socket(&site.app.name);
+    site.test.put(&socket, "", 0o600)?;
+    site.poll()?;
+    assert_eq!(commands(&site), [BRIDGED[2]]);
+    std::fs::remove_file(site.test.real(&socket))?;
+    site.poll()?;
+    assert_eq!(commands(&site), [""; 0]);
     site.settled("two")
 }
 

@@ -68,6 +68,15 @@ const PYTHON: &str = "case $1 in\n\
 /// While this exists, visitors reach the app only once its socket is restarted.
 pub(super) const LOST_SOCKET: &str = "/srv/lost-socket";
 
+fn facts() -> Facts {
+    Facts {
+        processors: 1,
+        program: "/usr/local/bin/pullpray".into(),
+        systemctl: "/usr/bin/systemctl".into(),
+        ..Facts::default()
+    }
+}
+
 /// A server with an app, and its repository on a git host.
 pub(super) struct Site {
     pub(super) test: TestServer,
@@ -83,15 +92,9 @@ impl Site {
         let test = TestServer::new()?;
         let settings = format!("{SETTINGS}{more}");
         let name: AppName = "todo".parse()?;
-        let facts = Facts {
-            processors: 1,
-            program: "/usr/local/bin/pullpray".into(),
-            systemctl: "/usr/bin/systemctl".into(),
-            ..Facts::default()
-        };
         let app = Settings::parse(&settings)
             .map_err(|error| anyhow!("{error}"))?
-            .app(&name, &facts)
+            .app(&name, &facts())
             .map_err(|problems| anyhow!("{problems:?}"))?;
         test.accounts
             .add("gunicorn", effective_uid(), effective_uid());
@@ -165,6 +168,13 @@ impl Site {
                 () if !in_trial && has("unhealthy-live") => 503,
                 () if *unit == service && has("unhealthy-alone") => 503,
                 () if *unit == bridge && has("unhealthy-bridge") => 503,
+                // Until the bridge has been started once.
+                () if *unit == service
+                    && has("unhealthy-next")
+                    && units.table().runs.contains_key(&bridge) =>
+                {
+                    503
+                }
                 () => 200,
             })
         });
@@ -193,7 +203,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Commits a version with these files beside it; returns the commit.
+    /// Commits a version with these files beside it; `NAME@` is a link. Returns the commit.
     pub(super) fn commit(&self, version: &str, files: &[(&str, &str)]) -> Result<String> {
         let tip = self.repo.find_reference("refs/heads/main");
         let parent = tip.and_then(|tip| tip.peel_to_commit()).ok();
@@ -209,7 +219,11 @@ impl Site {
     ) -> Result<String> {
         let mut tree = TreeUpdateBuilder::new();
         for (name, text) in files.iter().chain(&[("version", version)]) {
-            tree.upsert(*name, self.repo.blob(text.as_bytes())?, FileMode::Blob);
+            let (name, mode) = match name.strip_suffix('@') {
+                Some(link) => (link, FileMode::Link),
+                None => (*name, FileMode::Blob),
+            };
+            tree.upsert(name, self.repo.blob(text.as_bytes())?, mode);
         }
         let empty = self.repo.find_tree(self.repo.treebuilder(None)?.write()?)?;
         let tree = self

@@ -43,10 +43,13 @@ fn what_is_tracked_below_a_shared_directory_is_kept() -> Result<()> {
         &[
             ("media/avatars/default.png", "tracked"),
             ("media/logo.png", "tracked"),
+            ("media/latest@", "logo.png"),
         ],
     )?;
     site.poll()?;
     site.settled("one")?;
+    let said = site.said.lock().expect("no panic").join("\n");
+    ensure!(said.contains("being links: 1"), "{said}");
     let read = |name: &str| std::fs::read_to_string(site.test.real(shared.join(name)));
     assert_eq!(read("avatars/default.png")?, "tracked");
     assert_eq!(read("logo.png")?, "theirs");

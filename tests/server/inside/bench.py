@@ -1,11 +1,10 @@
-"""bench.py ROUNDS [WARM-UP] - runs commands in turns and compares them. Standard input: a line for each, NAME, USER and
+"""bench.py ROUNDS - runs commands in turns and compares them. Standard input: a line for each, NAME, USER and
 COMMAND separated by tabs; the first is what the others are compared to. A command before " ;; " runs untimed first.
 Prints for each the median of the wall time and of the CPU time, of all its processes, in ms and as a ratio; the highest
 peak memory of one process, in MiB; and the median of what was written to disks, in kB."""
 
 import os
 import pwd
-import resource
 import statistics
 import subprocess
 import sys

@@ -108,7 +108,7 @@ impl Staged {
     pub(super) fn build(
         &mut self,
         session: &Session<'_>,
-        code: &Code,
+        code: &mut Code,
     ) -> Result<Built, StageError> {
         let server = session.server;
         session.progress(&format!("checking {} out", short(&code.commit)));
@@ -144,9 +144,13 @@ impl Staged {
         })
     }
 
-    fn check_out(&self, poll: &Poll<'_>, code: &Code) -> Result<()> {
-        poll.server.make_own_dir(&self.dir)?;
-        code.checkout(&self.dir)?;
+    fn check_out(&self, poll: &Poll<'_>, code: &mut Code) -> Result<()> {
+        let checkout = |code: &Code| {
+            poll.server.remove_tree(&self.dir)?;
+            poll.server.make_own_dir(&self.dir)?;
+            code.checkout(&self.dir)
+        };
+        (code.read(poll, checkout)).map_err(|error| error.into_error(poll.app))?;
         // For the service, whose unit is the same for each commit.
         let commit = format!("{}\n", self.release.commit);
         poll.server

@@ -1,4 +1,4 @@
-//! The newest commit on the git host, on its way to a deployment: listed, wanted, fetched, permitted, complete, accepted.
+//! The newest commit on the git host, on its way to a deployment: listed, wanted, fetched, permitted, checked, accepted.
 //! Each state consumes the one before, or stops the poll with its outcome.
 
 use std::hash::{BuildHasher, Hasher};
@@ -79,8 +79,8 @@ pub(super) struct Fetched {
 /// A commit that the policy permits, with its history and signature.
 pub(super) struct Permitted(Fetched);
 
-/// A commit that is complete and within the limits.
-pub(super) struct Complete(Fetched);
+/// A commit that is within the limits, and whose content can go live.
+pub(super) struct Checked(Fetched);
 
 /// A commit that may be deployed.
 pub(super) struct Accepted {
@@ -241,6 +241,12 @@ impl Fetched {
         Ok(Permitted(self))
     }
 
+    /// Stops for a commit that is refused.
+    fn refuse(&self, session: &mut Session<'_>, why: Why) -> Stop {
+        let object = self.code.object.to_string();
+        self.gate.refuse(session, &self.tip(), &object, why)
+    }
+
     fn tip(&self) -> Tip<'_> {
         Tip {
             commit: &self.code.commit,
@@ -251,21 +257,19 @@ impl Fetched {
 }
 
 impl Permitted {
-    /// Goes on if the commit is complete and within the limits; its trees and files are not read before this.
-    pub(super) fn complete(self, session: &mut Session<'_>) -> Result<Complete, Stop> {
-        let Self(it) = self;
-        let live = session.live().map(|live| live.commit);
-        let checked = (it.code).check_complete(session, &it.gate.newest, live.as_deref());
-        let checked = checked.and_then(|again| {
-            again
-                .as_ref()
-                .unwrap_or(&it.code)
-                .refuse_unfiltered(session.app)?;
-            Ok(again)
-        });
+    /// Goes on if the commit is within the limits, and a checkout gives its files as they are meant; its trees and files
+    /// are not read before this.
+    pub(super) fn check_content(self, session: &mut Session<'_>) -> Result<Checked, Stop> {
+        let Self(mut it) = self;
+        let checked = (it.code.check_limits(session))
+            .and_then(|()| it.code.refuse_unfiltered(session))
+            .and_then(|()| {
+                let find = |code: &Code| dependencies::refusal(session.server, session.app, code);
+                it.code.read(session, find)
+            });
         match checked {
-            Ok(None) => Ok(Complete(it)),
-            Ok(Some(code)) => Ok(Complete(Fetched { code, ..it })),
+            Ok(None) => Ok(Checked(it)),
+            Ok(Some(why)) => Err(it.refuse(session, why)),
             Err(error) => {
                 let object = it.code.object.to_string();
                 Err(it.gate.unfetched(session, &it.tip(), &object, error))
@@ -274,15 +278,11 @@ impl Permitted {
     }
 }
 
-impl Complete {
-    /// Goes on if the server can take a release: its dependencies can be installed here, the disk has enough space, and
-    /// sudo permits the restart.
+impl Checked {
+    /// Goes on if the server can take a release: the disk has enough space, and sudo permits the restart.
     pub(super) fn ensure_fits(self, session: &mut Session<'_>) -> Result<Accepted, Stop> {
         let Self(it) = self;
-        let mut why = match dependencies::refusal(session.server, session.app, &it.code)? {
-            None => space::shortage(session, &it.code, session.ledger().live())?,
-            why => why,
-        };
+        let mut why = space::shortage(session, &it.code, session.ledger().live())?;
         if why.is_none() {
             let refused = service::prove_sudo(session.server, session.app).err();
             why = refused.map(|error| Why::SudoRefuses {
@@ -290,8 +290,7 @@ impl Complete {
             });
         }
         if let Some(why) = why {
-            let object = it.code.object.to_string();
-            return Err(it.gate.refuse(session, &it.tip(), &object, why));
+            return Err(it.refuse(session, why));
         }
         let (digest, started) = (it.gate.policy.inputs_digest, it.gate.started);
         Ok(Accepted::new(session, it.code, digest, started)?)

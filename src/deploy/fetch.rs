@@ -1,4 +1,4 @@
-//! Fetches the commit into the mirror, which is checked as a whole only after the policy accepted it.
+//! Fetches the commit into the mirror, whose trees and files are read only after the policy accepted it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub(super) struct Code {
     pub(super) object: git::Oid,
     /// Whether the live commit is its ancestor; `None` if nothing is live, or if the settings name the commit.
     pub(super) descends: Option<bool>,
-    name: String,
+    newest: Newest,
 }
 
 /// Why a commit could not be fetched.
@@ -50,44 +50,64 @@ pub(super) enum FetchError {
 impl Code {
     /// The commit and its tag, with their signatures.
     pub(super) fn signed_object(&self) -> anyhow::Result<SignedObject> {
-        SignedObject::read(&self.mirror, self.info.oid, self.object, &self.name)
+        SignedObject::read(&self.mirror, self.info.oid, self.object, &self.newest.name)
             .with_context(|| format!("failed to read the signature of {}", self.info.short))
     }
 
-    /// Checks that the commit is complete and within the limits; its trees and files are not read before this. A
-    /// damaged mirror is fetched again, and the commit from there returned.
-    pub(super) fn check_complete(
-        &self,
-        poll: &Poll<'_>,
-        newest: &Newest,
-        live: Option<&str>,
-    ) -> Result<Option<Self>, FetchError> {
+    /// Checks that the commit's trees are readable and its files exist and are within the limits; neither is read before
+    /// this.
+    pub(super) fn check_limits(&mut self, poll: &Poll<'_>) -> Result<(), FetchError> {
         let app = poll.app;
         let bounds = Bounds {
             file: app.limits.max_file.saturating_mul(MIB),
             whole: app.limits.max_size.saturating_mul(MIB),
         };
-        match self.mirror.check_whole(self.info.oid, bounds) {
-            Ok(()) => return Ok(None),
-            Err(MirrorError::Damaged(_) | MirrorError::Missing(_)) => {}
-            Err(error) => return Err(refine(app, error)),
+        self.read(poll, |code| {
+            Ok(code.mirror.check_limits(code.info.oid, bounds)?)
+        })
+    }
+
+    /// Reads something of the commit. libgit2 compares each object with its id as it reads it: this is where a mirror
+    /// shows damage, of a power cut for example. It is fetched again then, and read once more.
+    pub(super) fn read<T>(
+        &mut self,
+        poll: &Poll<'_>,
+        read: impl Fn(&Self) -> anyhow::Result<T>,
+    ) -> Result<T, FetchError> {
+        let app = poll.app;
+        match read(self) {
+            Err(error) if damage(&error).is_some() => {}
+            other => return other.map_err(|error| refine_any(app, error)),
         }
-        poll.server
-            .remove_tree(&layout::mirror(&app.name))
-            .map_err(FetchError::Local)?;
-        let again = fetch(poll, newest, live)?;
+        let mirror = layout::mirror(&app.name);
+        (poll.server.remove_tree(&mirror)).map_err(FetchError::Local)?;
+        let again = fetch(poll, &self.newest, None)?;
         if again.object != self.object {
             // The policy accepted another commit.
-            let failure = RemoteFailure::new(RemoteErrorKind::Moved, self.name.as_str());
+            let name = self.newest.name.as_str();
+            let failure = RemoteFailure::new(RemoteErrorKind::Moved, name);
             return Err(FetchError::Remote(failure));
         }
-        match again.mirror.check_whole(again.info.oid, bounds) {
-            Ok(()) => Ok(Some(again)),
-            Err(MirrorError::Damaged(why) | MirrorError::Missing(why)) => Err(FetchError::Unfit(
-                format!("it is incomplete or damaged: {why}"),
-            )),
-            Err(error) => Err(refine(app, error)),
-        }
+        self.mirror = again.mirror;
+        read(self).map_err(|error| match damage(&error) {
+            Some(why) => FetchError::Unfit(format!("it is incomplete or damaged: {why}")),
+            None => refine_any(app, error),
+        })
+    }
+}
+
+/// What is damaged or missing in the mirror, if that is the error.
+fn damage(error: &anyhow::Error) -> Option<&str> {
+    match error.downcast_ref() {
+        Some(MirrorError::Damaged(why) | MirrorError::Missing(why)) => Some(why),
+        _ => None,
+    }
+}
+
+fn refine_any(app: &App, error: anyhow::Error) -> FetchError {
+    match error.downcast() {
+        Ok(error) => refine(app, error),
+        Err(error) => FetchError::Local(error),
     }
 }
 
@@ -123,9 +143,9 @@ pub(super) fn fetch(
 
 /// Fetches a commit that was accepted before, or is only inspected, and checks it.
 pub(super) fn fetch_complete(poll: &Poll<'_>, newest: &Newest) -> Result<Code, FetchError> {
-    let code = fetch(poll, newest, None)?;
-    let again = code.check_complete(poll, newest, None)?;
-    Ok(again.unwrap_or(code))
+    let mut code = fetch(poll, newest, None)?;
+    code.check_limits(poll)?;
+    Ok(code)
 }
 
 fn refine(app: &App, error: MirrorError) -> FetchError {
@@ -178,7 +198,7 @@ fn try_fetch(
     Ok(Code {
         commit: oid.to_string(),
         object: mirror.fetched()?,
-        name: newest.name.clone(),
+        newest: newest.clone(),
         info,
         mirror,
         descends,
@@ -219,11 +239,11 @@ impl Code {
     }
 
     /// Refuses files that git would filter in a checkout, and that would go live as stored.
-    pub(super) fn refuse_unfiltered(&self, app: &App) -> Result<(), FetchError> {
+    pub(super) fn refuse_unfiltered(&mut self, poll: &Poll<'_>) -> Result<(), FetchError> {
         const SHOWN: usize = 5;
-        let found = self.mirror.unfiltered(self.info.oid);
-        for (filter, paths) in found.map_err(|error| refine(app, error))? {
-            if app.limits.accept_filters.contains(&filter) {
+        let found = self.read(poll, |code| Ok(code.mirror.unfiltered(code.info.oid)?))?;
+        for (filter, paths) in found {
+            if poll.app.limits.accept_filters.contains(&filter) {
                 continue;
             }
             let shown: Vec<String> = (paths.iter().take(SHOWN))

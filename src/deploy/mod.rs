@@ -106,17 +106,17 @@ fn deploy_newest(session: &mut Session<'_>) -> Result<PollOutcome, Stop> {
         .decide(session)?
         .fetch(session)?
         .decide(session)?
-        .complete(session)?
+        .check_content(session)?
         .ensure_fits(session)?;
     Ok(deploy(session, accepted)?)
 }
 
 /// Deploys a commit. Once this has begun, every error is recorded as a failed deployment.
-fn deploy(session: &mut Session<'_>, accepted: Accepted) -> Result<PollOutcome> {
+fn deploy(session: &mut Session<'_>, mut accepted: Accepted) -> Result<PollOutcome> {
     let mut staged = build::stage(session, &accepted.code)?;
     session.record(|ledger| ledger.begin(staged.release().clone()))?;
     let result = staged
-        .build(session, &accepted.code)
+        .build(session, &mut accepted.code)
         .and_then(|built| trial::verify(session, built))
         .and_then(|verified| activate::activate(session, verified))
         .and_then(|activated| activated.restart_and_check(session));

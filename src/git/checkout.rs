@@ -17,9 +17,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use git2::build::CheckoutBuilder;
-use git2::{Index, Oid, Repository};
+use git2::{ErrorClass, Index, Oid, Repository};
 
-use super::mirror_error::trying;
+use super::mirror_error::{damaged, trying};
 use super::{Mirror, MirrorError, leftovers};
 
 impl Mirror {
@@ -27,7 +27,8 @@ impl Mirror {
     /// empty directories ([`Mirror::submodules`] lists them).
     ///
     /// # Errors
-    /// When the directory is not empty or its path not absolute, the commit is unknown or damaged, or the disk is full.
+    /// When the directory is not empty or its path not absolute, the commit is unknown, or the disk is full;
+    /// [`MirrorError::Damaged`] or [`MirrorError::Missing`] if the mirror does not have it as it should.
     /// Files written before the error stay.
     pub fn checkout(&self, oid: Oid, dir: &Path) -> Result<(), MirrorError> {
         let dir = &*self.server.changing(dir);
@@ -60,7 +61,12 @@ impl Mirror {
         index.write()?;
         let mut options = CheckoutBuilder::new();
         options.force().update_index(true).dir_perm(0o777);
-        repo.checkout_tree(tree.as_object(), Some(&mut options))?;
+        repo.checkout_tree(tree.as_object(), Some(&mut options))
+            .map_err(|error| match error.class() {
+                // A delta that does not fit its base.
+                ErrorClass::Invalid => damaged("", &error),
+                _ => error.into(),
+            })?;
         apply_umask(&index, dir)?;
         leftovers::remove(&index_path)?;
         match dir.join(".git").symlink_metadata() {

@@ -92,7 +92,7 @@ impl Mirror {
     }
 
     /// A quick check for damage: HEAD is valid (only because a checkout fails without it), and the reference points to
-    /// a readable commit. [`Mirror::check_whole`] is thorough.
+    /// a readable commit. What reads more finds more.
     fn check_tip(&self) -> Result<(), MirrorError> {
         let damaged = |name: &str, error: &git2::Error| {
             MirrorError::Damaged(format!("{name}: {}", error.message()))

@@ -68,6 +68,7 @@ impl From<git2::Error> for MirrorError {
             {
                 Self::Damaged(error.message().to_owned())
             }
+            ErrorClass::Odb => Self::Missing(error.message().to_owned()),
             _ => Self::Git(error),
         }
     }

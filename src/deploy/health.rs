@@ -9,9 +9,11 @@ use crate::app::Bind;
 
 use super::Poll;
 
-/// Good answers in a row, and the pause between them.
+/// Good answers in a row, and the pause after one.
 const ANSWERS: u32 = 2;
-const APART: Duration = Duration::from_millis(250);
+const APART: Duration = Duration::from_millis(100);
+/// The pause after a bad one; it grows up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// An unhealthy answer: visitors get such ones, too.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl std::error::Error for Answered {}
 /// Why it is not, once `health_timeout` is over or the unit has failed.
 pub(super) fn wait_until_healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Result<()> {
     let until = poll.clock.monotonic() + Duration::from_secs(poll.app.limits.health_timeout);
-    let (mut good, mut process) = (0, 0);
+    let (mut good, mut process, mut pause) = (0, 0, APART);
     loop {
         let left = until.saturating_sub(poll.clock.monotonic());
         let state = poll.server.unit(unit)?;
@@ -51,7 +53,11 @@ pub(super) fn wait_until_healthy(poll: &Poll<'_>, unit: &str, bind: &Bind) -> Re
         if state.active == "failed" || poll.clock.monotonic() >= until {
             return answer.and(Err(anyhow!("{unit} did not stay up")));
         }
-        poll.clock.sleep(APART);
+        pause = match good {
+            0 => (pause * 2).min(LONGEST_PAUSE),
+            _ => APART,
+        };
+        poll.clock.sleep(pause);
     }
 }
 

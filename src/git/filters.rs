@@ -14,15 +14,20 @@ const ENCODING: &str = "working-tree-encoding";
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 impl Mirror {
+    /// The .gitattributes of a commit.
+    pub(super) fn attributes(&self, oid: Oid) -> Result<Vec<(PathBuf, Oid)>, MirrorError> {
+        let name = |path: &Path| path.file_name() == Some(".gitattributes".as_ref());
+        self.blobs(oid, &name)
+    }
+
     /// Returns the files that a checkout leaves unfiltered, by the name of their filter, or `working-tree-encoding`.
     ///
     /// # Errors
     /// When the commit is unknown or unreadable.
     pub fn unfiltered(&self, oid: Oid) -> Result<BTreeMap<String, Vec<PathBuf>>, MirrorError> {
         let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-        let name = |path: &Path| path.file_name() == Some(".gitattributes".as_ref());
         let mut any = false;
-        for (_, attributes) in self.blobs(oid, &name)? {
+        for (_, attributes) in self.attributes(oid)? {
             let blob = self.repo.find_blob(attributes)?;
             let has = |word: &[u8]| blob.content().windows(word.len()).any(|part| part == word);
             any |= has(b"filter") || has(ENCODING.as_bytes());

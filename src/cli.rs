@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::app::{Answers, AppName, SharedPath};
+use crate::app::{Answers, AppName, ProcessName, SharedPath};
 
 /// Continuous delivery for servers with no inbound access
 #[derive(Debug, Parser)]
@@ -119,6 +119,14 @@ pub enum Verb {
     LoadKey {
         /// The app
         app: AppName,
+    },
+    /// Run a process of the release's Procfile; its unit runs this
+    #[command(hide = true)]
+    Exec {
+        /// The app
+        app: AppName,
+        /// The process
+        process: ProcessName,
     },
     /// Fetch the repository and print what was found in it; init runs this
     #[command(hide = true)]

@@ -48,6 +48,10 @@ fn shared(app: &App) -> String {
     text(&app.shared())
 }
 
+fn wants(app: &App) -> String {
+    app.process_units().collect::<Vec<_>>().join(" ")
+}
+
 /// Without a pager, which could run commands as root, and without `=`, which sudoers(5) would want escaped.
 const SHOW: &str = "status --no-pager -n 200 -o cat";
 
@@ -68,6 +72,12 @@ pub enum SudoCommand {
     RestartTrial,
     /// Stops the trial unit.
     StopTrial,
+    /// Restarts the processes beside web, and starts those that do not run.
+    RestartProcesses,
+    /// Stops the processes beside web.
+    StopProcesses,
+    /// Shows the processes with what they wrote since their last start.
+    ShowProcesses,
     /// Shows the service with what it wrote since its last start.
     ShowService,
     /// Shows the bridge with what it wrote since its last start.
@@ -77,7 +87,16 @@ pub enum SudoCommand {
 }
 
 impl SudoCommand {
-    const ALL: [Self; 10] = [
+    fn is_about_processes(self) -> bool {
+        let about = [
+            Self::RestartProcesses,
+            Self::StopProcesses,
+            Self::ShowProcesses,
+        ];
+        about.contains(&self)
+    }
+
+    const ALL: [Self; 13] = [
         Self::RestartService,
         Self::RestartSocket,
         Self::ForgetFailure,
@@ -85,6 +104,9 @@ impl SudoCommand {
         Self::StopBridge,
         Self::RestartTrial,
         Self::StopTrial,
+        Self::RestartProcesses,
+        Self::StopProcesses,
+        Self::ShowProcesses,
         Self::ShowService,
         Self::ShowBridge,
         Self::ShowTrial,
@@ -96,6 +118,7 @@ impl SudoCommand {
         let socket = layout::socket_unit(&app.name);
         let service = layout::service_unit(&app.name);
         let trial = layout::trial_unit(&app.name);
+        let target = layout::process_target(&app.name);
         let bridge = layout::bridge_unit(&app.name);
         let bridge_socket = layout::bridge_socket_unit(&app.name);
         let (verb, units) = match self {
@@ -106,6 +129,9 @@ impl SudoCommand {
             Self::StopBridge => ("stop", vec![bridge_socket, bridge]),
             Self::RestartTrial => ("restart", vec![trial]),
             Self::StopTrial => ("stop", vec![trial]),
+            Self::RestartProcesses => ("restart", vec![target]),
+            Self::StopProcesses => ("stop", vec![target]),
+            Self::ShowProcesses => (SHOW, app.process_units().collect()),
             Self::ShowService => (SHOW, vec![service]),
             Self::ShowBridge => (SHOW, vec![bridge]),
             Self::ShowTrial => (SHOW, vec![trial]),
@@ -120,6 +146,7 @@ impl SudoCommand {
 pub fn permitted(app: &App) -> Vec<Vec<String>> {
     SudoCommand::ALL
         .iter()
+        .filter(|command| !app.processes.is_empty() || !command.is_about_processes())
         .map(|command| command.arguments(app))
         .collect()
 }
@@ -204,6 +231,9 @@ pub fn ssh_arguments_for(repo: &RepoUrl, proxy: Option<&Proxy>) -> Vec<String> {
 }
 
 mod gunicorn;
+mod process;
+
+pub use process::process_service;
 
 pub use gunicorn::{
     bridge, bridge_socket, gunicorn_service, gunicorn_socket, gunicorn_trial, own_socket,
@@ -225,6 +255,8 @@ templates! {
         cron: String = |app: &App| text(&app.cron())
     } agent_service
         /// The agent unit.
+    "process.target" ProcessTarget { wants: String = wants } process_target
+        /// The target of the processes beside web.
     "settings.toml" SettingsFile {} settings
         /// The settings file.
     "environment.env" EnvironmentFile {} environment

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::resolve::Workers;
 use super::{
     AbsPath, AccountName, AppName, Bind, Branch, CommitId, Facts, Fingerprint, GroupName,
-    HealthHost, HealthPath, Invalid, Limits, Module, Proxy, RepoUrl, Schedule, SharedPath,
-    TagPattern, Wsgi,
+    HealthHost, HealthPath, Invalid, Limits, Module, ProcessName, Proxy, RepoUrl, Schedule,
+    SharedPath, TagPattern, Wsgi,
 };
 
 /// One answer as given. A file may give it as a string, a number, or a list of strings.
@@ -158,6 +158,8 @@ answers! {
     /// Persistent files (shared between releases), separated by commas: db.sqlite3,media/
     shared_paths "PATHS" "PULLPRAY_SHARED_PATHS", check_list::<SharedPath>, optional
         => "Persistent files" "shared between releases, separated by commas: db.sqlite3,media/; empty for none";
+    /// Processes that run beside web, separated by commas, as the repository's Procfile names them: worker,beat
+    processes "NAMES" "PULLPRAY_PROCESSES", check_list::<ProcessName>, optional;
     /// Listen address: an address, a port, or the path of a unix socket [default: the next free port from 8000]
     bind "ADDRESS" "PULLPRAY_BIND", check::<Bind>
         => "Listen address" "the address that nginx passes requests to, or the path of a unix socket";

@@ -14,6 +14,7 @@ mod fuzz;
 mod invalid;
 mod likeness;
 mod names;
+mod procfile;
 mod repo_url;
 mod resolve;
 mod schedule;
@@ -33,6 +34,7 @@ pub use names::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, GroupName, HealthHost, HealthPath, Module,
     Proxy, SharedPath, Wsgi,
 };
+pub use procfile::{MAX_PROCFILE, PROCFILE, ProcessName, Procfile};
 pub use repo_url::RepoUrl;
 pub use resolve::Problem;
 pub use schedule::Schedule;
@@ -85,6 +87,8 @@ pub struct App {
     pub python: AbsPath,
     /// Files and directories shared between releases.
     pub shared_paths: Vec<SharedPath>,
+    /// The processes that run beside web, with the commands of the release's Procfile.
+    pub processes: Vec<ProcessName>,
     /// The limits of a poll.
     pub limits: Limits,
     /// The installed program, which units and cron start.

@@ -1,12 +1,13 @@
 //! Resolves answers to an [`App`]: parses each, fills in defaults from the facts, and reports all problems
 //! at once.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use super::{
-    ANSWERS, Answers, App, AppName, Bind, Facts, Fingerprint, Invalid, Limits, RepoUrl, Schedule,
-    Track,
+    ANSWERS, Answers, App, AppName, Bind, Facts, Fingerprint, Invalid, Limits, ProcessName,
+    RepoUrl, Schedule, Track,
 };
 
 /// What is wrong with an answer.
@@ -93,6 +94,13 @@ impl Reader<'_> {
         }
     }
 
+    /// The parts of a list, parsed.
+    fn list<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Vec<T> {
+        let text = self.answers.get(name).unwrap_or_default().to_owned();
+        let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        parts.filter_map(|part| self.parsed(name, part)).collect()
+    }
+
     fn parsed<T: FromStr<Err = Invalid>>(&mut self, name: &'static str, text: &str) -> Option<T> {
         match text.parse() {
             Ok(value) => Some(value),
@@ -153,13 +161,10 @@ impl Answers {
             |(schedule, name): (Schedule, &AppName)| schedule.spread(&facts.machine, name.as_str());
         let schedule = schedule.zip(name.as_ref()).map(spread);
         let python = reader.read("python", self.suggested("python", facts));
-        let shared_paths = self
-            .get("shared_paths")
-            .unwrap_or_default()
-            .split(',')
-            .filter(|text| !text.trim().is_empty())
-            .filter_map(|text| reader.parsed("shared_paths", text))
-            .collect();
+        let shared_paths = reader.list("shared_paths");
+        let mut processes: Vec<ProcessName> = reader.list("processes");
+        let mut seen = BTreeSet::new();
+        processes.retain(|name| seen.insert(name.clone()));
         let problems = reader.problems;
         let complete = || {
             Some(App {
@@ -182,6 +187,7 @@ impl Answers {
                 proxy,
                 python: python?,
                 shared_paths,
+                processes,
                 limits,
                 program: facts.program.clone(),
                 systemctl: facts.systemctl.clone(),

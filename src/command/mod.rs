@@ -5,6 +5,7 @@ mod apply;
 mod completions;
 mod control;
 mod doctor;
+mod exec;
 mod init;
 mod inspect;
 mod key;
@@ -114,6 +115,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Key(arguments) => key::run(server, &arguments),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(server, &dir),
+        Verb::Exec { app, process } => exec::run(server, &app, &process),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }

@@ -52,6 +52,7 @@ impl Apply<'_> {
                 app.deploy_script().display()
             ));
         }
+        self.processes(&mut app, &found)?;
         let read = found.settings.iter().find(|read| read.module == settings);
         if let Some(read) = read {
             self.debug(&app, read)?;
@@ -61,6 +62,26 @@ impl Apply<'_> {
             }
         }
         Ok(app)
+    }
+
+    /// Offers to run what the Procfile names beside web.
+    fn processes(&mut self, app: &mut App, found: &Inspection) -> Result<()> {
+        if !app.processes.is_empty() || found.processes.is_empty() {
+            return Ok(());
+        }
+        let names = found.processes.join(",");
+        let question = format!("Run {} of the Procfile too?", names.replace(',', ", "));
+        if self.interactive && self.ui.confirm(&question, true)? {
+            app.processes = (found.processes.iter())
+                .map(|name| name.parse())
+                .collect::<Result<_, _>>()?;
+        } else {
+            let command = format!("sudo pullpray init {} --processes {names}", app.name);
+            self.ui.note(&format!(
+                "The Procfile has more than web. To run it beside web: {command}"
+            ));
+        }
+        Ok(())
     }
 
     fn inspect(&self, app: &App) -> Result<Inspection> {

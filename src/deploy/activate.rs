@@ -12,6 +12,7 @@ use super::bridge;
 use super::build::STATIC;
 use super::ended::{At, StageError};
 use super::health::{Answered, check_once, wait_until_healthy};
+use super::processes;
 use super::restore;
 use super::service::{restart, sudo};
 use super::session::Session;
@@ -80,7 +81,8 @@ pub(super) fn serve(poll: &Poll<'_>, release: &Release) -> Result<()> {
     if bridged {
         bridge::stop(poll)?;
     }
-    reach(poll)
+    reach(poll)?;
+    processes::restart(poll)
 }
 
 /// As [`serve`], for a release that was healthy before: without a second instance if that is unhealthy.
@@ -92,7 +94,8 @@ pub(super) fn serve_again(poll: &Poll<'_>, release: &Release) -> Result<()> {
     let served = restart_beside(poll);
     let stopped = bridge::stop(poll);
     served.and(stopped)?;
-    reach(poll)
+    reach(poll)?;
+    processes::restart(poll)
 }
 
 /// Checks that visitors reach the healthy service, of which only its own socket was asked so far. systemd loses their

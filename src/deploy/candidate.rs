@@ -4,20 +4,19 @@
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use crate::app::{AbsPath, App, Limits, Track};
+use crate::app::{AbsPath, Limits, Track};
 use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
 use crate::git::{Newest, RemoteError};
 use crate::report::PollOutcome;
 use crate::signing::Trust;
-use crate::state::ledger::Release;
 use crate::state::refusal::Why;
 use crate::state::remote::RemoteFailure;
 use crate::state::stamp;
-use crate::text::{for_terminal, short};
+use crate::text::short;
 
 use super::fetch::{self, Code, FetchError};
 use super::session::Session;
-use super::{dependencies, no_reference, recover, service, space};
+use super::{dependencies, no_reference, processes, recover, remarks, service, space};
 
 /// Why nothing is deployed.
 pub(super) enum Stop {
@@ -263,6 +262,7 @@ impl Permitted {
         let Self(mut it) = self;
         let checked = (it.code.check_limits(session))
             .and_then(|()| it.code.refuse_unfiltered(session))
+            .and_then(|()| processes::refuse_missing(session, &mut it.code))
             .and_then(|()| {
                 let find = |code: &Code| dependencies::refusal(session.server, session.app, code);
                 it.code.read(session, find)
@@ -339,11 +339,7 @@ impl Accepted {
         started: f64,
     ) -> anyhow::Result<Self> {
         let live = session.ledger().live();
-        let note = join(&[
-            rewritten(session.app, &code, live),
-            code.new_submodules(live)?,
-            uncompiled_translations(session, &code, live)?,
-        ]);
+        let note = remarks::on(session, &code, live)?;
         if let Some(note) = &note {
             session.progress(note);
         }
@@ -354,46 +350,4 @@ impl Accepted {
             note,
         })
     }
-}
-
-/// A remark on translations that nobody compiles, if the live commit had none: gettext reads only .mo files, and without
-/// one the page is in English.
-fn uncompiled_translations(
-    session: &Session<'_>,
-    code: &Code,
-    live: Option<&Release>,
-) -> anyhow::Result<Option<String>> {
-    let found = code.uncompiled(code.info.oid)?;
-    let live = live.and_then(|live| live.commit.parse().ok());
-    let known = live.is_some_and(|oid| code.uncompiled(oid).is_ok_and(|found| !found.is_empty()));
-    let Some(first) = found.first().filter(|_| !known) else {
-        return Ok(None);
-    };
-    let path = session.app.deploy_script();
-    let script = session.server.read(&path)?.unwrap_or_default();
-    if String::from_utf8_lossy(&script).contains("compilemessages") {
-        return Ok(None);
-    }
-    Ok(Some(format!(
-        "{} has no .mo beside it, and Django reads only that (commit the .mo files, or call compilemessages in {})",
-        for_terminal(&first.display().to_string()),
-        path.display()
-    )))
-}
-
-/// A remark on a commit whose history does not contain the live commit.
-fn rewritten(app: &App, code: &Code, live: Option<&Release>) -> Option<String> {
-    let live = live.filter(|_| code.descends == Some(false))?;
-    let live = short(&live.commit);
-    Some(match &app.track {
-        // The next version may come from another branch: nothing was rewritten then.
-        Track::Tag(_) => format!("{live} is not an ancestor of {}", short(&code.commit)),
-        _ => format!("history was rewritten: {live} is not an ancestor"),
-    })
-}
-
-/// Joins remarks into one.
-pub(super) fn join(notes: &[Option<String>]) -> Option<String> {
-    let notes: Vec<&str> = notes.iter().flatten().map(String::as_str).collect();
-    (!notes.is_empty()).then(|| notes.join("; "))
 }

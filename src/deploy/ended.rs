@@ -10,7 +10,8 @@ use crate::state::stamp;
 
 use super::activate::Live;
 use super::build::Staged;
-use super::candidate::{Accepted, join};
+use super::candidate::Accepted;
+use super::remarks::join;
 use super::session::Session;
 use super::{causes, prune, restore, static_files};
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, SharedPath, Wsgi, read_settings, settings_modules};
+use crate::app::{
+    App, PROCFILE, ProcessName, Procfile, SharedPath, Wsgi, read_settings, settings_modules,
+};
 use crate::host::{Locked, Server};
 use crate::layout;
 use crate::report;
@@ -27,6 +29,8 @@ pub struct Inspection {
     pub manage_settings: Vec<String>,
     /// What each settings module says.
     pub settings: Vec<SettingsFound>,
+    /// The processes of its Procfile that can run beside web.
+    pub processes: Vec<String>,
     /// Whether manage.py is at the top level, where the deploy script expects it.
     pub manage: bool,
 }
@@ -114,6 +118,10 @@ pub fn inspect(poll: &Poll<'_>) -> Result<Inspection> {
         commit: code.commit.clone(),
         subject: code.info.subject.clone(),
         settings: settings.collect(),
+        processes: (Procfile::parse(&read(Path::new(PROCFILE)).unwrap_or_default()).beside_web())
+            .filter(|name| name.parse::<ProcessName>().is_ok())
+            .map(str::to_owned)
+            .collect(),
         wsgi,
         manage: manage.is_some_and(|text| !text.is_empty()),
         manage_settings,

@@ -12,7 +12,7 @@ use crate::text::short;
 use super::activate::{point_current, serve, serve_again};
 use super::health::{Answered, check_once};
 use super::service::{PATIENCE, output_of};
-use super::{Poll, bridge, trial};
+use super::{Poll, bridge, processes, trial};
 
 /// A release was unhealthy, and the previous one was restored.
 pub(super) struct Unhealthy {
@@ -71,7 +71,7 @@ pub(super) fn serve_or_restore(
         let restored = match previous {
             Some(previous) => restore_previous(poll, previous),
             // Nothing was live: an unhealthy first release must not count as live.
-            None => poll.server.remove_file(&poll.app.current()),
+            None => processes::stop(poll).and(poll.server.remove_file(&poll.app.current())),
         };
         Unhealthy {
             restore_error: restored.err().map(|error| in_one_line(&error)),
@@ -88,6 +88,8 @@ pub(super) fn serve_or_explain(poll: &Poll<'_>, release: &Release) -> Result<(),
         let beside = error.is::<bridge::Unhealthy>();
         let of = if beside {
             SudoCommand::ShowBridge
+        } else if error.is::<processes::Down>() {
+            SudoCommand::ShowProcesses
         } else {
             SudoCommand::ShowService
         };

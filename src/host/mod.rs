@@ -17,6 +17,7 @@ mod agent;
 mod clock;
 mod command;
 mod dirs;
+mod exec;
 mod files;
 mod health;
 mod http;
@@ -43,6 +44,7 @@ pub use agent::{AgentKey, hand_over_key};
 pub use clock::Clock;
 use command::Command;
 pub use command::{Outcome, end_as};
+pub use exec::{become_process, read_bounded};
 pub use files::{Kind, Stat, is_foreign, is_permission};
 use http::Http;
 #[cfg(test)]

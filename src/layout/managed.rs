@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    agent_unit, bridge_socket_unit, bridge_unit, data, known_hosts, own_socket_unit, service_unit,
-    settings, socket_unit, trial_unit, unit_file,
+    agent_unit, bridge_socket_unit, bridge_unit, data, known_hosts, own_socket_unit,
+    process_target, procfile, service_unit, settings, socket_unit, trial_unit, unit_file,
 };
 use crate::app::App;
 
@@ -50,6 +50,8 @@ managed_files! {
     ServiceUnit 0o644 |app| unit_file(&service_unit(&app.name)), "systemd applies it";
     /// The unit that tries a new release.
     TrialUnit 0o644 |app| unit_file(&trial_unit(&app.name)), "systemd applies it";
+    /// The target of the processes beside web.
+    ProcessTarget 0o644 |app| unit_file(&process_target(&app.name)), "systemd applies it";
     /// The cron entry.
     Cron 0o644 App::cron, "cron runs its command as any user";
     /// The sudoers drop-in.
@@ -82,6 +84,12 @@ pub fn read_by_root(app: &App) -> Vec<(PathBuf, &'static str)> {
     let mut paths = vec![(app.program.clone(), "root's units and cron run it")];
     let files = ManagedFile::ALL.iter().map(|file| file.row());
     paths.extend(files.map(|(_, path, reason)| (path(app), reason)));
+    let units = app.process_units();
+    paths.extend(units.map(|unit| (unit_file(&unit), "systemd applies it")));
+    if !app.processes.is_empty() {
+        let reason = "it sets what the app's processes run";
+        paths.push((procfile(&app.name), reason));
+    }
     paths.push((PathBuf::from("/usr/local/sbin"), "first in root's PATH"));
     if let Some(signers) = &app.limits.signed_by {
         let reason = "it lists whose commits are deployed";

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::app::{App, AppName};
+use crate::app::{App, AppName, ProcessName};
 
 mod managed;
 pub mod reserved;
@@ -183,6 +183,21 @@ pub fn bridge_socket_unit(app: &AppName) -> String {
 pub fn own_socket_unit(app: &AppName) -> String {
     format!("gunicorn.{app}.own.socket")
 }
+/// The unit of a process that runs beside web.
+#[must_use]
+pub fn process_unit(app: &AppName, process: &ProcessName) -> String {
+    format!("pullpray.{app}.{process}.service")
+}
+/// The target with which all processes of an app start, restart and stop.
+#[must_use]
+pub fn process_target(app: &AppName) -> String {
+    format!("pullpray.{app}.target")
+}
+/// The administrator's Procfile, which counts instead of the repository's.
+#[must_use]
+pub fn procfile(app: &AppName) -> PathBuf {
+    Path::new(SETTINGS_DIR).join(format!("{app}.Procfile"))
+}
 /// The units of an app: agent, socket, service and its own socket, bridge and its own socket, trial.
 #[must_use]
 pub fn units(app: &AppName) -> [String; 7] {
@@ -220,6 +235,11 @@ pub fn unit_file(unit: &str) -> PathBuf {
 }
 
 impl App {
+    /// The units of its processes beside web.
+    pub fn process_units(&self) -> impl Iterator<Item = String> {
+        let names = self.processes.iter();
+        names.map(|process| process_unit(&self.name, process))
+    }
     /// The environment file.
     #[must_use]
     pub fn environment_file(&self) -> PathBuf {

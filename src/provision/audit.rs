@@ -22,7 +22,10 @@ impl Check for DropIns<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let name = &self.0.name;
         let (mut found, mut changed) = (Vec::new(), None);
-        for unit in layout::units(name) {
+        for unit in layout::units(name)
+            .into_iter()
+            .chain(self.0.process_units())
+        {
             let drop_ins = context.view.unit(&unit)?.drop_ins;
             if !drop_ins.is_empty() {
                 found.extend(drop_ins);
@@ -136,7 +139,7 @@ impl Check for PrivilegeEscalation<'_> {
             ));
         }
         // systemd creates the sockets as root.
-        let services = layout::units(name).into_iter();
+        let services = layout::units(name).into_iter().chain(app.process_units());
         for unit in services.filter(|unit| unit.ends_with(".service")) {
             let state = view.unit(&unit)?;
             if state.load == "loaded" && state.user != app.user.as_str() {

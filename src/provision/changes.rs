@@ -335,6 +335,14 @@ impl<'a> Changes<'a> {
         self.server.enable(name)
     }
 
+    /// Records a unit that another one starts.
+    ///
+    /// # Errors
+    /// When the receipt cannot be written.
+    pub fn record_unit(&mut self, name: &str) -> Result<()> {
+        self.announce(Change::Unit { name: name.into() })
+    }
+
     /// Records that the app writes to its directories from now on: releases, mirror, ledger, logs.
     ///
     /// # Errors

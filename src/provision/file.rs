@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use similar::TextDiff;
 
-use crate::app::App;
+use crate::app::{App, ProcessName};
 use crate::host::{Kind, View};
 use crate::layout::{self, ManagedFile};
+use crate::render;
 use crate::state::sha256;
 
 use super::finding::wrong_owner;
@@ -74,6 +75,17 @@ impl<'a> FileStep<'a> {
         }
     }
 
+    /// The unit of a process beside web.
+    pub(super) fn process(app: &'a App, process: &ProcessName) -> Self {
+        let text = render::process_service(app, process);
+        let step = Self::new(app, StepId::ProcessUnit, ManagedFile::ProcessTarget, text);
+        let unit = layout::process_unit(&app.name, process);
+        Self {
+            path: layout::unit_file(&unit),
+            ..step
+        }
+    }
+
     fn gid(&self, view: &View) -> Option<u32> {
         match self.group {
             None => Some(0),
@@ -95,6 +107,10 @@ impl<'a> FileStep<'a> {
             StepId::GunicornService => layout::service_unit(&self.app.name),
             StepId::GunicornOwnSocket => layout::own_socket_unit(&self.app.name),
             StepId::AgentUnit => layout::agent_unit(&self.app.name),
+            StepId::ProcessUnit => {
+                let unit = self.path.file_name().unwrap_or_default();
+                unit.to_string_lossy().into_owned()
+            }
             _ => return Ok(()),
         };
         // One in the state failed or activating is restarted, too, as after the put-back.

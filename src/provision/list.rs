@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::layout::ManagedFile::{
     AgentUnit, BridgeSocketUnit, BridgeUnit, Cron, DeployScript, Environment, OwnSocketUnit,
-    ServiceUnit, SocketUnit, SshConfig, Sudoers, TrialUnit,
+    ProcessTarget, ServiceUnit, SocketUnit, SshConfig, Sudoers, TrialUnit,
 };
 use crate::render;
 
@@ -13,6 +13,7 @@ use super::directories::Directories;
 use super::file::FileStep;
 use super::host_key::PinnedHostKey;
 use super::key::DeployKey;
+use super::processes::Processes;
 use super::release::FirstRelease;
 use super::repo::{Access, ReadOnly};
 use super::requirements::{Address, Program, Requirements};
@@ -76,11 +77,20 @@ pub fn list(app: &App) -> Vec<Step<'_>> {
             ServiceUnit,
             render::gunicorn_service(app),
         ),
+    ]);
+    if !app.processes.is_empty() {
+        let text = render::process_target(app);
+        steps.push(file(Id::ProcessTarget, ProcessTarget, text));
+        let units = app.processes.iter();
+        steps.extend(units.map(|process| fix(FileStep::process(app, process))));
+    }
+    steps.extend([
         // Before the first release: what is said about the next try if that fails is true.
         file(Id::ScheduleCron, Cron, render::cron(app)),
         fix(FirstRelease(app)),
         fix(Units(app)),
         fix(Healthy(app)),
+        fix(Processes(app)),
     ]);
     steps
 }

@@ -20,6 +20,7 @@ mod key;
 mod key_pair;
 mod list;
 mod monitors;
+mod processes;
 mod reach;
 mod readers;
 mod receipt;

@@ -29,7 +29,7 @@ impl Reader {
             ManagedFile::SshConfig => Self::Ssh,
             ManagedFile::AgentUnit | ManagedFile::SocketUnit => Self::Systemd,
             ManagedFile::OwnSocketUnit | ManagedFile::BridgeSocketUnit => Self::Systemd,
-            ManagedFile::BridgeUnit => Self::Systemd,
+            ManagedFile::BridgeUnit | ManagedFile::ProcessTarget => Self::Systemd,
             ManagedFile::ServiceUnit | ManagedFile::TrialUnit => Self::Systemd,
             ManagedFile::Sudoers => Self::Sudo,
             ManagedFile::Cron => Self::Cron,

@@ -63,6 +63,9 @@ step_ids! {
     GunicornBridge "gunicorn.bridge" file "bridge unit";
     GunicornService "gunicorn.service" file "gunicorn service unit";
     GunicornTrial "gunicorn.trial" file "trial unit";
+    ProcessTarget "process.target" file "target of the processes";
+    ProcessUnit "process.unit" file "process unit";
+    ProcessRunning "process.running" unit "processes beside web";
     AppRelease "app.release" deploy "first release";
     GunicornRunning "gunicorn.running" unit "gunicorn units";
     AppHealthy "app.healthy" health "healthy";

@@ -116,6 +116,15 @@ impl Changes<'_> {
         self.server.stop(unit)
     }
 
+    /// Stops a unit of the app and removes its file.
+    ///
+    /// # Errors
+    /// When systemctl fails, or the file cannot be removed.
+    pub fn remove_unit(&self, unit: &str) -> Result<()> {
+        self.server.disable_now(unit)?;
+        self.server.remove_file(&layout::unit_file(unit))
+    }
+
     /// Has systemd read its unit files again, which changes none of them.
     ///
     /// # Errors

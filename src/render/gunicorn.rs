@@ -8,7 +8,8 @@ use askama::Template;
 use crate::app::{App, Bind};
 use crate::layout;
 
-use super::{shared, text};
+use super::process::Common;
+use super::text;
 
 /// The unit of a socket.
 #[derive(Template)]
@@ -88,33 +89,18 @@ enum Instance {
 #[template(path = "gunicorn.service", escape = "none", ext = "txt")]
 struct GunicornService<'a> {
     app: &'a App,
+    common: Common<'a>,
     instance: Instance,
     unit: String,
-    current: String,
     workers: u16,
 }
 
 impl GunicornService<'_> {
-    fn runtime(&self) -> String {
-        layout::agent_runtime(&self.app.name)
-    }
-    fn agent_dir(&self) -> &'static str {
-        layout::AGENT_DIR
-    }
     fn trial_socket(&self) -> String {
         text(&layout::trial_socket(&self.app.name))
     }
     fn trial_runtime(&self) -> String {
         layout::trial_runtime(&self.app.name)
-    }
-    fn shared(&self) -> String {
-        shared(self.app)
-    }
-    fn data(&self) -> String {
-        text(&layout::data(&self.app.name))
-    }
-    fn environment(&self) -> String {
-        text(&self.app.environment_file())
     }
     fn wsgi(&self) -> String {
         let wsgi = self.app.wsgi.as_ref();
@@ -147,7 +133,7 @@ fn unit(app: &App, instance: Instance) -> Result<String> {
         app,
         instance,
         unit,
-        current: text(&current),
+        common: Common::new(app, &current),
         workers,
     };
     Ok(unit.render()? + "\n")

@@ -45,6 +45,7 @@ mod long;
 mod names;
 mod neighbours;
 mod power;
+mod processes;
 mod projects;
 mod proxy;
 mod readers;

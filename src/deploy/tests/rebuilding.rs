@@ -8,6 +8,7 @@ use super::{Site, report};
 use crate::deploy::control;
 use crate::layout;
 use crate::report::PollOutcome;
+use crate::state::sha256;
 
 fn ledger(site: &Site) -> std::path::PathBuf {
     site.test.real(layout::ledger(&site.app.name))
@@ -175,5 +176,64 @@ fn another_format_is_left_alone() -> Result<()> {
     let error = site.poll().err().context("it was read")?;
     ensure!(error.to_string().contains("has format 2"), "{error:#}");
     assert_eq!(fs::read_to_string(ledger(&site))?, "{\"format\": 2}");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_mirror_is_fetched_again() -> Result<()> {
+    let site = Site::live()?;
+    site.commit("three", &[])?;
+    let mirror = site.test.real(layout::mirror(&site.app.name));
+    std::fs::write(mirror.join("HEAD"), "nonsense")?;
+    site.poll()?;
+    site.settled("three")?;
+    // Objects that are lost are noticed only when the commit is checked as a whole.
+    let objects = mirror.join("objects/pack");
+    for entry in std::fs::read_dir(&objects)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "pack") {
+            std::fs::write(path, "nonsense")?;
+        }
+    }
+    site.commit("four", &[])?;
+    site.poll()?;
+    site.settled("four")
+}
+
+#[test]
+fn a_mirror_with_a_damaged_file_is_fetched_again() -> Result<()> {
+    let site = Site::live()?;
+    // Too random to be compressed: the middle of its pack is this file.
+    let large: String = (0..2000).map(|n: u32| sha256(&n.to_le_bytes())).collect();
+    for (path, next) in [("media.txt", "three"), ("requirements.txt", "five")] {
+        let lines = large.as_bytes().chunks(64);
+        let lines: Vec<_> = lines
+            .map(|it| format!("# {}\n", String::from_utf8_lossy(it)))
+            .collect();
+        site.commit(&format!("before {next}"), &[(path, &lines.concat())])?;
+        site.poll()?;
+        let packs = site
+            .test
+            .real(layout::mirror(&site.app.name).join("objects/pack"));
+        let mut damaged = 0;
+        for entry in std::fs::read_dir(&packs)? {
+            let path = entry?.path();
+            let mut bytes = std::fs::read(&path)?;
+            if path.extension().is_some_and(|it| it == "pack") && bytes.len() > 50_000 {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 0x55;
+                std::fs::write(path, bytes)?;
+                damaged += 1;
+            }
+        }
+        ensure!(damaged > 0, "nothing was damaged");
+        site.commit(next, &[])?;
+        let outcome = site.poll()?;
+        ensure!(
+            matches!(outcome, PollOutcome::Deployed { .. }),
+            "{outcome:?}"
+        );
+        site.settled(next)?;
+    }
     Ok(())
 }

@@ -9,7 +9,6 @@ use crate::git::RemoteError;
 use crate::layout;
 use crate::report::PollOutcome;
 use crate::state::refusal::Why;
-use crate::state::sha256;
 
 /// Whether it was refused for that reason, and reported.
 fn refused(outcome: &PollOutcome, why: fn(&Why) -> bool) -> Result<bool> {
@@ -257,65 +256,6 @@ fn a_poll_yields_to_others() -> Result<()> {
     site.remote.fail_with(None);
     site.poll()?;
     site.settled("three")
-}
-
-#[test]
-fn a_damaged_mirror_is_fetched_again() -> Result<()> {
-    let site = Site::live()?;
-    site.commit("three", &[])?;
-    let mirror = site.test.real(layout::mirror(&site.app.name));
-    std::fs::write(mirror.join("HEAD"), "nonsense")?;
-    site.poll()?;
-    site.settled("three")?;
-    // Objects that are lost are noticed only when the commit is checked as a whole.
-    let objects = mirror.join("objects/pack");
-    for entry in std::fs::read_dir(&objects)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "pack") {
-            std::fs::write(path, "nonsense")?;
-        }
-    }
-    site.commit("four", &[])?;
-    site.poll()?;
-    site.settled("four")
-}
-
-#[test]
-fn a_mirror_with_a_damaged_file_is_fetched_again() -> Result<()> {
-    let site = Site::live()?;
-    // Too random to be compressed: the middle of its pack is this file.
-    let large: String = (0..2000).map(|n: u32| sha256(&n.to_le_bytes())).collect();
-    for (path, next) in [("media.txt", "three"), ("requirements.txt", "five")] {
-        let lines = large.as_bytes().chunks(64);
-        let lines: Vec<_> = lines
-            .map(|it| format!("# {}\n", String::from_utf8_lossy(it)))
-            .collect();
-        site.commit(&format!("before {next}"), &[(path, &lines.concat())])?;
-        site.poll()?;
-        let packs = site
-            .test
-            .real(layout::mirror(&site.app.name).join("objects/pack"));
-        let mut damaged = 0;
-        for entry in std::fs::read_dir(&packs)? {
-            let path = entry?.path();
-            let mut bytes = std::fs::read(&path)?;
-            if path.extension().is_some_and(|it| it == "pack") && bytes.len() > 50_000 {
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 0x55;
-                std::fs::write(path, bytes)?;
-                damaged += 1;
-            }
-        }
-        ensure!(damaged > 0, "nothing was damaged");
-        site.commit(next, &[])?;
-        let outcome = site.poll()?;
-        ensure!(
-            matches!(outcome, PollOutcome::Deployed { .. }),
-            "{outcome:?}"
-        );
-        site.settled(next)?;
-    }
-    Ok(())
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! The Procfile of a repository: the commands that run beside web, by name (Heroku, "The Procfile").
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::Invalid;
+
+/// The file's name, at the top of the repository.
+pub const PROCFILE: &str = "Procfile";
+/// A longer one is not read.
+pub const MAX_PROCFILE: u64 = 64 << 10;
+/// Lines that are no processes of their own: gunicorn's service is web, and the deploy script does what release does.
+const RESERVED: [&str; 2] = ["web", "release"];
+
+/// The name of a process that runs beside web, as the Procfile has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessName(String);
+
+impl ProcessName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProcessName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ProcessName {
+    type Err = Invalid;
+
+    /// Without a dot: `pullpray.APP.NAME.service` can be read in one way only.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let text = text.trim();
+        let mut bytes = text.bytes();
+        let valid = bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+            && bytes
+                .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || b"_-".contains(&it))
+            && text.len() <= 31;
+        if !valid {
+            return Err(Invalid::new(format!(
+                "{text:?} is not a name of lower-case letters, digits, - and _, at most 31"
+            )));
+        }
+        if RESERVED.contains(&text) {
+            return Err(Invalid::new(format!(
+                "{text:?} is not beside web: gunicorn's service is web, and the deploy script does what release does"
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The lines of a Procfile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Procfile(Vec<(String, String)>);
+
+impl Procfile {
+    /// Reads `NAME: COMMAND` lines; other lines are comments.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let line = |line: &str| {
+            let (name, command) = line.split_once(':')?;
+            let (name, command) = (name.trim(), command.trim());
+            let is_name = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == '-';
+            let valid = !name.is_empty() && name.chars().all(is_name) && !command.is_empty();
+            valid.then(|| (name.to_owned(), command.to_owned()))
+        };
+        Self(text.lines().filter_map(line).collect())
+    }
+
+    /// The command of a process.
+    #[must_use]
+    pub fn command(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(it, _)| it == name);
+        found.map(|(_, command)| command.as_str())
+    }
+
+    /// The names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The names that can run beside web.
+    pub fn beside_web(&self) -> impl Iterator<Item = &str> {
+        self.names().filter(|name| !RESERVED.contains(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_names_and_commands() {
+        let text = "# comment: no\nweb: gunicorn todo.wsgi\r\nworker : celery -A todo worker -l info\n\nbeat:\n: x\n";
+        let file = Procfile::parse(text);
+        assert_eq!(file.names().collect::<Vec<_>>(), ["web", "worker"]);
+        assert_eq!(
+            file.command("worker"),
+            Some("celery -A todo worker -l info")
+        );
+        assert_eq!(file.command("beat"), None);
+        assert_eq!(file.beside_web().collect::<Vec<_>>(), ["worker"]);
+    }
+
+    #[test]
+    fn names_fit_into_a_unit_s() {
+        for (text, valid) in [
+            ("worker", true),
+            (" celery-2_x ", true),
+            ("web", false),
+            ("release", false),
+            ("a.b", false),
+            ("Worker", false),
+            ("../x", false),
+            ("", false),
+            ("2nd", false),
+        ] {
+            assert_eq!(text.parse::<ProcessName>().is_ok(), valid, "{text}");
+        }
+    }
+}

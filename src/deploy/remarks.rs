@@ -1,0 +1,65 @@
+//! What is remarkable about a commit that is deployed.
+
+use crate::app::{App, Track};
+use crate::state::ledger::Release;
+use crate::text::{for_terminal, short};
+
+use super::fetch::Code;
+use super::processes;
+use super::session::Session;
+
+/// All remarks on a commit.
+pub(super) fn on(
+    session: &Session<'_>,
+    code: &Code,
+    live: Option<&Release>,
+) -> anyhow::Result<Option<String>> {
+    Ok(join(&[
+        rewritten(session.app, code, live),
+        code.new_submodules(live)?,
+        uncompiled_translations(session, code, live)?,
+        processes::remark(session, code, live.map(|live| live.commit.as_str()))?,
+    ]))
+}
+
+/// A remark on translations that nobody compiles, if the live commit had none: gettext reads only .mo files, and without
+/// one the page is in English.
+fn uncompiled_translations(
+    session: &Session<'_>,
+    code: &Code,
+    live: Option<&Release>,
+) -> anyhow::Result<Option<String>> {
+    let found = code.uncompiled(code.info.oid)?;
+    let live = live.and_then(|live| live.commit.parse().ok());
+    let known = live.is_some_and(|oid| code.uncompiled(oid).is_ok_and(|found| !found.is_empty()));
+    let Some(first) = found.first().filter(|_| !known) else {
+        return Ok(None);
+    };
+    let path = session.app.deploy_script();
+    let script = session.server.read(&path)?.unwrap_or_default();
+    if String::from_utf8_lossy(&script).contains("compilemessages") {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "{} has no .mo beside it, and Django reads only that (commit the .mo files, or call compilemessages in {})",
+        for_terminal(&first.display().to_string()),
+        path.display()
+    )))
+}
+
+/// A remark on a commit whose history does not contain the live commit.
+fn rewritten(app: &App, code: &Code, live: Option<&Release>) -> Option<String> {
+    let live = live.filter(|_| code.descends == Some(false))?;
+    let live = short(&live.commit);
+    Some(match &app.track {
+        // The next version may come from another branch: nothing was rewritten then.
+        Track::Tag(_) => format!("{live} is not an ancestor of {}", short(&code.commit)),
+        _ => format!("history was rewritten: {live} is not an ancestor"),
+    })
+}
+
+/// Joins remarks into one.
+pub(super) fn join(notes: &[Option<String>]) -> Option<String> {
+    let notes: Vec<&str> = notes.iter().flatten().map(String::as_str).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}

@@ -1,0 +1,106 @@
+//! The processes beside web: those of the settings run, and no others of the app.
+
+use anyhow::Result;
+
+use crate::app::App;
+use crate::host::View;
+use crate::layout;
+
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
+
+pub(super) struct Processes<'a>(pub(super) &'a App);
+
+impl Processes<'_> {
+    /// The units of processes that the settings do not name any more.
+    fn stale(&self, view: &View) -> Result<Vec<String>> {
+        let app = self.0;
+        let prefix = format!("pullpray.{}.", app.name);
+        let mut wanted: Vec<String> = app.process_units().collect();
+        if !wanted.is_empty() {
+            wanted.push(layout::process_target(&app.name));
+        }
+        let mut found = Vec::new();
+        for name in view.list(layout::UNITS_DIR.as_ref())? {
+            let Some(unit) = name.to_str() else { continue };
+            let rest = unit.strip_prefix(&prefix);
+            let kind = |rest: &str| rest == "target" || rest.ends_with(".service");
+            if rest.is_some_and(kind) && !wanted.iter().any(|it| it == unit) {
+                found.push(unit.to_owned());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The units that should run and do not.
+    fn down(&self, view: &View) -> Result<Vec<String>> {
+        let mut down = Vec::new();
+        for unit in self.0.process_units() {
+            if !view.unit(&unit)?.is_active() {
+                down.push(unit);
+            }
+        }
+        Ok(down)
+    }
+}
+
+impl Check for Processes<'_> {
+    fn about(&self) -> About {
+        About::new(
+            StepId::ProcessRunning,
+            format!("{} beside web", self.0.name),
+        )
+    }
+
+    fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
+        let (app, view) = (self.0, context.view);
+        let stale = self.stale(view)?;
+        if !stale.is_empty() {
+            let what = format!("not in the settings: {}", stale.join(", "));
+            return Ok(Finding::differs(what));
+        }
+        if app.processes.is_empty() {
+            return Ok(Finding::ok("none"));
+        }
+        if view.stat(&app.current())?.is_none() {
+            let follows = "started with the first release";
+            return Ok(Finding::blocked(StepId::AppRelease, follows));
+        }
+        if !view.unit(&layout::process_target(&app.name))?.is_enabled() {
+            return Ok(Finding::differs("they would not start at boot"));
+        }
+        let down = self.down(view)?;
+        if let [first, ..] = down.as_slice() {
+            let unit = view.unit(first)?;
+            let why = format!("{first} is {} ({})", unit.active, unit.result);
+            return Ok(Finding::differs(why));
+        }
+        let names = app.processes.iter().map(ToString::to_string);
+        Ok(Finding::Ok(names.collect::<Vec<_>>().join(", ")))
+    }
+}
+
+impl Fix for Processes<'_> {
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<()> {
+        let app = self.0;
+        let stale = self.stale(changes.context().view)?;
+        for unit in &stale {
+            changes.remove_unit(unit)?;
+        }
+        if !stale.is_empty() {
+            changes.reload_units()?;
+        }
+        if app.processes.is_empty() {
+            return Ok(());
+        }
+        changes.unit(&layout::process_target(&app.name))?;
+        // A target that is active already starts nothing.
+        let down = self.down(changes.context().view)?;
+        for unit in app.process_units() {
+            changes.record_unit(&unit)?;
+            if down.contains(&unit) {
+                changes.restart(&unit)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! The units of the processes beside web, and what they have in common with gunicorn's.
+
+use std::path::Path;
+
+use anyhow::Result;
+use askama::Template;
+
+use crate::app::{App, ProcessName};
+use crate::layout;
+
+use super::text;
+
+/// What all units that run the app's code have in common: account, environment and sandbox.
+pub(super) struct Common<'a> {
+    pub(super) app: &'a App,
+    pub(super) current: String,
+}
+
+impl<'a> Common<'a> {
+    /// For the release that this link points to.
+    pub(super) fn new(app: &'a App, current: &Path) -> Self {
+        let current = text(current);
+        Self { app, current }
+    }
+    pub(super) fn runtime(&self) -> String {
+        layout::agent_runtime(&self.app.name)
+    }
+    pub(super) fn agent_dir(&self) -> &'static str {
+        layout::AGENT_DIR
+    }
+    pub(super) fn shared(&self) -> String {
+        super::shared(self.app)
+    }
+    pub(super) fn data(&self) -> String {
+        text(&layout::data(&self.app.name))
+    }
+    pub(super) fn environment(&self) -> String {
+        text(&self.app.environment_file())
+    }
+    fn program(&self) -> String {
+        text(&self.app.program)
+    }
+}
+
+/// The unit of a process.
+#[derive(Template)]
+#[template(path = "process.service", escape = "none", ext = "txt")]
+struct ProcessService<'a> {
+    common: Common<'a>,
+    process: &'a ProcessName,
+    unit: String,
+    target: String,
+}
+
+/// The unit of a process beside web.
+///
+/// # Errors
+/// When askama fails to render; no case is known.
+pub fn process_service(app: &App, process: &ProcessName) -> Result<String> {
+    let unit = ProcessService {
+        common: Common::new(app, &app.current()),
+        process,
+        unit: layout::process_unit(&app.name, process),
+        target: layout::process_target(&app.name),
+    };
+    Ok(unit.render()? + "\n")
+}

@@ -1,0 +1,172 @@
+//! What runs beside web: Celery's worker and beat with Redis, by the repository's Procfile.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Access, Lab, Release, Todo, WebServer};
+
+const PROCFILE: &str = "web: gunicorn todo.wsgi\n\
+     worker: celery --app todo.tasks worker --loglevel info --concurrency 1\n\
+     beat: celery --app todo.tasks beat --schedule /tmp/beat --pidfile=\n\
+     other: sleep 1d\n";
+/// A task writes which version ran it.
+const TASKS: &str = "import os
+import time
+from pathlib import Path
+
+from celery import Celery
+
+shared = Path(os.environ['PULLPRAY_SHARED'])
+version = Path('VERSION').read_text().strip()
+app = Celery('todo', broker='redis://127.0.0.1/0')
+app.conf.update(task_acks_late=True, task_ignore_result=True, worker_prefetch_multiplier=1,
+    broker_connection_retry_on_startup=True,
+    beat_schedule={'tick': {'task': 'todo.tasks.note', 'schedule': 1.0, 'args': ['tick', 0]}})
+
+
+@app.task
+def note(name, seconds):
+    time.sleep(seconds)
+    with open(shared / f'ran-{name}', 'a') as file:
+        file.write(version + '\\n')
+";
+const CALL: &str = "cd /var/www/projects/todo/current && PULLPRAY_SHARED=/var/www/projects/todo/shared .venv/bin/celery --app todo.tasks call todo.tasks.note --args";
+
+/// Waits until these lines were written by tasks of this name.
+fn ran(web: &WebServer, name: &str, expected: &str) -> Result<()> {
+    let file = format!("/var/www/projects/todo/shared/ran-{name}");
+    let wait = format!(
+        "for n in $(seq 300); do [ \"$(sort {file} 2>/dev/null)\" = '{expected}' ] && exit; sleep 0.1; done; cat {file}; exit 9"
+    );
+    web.run(&wait)?.ok().map(drop)
+}
+
+fn call(web: &WebServer, name: &str, seconds: u32) -> Result<()> {
+    let call = format!("{CALL} '[\"{name}\", {seconds}]'");
+    web.run_as("gunicorn", &call)?.ok().map(drop)
+}
+
+/// Each process runs from the live release.
+fn all_run(web: &WebServer, names: &[&str]) -> Result<()> {
+    let live = web
+        .run("readlink -f /var/www/projects/todo/current")?
+        .ok()?
+        .stdout;
+    for name in names {
+        let cwd = format!(
+            "readlink -f /proc/$(systemctl show -P MainPID pullpray.todo.{name}.service)/cwd"
+        );
+        let cwd = web.run(&cwd)?.ok()?.stdout;
+        ensure!(cwd == live, "{name}: {cwd} instead of {live}");
+    }
+    Ok(())
+}
+
+#[test]
+fn celery_s_worker_and_beat_belong_to_the_release() -> Result<()> {
+    let lab = Lab::new("celery")?;
+    let packages = "+redis-server+celery+python3-redis";
+    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, packages)?;
+    let repo = host.repository("acme/todo")?;
+    web.nginx_site("todo", "127.0.0.1:8000")?;
+    let todo = Todo { host, repo, web };
+    let Todo { host, repo, web } = &todo;
+    web.run("systemctl start redis-server")?.ok()?;
+    repo.commit(
+        "Run tasks",
+        &[("Procfile", PROCFILE), ("todo/tasks.py", TASKS)],
+    )?;
+    let init = todo.init("--schedule '0 0 1 1 *' --workers 2 --processes worker,beat")?;
+    web.run(&init)?.exits(3)?;
+    host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run(&init)?.ok()?.says("processes beside web")?;
+    all_run(web, &["worker", "beat"])?;
+    web.run("pullpray doctor todo --strict")?
+        .ok()?
+        .says("process.running")?
+        .says("worker, beat")?;
+    web.run("for process in worker beat; do systemd-analyze security pullpray.todo.$process.service --no-pager --threshold=15 | tail -n 1; done")?
+        .ok()?;
+    call(web, "first", 0)?;
+    ran(web, "first", "version one")?;
+
+    // A worker finishes its task; what the broker still has is run by the new code.
+    for _ in 0..5 {
+        call(web, "kept", 1)?;
+    }
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("live after")?
+        .says("nobody runs other")?;
+    all_run(web, &["worker", "beat"])?;
+    let file = "/var/www/projects/todo/shared/ran-kept";
+    web.run(&format!("for n in $(seq 300); do [ \"$(wc -l <{file})\" = 5 ] && exit; sleep 0.1; done; cat {file}; exit 9"))?
+        .ok()?;
+    web.run(&format!("tail -n 1 {file}"))?.says("version two")?;
+    call(web, "second", 0)?;
+    ran(web, "second", "version two")?;
+
+    // A worker that dies at once takes web with it, to the previous release.
+    let dies = format!("raise SystemExit('no queue today')\n{TASKS}");
+    repo.commit(
+        "Break the worker",
+        &[("todo/tasks.py", &dies), ("VERSION", "version three\n")],
+    )?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("pullpray.todo.")?
+        .says("no queue today")?;
+    ensure!(web.page("/")?.shows("version two"));
+    all_run(web, &["worker", "beat"])?;
+    call(web, "third", 0)?;
+    ran(web, "third", "version two")?;
+
+    // A name that the Procfile lacks.
+    repo.commit(
+        "Drop beat",
+        &[("todo/tasks.py", TASKS), ("Procfile", "worker: sleep 1d\n")],
+    )?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("the settings run beat, and Procfile names worker")?;
+    web.run("pullpray poll todo")?.ok()?.silent()?;
+    all_run(web, &["worker", "beat"])?;
+    repo.commit(
+        "Bring it back",
+        &[("Procfile", PROCFILE), ("VERSION", "version four\n")],
+    )?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    web.run("pullpray rollback todo")?
+        .ok()?
+        .says("is live again")?;
+    all_run(web, &["worker", "beat"])?;
+    call(web, "fourth", 0)?;
+    ran(web, "fourth", "version two")?;
+    web.run("pullpray resume todo")?.ok()?;
+
+    // One that leaves the settings leaves the server; the other goes on, also after a reboot and by a fix.
+    web.run("pullpray init todo --processes worker --yes")?
+        .ok()?;
+    web.run(
+        "systemctl list-units --all --plain --no-legend 'pullpray.todo.*'; ls /etc/systemd/system",
+    )?
+    .says("pullpray.todo.worker.service")
+    .and_then(|out| {
+        ensure!(!out.stdout.contains("beat"), "{out:?}");
+        Ok(())
+    })?;
+    web.run("systemctl stop pullpray.todo.worker; pullpray doctor todo")?
+        .exits(1)?
+        .says("process.running")?;
+    web.run("pullpray doctor todo --fix --yes")?.ok()?;
+    all_run(web, &["worker"])?;
+    repo.push("version five")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    ensure!(web.page("/")?.shows("version five"));
+    web.run("pullpray remove todo --yes")?.ok()?;
+    web.run(
+        "ls /etc/systemd/system /etc/systemd/system/*.wants | grep pullpray.todo; pgrep -f celery",
+    )?
+    .exits(1)?;
+    Ok(())
+}

@@ -87,6 +87,8 @@ enum State {
 struct Machine {
     found: Vec<(String, String)>,
     misread: Vec<Misread>,
+    /// Each assignment's name, and its first and last line.
+    spans: Vec<(String, usize, usize)>,
     state: State,
     /// The line being read, from 1.
     line: usize,
@@ -99,6 +101,8 @@ struct Machine {
     solid: usize,
 }
 
+/// The characters that systemd unescapes inside double quotes.
+const SHELL_NEED_ESCAPE: [char; 4] = ['"', '\\', '`', '$'];
 const WHITESPACE: &[u8] = b" \t\n\r";
 
 impl Machine {
@@ -168,8 +172,7 @@ impl Machine {
             State::DoubleEscape => {
                 self.state = State::Double;
                 match c {
-                    // The characters that systemd unescapes inside double quotes (SHELL_NEED_ESCAPE).
-                    b'"' | b'\\' | b'`' | b'$' => self.push(c),
+                    _ if SHELL_NEED_ESCAPE.contains(&char::from(c)) => self.push(c),
                     b'\n' => {}
                     _ => {
                         self.push(b'\\');
@@ -213,6 +216,7 @@ impl Machine {
             line: self.line,
             found: std::mem::take(&mut self.found),
             misread: std::mem::take(&mut self.misread),
+            spans: std::mem::take(&mut self.spans),
             ..Self::default()
         };
     }
@@ -233,6 +237,7 @@ impl Machine {
             self.skip(why);
             return Ok(());
         }
+        self.spans.push((key.clone(), self.begin, self.line));
         self.reset();
         self.found.retain(|(name, _)| *name != key);
         self.found.push((key, value));
@@ -287,108 +292,51 @@ fn text(bytes: &[u8]) -> Option<String> {
     (!text.contains(refused)).then(|| text.to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(text: &str) -> Vec<(String, String)> {
-        parse(text.as_bytes(), Dialect::Since254).unwrap_or_default()
+/// Sets a variable: where it is assigned last, else at the end; other lines stay as they are.
+///
+/// # Errors
+/// When systemd would ignore the name, or reject the file with this value.
+pub fn set(file: &str, name: &str, value: &str, dialect: Dialect) -> Result<String, Invalid> {
+    let valid = name.split_whitespace().count() == 1 && refused(name).is_none();
+    if !valid {
+        let why = format!("{name:?} is no name of a variable: A-Z, a-z, 0-9 and _, no digit first");
+        return Err(Invalid::new(why));
     }
-    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-        expected
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+    if text(value.as_bytes()).is_none() {
+        return Err(Invalid::new(
+            "the value has a character that systemd does not accept",
+        ));
     }
-
-    #[test]
-    fn plain_and_quoted_values() {
-        assert_eq!(
-            one("A=1\nB = two words  \n"),
-            pairs(&[("A", "1"), ("B", "two words")])
-        );
-        assert_eq!(
-            one("A='a b'\nB=\"c\\\"d\"\nC=\n"),
-            pairs(&[("A", "a b"), ("B", "c\"d"), ("C", "")])
-        );
-        assert_eq!(one("A=\"two\nlines\""), pairs(&[("A", "two\nlines")]));
-        assert_eq!(one("A=x#y\n"), pairs(&[("A", "x#y")]));
-        assert_eq!(one("A=\"\\n\"\n"), pairs(&[("A", "\\n")]));
-    }
-
-    #[test]
-    fn comments_continuations_and_invalid_lines() {
-        assert_eq!(one("# A=1\n;B=2\nC=3"), pairs(&[("C", "3")]));
-        assert_eq!(one("A=1\\\n2\n"), pairs(&[("A", "12")]));
-        assert_eq!(one("A=1 \\\n\n"), pairs(&[("A", "1 ")]));
-        assert_eq!(one("A=1 \\\n \n"), pairs(&[("A", "1 ")]));
-        assert_eq!(one("nonsense\nA=1\n"), pairs(&[("A", "1")]));
-        assert_eq!(one("1A=1\nA-B=2\nexport C=3\n"), pairs(&[]));
-        assert_eq!(one("A=1\nA=2\n"), pairs(&[("A", "2")]));
-    }
-
-    #[test]
-    fn ignored_and_misread_lines_are_listed_with_their_number() {
-        let read = |text: &str| misread(text.as_bytes(), Dialect::Since254).unwrap();
-        for (text, line, word) in [
-            ("A=1\nexport SECRET_KEY=\"x\"\nB=2", 2, "\"export\""),
-            ("export\tA=1", 1, "\"export\""),
-            ("\r\nset A=1\r\n", 2, "\"set\""),
-            ("declare -x A=1", 1, "space"),
-            ("MY KEY=1", 1, "space"),
-            ("\u{feff}A=1\nB=2", 1, "byte order mark"),
-            ("A=1\n\n  nonsense\nB=2\n", 3, "not an assignment"),
-            ("A=1\nnonsense", 2, "not an assignment"),
-            ("1A=1", 1, "digit"),
-            ("# c\nA-B=1", 2, "other characters"),
-            ("Ä=1", 1, "other characters"),
-            ("=1", 1, "not an assignment"),
-            ("A=1\nB=\"x\nC=3\nD=4", 2, "never closed"),
-            ("A='x\nB=2", 1, "never closed"),
-            ("A=\"x\nB=\"y\"\nC=3", 1, "later line"),
-        ] {
-            let found = read(text);
-            assert!(
-                matches!(found[..], [m] if m.line == line && m.why.contains(word)),
-                "{text:?}: {found:?}"
-            );
+    let mut quoted = String::new();
+    for c in value.chars() {
+        if SHELL_NEED_ESCAPE.contains(&c) {
+            quoted.push('\\');
         }
-        for good in [
-            "",
-            "A=1\r\n# export B=1\r\n",
-            "A = 1\nB= '2'\n",
-            "KEY=\"-----BEGIN\nabc==\n-----END\"\nB=it's\n",
-            "A=1\\\n2\nB=\"x\" 'y'\n",
-        ] {
-            assert_eq!(read(good), [], "{good:?}");
-        }
-        // Nothing of the content is repeated.
-        let text = format!("{}", read("export SECRET=s3\nhidden\n")[1]);
-        assert_eq!(text, "line 2 is not an assignment: write NAME=value");
+        quoted.push(c);
     }
-
-    #[test]
-    fn a_backslash_continues_a_comment_before_254_only() {
-        let text = b"# C:\\path\\\nA=1\nB=2\n";
-        assert_eq!(
-            parse(text, Dialect::Since254),
-            Ok(pairs(&[("A", "1"), ("B", "2")]))
-        );
-        assert_eq!(parse(text, Dialect::Before254), Ok(pairs(&[("B", "2")])));
-    }
-
-    #[test]
-    fn only_assignments_must_be_utf8() {
-        let read = |text: &[u8]| parse(text, Dialect::Since254);
-        assert_eq!(read(b"# gr\xfcn\n\xfc\nA=1"), Ok(pairs(&[("A", "1")])));
-        for refused in [
-            &b"A=\xfc\n"[..],
-            b"\xfc=1\n",
-            b"A-B=\xfc",
-            b"A=\0",
-            b"A=\xef\xbf\xbe",
-        ] {
-            assert!(read(refused).is_err(), "{refused:?}");
+    let line = format!("{name}=\"{quoted}\"\n");
+    let spans = read(file.as_bytes(), dialect)?.spans;
+    let mut spans: Vec<_> = spans.into_iter().filter(|(key, ..)| key == name).collect();
+    let last = spans.pop();
+    let mut new = String::new();
+    for (at, text) in file.split_inclusive('\n').enumerate() {
+        let is = |(_, first, end): &(String, usize, usize)| (*first..=*end).contains(&(at + 1));
+        if last.as_ref().is_some_and(is) {
+            if last.as_ref().is_some_and(|(_, first, _)| *first == at + 1) {
+                new.push_str(&line);
+            }
+        } else if !spans.iter().any(is) {
+            new.push_str(text);
         }
     }
+    if last.is_none() {
+        if !new.is_empty() && !new.ends_with('\n') {
+            new.push('\n');
+        }
+        new.push_str(&line);
+    }
+    Ok(new)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The command line. Its doc comments are the help texts and the manual pages.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,53 @@ pub enum Verb {
         /// The app
         app: AppName,
     },
+    /// Run a command as the app: in the live release, with its environment, account and sandbox
+    #[command(
+        after_long_help = "Exit codes: that of the command · 1 it could not be started, or nothing is live · 2 usage error\n\nFor example: sudo pullpray run todo -- python manage.py createsuperuser\n\nA terminal is the command's own, and a pipe goes through: sudo pullpray run todo -- python manage.py dumpdata >data.json"
+    )]
+    Run {
+        /// The app
+        app: AppName,
+        /// The command and its arguments; python is that of the release
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "COMMAND"
+        )]
+        words: Vec<OsString>,
+    },
+    /// Show what the app wrote to the journal, or the log of its last deployment
+    #[command(
+        after_long_help = "Exit codes: 0 shown · 1 there is no such log · 2 usage error, or this login may not read it"
+    )]
+    Logs {
+        /// The app
+        app: AppName,
+        /// Go on with what it writes, until Ctrl-C
+        #[arg(long, short)]
+        follow: bool,
+        /// Only this process of the Procfile, or web
+        #[arg(long, value_name = "NAME")]
+        process: Option<String>,
+        /// The log of the last deployment instead
+        #[arg(long, conflicts_with_all = ["follow", "process"])]
+        deploy: bool,
+        /// How many lines
+        #[arg(long, short = 'n', default_value_t = 200)]
+        lines: u32,
+    },
+    /// Change the app's environment: its secrets and other variables
+    #[command(
+        after_long_help = "Exit codes: 0 changed, or nothing to change · 1 it could not be changed · 2 usage error · 130 interrupted; nothing was changed\n\nThe file is checked as systemd reads it before it takes the place of the old one, which is kept until the next change. A value never stands on the command line: it is asked for, or read from standard input: sudo pullpray env todo set SECRET_KEY <file"
+    )]
+    Env {
+        /// The app
+        app: AppName,
+        /// What to do
+        #[command(subcommand)]
+        verb: EnvVerb,
+    },
     /// Pause deployments; polls keep checking
     Pause {
         /// The app
@@ -126,7 +174,11 @@ pub enum Verb {
         /// The app
         app: AppName,
         /// The process
-        process: ProcessName,
+        #[arg(required_unless_present = "words")]
+        process: Option<ProcessName>,
+        /// A command instead
+        #[arg(last = true)]
+        words: Vec<OsString>,
     },
     /// Fetch the repository and print what was found in it; init runs this
     #[command(hide = true)]
@@ -136,6 +188,18 @@ pub enum Verb {
         /// Create this shared file instead, empty
         #[arg(long)]
         start_empty: Option<SharedPath>,
+    },
+}
+
+/// The verbs of `env`.
+#[derive(Debug, Subcommand)]
+pub enum EnvVerb {
+    /// Edit the file in your editor
+    Edit,
+    /// Set one variable; its value is asked for, or read from standard input
+    Set {
+        /// The variable
+        name: String,
     },
 }
 

@@ -21,6 +21,8 @@ pub enum Exit {
     Unknown,
     /// 4: a deployment failed, and the previous release could not be restored.
     RestoreFailed,
+    /// That of a command that `pullpray run` ran.
+    OfCommand(u8),
     /// 130: Ctrl-C or SIGTERM (128 + SIGINT, as shells report it).
     Interrupted,
 }
@@ -35,6 +37,7 @@ impl Exit {
             Self::Usage => 2,
             Self::AwaitingAccess | Self::Unreachable | Self::Unknown => 3,
             Self::RestoreFailed => 4,
+            Self::OfCommand(code) => code,
             Self::Interrupted => 130,
         }
     }
@@ -62,7 +65,7 @@ impl Exit {
         let severity = |exit| match exit {
             Self::Success => 0,
             Self::AwaitingAccess | Self::Unreachable | Self::Unknown => 1,
-            Self::Failed | Self::ChangesPending => 2,
+            Self::Failed | Self::ChangesPending | Self::OfCommand(_) => 2,
             Self::Usage => 3,
             Self::RestoreFailed => 4,
             Self::Interrupted => 5,

@@ -2,7 +2,7 @@
 //!
 //! Pure: no input or output.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use askama::Template;
@@ -55,7 +55,14 @@ fn wants(app: &App) -> String {
 /// Without a pager, which could run commands as root, and without `=`, which sudoers(5) would want escaped.
 const SHOW: &str = "status --no-pager -n 200 -o cat";
 
-/// A systemctl command that the app's account may run as root.
+/// As `SHOW`. A process that is started again and again has a description without its lines most of the time.
+const JOURNAL: &str = "--no-pager -q -n 500 -o short-unix";
+
+fn of_unit(unit: String) -> [String; 2] {
+    ["-u".to_owned(), unit]
+}
+
+/// A command that the app's account may run as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SudoCommand {
     /// Restarts gunicorn.
@@ -76,7 +83,7 @@ pub enum SudoCommand {
     RestartProcesses,
     /// Stops the processes beside web.
     StopProcesses,
-    /// Shows the processes with what they wrote since their last start.
+    /// Shows what the processes wrote.
     ShowProcesses,
     /// Shows the service with what it wrote since its last start.
     ShowService,
@@ -112,7 +119,16 @@ impl SudoCommand {
         Self::ShowTrial,
     ];
 
-    /// Arguments of systemctl, as the sudoers drop-in permits and a poll runs them.
+    /// systemctl, or journalctl beside it.
+    #[must_use]
+    pub fn program(self, app: &App) -> PathBuf {
+        match self {
+            Self::ShowProcesses => app.systemctl.with_file_name("journalctl"),
+            _ => app.systemctl.clone(),
+        }
+    }
+
+    /// Its arguments, as the sudoers drop-in permits and a poll runs them.
     #[must_use]
     pub fn arguments(self, app: &App) -> Vec<String> {
         let socket = layout::socket_unit(&app.name);
@@ -131,7 +147,7 @@ impl SudoCommand {
             Self::StopTrial => ("stop", vec![trial]),
             Self::RestartProcesses => ("restart", vec![target]),
             Self::StopProcesses => ("stop", vec![target]),
-            Self::ShowProcesses => (SHOW, app.process_units().collect()),
+            Self::ShowProcesses => (JOURNAL, (app.process_units()).flat_map(of_unit).collect()),
             Self::ShowService => (SHOW, vec![service]),
             Self::ShowBridge => (SHOW, vec![bridge]),
             Self::ShowTrial => (SHOW, vec![trial]),
@@ -141,21 +157,21 @@ impl SudoCommand {
     }
 }
 
-/// The argument lists that the sudoers drop-in permits.
+/// The commands that the sudoers drop-in permits: programs with their arguments.
 #[must_use]
 pub fn permitted(app: &App) -> Vec<Vec<String>> {
     SudoCommand::ALL
         .iter()
         .filter(|command| !app.processes.is_empty() || !command.is_about_processes())
-        .map(|command| command.arguments(app))
+        .map(|command| {
+            let program = text(&command.program(app));
+            [vec![program], command.arguments(app)].concat()
+        })
         .collect()
 }
 
 fn commands(app: &App) -> Vec<String> {
-    permitted(app)
-        .iter()
-        .map(|arguments| format!("{} {}", app.systemctl.display(), arguments.join(" ")))
-        .collect()
+    permitted(app).iter().map(|words| words.join(" ")).collect()
 }
 
 /// Options of ssh_config(5) for this app, with their values. They are in the alias, for people, and on the command
@@ -233,7 +249,7 @@ pub fn ssh_arguments_for(repo: &RepoUrl, proxy: Option<&Proxy>) -> Vec<String> {
 mod gunicorn;
 mod process;
 
-pub use process::process_service;
+pub use process::{process_service, sandbox};
 
 pub use gunicorn::{
     bridge, bridge_socket, gunicorn_service, gunicorn_socket, gunicorn_trial, own_socket,

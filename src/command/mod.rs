@@ -5,6 +5,7 @@ mod apply;
 mod completions;
 mod control;
 mod doctor;
+mod env;
 mod exec;
 mod init;
 mod inspect;
@@ -16,6 +17,7 @@ mod poll;
 mod questions;
 mod remove;
 mod repository;
+mod run;
 mod status;
 
 use std::io::Write;
@@ -115,7 +117,23 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Key(arguments) => key::run(server, &arguments),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(server, &dir),
-        Verb::Exec { app, process } => exec::run(server, &app, &process),
+        Verb::Run { app, words } => run::run(server, &app, &words),
+        Verb::Logs {
+            app, deploy: true, ..
+        } => run::deploy_log(server, &app),
+        Verb::Logs {
+            app,
+            follow,
+            process,
+            lines,
+            ..
+        } => run::logs(server, &app, (process.as_deref(), follow, lines)),
+        Verb::Env { app, verb } => env::run(server, &app, &verb),
+        Verb::Exec {
+            app,
+            process,
+            words,
+        } => exec::run(server, &app, process.as_ref(), &words),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }

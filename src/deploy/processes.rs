@@ -1,6 +1,7 @@
 //! The processes beside web: they belong to the release, restart once its web is healthy, and are part of what healthy
 //! means.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -20,15 +21,21 @@ use super::service::sudo;
 
 /// How long a process must stay up; one that cannot import its code ends sooner.
 const STAYS_UP: Duration = Duration::from_secs(5);
+/// How long it may take to stop, and to start: TimeoutStopSec= of its unit, and as much again.
+const TO_START: Duration = Duration::from_secs(180);
 const BETWEEN: Duration = Duration::from_millis(250);
 
 /// A process did not stay up.
 #[derive(Debug)]
-pub(super) struct Down(String);
+pub(super) struct Down {
+    why: String,
+    /// When the processes were restarted, in seconds since 1970.
+    pub(super) since: i64,
+}
 
 impl fmt::Display for Down {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -44,24 +51,30 @@ pub(super) fn restart(poll: &Poll<'_>) -> Result<()> {
         return Ok(());
     }
     poll.progress("restarting the processes beside web");
+    let since = poll.clock.now().timestamp();
     sudo(poll.server, poll.app, SudoCommand::RestartProcesses)?;
-    let until = poll.clock.monotonic() + STAYS_UP;
+    // How often systemd had restarted each by itself: it goes on counting if one was about to be started again.
+    let mut before: BTreeMap<&str, u32> = BTreeMap::new();
+    let patience = poll.clock.monotonic() + TO_START;
+    let mut up_since = None;
     loop {
+        let mut all = true;
         for unit in &units {
             let state = poll.server.unit(unit)?;
-            // systemd counts from a restart by hand on.
-            if !state.is_active() || state.restarts > 0 {
-                let how = match state.result.as_str() {
-                    "" | "success" => "ended".to_owned(),
-                    result => format!("ended ({result})"),
-                };
-                bail!(Down(format!(
-                    "{unit} {how} within {} s",
-                    STAYS_UP.as_secs()
-                )));
+            let count = *before.entry(unit).or_insert(state.restarts);
+            let now = poll.clock.monotonic();
+            let ended = matches!(state.active.as_str(), "failed" | "inactive");
+            if state.restarts > count || state.sub == "auto-restart" || ended || now >= patience {
+                let result = Some(state.result).filter(|it| !matches!(it.as_str(), "" | "success"));
+                let result = result.map(|it| format!(" ({it})")).unwrap_or_default();
+                let why = format!("{unit} does not stay up{result}");
+                bail!(Down { why, since });
             }
+            all &= state.is_active();
         }
-        if poll.clock.monotonic() >= until {
+        let now = poll.clock.monotonic();
+        up_since = if all { up_since.or(Some(now)) } else { None };
+        if up_since.is_some_and(|since| now >= since + STAYS_UP) {
             return Ok(());
         }
         poll.clock.sleep(BETWEEN);

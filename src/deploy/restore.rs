@@ -11,7 +11,7 @@ use crate::text::short;
 
 use super::activate::{point_current, serve, serve_again};
 use super::health::{Answered, check_once};
-use super::service::{PATIENCE, output_of};
+use super::service::{PATIENCE, output_of, output_of_processes};
 use super::{Poll, bridge, processes, trial};
 
 /// A release was unhealthy, and the previous one was restored.
@@ -88,12 +88,13 @@ pub(super) fn serve_or_explain(poll: &Poll<'_>, release: &Release) -> Result<(),
         let beside = error.is::<bridge::Unhealthy>();
         let of = if beside {
             SudoCommand::ShowBridge
-        } else if error.is::<processes::Down>() {
-            SudoCommand::ShowProcesses
         } else {
             SudoCommand::ShowService
         };
-        let output = output_of(poll, of, patience);
+        let output = match error.downcast_ref::<processes::Down>() {
+            Some(down) => output_of_processes(poll, down.since),
+            None => output_of(poll, of, patience),
+        };
         let stopped = if beside { bridge::stop(poll) } else { Ok(()) };
         Unhealthy {
             why: in_one_line(&error),

@@ -68,3 +68,36 @@ pub(super) fn output_of(poll: &Poll<'_>, command: SudoCommand, at_most: u32) -> 
     }
     said
 }
+
+/// What the processes beside web wrote since that time, in seconds since 1970.
+pub(super) fn output_of_processes(poll: &Poll<'_>, since: i64) -> String {
+    let command = SudoCommand::ShowProcesses;
+    let arguments = command.arguments(poll.app);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let program = command.program(poll.app);
+    lines_since(&poll.server.sudo_status(&program, &arguments), since)
+}
+
+/// The messages of programs, without those of systemd, in lines such as `1732725312.123456 web celery[12]: ready`.
+fn lines_since(shown: &str, since: i64) -> String {
+    let message = |line: &str| {
+        let (time, rest) = line.split_once(' ')?;
+        let seconds: i64 = time.split('.').next()?.parse().ok()?;
+        let (who, message) = rest.split_once(": ")?;
+        let by_systemd = who.contains(" systemd[");
+        (seconds >= since && !by_systemd).then(|| message.to_owned())
+    };
+    let lines: Vec<String> = shown.lines().filter_map(message).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_processes_wrote_comes_without_systemd_s_lines() {
+        let shown = "99.1 web x[1]: old\n100.0 web systemd[1]: Started x.\n100.5 web x[2]: Error: a: b\n-- Boot --\n";
+        assert_eq!(lines_since(shown, 100), "Error: a: b");
+    }
+}

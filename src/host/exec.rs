@@ -1,19 +1,31 @@
-//! Becomes a process of a release: `pullpray exec`, in the unit's sandbox.
+//! Becomes a process of a release (`pullpray exec`, in the unit's sandbox), and runs programs on this terminal.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Error, Result};
+
+use super::Server;
 
 /// Characters with which a shell does more than start one program.
 const SHELL: &[char] = &[';', '&', '|', '<', '>', '(', ')', '{', '}', '`', '#', '\n'];
 
+/// What to become.
+#[derive(Debug)]
+pub enum Becomes<'a> {
+    /// A line of a Procfile, read by a shell.
+    Line(&'a str),
+    /// A program and its arguments.
+    Program(&'a [OsString]),
+}
+
 /// Replaces this process by a command of the release in the current directory; returns why that failed.
 #[must_use]
-pub fn become_process(command: &str) -> Error {
+pub fn become_process(what: &Becomes<'_>) -> Error {
     let release = match std::env::current_dir() {
         Ok(release) => release,
         Err(error) => return Error::new(error).context("failed to find the current directory"),
@@ -21,8 +33,16 @@ pub fn become_process(command: &str) -> Error {
     let inherited = std::env::var("PATH").unwrap_or_default();
     let programs = release.join(".venv/bin");
     let commit = std::fs::read_to_string(".pullpray-commit").unwrap_or_default();
-    let error = Command::new("/bin/sh")
-        .args(["-c", &in_shell(command)])
+    let mut command = Command::new("/bin/sh");
+    match what {
+        Becomes::Line(line) => command.args(["-c", &in_shell(line)]),
+        // systemd takes the end by SIGINT for success; a shell that outlives it reports 130.
+        Becomes::Program(words) => {
+            let script = "trap : INT; \"$@\"; exit $?";
+            command.args(["-c", script, "sh"]).args(*words)
+        }
+    };
+    let error = command
         .env("PATH", format!("{}:{inherited}", programs.display()))
         .env("VIRTUAL_ENV", release.join(".venv"))
         .env("PULLPRAY_COMMIT", commit.trim())
@@ -36,6 +56,33 @@ fn in_shell(command: &str) -> String {
         command.to_owned()
     } else {
         format!("exec env {command}")
+    }
+}
+
+impl Server {
+    /// Runs a program on this terminal, or with the standard input and output of this process, and waits for it. A signal
+    /// from the terminal is for the program.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run_here<T: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<ExitStatus> {
+        let status = Command::new(program).args(arguments).status();
+        status.with_context(|| format!("failed to start {program}"))
+    }
+
+    /// Replaces this process by a program; returns why that failed.
+    #[must_use]
+    pub fn become_program<T: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Error {
+        let error = Command::new(program).args(arguments).exec();
+        Error::new(error).context(format!("failed to start {program}"))
     }
 }
 

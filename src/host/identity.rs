@@ -27,6 +27,14 @@ pub fn effective_uid() -> u32 {
     geteuid().as_raw()
 }
 
+/// Whether this process is in one of these groups.
+#[must_use]
+pub fn is_member(groups: &[u32]) -> bool {
+    let own = nix::unistd::getgroups().unwrap_or_default();
+    let primary = nix::unistd::getegid();
+    (own.into_iter().chain([primary])).any(|gid| groups.contains(&gid.as_raw()))
+}
+
 /// The account of this process, for a child's environment; without its groups.
 #[must_use]
 pub fn current_identity() -> Option<Identity> {

@@ -44,12 +44,12 @@ pub use agent::{AgentKey, hand_over_key};
 pub use clock::Clock;
 use command::Command;
 pub use command::{Outcome, end_as};
-pub use exec::{become_process, read_bounded};
+pub use exec::{Becomes, become_process, read_bounded};
 pub use files::{Kind, Stat, is_foreign, is_permission};
 use http::Http;
 #[cfg(test)]
 pub use http::{HttpError, Response};
-pub use identity::{Identity, current_identity, effective_uid};
+pub use identity::{Identity, current_identity, effective_uid, is_member};
 pub use lock::{Lock, Locked, is_held};
 pub use publish::PUBLISHED_DIR;
 pub use script::{Log, ScriptRunner};

@@ -222,24 +222,33 @@ impl View {
         Ok((!lines.is_empty()).then(|| format!("{}: {}", path.display(), lines.join("; "))))
     }
 
+    /// The text of an environment file with this variable set, as this server's systemd reads it.
+    ///
+    /// # Errors
+    /// Why it cannot be set.
+    pub fn set_variable(&self, text: &str, name: &str, value: &str) -> Result<String> {
+        let dialect = self.dialect()?;
+        environment::set(text, name, value, dialect).map_err(|invalid| anyhow!("{invalid}"))
+    }
+
     fn environment_with<T>(
         &self,
         path: &Path,
         read: impl Fn(&[u8], Dialect) -> Result<T, Invalid>,
     ) -> Result<T> {
         let text = self.read(path)?.unwrap_or_default();
-        let version = self
-            .outside
-            .units
-            .version()?
-            .and_then(|version| version.parse::<u32>().ok());
-        let dialect = match version {
-            Some(version) if version < 254 => Dialect::Before254,
-            _ => Dialect::Since254,
-        };
+        let dialect = self.dialect()?;
         read(&text, dialect).map_err(|error| {
             anyhow!("{} cannot be used: {error}", path.display())
                 .hint("no unit starts with it either; save it as UTF-8")
+        })
+    }
+
+    fn dialect(&self) -> Result<Dialect> {
+        let version = self.outside.units.version()?;
+        Ok(match version.and_then(|text| text.parse::<u32>().ok()) {
+            Some(version) if version < 254 => Dialect::Before254,
+            _ => Dialect::Since254,
         })
     }
 

@@ -66,7 +66,7 @@ pub trait Units: fmt::Debug + Send + Sync {
     fn show(&self, unit: &str) -> Result<UnitState>;
     /// The last lines of a unit in the journal; empty if it cannot be read.
     fn log(&self, unit: &str, lines: u32) -> String;
-    /// What `systemctl status` prints through sudo, with these arguments; empty if sudo refuses.
+    /// What systemctl or journalctl prints through sudo, with these arguments; empty if sudo refuses.
     fn status(&self, systemctl: &Path, arguments: &[&str]) -> String;
     /// Runs systemctl with these arguments; through sudo if it gets the path of the systemctl that sudoers names.
     ///
@@ -289,7 +289,7 @@ impl Server {
         self.outside.units.control(arguments, Some(systemctl))
     }
 
-    /// What `systemctl status` prints through sudo; empty if sudo refuses. The drop-in permits exactly these arguments.
+    /// What systemctl or journalctl prints through sudo; empty if sudo refuses. The drop-in permits exactly these arguments.
     #[must_use]
     pub fn sudo_status(&self, systemctl: &Path, arguments: &[&str]) -> String {
         self.outside.units.status(systemctl, arguments)

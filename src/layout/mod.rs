@@ -193,6 +193,21 @@ pub fn process_unit(app: &AppName, process: &ProcessName) -> String {
 pub fn process_target(app: &AppName) -> String {
     format!("pullpray.{app}.target")
 }
+/// The unit of a command that a person runs as the app.
+#[must_use]
+pub fn run_unit(app: &AppName, number: u32) -> String {
+    format!("pullpray-run-{app}-{number}.service")
+}
+/// The environment file before its last change.
+#[must_use]
+pub fn previous_environment(app: &AppName) -> PathBuf {
+    Path::new(SETTINGS_DIR).join(format!("{app}.env.previous"))
+}
+/// Where the environment file is edited.
+#[must_use]
+pub fn edited_environment(app: &AppName) -> PathBuf {
+    Path::new("/run").join(format!("pullpray-{app}.env"))
+}
 /// The administrator's Procfile, which counts instead of the repository's.
 #[must_use]
 pub fn procfile(app: &AppName) -> PathBuf {

@@ -266,12 +266,7 @@ fn verify_sudo(view: &View, app: &App) -> Result<Option<Problem>> {
     }
     let (user, identity) = (&app.user, view.identity(app.user.as_str())?);
     let mut rules = None;
-    for arguments in render::permitted(app) {
-        let words = [
-            vec![app.systemctl.to_string_lossy().into_owned()],
-            arguments,
-        ]
-        .concat();
+    for words in render::permitted(app) {
         let (command, words) = (words.join(" "), words.iter().map(String::as_str));
         if let Some(said) = view.sudo_refusal(&identity, &words.collect::<Vec<_>>())? {
             let said = if said.is_empty() {

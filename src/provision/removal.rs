@@ -112,6 +112,7 @@ impl<'a> Removal<'a> {
         if !self.purge && self.leaves_something()? {
             return Ok(false);
         }
+        server.remove_file(&layout::previous_environment(app))?;
         server.remove_tree(&layout::backups(app))?;
         let receipt = layout::receipt(app);
         server.remove_leftover(&receipt)?;

@@ -65,3 +65,25 @@ pub fn process_service(app: &App, process: &ProcessName) -> Result<String> {
     };
     Ok(unit.render()? + "\n")
 }
+
+/// The account, environment and sandbox of the app's units, as properties of systemd-run(1).
+///
+/// # Errors
+/// When askama fails to render; no case is known.
+pub fn sandbox(app: &App) -> Result<Vec<String>> {
+    let own = [
+        "Type",
+        "ExecStart",
+        "KillMode",
+        "TimeoutStopSec",
+        "Restart",
+        "RestartSec",
+    ];
+    let text = process_service(app, &"run".parse()?)?;
+    let service = text.lines().skip_while(|line| *line != "[Service]");
+    let properties = service.filter(|line| {
+        let key = line.split('=').next().unwrap_or_default();
+        line.contains('=') && !line.starts_with('#') && !own.contains(&key)
+    });
+    Ok(properties.map(str::to_owned).collect())
+}

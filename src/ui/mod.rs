@@ -22,7 +22,8 @@ pub use out::stderr_width;
 pub use out::{json_for_terminal, stderr, stdout};
 pub use plain::Plain;
 
-pub use signals::{interrupted, sleep};
+pub use prompts::secret;
+pub use signals::{install_signal_handlers, interrupted, sleep};
 pub use terminal::{Terminal, is_interactive};
 
 /// The user interface for this run: a [`Terminal`] if [`is_interactive`], otherwise (or

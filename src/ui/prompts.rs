@@ -195,6 +195,21 @@ fn edit_of(key: &Key) -> Option<Edit> {
     })
 }
 
+/// Prompts for a line that is not shown.
+///
+/// # Errors
+/// When the terminal fails, or the user interrupts.
+pub fn secret(prompt: &str) -> Result<String, PromptError> {
+    super::signals::install_signal_handlers()?;
+    tty::write(&format!("{} ", for_terminal(prompt)));
+    let modes = tty::Modes::quiet();
+    tty::drop_type_ahead();
+    let line = read_cooked();
+    drop(modes);
+    tty::write("\n");
+    line
+}
+
 /// Reads a line in the terminal's canonical mode. `read_line` would retry after EINTR.
 fn read_cooked() -> Result<String, PromptError> {
     let mut bytes = Vec::new();

@@ -10,6 +10,7 @@ mod again;
 mod all_apps;
 mod attack;
 mod cron;
+mod daily;
 mod damaged;
 mod databases;
 mod deploying;

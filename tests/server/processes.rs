@@ -20,7 +20,7 @@ version = Path('VERSION').read_text().strip()
 app = Celery('todo', broker='redis://127.0.0.1/0')
 app.conf.update(task_acks_late=True, task_ignore_result=True, worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
-    beat_schedule={'tick': {'task': 'todo.tasks.note', 'schedule': 1.0, 'args': ['tick', 0]}})
+    beat_schedule={'tick': {'task': 'todo.tasks.note', 'schedule': 10.0, 'args': ['tick', 0]}})
 
 
 @app.task
@@ -29,20 +29,20 @@ def note(name, seconds):
     with open(shared / f'ran-{name}', 'a') as file:
         file.write(version + '\\n')
 ";
-const CALL: &str = "cd /var/www/projects/todo/current && PULLPRAY_SHARED=/var/www/projects/todo/shared .venv/bin/celery --app todo.tasks call todo.tasks.note --args";
+const CALL: &str = "pullpray run todo -- celery --app todo.tasks call todo.tasks.note --args";
 
 /// Waits until these lines were written by tasks of this name.
 fn ran(web: &WebServer, name: &str, expected: &str) -> Result<()> {
     let file = format!("/var/www/projects/todo/shared/ran-{name}");
     let wait = format!(
-        "for n in $(seq 300); do [ \"$(sort {file} 2>/dev/null)\" = '{expected}' ] && exit; sleep 0.1; done; cat {file}; exit 9"
+        "for n in $(seq 300); do [ \"$(sort {file} 2>/dev/null)\" = '{expected}' ] && exit; sleep 0.1; done; cat {file}; journalctl -u pullpray.todo.worker -n 40 --no-pager; redis-cli llen celery; redis-cli hlen unacked; exit 9"
     );
     web.run(&wait)?.ok().map(drop)
 }
 
 fn call(web: &WebServer, name: &str, seconds: u32) -> Result<()> {
     let call = format!("{CALL} '[\"{name}\", {seconds}]'");
-    web.run_as("gunicorn", &call)?.ok().map(drop)
+    web.run(&call)?.ok().map(drop)
 }
 
 /// Each process runs from the live release.
@@ -93,21 +93,35 @@ fn celery_s_worker_and_beat_belong_to_the_release() -> Result<()> {
     for _ in 0..5 {
         call(web, "kept", 1)?;
     }
-    repo.push("version two")?;
+    let more = format!(
+        "{PROCFILE}extra: sleep 1d
+"
+    );
+    repo.commit(
+        "Have one more",
+        &[
+            (
+                "VERSION",
+                "version two
+",
+            ),
+            ("Procfile", &more),
+        ],
+    )?;
     web.run("pullpray poll todo")?
         .ok()?
         .says("live after")?
-        .says("nobody runs other")?;
+        .says("nobody runs extra of the Procfile")?;
     all_run(web, &["worker", "beat"])?;
     let file = "/var/www/projects/todo/shared/ran-kept";
-    web.run(&format!("for n in $(seq 300); do [ \"$(wc -l <{file})\" = 5 ] && exit; sleep 0.1; done; cat {file}; exit 9"))?
+    web.run(&format!("for n in $(seq 300); do [ \"$(wc -l <{file})\" = 5 ] && exit; sleep 0.1; done; cat {file}; journalctl -u pullpray.todo.worker -n 40 --no-pager; redis-cli llen celery; redis-cli hlen unacked; exit 9"))?
         .ok()?;
     web.run(&format!("tail -n 1 {file}"))?.says("version two")?;
     call(web, "second", 0)?;
     ran(web, "second", "version two")?;
 
     // A worker that dies at once takes web with it, to the previous release.
-    let dies = format!("raise SystemExit('no queue today')\n{TASKS}");
+    let dies = format!("raise RuntimeError('no queue today')\n{TASKS}");
     repo.commit(
         "Break the worker",
         &[("todo/tasks.py", &dies), ("VERSION", "version three\n")],

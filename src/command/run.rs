@@ -1,7 +1,7 @@
 //! `pullpray run APP -- COMMAND`: a command as the app, in its sandbox, and `pullpray logs APP`.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::{Result, anyhow};
 
@@ -30,14 +30,12 @@ pub(super) fn run(server: &Server, name: &AppName, words: &[OsString]) -> Result
         return Err(anyhow!("nothing of {name} is live yet")
             .hint(format!("sudo pullpray poll {name} --now")));
     }
-    let unit = layout::run_unit(name, std::process::id());
+    let unit = layout::run_unit(name, server.process_id());
     let mut arguments: Vec<OsString> = ["--quiet", "--wait", "--collect", "--service-type=exec"]
         .map(OsString::from)
         .to_vec();
     // A terminal of its own only if all of it is one: a pipe gets the bytes as they are.
-    let terminal = std::io::stdin().is_terminal()
-        && std::io::stdout().is_terminal()
-        && std::io::stderr().is_terminal();
+    let terminal = ui::is_interactive();
     arguments.push(if terminal { "--pty" } else { "--pipe" }.into());
     arguments.push(format!("--unit={unit}").into());
     for property in render::sandbox(&app)? {

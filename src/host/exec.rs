@@ -60,6 +60,12 @@ fn in_shell(command: &str) -> String {
 }
 
 impl Server {
+    /// The id of this process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+
     /// Runs a program on this terminal, or with the standard input and output of this process, and waits for it. A signal
     /// from the terminal is for the program.
     ///

@@ -17,6 +17,7 @@ mod agent;
 mod clock;
 mod command;
 mod dirs;
+mod environment;
 mod exec;
 mod files;
 mod health;

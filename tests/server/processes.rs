@@ -158,7 +158,12 @@ fn celery_s_worker_and_beat_belong_to_the_release() -> Result<()> {
     ran(web, "fourth", "version two")?;
     web.run("pullpray resume todo")?.ok()?;
 
-    // One that leaves the settings leaves the server; the other goes on, also after a reboot and by a fix.
+    leave_the_settings_and_the_server(&todo)
+}
+
+/// One that leaves the settings leaves the server; the other goes on, and is started again by a fix.
+fn leave_the_settings_and_the_server(todo: &Todo) -> Result<()> {
+    let (web, repo) = (&todo.web, &todo.repo);
     web.run("pullpray init todo --processes worker --yes")?
         .ok()?;
     web.run(

@@ -114,6 +114,14 @@ pub struct Limits {
     /// How much memory must be available for a second instance during a switch, in MiB; `None`: what the running one
     /// uses.
     pub bridge_memory: Option<u64>,
+    /// How much memory each of the app's units may use, in MiB; `None` for no limit.
+    pub memory: Option<u64>,
+    /// How much of one processor each may use, in percent; 200 is two processors.
+    pub cpu: Option<u32>,
+    /// How many processes and threads each may have.
+    pub tasks: Option<u32>,
+    /// Directories that the app may write to, besides shared/.
+    pub writable: Vec<AbsPath>,
     /// Status codes of a healthy app, besides 200 to 299.
     pub health_status: Vec<u16>,
     /// Whether to deploy a commit that does not descend from the live one, after a force-push.
@@ -154,6 +162,10 @@ impl Default for Limits {
             migrate_timeout: 6 * 3600,
             health_timeout: 30,
             bridge_memory: None,
+            memory: None,
+            cpu: None,
+            tasks: None,
+            writable: Vec::new(),
             health_status: Vec::new(),
             allow_rewind: true,
             deploy_window: None,

@@ -42,6 +42,10 @@ struct RawLimits {
     migrate_timeout: Option<u64>,
     health_timeout: Option<u64>,
     bridge_memory: Option<u64>,
+    memory: Option<u64>,
+    cpu: Option<u32>,
+    tasks: Option<u32>,
+    writable: Option<Vec<String>>,
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
@@ -51,7 +55,7 @@ struct RawLimits {
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 14] = [
+const LIMIT_KEYS: [&str; 18] = [
     "format",
     "keep",
     "attempts",
@@ -59,6 +63,10 @@ const LIMIT_KEYS: [&str; 14] = [
     "migrate_timeout",
     "health_timeout",
     "bridge_memory",
+    "memory",
+    "cpu",
+    "tasks",
+    "writable",
     "health_status",
     "allow_rewind",
     "deploy_window",
@@ -137,6 +145,10 @@ impl Settings {
             .map(|text| text.parse())
             .transpose()
             .map_err(|invalid: Invalid| refuse(format!("signed_by: {invalid}")))?;
+        let writable = (file.writable.unwrap_or_default().iter())
+            .map(|text| text.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|invalid: Invalid| refuse(format!("writable: {invalid}")))?;
         let default = Limits::default();
         let limits = Limits {
             keep: file.keep.unwrap_or(default.keep),
@@ -145,6 +157,10 @@ impl Settings {
             migrate_timeout: file.migrate_timeout.unwrap_or(default.migrate_timeout),
             health_timeout: file.health_timeout.unwrap_or(default.health_timeout),
             bridge_memory: file.bridge_memory,
+            memory: file.memory,
+            cpu: file.cpu,
+            tasks: file.tasks,
+            writable,
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
@@ -164,6 +180,9 @@ impl Settings {
             ("deploy_timeout", limits.deploy_timeout),
             ("migrate_timeout", limits.migrate_timeout),
             ("health_timeout", limits.health_timeout),
+            ("memory", limits.memory.unwrap_or(1)),
+            ("cpu", limits.cpu.map_or(1, u64::from)),
+            ("tasks", limits.tasks.map_or(1, u64::from)),
         ] {
             if value == 0 {
                 return Err(refuse(format!("{name} must be at least 1")));

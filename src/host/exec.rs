@@ -52,7 +52,7 @@ pub fn become_process(what: &Becomes<'_>) -> Error {
 
 /// The program replaces the shell, so that it gets systemd's signals. `env` takes assignments before it.
 fn in_shell(command: &str) -> String {
-    if command.contains(SHELL) {
+    if command.contains(SHELL) || command.starts_with("exec ") {
         command.to_owned()
     } else {
         format!("exec env {command}")
@@ -113,6 +113,7 @@ mod tests {
             ("celery -A todo worker", "exec env celery -A todo worker"),
             ("A=1 python x.py \"$B\"", "exec env A=1 python x.py \"$B\""),
             ("cd x && python y.py", "cd x && python y.py"),
+            ("exec sleep 1", "exec sleep 1"),
         ] {
             assert_eq!(in_shell(command), expected);
         }

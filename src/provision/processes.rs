@@ -72,6 +72,11 @@ impl Check for Processes<'_> {
         if let [first, ..] = down.as_slice() {
             let unit = view.unit(first)?;
             let why = format!("{first} is {} ({})", unit.active, unit.result);
+            // It was started, and ended by itself.
+            if unit.sub == "auto-restart" {
+                let log = format!("sudo pullpray logs {}  # shows why it ends", app.name);
+                return Ok(Finding::manual(why, log));
+            }
             return Ok(Finding::differs(why));
         }
         let names = app.processes.iter().map(ToString::to_string);

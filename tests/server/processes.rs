@@ -189,3 +189,66 @@ fn leave_the_settings_and_the_server(todo: &Todo) -> Result<()> {
     .exits(1)?;
     Ok(())
 }
+
+#[test]
+fn limits_apply_to_each_unit_and_a_killed_process_is_named() -> Result<()> {
+    let lab = Lab::new("limits")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let (web, repo) = (&todo.web, &todo.repo);
+    repo.commit("Have a worker", &[("Procfile", "worker: exec sleep 1d\n")])?;
+    web.run("pullpray poll todo")?.ok()?.says(
+        "nobody runs worker of the Procfile (to run it: sudo pullpray init todo --processes NAMES)",
+    )?;
+    web.run("set -e; mkdir /srv/media; chown gunicorn /srv/media; cd /etc/pullpray; printf 'memory = 200\\ncpu = 150\\ntasks = 50\\nprocesses = [\"worker\"]\\nwritable = [\"/srv/media\"]\\n' >new; grep -vE '^(processes|writable) = ' todo.toml >>new; mv new todo.toml; pullpray init todo --yes")?
+        .ok()?;
+    for unit in [
+        "gunicorn.todo",
+        "gunicorn.todo.bridge",
+        "gunicorn.todo.trial",
+        "pullpray.todo.worker",
+    ] {
+        web.run(&format!("systemctl show -P MemoryMax -P TasksMax -P CPUQuotaPerSecUSec -P OOMPolicy {unit}.service"))?
+            .says("209715200\n")?
+            .says("50\n")?
+            .says("1.500000s\n")?
+            .says("continue\n")?;
+    }
+    web.run("pullpray doctor todo --strict && pullpray run todo -- sh -c 'touch /srv/media/x; ulimit -v; id -un'")?
+        .ok()?
+        .says("gunicorn")?;
+    // What the kernel does to one that exceeds its memory (servers of the tests have no memory controller): the release is
+    // taken back, and nothing else is killed.
+    let before = web
+        .run("systemctl show -P NRestarts gunicorn.todo.service")?
+        .ok()?
+        .stdout;
+    let eats = "worker: kill -9 $$\n";
+    repo.commit("Eat", &[("Procfile", eats), ("VERSION", "version two\n")])?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("pullpray.todo.worker.service does not stay up (signal)")?;
+    ensure!(web.page("/")?.shows("version one"));
+    let after = web
+        .run("systemctl show -P NRestarts gunicorn.todo.service")?
+        .ok()?
+        .stdout;
+    ensure!(before == after, "{before} {after}");
+    all_run(web, &["worker"])?;
+    // A unit cannot be changed by a commit: the command is an account's, in its sandbox.
+    let attack =
+        "worker: id -u >$PULLPRAY_SHARED/who; touch /etc/attacked; sudo -n true; sleep 1d\n";
+    repo.commit(
+        "Attack",
+        &[("Procfile", attack), ("VERSION", "version three\n")],
+    )?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    web.run("cat /var/www/projects/todo/shared/who; id -u gunicorn; ls /etc/attacked")?
+        .exits(2)
+        .and_then(|out| {
+            let ids: Vec<&str> = out.stdout.lines().collect();
+            ensure!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+            Ok(())
+        })?;
+    ensure!(web.page("/")?.shows("version three"));
+    Ok(())
+}

@@ -17,7 +17,7 @@ use super::dependencies::{self, Dependencies};
 use super::ended::{At, StageError};
 use super::fetch::Code;
 use super::session::Session;
-use super::{Poll, free_name, migrations, shared, writes};
+use super::{Poll, free_name, hooks, migrations, shared, writes};
 use crate::text::short;
 
 /// A release's name begins with the time of its deployment, UTC.
@@ -90,6 +90,17 @@ impl Staged {
         migrations::note(&migrations::applied(&self.read_log(server)?))
     }
 
+    /// What the hook before the migrations printed last.
+    pub(super) fn hook_note(&self, server: &Server) -> Option<String> {
+        let log = self.read_log(server)?;
+        let mut lines = log.lines();
+        let note = lines.find_map(|line| line.strip_prefix(hooks::NOTE))?;
+        Some(format!(
+            "before-migrate: {}",
+            note.chars().take(200).collect::<String>()
+        ))
+    }
+
     /// The report names the log, so an unreadable one is found there.
     fn read_log(&self, server: &Server) -> Option<String> {
         let log = server.read(&self.log_path).ok().flatten()?;
@@ -132,8 +143,9 @@ impl Staged {
             program: session.app.venvs().join(&needs.key).join("bin/python"),
             ..script.clone()
         };
-        writes::refuse_writes(session, python, &mut self.log, code)?;
+        writes::refuse_writes(session, python.clone(), &mut self.log, code)?;
         if phased {
+            hooks::before_migrate(session, &script, &python.program, &mut self.log)?;
             self.run_phase(session, &script, Some(MIGRATE))?;
         }
         writes::refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;

@@ -127,7 +127,11 @@ pub(super) fn failed(
         _ => error.restore_error,
     };
     let release = staged.release().clone();
-    let migrations = staged.migrations(session.server);
+    // Where the backup lies, beside what it is for.
+    let migrations = join(&[
+        staged.migrations(session.server),
+        staged.hook_note(session.server),
+    ]);
     let (stage, why) = (error.stage, error.why.clone());
     let outcome = Outcome::Failed { stage, why };
     let ended = Deployment {

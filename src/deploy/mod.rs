@@ -19,6 +19,7 @@ mod dependencies;
 mod ended;
 mod fetch;
 mod health;
+mod hooks;
 mod inspect;
 mod keep_live;
 mod migrations;

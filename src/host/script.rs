@@ -51,6 +51,16 @@ pub struct ScriptRunner {
 #[derive(Debug)]
 pub struct Log(File);
 
+impl Log {
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn line(&mut self, text: &str) -> Result<()> {
+        Ok(writeln!(self.0, "{text}")?)
+    }
+}
+
 /// How a script ended.
 #[derive(Debug)]
 pub struct ScriptOutcome {

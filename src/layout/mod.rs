@@ -11,6 +11,8 @@ pub use managed::{ManagedFile, read_by_root};
 
 /// Directory of the settings and environment files of all apps.
 pub const SETTINGS_DIR: &str = "/etc/pullpray";
+/// Directory of the administrator's hooks: EVENT for all apps, or APP/EVENT.
+pub const HOOKS_DIR: &str = "/etc/pullpray/hooks";
 /// Directory of the deploy scripts, one directory per app.
 pub const POLLERS_DIR: &str = "/opt/git_pollers";
 /// Directory of the agents' files: deploy keys and pinned host keys.

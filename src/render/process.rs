@@ -28,6 +28,9 @@ impl<'a> Common<'a> {
     pub(super) fn agent_dir(&self) -> &'static str {
         layout::AGENT_DIR
     }
+    pub(super) fn hooks(&self) -> &'static str {
+        layout::HOOKS_DIR
+    }
     pub(super) fn shared(&self) -> String {
         super::shared(self.app)
     }

@@ -9,6 +9,7 @@
 mod again;
 mod all_apps;
 mod attack;
+mod backups;
 mod cron;
 mod daily;
 mod damaged;

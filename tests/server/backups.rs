@@ -1,0 +1,145 @@
+//! A backup before each migration, by the README's hooks, and the way back to one.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Lab, Release, Todo, WebServer};
+
+const README: &str = include_str!("../../README.md");
+const HOOK: &str = "/etc/pullpray/hooks/todo/before-migrate";
+const POSTGRESQL: &str =
+    "\nDATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'todo'}}\n";
+
+/// The block of shell in the README that has these words.
+fn recipe(words: &str) -> Result<&'static str> {
+    let mut blocks = README.split("```sh\n").skip(1);
+    let block = blocks.find(|block| {
+        block
+            .split("```")
+            .next()
+            .is_some_and(|it| it.contains(words))
+    });
+    let block = block.with_context(|| format!("no block with {words}"))?;
+    Ok(block.split("```").next().unwrap_or_default())
+}
+
+/// A migration on another one that runs a statement.
+fn migration(after: &str, statement: &str) -> String {
+    format!(
+        "from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n    dependencies = [('items', '{after}')]\n    operations = [migrations.RunSQL(\"{statement}\", '')]\n"
+    )
+}
+
+fn backups(web: &WebServer) -> Result<Vec<String>> {
+    let list = web
+        .run("ls /var/www/projects/todo/shared/backups")?
+        .ok()?
+        .stdout;
+    Ok(list.lines().map(str::to_owned).collect())
+}
+
+/// Deploys migrations with the recipe in place; `rows` prints the rows of the table `noted`.
+fn backed_up(todo: &Todo, recipe_of: &str, rows: &str) -> Result<()> {
+    let (web, repo) = (&todo.web, &todo.repo);
+    let create = migration("0001_initial", "CREATE TABLE noted (text varchar(20))");
+    repo.commit("A table", &[("items/migrations/0002_noted.py", &create)])?;
+    web.run("mkdir -p /etc/pullpray/hooks/todo")?.ok()?;
+    web.write(HOOK, recipe(recipe_of)?)?;
+    web.run("pullpray poll todo")?.exits(1)?.says(&format!(
+        "the hook {HOOK} is not executable: sudo chmod 755 {HOOK}"
+    ))?;
+    web.run(&format!("chmod 755 {HOOK}; pullpray poll todo --now"))?
+        .ok()?
+        .says("live after")?
+        .says("before-migrate: backup /var/www/projects/todo/shared/backups/")?;
+    ensure!(backups(web)?.len() == 1);
+    // Nothing is due: no backup.
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    ensure!(backups(web)?.len() == 1);
+    let insert = migration("0002_noted", "INSERT INTO noted VALUES ('kept')");
+    repo.commit("A row", &[("items/migrations/0003_row.py", &insert)])?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("before-migrate: backup ")?;
+    // A hook that fails stops the deployment before the database is changed.
+    let drop = migration("0003_row", "DELETE FROM noted");
+    let fails = migration("0004_drop", "nonsense");
+    repo.commit("Lose them", &[("items/migrations/0004_drop.py", &drop)])?;
+    web.run(&format!("cp {HOOK} /root/hook; printf '#!/bin/sh\\necho the disk is full; exit 3\\n' >{HOOK}; pullpray poll todo"))?
+        .exits(1)?
+        .says(&format!("the hook {HOOK} exited with status 3; nothing of todo was changed"))?
+        .says("the disk is full")?;
+    web.run(rows)?.says("kept")?;
+    web.run(&format!("cp /root/hook {HOOK}"))?.ok()?;
+    repo.commit(
+        "Fail after it",
+        &[("items/migrations/0005_fails.py", &fails)],
+    )?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("migrations stay applied: items.0004_drop; before-migrate: backup ")?;
+    web.run("pullpray status todo --history")?
+        .ok()?
+        .says("before-migrate: backup ")?;
+    let lost = web.run(rows)?.ok()?.stdout;
+    ensure!(!lost.contains("kept"), "{lost}");
+    // The way back.
+    let last = backups(web)?.pop().context("no backup")?;
+    let (time, ending) = last.split_once('.').context("no ending")?;
+    let line = recipe("pg_restore")?
+        .lines()
+        .find(|line| line.contains(&format!("TIME.{ending}")));
+    let line = line.context("no such recipe")?.replace("TIME", time);
+    web.run(&line)?.ok()?;
+    web.run(rows)?.says("kept")?;
+    // And on: without the two migrations, whose data is as before them.
+    repo.run("git rm -q items/migrations/0004_drop.py items/migrations/0005_fails.py && git commit -qm 'Keep them' && git push -q")?;
+    repo.push("version three")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    ensure!(web.page("/")?.shows("version three"));
+    // The hooks are not the app's to see.
+    web.run("pullpray run todo -- ls /etc/pullpray/hooks")?
+        .exits(2)?;
+    web.run(&format!("chown gunicorn {HOOK}"))?.ok()?;
+    repo.commit(
+        "More",
+        &[(
+            "items/migrations/0004_more.py",
+            &migration("0003_row", "SELECT 1"),
+        )],
+    )?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("only root may be able to modify the hook")?;
+    Ok(())
+}
+
+#[test]
+fn sqlite_is_backed_up_before_a_migration_and_restored() -> Result<()> {
+    let lab = Lab::new("sqlite")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let rows = "python3 -c 'import sqlite3; print(sqlite3.connect(\"/var/www/projects/todo/shared/todo.sqlite3\").execute(\"select * from noted\").fetchall())'";
+    backed_up(&todo, "[ -s ", rows)
+}
+
+#[test]
+fn postgresql_is_backed_up_before_a_migration_and_restored() -> Result<()> {
+    let lab = Lab::new("pg")?;
+    let packages = "+postgresql+python3-psycopg2";
+    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, packages)?;
+    let repo = host.repository("acme/todo")?;
+    web.nginx_site("todo", "127.0.0.1:8000")?;
+    let todo = Todo { host, repo, web };
+    todo.make_live()?;
+    let (web, repo) = (&todo.web, &todo.repo);
+    web.run("runuser -u postgres -- createuser gunicorn && runuser -u postgres -- createdb --owner gunicorn todo")?
+        .ok()?;
+    let settings = format!("{}{POSTGRESQL}", include_str!("project/todo/settings.py"));
+    repo.commit("Use PostgreSQL", &[("todo/settings.py", &settings)])?;
+    web.run("pullpray poll todo")?.ok()?;
+    backed_up(
+        &todo,
+        "pg_dump",
+        "runuser -u gunicorn -- psql todo -c 'select * from noted'",
+    )
+}

@@ -81,8 +81,8 @@ fn backed_up(todo: &Todo, recipe_of: &str, rows: &str) -> Result<()> {
     web.run("pullpray status todo --history")?
         .ok()?
         .says("before-migrate: backup ")?;
-    let lost = web.run(rows)?.ok()?.stdout;
-    ensure!(!lost.contains("kept"), "{lost}");
+    let without = web.run(rows)?.ok()?.stdout;
+    ensure!(!without.contains("kept"), "{without}");
     // The way back.
     let last = backups(web)?.pop().context("no backup")?;
     let (time, ending) = last.split_once('.').context("no ending")?;

@@ -89,6 +89,8 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
         .map_or(0, |(bytes, _)| bytes);
     let overdue = provision::overdue(server, &app, &ledger, server.clock())?;
     Ok(Status {
+        processes: provision::process_states(server, &app)?,
+        environment_is_newer: provision::environment_is_newer(server, &app)?,
         unfinished: server.stat(&app.cron())?.is_none(),
         app,
         ledger,

@@ -54,6 +54,12 @@ impl Clock {
             Source::Fixed(_, since) => Duration::from_millis(since.load(Ordering::Relaxed)),
         }
     }
+    /// The time of CLOCK_MONOTONIC, as systemd reports when units started; `None` if there is none.
+    #[must_use]
+    pub fn since_boot(&self) -> Option<Duration> {
+        let clock = nix::time::ClockId::CLOCK_MONOTONIC;
+        nix::time::clock_gettime(clock).ok().map(Duration::from)
+    }
     /// [`Clock::monotonic`], in seconds.
     #[must_use]
     pub fn elapsed(&self) -> f64 {

@@ -33,6 +33,8 @@ pub struct UnitState {
     pub confines: Vec<String>,
     /// What its processes use, in bytes; `None` if systemd does not count it.
     pub memory: Option<u64>,
+    /// When it became active, in the time of CLOCK_MONOTONIC (clock_gettime(2)); `None` if it never was.
+    pub since: Option<Duration>,
     /// User that it runs as, including drop-ins; empty for root, and for units that are not services.
     pub user: String,
 }
@@ -50,7 +52,7 @@ impl UnitState {
     }
 }
 
-const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,MemoryCurrent,User,NoNewPrivileges,RestrictSUIDSGID,ProtectSystem";
+const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,MainPID,Result,NRestarts,DropInPaths,NeedDaemonReload,MemoryCurrent,ActiveEnterTimestampMonotonic,User,NoNewPrivileges,RestrictSUIDSGID,ProtectSystem";
 
 /// systemd, as pullpray uses it: through systemctl and journalctl; in tests a table of units.
 pub trait Units: fmt::Debug + Send + Sync {
@@ -340,6 +342,10 @@ fn parse(shown: &str) -> UnitState {
             "Result" => state.result = text,
             "NRestarts" => state.restarts = value.parse().unwrap_or(0),
             "DropInPaths" => state.drop_ins = value.split_whitespace().map(str::to_owned).collect(),
+            "ActiveEnterTimestampMonotonic" => {
+                let micros = value.parse().ok().filter(|micros| *micros > 0);
+                state.since = micros.map(Duration::from_micros);
+            }
             // "[not set]", or the highest number in older versions.
             "MemoryCurrent" => {
                 state.memory = value.parse().ok().filter(|bytes| *bytes != u64::MAX);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::app::App;
-use crate::host::View;
+use crate::host::{Stat, View};
 use crate::layout;
 
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
@@ -108,4 +108,38 @@ impl Fix for Processes<'_> {
         }
         Ok(())
     }
+}
+
+/// The processes beside web, with their states as systemd names them.
+///
+/// # Errors
+/// When systemctl fails.
+pub fn process_states(view: &View, app: &App) -> Result<Vec<(String, String)>> {
+    let mut states = Vec::new();
+    for process in &app.processes {
+        let unit = view.unit(&layout::process_unit(&app.name, process))?;
+        let state = match unit.sub.as_str() {
+            "auto-restart" => format!("{} (ended: {})", unit.active, unit.result),
+            _ if unit.load == "not-found" => "has no unit yet".to_owned(),
+            _ => unit.active,
+        };
+        states.push((process.to_string(), state));
+    }
+    Ok(states)
+}
+
+/// Whether the environment file was changed since the service, which reads it at its start, became active.
+///
+/// # Errors
+/// When systemctl fails, or the file cannot be examined.
+pub fn environment_is_newer(view: &View, app: &App) -> Result<bool> {
+    let service = view.unit(&layout::service_unit(&app.name))?;
+    let clock = view.clock();
+    let runs =
+        (service.since.zip(clock.since_boot())).map(|(since, now)| now.saturating_sub(since));
+    let runs = runs.and_then(|runs| i64::try_from(runs.as_secs()).ok());
+    let started = runs.map(|runs| clock.now().timestamp() - runs);
+    let file = view.stat(&app.environment_file())?;
+    let newer = |(file, started): (Stat, i64)| file.modified > started;
+    Ok(service.is_active() && file.zip(started).is_some_and(newer))
 }

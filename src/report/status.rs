@@ -13,6 +13,9 @@ use crate::text::{duration, first_columns, for_terminal, short};
 
 use super::remote;
 
+/// The state of a process that runs.
+const ACTIVE: &str = "active";
+
 /// What there is to report about an app.
 pub struct Status {
     /// The app.
@@ -25,6 +28,10 @@ pub struct Status {
     pub unfinished: bool,
     /// Why cron's polls seem to have stopped, if they do.
     pub overdue: Option<String>,
+    /// The processes beside web, with their states: `active`, `activating (auto-restart)` …
+    pub processes: Vec<(String, String)>,
+    /// Whether the environment file is newer than the process that read it.
+    pub environment_is_newer: bool,
 }
 
 /// Everything about one app, a line each: what is live, what was checked, what waits, what comes next.
@@ -38,6 +45,8 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         free,
         unfinished,
         overdue,
+        processes,
+        environment_is_newer,
     } = status;
     let mut text = String::new();
     match ledger.live() {
@@ -50,6 +59,19 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
             when(&live.since, now)
         )?,
         None => writeln!(text, "{}: nothing is live yet", app.name)?,
+    }
+    if !processes.is_empty() {
+        let processes: Vec<String> = (processes.iter())
+            .map(|(name, state)| format!("{name} {state}"))
+            .collect();
+        writeln!(text, "  beside    {}", processes.join(", "))?;
+    }
+    if *environment_is_newer {
+        writeln!(
+            text,
+            "  note      the environment was changed since the app started: sudo pullpray restart {}",
+            app.name
+        )?;
     }
     if let Some(in_progress) = ledger.in_progress() {
         writeln!(
@@ -116,7 +138,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
     Ok(text)
 }
 
-/// Whether somebody has to act: set-up is unfinished, polls have stopped, the git host is unreachable, or a commit failed
+/// Whether somebody has to act: a process is down, set-up is unfinished, polls have stopped, the git host is unreachable, or a commit failed
 /// or is refused.
 #[must_use]
 pub fn needs_attention(status: &Status) -> bool {
@@ -124,7 +146,8 @@ pub fn needs_attention(status: &Status) -> bool {
     let refused = ledger.refused().is_some_and(|it| !it.why.is_transient());
     let failed = ledger.failures().iter().any(|it| !it.is_rollback());
     let outage = ledger.outage().is_some_and(|outage| outage.reported);
-    status.unfinished || status.overdue.is_some() || refused || failed || outage
+    let down = (status.processes.iter()).any(|(_, state)| state != ACTIVE);
+    down || status.unfinished || status.overdue.is_some() || refused || failed || outage
 }
 
 /// Commits that are not live: refused, waiting, failed.

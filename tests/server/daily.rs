@@ -108,12 +108,16 @@ fn a_variable_is_set_and_the_app_restarted_with_it() -> Result<()> {
     let web = &todo.web;
     let value = "it's \"two\"\n$lines `x` \\ #";
     web.write("/root/value", value)?;
-    web.run("pullpray env todo set GREETING </root/value")?
+    web.run("sleep 2; pullpray env todo set GREETING </root/value")?
         .ok()?
         .says("is changed")?
         .says("sudo pullpray restart todo")?;
     ensure!(!web.read(ENVIRONMENT)?.contains("it's \"two\""));
+    let newer = "the environment was changed since the app started: sudo pullpray restart todo";
+    web.run("pullpray status todo")?.ok()?.says(newer)?;
     web.run("pullpray restart todo")?.ok()?;
+    let status = web.run("pullpray status todo")?.ok()?.stdout;
+    ensure!(!status.contains(newer), "{status}");
     ensure!(
         variable(web, "GREETING")?.trim_end() == value.trim_end(),
         "{}",

@@ -174,7 +174,13 @@ fn leave_the_settings_and_the_server(todo: &Todo) -> Result<()> {
         ensure!(!out.stdout.contains("beat"), "{out:?}");
         Ok(())
     })?;
-    web.run("systemctl stop pullpray.todo.worker; pullpray doctor todo")?
+    web.run("pullpray status todo --check")?
+        .ok()?
+        .says("  beside    worker active\n")?;
+    web.run("systemctl stop pullpray.todo.worker; pullpray status todo --check")?
+        .exits(1)?
+        .says("worker inactive")?;
+    web.run("pullpray doctor todo")?
         .exits(1)?
         .says("process.running")?;
     web.run("pullpray doctor todo --fix --yes")?.ok()?;

@@ -96,7 +96,13 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         by_cron: by_cron(),
         progress: &progress,
     })?;
-    print(&app, &outcome, arguments.verbose)
+    let exit = print(&app, &outcome, arguments.verbose)?;
+    let (message, _) = report::poll::render(&app, &outcome, false);
+    if let Err(error) = deploy::tell(server, &app, &outcome, &message) {
+        let error = for_terminal(&error::in_one_line(&error));
+        writeln!(ui::stderr(), "{name}: {error}")?;
+    }
+    Ok(exit)
 }
 
 /// An error of this server's, such as a broken settings file. A person sees it each time; cron mails it once, and once

@@ -1,14 +1,21 @@
-//! Hooks: programs of the administrator that run at a stage of a deployment, as the app's account.
+//! Hooks: programs of the administrator that run at an event, as the app's account.
+//!
+//! `live`, `failed`, `refused`, `unreachable` and `recovered` run when a poll reports that, with its report: they tell
+//! somebody, and change nothing about how the poll ends.
 //!
 //! `before-migrate` runs when a migration is due, after the release was built and before its database is changed: the
 //! place of a backup. Its failure stops the deployment, with nothing changed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::app::{App, AppName};
+use crate::decide::Verdict;
 use crate::host::{Kind, Log, ScriptRunner, Server};
 use crate::layout;
+use crate::report::PollOutcome;
 use crate::state::history::Stage;
 
 use super::Poll;
@@ -27,7 +34,7 @@ pub(super) fn before_migrate(
     log: &mut Log,
 ) -> Result<(), StageError> {
     let (server, app) = (poll.server, poll.app);
-    let Some(hook) = find(server, poll, BEFORE_MIGRATE).at(Stage::Script)? else {
+    let Some(hook) = find(server, &app.name, BEFORE_MIGRATE).at(Stage::Script)? else {
         return Ok(());
     };
     let check = ScriptRunner {
@@ -64,13 +71,59 @@ pub(super) fn before_migrate(
     Ok(())
 }
 
+/// How long a hook may take that tells somebody.
+const TO_TELL: Duration = Duration::from_secs(60);
+
+/// Runs the hook for what a poll reports, if there is one: `message` is its text.
+///
+/// # Errors
+/// Why it failed; the poll has ended before.
+pub fn tell(server: &Server, app: &App, outcome: &PollOutcome, message: &str) -> Result<()> {
+    let Some((event, commit)) = event(outcome) else {
+        return Ok(());
+    };
+    let Some(hook) = find(server, &app.name, event)? else {
+        return Ok(());
+    };
+    let commit = commit.unwrap_or_default();
+    let message = message.trim_end();
+    let json = serde_json::json!({
+        "event": event, "app": app.name.as_str(), "commit": commit, "message": message,
+    });
+    let variables = [
+        ("PULLPRAY_EVENT", event),
+        ("PULLPRAY_APP", app.name.as_str()),
+        ("PULLPRAY_COMMIT", commit),
+        ("PULLPRAY_MESSAGE", message),
+    ];
+    server
+        .run_hook(&hook, json.to_string().as_bytes(), &variables, TO_TELL)
+        .with_context(|| format!("the hook {} failed", hook.display()))
+}
+
+/// The event that a poll reports, and its commit.
+fn event(outcome: &PollOutcome) -> Option<(&'static str, Option<&str>)> {
+    match outcome {
+        PollOutcome::Deployed { to, .. } => Some(("live", Some(&to.commit))),
+        PollOutcome::Failed(report) => Some(("failed", Some(&report.release.commit))),
+        PollOutcome::Skipped(Verdict::Refused {
+            refusal,
+            report: true,
+        }) => Some(("refused", Some(&refusal.commit))),
+        PollOutcome::Unreachable { report: true, .. } => Some(("unreachable", None)),
+        PollOutcome::Reachable(_, then) => event(then).or(Some(("recovered", None))),
+        PollOutcome::Recovered(recovery, then) => {
+            event(then).or(Some(("recovered", Some(&recovery.live.commit))))
+        }
+        PollOutcome::Redeployed(_, _, then) | PollOutcome::StateRebuilt(_, then) => event(then),
+        PollOutcome::Skipped(_) | PollOutcome::Busy | PollOutcome::Unreachable { .. } => None,
+    }
+}
+
 /// The app's hook for an event, or the one for all apps.
-fn find(server: &Server, poll: &Poll<'_>, event: &str) -> Result<Option<PathBuf>> {
+fn find(server: &Server, app: &AppName, event: &str) -> Result<Option<PathBuf>> {
     let all = Path::new(layout::HOOKS_DIR);
-    for path in [
-        all.join(poll.app.name.as_str()).join(event),
-        all.join(event),
-    ] {
+    for path in [all.join(app.as_str()).join(event), all.join(event)] {
         let Some(stat) = server.stat_target(&path)? else {
             continue;
         };

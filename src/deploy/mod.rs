@@ -42,6 +42,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+pub use hooks::tell;
 pub use inspect::{Inspection, SettingsFound, inspect, start_empty};
 
 use std::path::{Path, PathBuf};

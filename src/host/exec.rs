@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 
@@ -64,6 +65,24 @@ impl Server {
     #[must_use]
     pub fn process_id(&self) -> u32 {
         std::process::id()
+    }
+
+    /// Runs a program of the administrator's with this input and these variables, as the account of this process.
+    ///
+    /// # Errors
+    /// How it failed, with the last lines of its output.
+    pub fn run_hook(
+        &self,
+        hook: &Path,
+        input: &[u8],
+        variables: &[(&str, &str)],
+        deadline: Duration,
+    ) -> Result<()> {
+        let mut command = self.command(hook).stdin(input)?.deadline(deadline);
+        for (name, value) in variables {
+            command = command.env(name, value);
+        }
+        command.run().map(drop)
     }
 
     /// Runs a program on this terminal, or with the standard input and output of this process, and waits for it. A signal

@@ -9,7 +9,7 @@
 mod again;
 mod all_apps;
 mod attack;
-mod backups;
+
 mod cron;
 mod daily;
 mod damaged;
@@ -29,6 +29,7 @@ mod faults_time;
 mod faults_tree;
 mod fixture;
 mod hardened;
+mod hooks;
 mod hostile;
 mod install_and_remove;
 mod instants;

@@ -1,4 +1,4 @@
-//! A backup before each migration, by the README's hooks, and the way back to one.
+//! Hooks: a backup before each migration, as in the README, and the way back to one; and what tells of a poll's report.
 
 use anyhow::{Context, Result, ensure};
 
@@ -142,4 +142,66 @@ fn postgresql_is_backed_up_before_a_migration_and_restored() -> Result<()> {
         "pg_dump",
         "runuser -u gunicorn -- psql todo -c 'select * from noted'",
     )
+}
+
+#[test]
+fn hooks_tell_what_a_poll_reports_and_change_nothing() -> Result<()> {
+    let lab = Lab::new("tell")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let (web, repo) = (&todo.web, &todo.repo);
+    let told = "/var/www/projects/todo/shared/told";
+    let tell =
+        format!("#!/bin/sh\n{{ id -un; echo \"$PULLPRAY_MESSAGE\"; cat; echo; env; }} >>{told}\n");
+    web.run("mkdir -p /etc/pullpray/hooks/todo; echo SECRET_KEY=hush >>/etc/pullpray/todo.env")?
+        .ok()?;
+    for event in ["live", "failed", "todo/recovered"] {
+        web.write(&format!("/etc/pullpray/hooks/{event}"), &tell)?;
+    }
+    web.run("chmod -R +x /etc/pullpray/hooks")?.ok()?;
+    web.run("pullpray poll todo")?.ok()?.silent()?;
+    web.run(&format!("ls {told}"))?.exits(2)?;
+    let commit = repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?;
+    web.run(&format!("cat {told}; rm {told}"))?
+        .says("gunicorn\ntodo: ")?
+        .says("live after")?
+        .says("\"event\":\"live\"")?
+        .says(&format!("\"commit\":\"{}\"", commit.trim()))
+        .and_then(|out| {
+            ensure!(!out.stdout.contains("hush"), "{out:?}");
+            Ok(())
+        })?;
+    repo.commit(
+        "Break it",
+        &[("todo/wsgi.py", "raise RuntimeError('no luck')\n")],
+    )?;
+    web.run("pullpray poll todo")?.exits(1)?;
+    web.run(&format!("cat {told}; rm {told}"))?
+        .says("\"event\":\"failed\"")?
+        .says("no luck")?;
+    // One that fails, or is not root's, changes nothing about how the poll ends.
+    let wsgi = include_str!("project/todo/wsgi.py");
+    repo.commit(
+        "Repair it",
+        &[("todo/wsgi.py", wsgi), ("VERSION", "version three\n")],
+    )?;
+    web.write(
+        "/etc/pullpray/hooks/todo/live",
+        "#!/bin/sh\necho nobody there >&2; exit 7\n",
+    )?;
+    web.run("chmod +x /etc/pullpray/hooks/todo/live; pullpray poll todo")?
+        .ok()?
+        .says("live after")?
+        .says("the hook /etc/pullpray/hooks/todo/live failed: live exited with status 7: nobody there")?;
+    repo.push("version four")?;
+    web.run("chown gunicorn /etc/pullpray/hooks/todo/live; pullpray poll todo")?
+        .ok()?
+        .says("live after")?
+        .says("only root may be able to modify the hook")?;
+    web.run("rm /var/www/projects/todo/current; pullpray poll todo")?
+        .ok()?;
+    web.run(&format!("cat {told}"))?
+        .says("\"event\":\"recovered\"")?;
+    ensure!(web.page("/")?.shows("version four"));
+    Ok(())
 }

@@ -149,9 +149,9 @@ fn hooks_tell_what_a_poll_reports_and_change_nothing() -> Result<()> {
     let lab = Lab::new("tell")?;
     let todo = Todo::live(&lab, Release::Bookworm)?;
     let (web, repo) = (&todo.web, &todo.repo);
-    let told = "/var/www/projects/todo/shared/told";
+    let said = "/var/www/projects/todo/shared/said";
     let tell =
-        format!("#!/bin/sh\n{{ id -un; echo \"$PULLPRAY_MESSAGE\"; cat; echo; env; }} >>{told}\n");
+        format!("#!/bin/sh\n{{ id -un; echo \"$PULLPRAY_MESSAGE\"; cat; echo; env; }} >>{said}\n");
     web.run("mkdir -p /etc/pullpray/hooks/todo; echo SECRET_KEY=hush >>/etc/pullpray/todo.env")?
         .ok()?;
     for event in ["live", "failed", "todo/recovered"] {
@@ -159,10 +159,10 @@ fn hooks_tell_what_a_poll_reports_and_change_nothing() -> Result<()> {
     }
     web.run("chmod -R +x /etc/pullpray/hooks")?.ok()?;
     web.run("pullpray poll todo")?.ok()?.silent()?;
-    web.run(&format!("ls {told}"))?.exits(2)?;
+    web.run(&format!("ls {said}"))?.exits(2)?;
     let commit = repo.push("version two")?;
     web.run("pullpray poll todo")?.ok()?;
-    web.run(&format!("cat {told}; rm {told}"))?
+    web.run(&format!("cat {said}; rm {said}"))?
         .says("gunicorn\ntodo: ")?
         .says("live after")?
         .says("\"event\":\"live\"")?
@@ -176,7 +176,7 @@ fn hooks_tell_what_a_poll_reports_and_change_nothing() -> Result<()> {
         &[("todo/wsgi.py", "raise RuntimeError('no luck')\n")],
     )?;
     web.run("pullpray poll todo")?.exits(1)?;
-    web.run(&format!("cat {told}; rm {told}"))?
+    web.run(&format!("cat {said}; rm {said}"))?
         .says("\"event\":\"failed\"")?
         .says("no luck")?;
     // One that fails, or is not root's, changes nothing about how the poll ends.
@@ -200,7 +200,7 @@ fn hooks_tell_what_a_poll_reports_and_change_nothing() -> Result<()> {
         .says("only root may be able to modify the hook")?;
     web.run("rm /var/www/projects/todo/current; pullpray poll todo")?
         .ok()?;
-    web.run(&format!("cat {told}"))?
+    web.run(&format!("cat {said}"))?
         .says("\"event\":\"recovered\"")?;
     ensure!(web.page("/")?.shows("version four"));
     Ok(())

@@ -65,8 +65,8 @@ impl Mirror {
         options.disable_filters(self.attributes(oid)?.is_empty());
         repo.checkout_tree(tree.as_object(), Some(&mut options))
             .map_err(|error| match error.class() {
-                // A delta that does not fit its base.
-                ErrorClass::Invalid => damaged("", &error),
+                // Of this class are refused paths too, which come from the commit.
+                ErrorClass::Invalid if error.message().contains("delta") => damaged("", &error),
                 _ => error.into(),
             })?;
         apply_umask(&index, dir)?;

@@ -8,6 +8,7 @@
 
 mod again;
 mod all_apps;
+mod asgi;
 mod attack;
 
 mod cron;

@@ -37,6 +37,8 @@ pub use todo::{Todo, make_live};
 pub use tool::{Output, Unchecked};
 pub use web_server::{Page, TOUCHED, WebServer};
 
+/// The packages of what apps work with, in one image for all tests that need some: tests/run builds it.
+pub const SERVICES: &str = "+celery+postgresql+python3-psycopg2+python3-redis+python3-uvicorn+python3-websockets+redis-server";
 const GIT_HOST_IP: &str = "10.77.0.1";
 
 /// The repository that every git host contains from the start.
@@ -149,7 +151,7 @@ impl Lab {
         self.git_host_and(|| self.web_server(release))
     }
 
-    /// The same, with more Debian packages on the web server: `+postgresql`. The first caller builds the image, in a
+    /// The same, with more Debian packages on the web server, such as [`SERVICES`]. The first caller builds the image, in a
     /// minute or two.
     pub fn git_host_and_web_server_with(
         &self,

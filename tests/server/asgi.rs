@@ -1,0 +1,69 @@
+//! An ASGI application with a WebSocket, by gunicorn with uvicorn's workers, as the README says.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Access, Lab, Release, SERVICES, Todo};
+
+const README: &str = include_str!("../../README.md");
+const ASGI: &str = "import os\nfrom pathlib import Path\n\nfrom django.core.asgi import get_asgi_application\n\n\
+os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'todo.settings')\ndjango = get_asgi_application()\n\
+version = Path('VERSION').read_text().strip()\n\n\n\
+async def application(scope, receive, send):\n    if scope['type'] != 'websocket':\n        return await django(scope, receive, send)\n    \
+await receive()\n    await send({'type': 'websocket.accept'})\n    said = await receive()\n    \
+await send({'type': 'websocket.send', 'text': f\"{version}: {said['text']}\"})\n    await send({'type': 'websocket.close'})\n";
+const STOP: &str = "/run/sockets-stop";
+
+#[test]
+fn websockets_are_answered_through_a_switch() -> Result<()> {
+    let lab = Lab::new("asgi")?;
+    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, SERVICES)?;
+    let repo = host.repository("acme/todo")?;
+    web.nginx_site("todo", "127.0.0.1:8000")?;
+    let todo = Todo { host, repo, web };
+    let Todo { host, repo, web } = &todo;
+    let lines = README.lines().map(str::trim);
+    let upgrade: Vec<&str> = lines
+        .clone()
+        .filter(|line| line.contains("upgrade") && line.ends_with(';'))
+        .collect();
+    ensure!(upgrade.len() == 2, "{upgrade:?}");
+    web.run(&format!(
+        "sed -i 's|proxy_set_header Host .*|&\\nproxy_http_version 1.1;\\n{}|' /etc/nginx/sites-enabled/todo && nginx -t && systemctl reload nginx",
+        upgrade.join("\\n")
+    ))?
+    .ok()?;
+    repo.commit("Speak ASGI", &[("todo/asgi.py", ASGI)])?;
+    let variable = lines
+        .clone()
+        .find(|line| line.starts_with("GUNICORN_CMD_ARGS="));
+    let variable = variable.context("no variable in the README")?;
+    let init = todo.init("--schedule '0 0 1 1 *' --workers 2 --wsgi todo.asgi:application")?;
+    web.run(&init)?.exits(3)?;
+    web.run(&format!("echo '{variable}' >>/etc/pullpray/todo.env"))?
+        .ok()?;
+    host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    web.run(&init)?.ok()?;
+    ensure!(web.page("/")?.shows("version one"));
+    web.run("journalctl -u gunicorn.todo.service | grep -q 'uvicorn.workers.UvicornWorker'")?
+        .ok()?;
+    web.write("/root/websocket.py", include_str!("inside/websocket.py"))?;
+    web.run(&format!("systemd-run --quiet --unit=sockets --property=StandardOutput=file:/root/seen python3 /root/websocket.py {STOP}"))?
+        .ok()?;
+    repo.push("version two")?;
+    web.run("sleep 1; pullpray poll todo")?
+        .ok()?
+        .says("live after")?;
+    web.run(&format!(
+        "sleep 1; touch {STOP}; for n in $(seq 100); do [ -s /root/seen ] && break; sleep 0.1; done"
+    ))?
+    .ok()?;
+    let seen = web.read("/root/seen")?;
+    let mut words = seen.split(' ');
+    let answered: u32 = words.next().context("nothing")?.parse()?;
+    ensure!(
+        answered > 20 && seen.ends_with(" 0 version two: hi\n"),
+        "{seen}"
+    );
+    web.run("pullpray doctor todo --strict")?.ok()?;
+    Ok(())
+}

@@ -105,6 +105,16 @@ fn damage(error: &anyhow::Error) -> Option<&str> {
 }
 
 fn refine_any(app: &App, error: anyhow::Error) -> FetchError {
+    // Others are about this server, and say what was tried.
+    let of_the_commit = |error: &MirrorError| {
+        !matches!(
+            error,
+            MirrorError::Git(_) | MirrorError::Io(..) | MirrorError::NotOurs(_)
+        )
+    };
+    if !error.downcast_ref().is_some_and(of_the_commit) {
+        return FetchError::Local(error);
+    }
     match error.downcast() {
         Ok(error) => refine(app, error),
         Err(error) => FetchError::Local(error),

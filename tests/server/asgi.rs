@@ -22,14 +22,21 @@ fn websockets_are_answered_through_a_switch() -> Result<()> {
     let todo = Todo { host, repo, web };
     let Todo { host, repo, web } = &todo;
     let lines = README.lines().map(str::trim);
-    let upgrade: Vec<&str> = lines
-        .clone()
-        .filter(|line| line.contains("upgrade") && line.ends_with(';'))
+    let upgrade: Vec<&str> = (lines.clone())
+        .skip_while(|line| !line.starts_with("map $http_upgrade"))
+        .take_while(|line| *line != "```")
         .collect();
-    ensure!(upgrade.len() == 2, "{upgrade:?}");
+    let (beside, inside) = upgrade.split_at(
+        upgrade
+            .iter()
+            .position(|line| line.is_empty())
+            .context("no recipe")?,
+    );
+    ensure!(beside.len() == 2 && inside.len() == 5, "{upgrade:?}");
     web.run(&format!(
-        "sed -i 's|proxy_set_header Host .*|&\\nproxy_http_version 1.1;\\n{}|' /etc/nginx/sites-enabled/todo && nginx -t && systemctl reload nginx",
-        upgrade.join("\\n")
+        "sed -i -e '1i{}' -e 's|proxy_pass .*|{}|' /etc/nginx/sites-enabled/todo && nginx -t && systemctl reload nginx",
+        beside.join("\\n"),
+        inside.join("\\n")
     ))?
     .ok()?;
     repo.commit("Speak ASGI", &[("todo/asgi.py", ASGI)])?;
@@ -43,7 +50,8 @@ fn websockets_are_answered_through_a_switch() -> Result<()> {
         .ok()?;
     host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     web.run(&init)?.ok()?;
-    ensure!(web.page("/")?.shows("version one"));
+    let page = web.page("/")?;
+    ensure!(page.shows("version one"), "{page:?}");
     web.run("journalctl -u gunicorn.todo.service | grep -q 'uvicorn.workers.UvicornWorker'")?
         .ok()?;
     web.write("/root/websocket.py", include_str!("inside/websocket.py"))?;
@@ -58,8 +66,9 @@ fn websockets_are_answered_through_a_switch() -> Result<()> {
     ))?
     .ok()?;
     let seen = web.read("/root/seen")?;
-    let mut words = seen.split(' ');
-    let answered: u32 = words.next().context("nothing")?.parse()?;
+    let last = seen.lines().last().context("nothing")?;
+    let answered = last.split(' ').next().unwrap_or_default();
+    let answered: u32 = answered.parse().with_context(|| seen.clone())?;
     ensure!(
         answered > 20 && seen.ends_with(" 0 version two: hi\n"),
         "{seen}"

@@ -201,9 +201,10 @@ fn edit_of(key: &Key) -> Option<Edit> {
 /// When the terminal fails, or the user interrupts.
 pub fn secret(prompt: &str) -> Result<String, PromptError> {
     super::signals::install_signal_handlers()?;
-    tty::write(&format!("{} ", for_terminal(prompt)));
+    // Before the prompt: whoever sees it may type.
     let modes = tty::Modes::quiet();
     tty::drop_type_ahead();
+    tty::write(&format!("{} ", for_terminal(prompt)));
     let line = read_cooked();
     drop(modes);
     tty::write("\n");

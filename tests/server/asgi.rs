@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Access, Lab, Release, SERVICES, Todo};
+use crate::lab::{Access, Lab, Release, Todo};
 
 const README: &str = include_str!("../../README.md");
 const ASGI: &str = "import os\nfrom pathlib import Path\n\nfrom django.core.asgi import get_asgi_application\n\n\
@@ -16,10 +16,7 @@ const STOP: &str = "/run/sockets-stop";
 #[test]
 fn websockets_are_answered_through_a_switch() -> Result<()> {
     let lab = Lab::new("asgi")?;
-    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, SERVICES)?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
+    let todo = Todo::with_services(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;
     let lines = README.lines().map(str::trim);
     let upgrade: Vec<&str> = (lines.clone())

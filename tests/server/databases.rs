@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Lab, Release, SERVICES, Todo, WebServer};
+use crate::lab::{Lab, Release, Todo, WebServer};
 
 const POSTGRESQL: &str =
     "\nDATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'todo'}}\n";
@@ -28,10 +28,7 @@ fn databases_sockets_and_https_work_in_the_sandbox() -> Result<()> {
 /// Tests all of them on one server.
 pub fn work_in_the_sandbox(release: Release) -> Result<()> {
     let lab = Lab::new("reach")?;
-    let (host, web) = lab.git_host_and_web_server_with(release, SERVICES)?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
+    let todo = Todo::with_services(&lab, release)?;
     todo.make_live()?;
     let Todo { host, repo, web } = &todo;
     // A service's group, as with redis: membership works in the sandbox, too.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Lab, Release, SERVICES, Todo, WebServer};
+use crate::lab::{Lab, Release, Todo, WebServer};
 
 const README: &str = include_str!("../../README.md");
 const HOOK: &str = "/etc/pullpray/hooks/todo/before-migrate";
@@ -125,10 +125,7 @@ fn sqlite_is_backed_up_before_a_migration_and_restored() -> Result<()> {
 #[test]
 fn postgresql_is_backed_up_before_a_migration_and_restored() -> Result<()> {
     let lab = Lab::new("pg")?;
-    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, SERVICES)?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
+    let todo = Todo::with_services(&lab, Release::Bookworm)?;
     todo.make_live()?;
     let (web, repo) = (&todo.web, &todo.repo);
     web.run("runuser -u postgres -- createuser gunicorn && runuser -u postgres -- createdb --owner gunicorn todo")?

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Access, Lab, Release, SERVICES, Todo, WebServer};
+use crate::lab::{Access, Lab, Release, Todo, WebServer};
 
 const PROCFILE: &str = "web: gunicorn todo.wsgi\n\
      worker: celery --app todo.tasks worker --loglevel info --concurrency 1\n\
@@ -64,10 +64,7 @@ fn all_run(web: &WebServer, names: &[&str]) -> Result<()> {
 #[test]
 fn celery_s_worker_and_beat_belong_to_the_release() -> Result<()> {
     let lab = Lab::new("celery")?;
-    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, SERVICES)?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
+    let todo = Todo::with_services(&lab, Release::Bookworm)?;
     let Todo { host, repo, web } = &todo;
     web.run("systemctl start redis-server")?.ok()?;
     repo.commit(

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Access, Disk, GitHost, Lab, READY, Release, Repository, WebServer};
+use super::{Access, Disk, GitHost, Lab, READY, Release, Repository, SERVICES, WebServer};
 
 /// A git host with the repository of `todo`, and a web server.
 pub struct Todo {
@@ -15,6 +15,14 @@ impl Todo {
     /// Boots both servers, creates the repository and configures nginx; pullpray has not run yet.
     pub fn before_init(lab: &Lab, release: Release) -> Result<Self> {
         let (host, web) = lab.git_host_and_web_server(release)?;
+        let repo = host.repository("acme/todo")?;
+        web.nginx_site("todo", "127.0.0.1:8000")?;
+        Ok(Self { host, repo, web })
+    }
+
+    /// The same, on a web server with the packages of [`SERVICES`].
+    pub fn with_services(lab: &Lab, release: Release) -> Result<Self> {
+        let (host, web) = lab.git_host_and_web_server_with(release, SERVICES)?;
         let repo = host.repository("acme/todo")?;
         web.nginx_site("todo", "127.0.0.1:8000")?;
         Ok(Self { host, repo, web })

@@ -334,12 +334,14 @@ impl Accepted {
     /// A commit that was accepted now or before; says what is remarkable about it.
     pub(super) fn new(
         session: &Session<'_>,
-        code: Code,
+        mut code: Code,
         inputs_digest: String,
         started: f64,
     ) -> anyhow::Result<Self> {
         let live = session.ledger().live();
-        let note = remarks::on(session, &code, live)?;
+        let note = code
+            .read(session, |code| remarks::on(session, code, live))
+            .map_err(|error| error.into_error(session.app))?;
         if let Some(note) = &note {
             session.progress(note);
         }

@@ -1,5 +1,6 @@
 //! Inspects the repository for the answers of init that only it can give.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::app::{
     App, PROCFILE, ProcessName, Procfile, SharedPath, Wsgi, read_settings, settings_modules,
 };
+use crate::git::MirrorError;
 use crate::host::{Locked, Server};
 use crate::layout;
 use crate::report;
 
-use super::fetch::{self, FetchError};
+use super::fetch::{self, Code, FetchError};
 use super::{Poll, no_reference, writes};
 
 /// What was found in the repository.
@@ -62,14 +64,29 @@ pub fn inspect(poll: &Poll<'_>) -> Result<Inspection> {
         .map_err(|error| error.failure())
         .and_then(|newest| newest.ok_or_else(no_reference))
         .map_err(|failure| report::remote::error(app, &failure))?;
-    let code = fetch::fetch_complete(poll, &newest).map_err(|error| match error {
+    let found = fetch::fetch_complete(poll, &newest)
+        .and_then(|mut code| code.read(poll, |code| look_at(app, code)));
+    found.map_err(|error| match error {
         FetchError::Unfit(why) => anyhow!("{} cannot be deployed: {why}", newest.name),
         error => error.into_error(app),
-    })?;
+    })
+}
+
+/// Reads the commit's files; fails if one of them is damaged in the mirror.
+fn look_at(app: &App, code: &Code) -> Result<Inspection> {
     let oid = code.info.oid;
+    let damaged = RefCell::new(None);
     let read = |path: &Path| -> Option<String> {
-        let bytes = code.mirror.read_file(oid, path).ok()??;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let content = match code.mirror.read_file(oid, path) {
+            Ok(content) => content?,
+            Err(error @ (MirrorError::Damaged(_) | MirrorError::Missing(_))) => {
+                damaged.replace(Some(error));
+                return None;
+            }
+            // A path that no file has, such as that of a module without a name.
+            Err(_) => return None,
+        };
+        Some(String::from_utf8_lossy(&content).into_owned())
     };
     let files: Vec<PathBuf> = code
         .mirror
@@ -114,7 +131,7 @@ pub fn inspect(poll: &Poll<'_>) -> Result<Inspection> {
                 .collect(),
         })
     });
-    Ok(Inspection {
+    let inspection = Inspection {
         commit: code.commit.clone(),
         subject: code.info.subject.clone(),
         settings: settings.collect(),
@@ -125,7 +142,11 @@ pub fn inspect(poll: &Poll<'_>) -> Result<Inspection> {
         wsgi,
         manage: manage.is_some_and(|text| !text.is_empty()),
         manage_settings,
-    })
+    };
+    match damaged.into_inner() {
+        Some(error) => Err(error.into()),
+        None => Ok(inspection),
+    }
 }
 
 /// Creates an empty file in shared/, as the app's account; leaves one that exists.

@@ -177,14 +177,15 @@ impl<'a> Poll<'a> {
     }
 
     /// A digest of everything besides the commit that determines whether a deployment works: settings, environment,
-    /// script.
+    /// script, and the administrator's Procfile.
     fn inputs_digest(&self) -> Result<String> {
         let (server, app) = (self.server, self.app);
         let mut all = Vec::new();
-        let files: [&Path; 3] = [
+        let files: [&Path; 4] = [
             &layout::settings(&app.name),
             &app.environment_file(),
             &app.deploy_script(),
+            &layout::procfile(&app.name),
         ];
         for path in files {
             let content = server

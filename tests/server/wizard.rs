@@ -329,3 +329,26 @@ fn modified_files_are_shown_and_replaced_only_on_request() -> Result<()> {
         .says("# by ann")?;
     Ok(())
 }
+
+#[test]
+fn processes_of_the_procfile_are_offered() -> Result<()> {
+    let lab = Lab::new("offered")?;
+    let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
+    let procfile = "web: gunicorn todo.wsgi\nworker: sleep 1d\n";
+    repo.commit("Have a worker", &[("Procfile", procfile)])?;
+    let init = host.init(&repo, "--app todo --schedule '0 0 1 1 *'")?;
+    web.run(&init)?.exits(3)?;
+    host.allow_key(&repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
+    let mut person = web.terminal("pullpray init todo")?;
+    person.patience(Duration::from_secs(90));
+    person.sees("Go on?")?;
+    person.presses(key::ENTER)?;
+    person.sees("Run worker of the Procfile too?")?;
+    person.presses(key::ENTER)?;
+    let (status, seen) = person.ends()?;
+    ensure!(status == 0, "{seen}");
+    web.run("systemctl is-active pullpray.todo.worker.service && grep '^processes' /etc/pullpray/todo.toml && pullpray doctor todo --strict")?
+        .ok()?
+        .says("active\nprocesses = [\"worker\"]\n")?;
+    Ok(())
+}

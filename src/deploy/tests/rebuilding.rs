@@ -205,7 +205,11 @@ fn a_mirror_with_a_damaged_file_is_fetched_again() -> Result<()> {
     let site = Site::live()?;
     // Too random to be compressed: the middle of its pack is this file.
     let large: String = (0..2000).map(|n: u32| sha256(&n.to_le_bytes())).collect();
-    for (path, next) in [("media.txt", "three"), ("requirements.txt", "five")] {
+    for (path, next) in [
+        ("media.txt", "three"),
+        ("Procfile", "five"),
+        ("requirements.txt", "seven"),
+    ] {
         let lines = large.as_bytes().chunks(64);
         let lines: Vec<_> = lines
             .map(|it| format!("# {}\n", String::from_utf8_lossy(it)))

@@ -36,6 +36,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Session {
     child: Child,
+    end: spawn::End,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
@@ -104,6 +105,7 @@ impl Session {
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
+            end: spawn::End::of(&child),
             child,
             stderr_tail: Vec::new(),
             idle: remote.idle,
@@ -275,7 +277,7 @@ impl Session {
     /// Polls the pipes once and reads available stderr. Returns whether the wanted pipe is ready, and whether stderr
     /// had data. Data on stderr does not reset the idle limit: a background process may write to it for ever.
     fn poll_once(&mut self, want: Want, limit: Duration) -> (bool, bool) {
-        let mut fds = Vec::with_capacity(2);
+        let mut fds = Vec::with_capacity(3);
         if let Some(stderr) = &self.stderr {
             fds.push(PollFd::new(stderr.as_fd(), PollFlags::POLLIN));
         }
@@ -284,6 +286,10 @@ impl Session {
             (Want::Bytes, Some(pipe), _) => fds.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
             (Want::Room, _, Some(pipe)) => fds.push(PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)),
             _ => {}
+        }
+        if fds.len() == watched {
+            // Nothing is wanted but its end.
+            fds.extend(self.end.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
         let millis = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         if !matches!(poll(&mut fds, millis), Ok(1..)) {

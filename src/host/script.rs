@@ -107,6 +107,7 @@ impl ScriptRunner {
         fcntl(output.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
 
         let until = Instant::now() + self.deadline;
+        let end = spawn::End::of(&child);
         let mut captured = BoundedLog::new(&mut log.0);
         let mut status = None;
         let result = (|| -> Result<()> {
@@ -117,7 +118,7 @@ impl ScriptRunner {
                     poll(&mut ready, PollTimeout::from(20_u8))?;
                     open = captured.drain(&mut output)?;
                 } else {
-                    std::thread::sleep(Duration::from_millis(2));
+                    end.wait(until.saturating_duration_since(Instant::now()));
                 }
                 status = child.try_wait()?;
             }

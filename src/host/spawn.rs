@@ -15,6 +15,7 @@
 //! * is terminated with its whole process group, whose id is that of its session: TERM, [`TERM_GRACE`], KILL.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -22,14 +23,19 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid, setsid};
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::{Identity, PATH, effective_uid};
 
 /// Time between TERM and KILL for a process group.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
+
+/// Time between two looks whether a wait was cancelled.
+const CANCELLATION: Duration = Duration::from_millis(50);
 
 /// What happens to a child when this process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +151,33 @@ fn become_account(identity: &Identity) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A child's end, without reaping it (pidfd_open(2)).
+#[derive(Debug)]
+pub struct End(Option<OwnedFd>);
+
+impl End {
+    /// That of this child.
+    pub fn of(child: &Child) -> Self {
+        let child = rustix::process::Pid::from_child(child);
+        Self(pidfd_open(child, PidfdFlags::empty()).ok())
+    }
+
+    /// To be polled for `POLLIN`; `None` where the system refuses it.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Waits for it, at most that long.
+    pub fn wait(&self, most: Duration) {
+        let Some(fd) = self.fd() else {
+            return std::thread::sleep(most.min(Duration::from_millis(2)));
+        };
+        let millis = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
+        // An error, such as a signal, only ends it early.
+        let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], millis);
+    }
+}
+
 /// Waits for a child to exit. At the deadline, or when `cancelled` returns true, terminates its process group and
 /// returns `None`.
 pub fn wait(
@@ -152,8 +185,8 @@ pub fn wait(
     deadline: Duration,
     cancelled: impl Fn() -> bool,
 ) -> std::io::Result<Option<ExitStatus>> {
-    let began = Instant::now();
-    let until = began + deadline;
+    let until = Instant::now() + deadline;
+    let end = End::of(child);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
@@ -163,9 +196,7 @@ pub fn wait(
             terminate_group(child)?;
             return Ok(None);
         }
-        // A short wait ends at most a sixteenth late, a long one costs little.
-        let pause = ((now - began) / 16).clamp(Duration::from_millis(1), Duration::from_millis(20));
-        std::thread::sleep(pause.min(until - now));
+        end.wait(CANCELLATION.min(until - now));
     }
 }
 
@@ -180,8 +211,9 @@ pub fn terminate_group(child: &mut Child) -> std::io::Result<ExitStatus> {
     };
     signal(Signal::SIGTERM)?;
     let until = Instant::now() + TERM_GRACE;
+    let end = End::of(child);
     while !has_exited(child) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(10));
+        end.wait(until.saturating_duration_since(Instant::now()));
     }
     signal(Signal::SIGKILL)?;
     child.wait()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::app::{Answers, AppName, ProcessName, SharedPath};
+use crate::app::{Answers, AppName, ProcessName, SharedPath, Wsgi};
 
 /// Continuous delivery for servers with no inbound access
 #[derive(Debug, Parser)]
@@ -174,8 +174,14 @@ pub enum Verb {
         /// The app
         app: AppName,
         /// The process
-        #[arg(required_unless_present = "words")]
+        #[arg(required_unless_present_any = ["words", "web"])]
         process: Option<ProcessName>,
+        /// Web instead, with this callable unless the Procfile says which
+        #[arg(long, value_name = "WSGI")]
+        web: Option<Wsgi>,
+        /// The socket of web; without it, systemd's
+        #[arg(long, requires = "web")]
+        listen: Option<PathBuf>,
         /// A command instead
         #[arg(last = true)]
         words: Vec<OsString>,

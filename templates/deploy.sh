@@ -39,6 +39,7 @@ cd "$PULLPRAY_RELEASE"
 python=$PULLPRAY_VENV/bin/python
 
 if [ "$1" = migrate ]; then
+    [ -e manage.py ] || exit 0
     exec "$python" manage.py migrate --noinput
 fi
 
@@ -107,8 +108,8 @@ if [ "$PULLPRAY_VENV_STATE" = new ]; then
 fi
 
 # check and collectstatic in one process: starting Django is most of what they take. What the project's manage.py does
-# before its command is done as well.
-"$python" -c '
+# before its command is done as well. A project without manage.py has neither.
+[ ! -e manage.py ] || "$python" -c '
 import os, runpy, sys
 sys.path[0] = os.getcwd()
 sys.argv = ["manage.py", "check"]

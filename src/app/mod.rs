@@ -34,7 +34,7 @@ pub use names::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, GroupName, HealthHost, HealthPath, Module,
     Proxy, SharedPath, Wsgi,
 };
-pub use procfile::{MAX_PROCFILE, PROCFILE, ProcessName, Procfile};
+pub use procfile::{MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web};
 pub use repo_url::RepoUrl;
 pub use resolve::Problem;
 pub use schedule::Schedule;

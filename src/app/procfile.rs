@@ -55,6 +55,25 @@ impl FromStr for ProcessName {
     }
 }
 
+/// What a line `web` starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Web<'a> {
+    /// gunicorn.
+    Gunicorn {
+        /// Assignments to variables.
+        before: Vec<&'a str>,
+        /// Its arguments, in a shell's syntax.
+        arguments: &'a str,
+    },
+    /// Something else: the whole line.
+    Other(&'a str),
+}
+
+/// Whether a word of a command names this program, with or without its directory.
+fn is_program(word: &str, program: &str) -> bool {
+    word.rsplit('/').next() == Some(program)
+}
+
 /// The lines of a Procfile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Procfile(Vec<(String, String)>);
@@ -78,6 +97,35 @@ impl Procfile {
     pub fn command(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(it, _)| it == name);
         found.map(|(_, command)| command.as_str())
+    }
+
+    /// What its line `web` starts; `None` without one.
+    #[must_use]
+    pub fn web(&self) -> Option<Web<'_>> {
+        let mut before = Vec::new();
+        let mut rest = self.command("web")?;
+        loop {
+            let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            let after = after.trim_start();
+            match word {
+                "exec" | "env" => {}
+                _ if word.contains('=') => before.push(word),
+                _ if is_program(word, "gunicorn") => {
+                    let arguments = after;
+                    return Some(Web::Gunicorn { before, arguments });
+                }
+                _ if is_program(word, "python") || is_program(word, "python3") => {
+                    let module = after.strip_prefix("-m gunicorn");
+                    let Some(arguments) = module.filter(|it| !it.starts_with('.')) else {
+                        return Some(Web::Other(self.command("web")?));
+                    };
+                    let arguments = arguments.trim_start();
+                    return Some(Web::Gunicorn { before, arguments });
+                }
+                _ => return Some(Web::Other(self.command("web")?)),
+            }
+            rest = after;
+        }
     }
 
     /// The names, in their order.
@@ -106,6 +154,42 @@ mod tests {
         );
         assert_eq!(file.command("beat"), None);
         assert_eq!(file.beside_web().collect::<Vec<_>>(), ["worker"]);
+    }
+
+    #[test]
+    fn web_is_gunicorn_or_something_else() {
+        let gunicorn = |before: &[&'static str], arguments| Web::Gunicorn {
+            before: before.to_vec(),
+            arguments,
+        };
+        for (line, expected) in [
+            (
+                "gunicorn todo.wsgi --log-file -",
+                gunicorn(&[], "todo.wsgi --log-file -"),
+            ),
+            (
+                "exec env A=1 bin/gunicorn -k x \"$B\" y:z",
+                gunicorn(&["A=1"], "-k x \"$B\" y:z"),
+            ),
+            ("python3 -m gunicorn todo.wsgi", gunicorn(&[], "todo.wsgi")),
+            (
+                "python -m gunicorn.other",
+                Web::Other("python -m gunicorn.other"),
+            ),
+            (
+                "daphne todo.asgi:application",
+                Web::Other("daphne todo.asgi:application"),
+            ),
+            (
+                "python manage.py runserver",
+                Web::Other("python manage.py runserver"),
+            ),
+            ("A=1", Web::Other("A=1")),
+        ] {
+            let file = Procfile::parse(&format!("web: {line}\n"));
+            assert_eq!(file.web(), Some(expected));
+        }
+        assert_eq!(Procfile::parse("worker: x\n").web(), None);
     }
 
     #[test]

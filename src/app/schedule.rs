@@ -51,7 +51,11 @@ impl Schedule {
         }
         // Names like a1 and a2 must not come near each other.
         let digest = Sha256::digest([machine, app].join("\0"));
-        let number = |at| digest[at..at + 4].iter().fold(0, |n, &b| n << 8 | u64::from(b));
+        let number = |at| {
+            digest[at..at + 4]
+                .iter()
+                .fold(0, |n, &b| n << 8 | u64::from(b))
+        };
         let second = number(0) % 60;
         let interval = self.text.strip_prefix("*/").and_then(|rest| {
             let (minutes, others) = rest.split_once(' ')?;

@@ -132,8 +132,13 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Exec {
             app,
             process,
+            web,
+            listen,
             words,
-        } => exec::run(server, &app, process.as_ref(), &words),
+        } => {
+            let what = (process.as_ref(), web.as_ref(), listen.as_deref());
+            exec::run(server, &app, what, &words)
+        }
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }

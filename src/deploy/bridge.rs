@@ -15,9 +15,9 @@ use crate::host::Running;
 use crate::layout;
 use crate::render::SudoCommand;
 
-use super::Poll;
 use super::health::{is_healthy, wait_until_healthy};
 use super::service::sudo;
+use super::{Poll, service};
 
 /// The bridge was unhealthy; the service was not touched.
 #[derive(Debug)]
@@ -71,10 +71,8 @@ fn hindrance(poll: &Poll<'_>) -> Result<Option<String>> {
     if !service.is_active() || !is_healthy(poll, &own_bind(poll)?) {
         return Ok(Some(String::new()));
     }
-    let bridge = server.unit(&layout::bridge_unit(&app.name))?;
-    if service.drop_ins.len() != bridge.drop_ins.len() {
-        let why = "the service and the second instance have different drop-ins";
-        return Ok(Some(why.to_owned()));
+    if service::has_own_drop_ins(server, app, &layout::bridge_unit(&app.name))? {
+        return Ok(Some("the service has drop-ins of its own".to_owned()));
     }
     let own = app.limits.bridge_memory.map(|mib| mib << 20);
     let needed = own.or(service.memory).unwrap_or(0);

@@ -262,7 +262,7 @@ impl Permitted {
         let Self(mut it) = self;
         let checked = (it.code.check_limits(session))
             .and_then(|()| it.code.refuse_unfiltered(session))
-            .and_then(|()| processes::refuse_missing(session, &mut it.code))
+            .and_then(|()| processes::refuse_unfit(session, &mut it.code))
             .and_then(|()| {
                 let find = |code: &Code| dependencies::refusal(session.server, session.app, code);
                 it.code.read(session, find)

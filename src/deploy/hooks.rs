@@ -37,6 +37,13 @@ pub(super) fn before_migrate(
     let Some(hook) = find(server, &app.name, BEFORE_MIGRATE).at(Stage::Script)? else {
         return Ok(());
     };
+    if server
+        .stat(&script.directory.join("manage.py"))
+        .at(Stage::Script)?
+        .is_none()
+    {
+        return Ok(());
+    }
     let check = ScriptRunner {
         program: python.to_owned(),
         arguments: ["manage.py", "migrate", "--check"].map(Into::into).to_vec(),

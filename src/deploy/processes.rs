@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::app::{App, MAX_PROCFILE, PROCFILE, ProcessName, Procfile};
+use crate::app::{App, MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web};
 use crate::git::Oid;
 use crate::host::Server;
 use crate::layout;
@@ -117,14 +117,18 @@ fn procfile(server: &Server, app: &App, code: &Code, oid: Oid) -> Result<(String
     Ok((PROCFILE.to_owned(), parsed))
 }
 
-/// Refuses a commit whose Procfile lacks a process of the settings.
-pub(super) fn refuse_missing(poll: &Poll<'_>, code: &mut Code) -> Result<(), FetchError> {
+/// Refuses a commit whose Procfile lacks a process of the settings, or has another server than gunicorn for web.
+pub(super) fn refuse_unfit(poll: &Poll<'_>, code: &mut Code) -> Result<(), FetchError> {
     let (server, app) = (poll.server, poll.app);
-    if app.processes.is_empty() {
-        return Ok(());
-    }
     let read = |code: &Code| procfile(server, app, code, code.info.oid);
     let (file, found) = code.read(poll, read)?;
+    if let Some(Web::Other(line)) = found.web() {
+        return Err(FetchError::Unfit(format!(
+            "web in {file} does not start gunicorn: {}; gunicorn runs ASGI too, by its --worker-class; for this server alone, write a Procfile without the line, or with another: {}",
+            for_terminal(line),
+            layout::procfile(&app.name).display()
+        )));
+    }
     let missing: Vec<&str> = (app.processes.iter())
         .map(ProcessName::as_str)
         .filter(|name| found.command(name).is_none())

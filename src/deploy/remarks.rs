@@ -1,12 +1,13 @@
 //! What is remarkable about a commit that is deployed.
 
 use crate::app::{App, Track};
+use crate::layout;
 use crate::state::ledger::Release;
 use crate::text::{for_terminal, short};
 
 use super::fetch::Code;
-use super::processes;
 use super::session::Session;
+use super::{processes, service};
 
 /// All remarks on a commit.
 pub(super) fn on(
@@ -19,6 +20,7 @@ pub(super) fn on(
         code.new_submodules(live)?,
         uncompiled_translations(session, code, live)?,
         processes::remark(session, code, live.map(|live| live.commit.as_str()))?,
+        drop_ins(session)?,
     ]))
 }
 
@@ -45,6 +47,28 @@ fn uncompiled_translations(
         for_terminal(&first.display().to_string()),
         path.display()
     )))
+}
+
+/// A remark on an administrator's drop-ins of the service, without which its other instances would not be like it.
+fn drop_ins(session: &Session<'_>) -> anyhow::Result<Option<String>> {
+    let (server, app) = (session.server, session.app);
+    let service = layout::service_unit(&app.name);
+    let mut commands = Vec::new();
+    for unit in [
+        layout::trial_unit(&app.name),
+        layout::bridge_unit(&app.name),
+    ] {
+        if service::has_own_drop_ins(server, app, &unit)? {
+            let dir = layout::unit_file(&format!("{unit}.d"));
+            commands.push(format!("sudo ln -s {service}.d {}", dir.display()));
+        }
+    }
+    Ok((!commands.is_empty()).then(|| {
+        format!(
+            "the service has drop-ins of its own, so no release is tried and nothing serves while it restarts; to have them in all instances: {} && sudo systemctl daemon-reload",
+            commands.join(" && ")
+        )
+    }))
 }
 
 /// A remark on a commit whose history does not contain the live commit.

@@ -31,6 +31,12 @@ pub(super) fn restart(server: &Server, app: &App) -> Result<()> {
     run(SudoCommand::RestartService)
 }
 
+/// Whether the service has drop-ins that another instance of it lacks.
+pub(super) fn has_own_drop_ins(server: &Server, app: &App, instance: &str) -> Result<bool> {
+    let service = server.unit(&layout::service_unit(&app.name))?;
+    Ok(service.drop_ins.len() != server.unit(instance)?.drop_ins.len())
+}
+
 /// Runs one of the commands that the sudoers drop-in permits.
 pub(super) fn sudo(server: &Server, app: &App, command: SudoCommand) -> Result<()> {
     let arguments = command.arguments(app);

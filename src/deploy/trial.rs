@@ -19,7 +19,7 @@ use crate::state::ledger::Release;
 use super::build::Built;
 use super::health::wait_until_healthy;
 use super::service::{output_of, sudo};
-use super::{Poll, StageError};
+use super::{Poll, StageError, service};
 
 /// A release that was healthy in its trial, as far as one could be run.
 #[must_use]
@@ -51,12 +51,8 @@ pub(super) fn verify(poll: &Poll<'_>, built: Built) -> Result<Verified, StageErr
 pub(super) fn run(poll: &Poll<'_>, id: &str) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
     let unit = layout::trial_unit(&app.name);
-    let live = server
-        .unit(&layout::service_unit(&app.name))?
-        .drop_ins
-        .len();
-    if live != server.unit(&unit)?.drop_ins.len() {
-        poll.progress("no trial: the service has drop-ins that the trial's unit lacks");
+    if service::has_own_drop_ins(server, app, &unit)? {
+        poll.progress("no trial: the service has drop-ins of its own");
         return Ok(());
     }
     poll.progress(&format!("trying {id} beside the live release"));

@@ -3,23 +3,39 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Server;
 
 /// Characters with which a shell does more than start one program.
 const SHELL: &[char] = &[';', '&', '|', '<', '>', '(', ')', '{', '}', '`', '#', '\n'];
 
+/// gunicorn's own backlog would lower systemd's (listen(2)).
+const GUNICORN: &str = "--backlog 4096 --graceful-timeout 30";
+
 /// What to become.
 #[derive(Debug)]
 pub enum Becomes<'a> {
     /// A line of a Procfile, read by a shell.
     Line(&'a str),
+    /// gunicorn, on systemd's socket or its own. What it is told here, whoever wrote the line can tell it otherwise; not
+    /// where to listen: it takes the socket that it is given.
+    Gunicorn {
+        /// Assignments to variables, in a shell's syntax.
+        before: &'a [&'a str],
+        /// Its arguments, in a shell's syntax.
+        arguments: &'a str,
+        /// The socket.
+        listen: Option<&'a Path>,
+    },
     /// A program and its arguments.
     Program(&'a [OsString]),
 }
@@ -37,6 +53,23 @@ pub fn become_process(what: &Becomes<'_>) -> Error {
     let mut command = Command::new("/bin/sh");
     match what {
         Becomes::Line(line) => command.args(["-c", &in_shell(line)]),
+        Becomes::Gunicorn {
+            before,
+            arguments,
+            listen,
+        } => {
+            if let Some(path) = listen
+                && let Err(error) = give_socket(path, &mut command)
+            {
+                return error.context(format!("failed to listen on {}", path.display()));
+            }
+            let more = std::env::var("GUNICORN_CMD_ARGS").unwrap_or_default();
+            command.env("GUNICORN_CMD_ARGS", format!("{GUNICORN} {more}"));
+            // The release's interpreter, not the gunicorn script: its shebang names another one.
+            let program = format!("{}/python -m gunicorn", programs.display());
+            let before = before.join(" ");
+            command.args(["-c", &format!("exec env {before} {program} {arguments}")])
+        }
         // systemd takes the end by SIGINT for success; a shell that outlives it reports 130.
         Becomes::Program(words) => {
             let script = "trap : INT; \"$@\"; exit $?";
@@ -49,6 +82,21 @@ pub fn become_process(what: &Becomes<'_>) -> Error {
         .env("PULLPRAY_COMMIT", commit.trim())
         .exec();
     Error::new(error).context("failed to start /bin/sh")
+}
+
+/// Listens there, and passes the socket on as systemd does (sd_listen_fds(3)).
+fn give_socket(path: &Path, command: &mut Command) -> Result<()> {
+    let socket = OwnedFd::from(UnixListener::bind(path)?);
+    // systemd started this process with the three standard ones, and nothing else is open.
+    if socket.as_raw_fd() != 3 {
+        bail!("descriptor 3 is in use");
+    }
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    // Stays open: the program that replaces this process has it.
+    let _ = socket.into_raw_fd();
+    let pid = std::process::id().to_string();
+    command.env("LISTEN_FDS", "1").env("LISTEN_PID", pid);
+    Ok(())
 }
 
 /// The program replaces the shell, so that it gets systemd's signals. `env` takes assignments before it.

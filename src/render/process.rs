@@ -34,13 +34,10 @@ impl<'a> Common<'a> {
     pub(super) fn shared(&self) -> String {
         super::shared(self.app)
     }
-    pub(super) fn data(&self) -> String {
-        text(&layout::data(&self.app.name))
-    }
     pub(super) fn environment(&self) -> String {
         text(&self.app.environment_file())
     }
-    fn program(&self) -> String {
+    pub(super) fn program(&self) -> String {
         text(&self.app.program)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::app::{App, AppName};
 use crate::error::WithHint;
@@ -26,6 +26,34 @@ pub fn dirs(app: &App) -> [PathBuf; 2] {
 pub fn is_marked(view: &View, app: &App) -> Result<bool> {
     let known = view.read_text(&layout::data(&app.name))?;
     Ok(known.is_some_and(|known| known.lines().skip(1).map(Path::new).eq(dirs(app))))
+}
+
+/// Whether a directory has the mark that root's copy says.
+fn has_mark(view: &View, dir: &Path, known: &str) -> Result<bool> {
+    let mark = dir.join(layout::MARK);
+    Ok(
+        view.stat_target(dir)?.map(|stat| stat.kind) == Some(Kind::Directory)
+            && view.stat(&mark)?.map(|stat| stat.kind) == Some(Kind::File)
+            && view.read_untrusted(&mark)?.as_deref() == Some(known),
+    )
+}
+
+/// Checks the mark of the directory that the app writes to, before the app starts.
+///
+/// # Errors
+/// When it is missing, or root's copy is.
+pub fn ensure_shared(view: &View, app: &AppName) -> Result<()> {
+    let copy = layout::data(app);
+    let known = view.read_text(&copy)?.unwrap_or_default();
+    let dir = Path::new(known.lines().nth(1).unwrap_or_default());
+    if !has_mark(view, dir, &known)? {
+        let dir = dir.display();
+        bail!(
+            "{dir} does not have the mark of {}: is a disk not mounted?",
+            copy.display()
+        );
+    }
+    Ok(())
 }
 
 /// The directory that has the app's data, according to root's copy.
@@ -64,10 +92,7 @@ pub fn missing(view: &View, app: &AppName) -> Result<Option<(PathBuf, String, St
     };
     for dir in known.lines().skip(1).map(Path::new) {
         let mark = dir.join(layout::MARK);
-        let present = view.stat_target(dir)?.map(|stat| stat.kind) == Some(Kind::Directory)
-            && view.stat(&mark)?.map(|stat| stat.kind) == Some(Kind::File)
-            && view.read_untrusted(&mark)?.as_deref() == Some(&known);
-        if !present {
+        if !has_mark(view, dir, &known)? {
             let owned = dir.to_owned();
             let (dir, mark, copy) = (dir.display(), mark.display(), copy.display());
             return Ok(Some((

@@ -37,14 +37,13 @@ fn websockets_are_answered_through_a_switch() -> Result<()> {
     ))?
     .ok()?;
     repo.commit("Speak ASGI", &[("todo/asgi.py", ASGI)])?;
-    let variable = lines
+    let line = lines
         .clone()
-        .find(|line| line.starts_with("GUNICORN_CMD_ARGS="));
-    let variable = variable.context("no variable in the README")?;
-    let init = todo.init("--schedule '0 0 1 1 *' --workers 2 --wsgi todo.asgi:application")?;
+        .find(|line| line.starts_with("web: gunicorn --worker-class"));
+    let line = line.context("no line in the README")?;
+    repo.commit("Say how", &[("Procfile", &format!("{line}\n"))])?;
+    let init = todo.init("--schedule '0 0 1 1 *' --workers 2")?;
     web.run(&init)?.exits(3)?;
-    web.run(&format!("echo '{variable}' >>/etc/pullpray/todo.env"))?
-        .ok()?;
     host.allow_key(repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     web.run(&init)?.ok()?;
     let page = web.page("/")?;

@@ -118,7 +118,7 @@ fn what_hinders_the_bridge_is_said_and_the_service_restarts_alone() -> Result<()
     let drop_in = vec!["/etc/systemd/system/x.conf".to_owned()];
     service(&site, |unit| unit.drop_ins = drop_in);
     site.deploys("four")?;
-    said("the service and the second instance have different drop-ins")?;
+    said("the service has drop-ins of its own")?;
     assert_eq!(commands(&site), ALONE);
     service(&site, |unit| unit.drop_ins = Vec::new());
 

@@ -14,7 +14,9 @@
 #
 #   PULLPRAY_APP           {{ app.name }}
 #   PULLPRAY_COMMIT        the commit hash, 40 hexadecimal digits
-#   PULLPRAY_RELEASE       directory of the new release; the script starts there
+#   PULLPRAY_RELEASE       directory of the new release
+#   PULLPRAY_PROJECT       the same, or the project's directory in it (subdir in the settings); the
+#                          script starts there
 #   PULLPRAY_SHARED        {{ shared }}: persistent files, shared between releases
 #   PULLPRAY_VENV          the virtual environment; .venv in the release links to it
 #   PULLPRAY_VENV_STATE    "new": create it and install into it; "ready": an earlier release with
@@ -35,7 +37,7 @@
 # killed when it exits.
 set -eu
 umask 0007
-cd "$PULLPRAY_RELEASE"
+cd "$PULLPRAY_PROJECT"
 python=$PULLPRAY_VENV/bin/python
 
 if [ "$1" = migrate ]; then

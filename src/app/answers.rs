@@ -135,6 +135,8 @@ answers! {
     /// The app's name on this server [default: the repository's name]
     app "NAME" "PULLPRAY_APP", check::<AppName>
         => "Name of the app" "used for its files, units and directories on this server";
+    /// The directory of the repository with the project, if it is not at the top: backend
+    subdir "DIR" "PULLPRAY_SUBDIR", check::<SharedPath>, optional;
     /// The WSGI callable, for example todo.wsgi:application [default: found in the repository]
     wsgi "MODULE" "PULLPRAY_WSGI", check::<Wsgi>, optional
         => "WSGI module" "for example todo.wsgi:application; empty to detect it in the repository";

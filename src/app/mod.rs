@@ -55,6 +55,8 @@ pub struct App {
     pub repo: RepoUrl,
     /// The branch, tag pattern or commit to deploy.
     pub track: Track,
+    /// The directory of the repository that has manage.py, the Procfile and the dependencies; `None`: the top.
+    pub subdir: Option<SharedPath>,
     /// The WSGI callable; `None` to detect it in the repository once that is readable.
     pub wsgi: Option<Wsgi>,
     /// `DJANGO_SETTINGS_MODULE`; `None` leaves it to manage.py and wsgi.py.
@@ -122,6 +124,8 @@ pub struct Limits {
     pub tasks: Option<u32>,
     /// Directories that the app may write to, besides shared/.
     pub writable: Vec<AbsPath>,
+    /// A commit that changes nothing below these paths is not deployed; empty for all.
+    pub paths: Vec<SharedPath>,
     /// Status codes of a healthy app, besides 200 to 299.
     pub health_status: Vec<u16>,
     /// Whether to deploy a commit that does not descend from the live one, after a force-push.
@@ -166,6 +170,7 @@ impl Default for Limits {
             cpu: None,
             tasks: None,
             writable: Vec::new(),
+            paths: Vec::new(),
             health_status: Vec::new(),
             allow_rewind: true,
             deploy_window: None,

@@ -136,6 +136,7 @@ impl Answers {
             Some(_) => reader.read("host_key", self.suggested("host_key", facts)),
             None => reader.optional("host_key"),
         };
+        let subdir = reader.optional("subdir");
         let wsgi = reader.optional("wsgi");
         let settings = reader.optional("settings");
         let operator = reader.optional("operator");
@@ -171,6 +172,7 @@ impl Answers {
                 name: name?,
                 repo: repo?,
                 track: track?,
+                subdir,
                 wsgi,
                 settings,
                 user: user?,

@@ -46,6 +46,7 @@ struct RawLimits {
     cpu: Option<u32>,
     tasks: Option<u32>,
     writable: Option<Vec<String>>,
+    paths: Option<Vec<String>>,
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
@@ -55,7 +56,7 @@ struct RawLimits {
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 18] = [
+const LIMIT_KEYS: [&str; 19] = [
     "format",
     "keep",
     "attempts",
@@ -67,6 +68,7 @@ const LIMIT_KEYS: [&str; 18] = [
     "cpu",
     "tasks",
     "writable",
+    "paths",
     "health_status",
     "allow_rewind",
     "deploy_window",
@@ -149,6 +151,10 @@ impl Settings {
             .map(|text| text.parse())
             .collect::<Result<_, _>>()
             .map_err(|invalid: Invalid| refuse(format!("writable: {invalid}")))?;
+        let paths = (file.paths.unwrap_or_default().iter())
+            .map(|text| text.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|invalid: Invalid| refuse(format!("paths: {invalid}")))?;
         let default = Limits::default();
         let limits = Limits {
             keep: file.keep.unwrap_or(default.keep),
@@ -161,6 +167,7 @@ impl Settings {
             cpu: file.cpu,
             tasks: file.tasks,
             writable,
+            paths,
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),

@@ -27,6 +27,7 @@ impl Apply<'_> {
             title,
             &format!("{} \"{subject}\"", short(&found.commit)),
         );
+        self.subdir(&mut app, &found)?;
         if app.wsgi.is_none() {
             app.wsgi = Some(self.wsgi(&app, &found)?.parse()?);
         }
@@ -47,10 +48,8 @@ impl Apply<'_> {
             &format!("{wsgi}, settings {settings}"),
         );
         if !found.manage {
-            self.ui.warn(&format!(
-                "there is no manage.py at the top of the repository; adapt {}",
-                app.deploy_script().display()
-            ));
+            self.ui
+                .note("There is no manage.py: nothing is migrated, no static files are collected.");
         }
         self.processes(&mut app, &found)?;
         let read = found.settings.iter().find(|read| read.module == settings);
@@ -62,6 +61,29 @@ impl Apply<'_> {
             }
         }
         Ok(app)
+    }
+
+    /// Takes the directory that has the project, if it is not at the top.
+    fn subdir(&mut self, app: &mut App, found: &Inspection) -> Result<()> {
+        match found.subdirs.as_slice() {
+            [] => {}
+            [only] => {
+                app.subdir = Some(only.parse()?);
+                let what = format!("in {}, which has manage.py", for_terminal(only));
+                self.ui.done(Mark::Ok, "project", &what);
+            }
+            several => {
+                let shown = several.iter().map(|dir| for_terminal(dir));
+                let shown: Vec<String> = shown.collect();
+                let go_on = go_on(app);
+                return Err(anyhow!(
+                    "the repository has several projects, each with a manage.py: {}",
+                    shown.join(", ")
+                )
+                .hint(format!("{go_on} --subdir {}", shown.join(" | --subdir "))));
+            }
+        }
+        Ok(())
     }
 
     /// Offers to run what the Procfile names beside web.

@@ -65,6 +65,7 @@ impl DeployPolicy {
             Some(Why::NotDescendant { .. }) => tip.descends = Some(false),
             Some(
                 Why::OutsideWindow { .. }
+                | Why::OtherPaths
                 | Why::NoRoom { .. }
                 | Why::ReadOnly { .. }
                 | Why::Dependencies { .. }
@@ -89,7 +90,7 @@ impl DeployPolicy {
     /// unless a person polls.
     pub fn cached_unfit(&self, ledger: &Ledger, tip: &Tip<'_>, object: &str) -> Option<Verdict> {
         let refusal = self.refused(ledger, object, tip.commit)?;
-        let unfit = matches!(refusal.why, Why::Unfit { .. }) && !self.by_person;
+        let unfit = matches!(refusal.why, Why::Unfit { .. } | Why::OtherPaths) && !self.by_person;
         unfit.then(|| Verdict::Refused {
             refusal: refusal.clone(),
             report: false,
@@ -134,7 +135,7 @@ impl DeployPolicy {
         why: Why,
         now: DateTime<FixedOffset>,
     ) -> Verdict {
-        let transient = why.is_transient();
+        let quiet = why.is_quiet();
         let refusal = Refusal {
             commit: tip.commit.to_owned(),
             object: object.to_owned(),
@@ -144,7 +145,7 @@ impl DeployPolicy {
         };
         let is_new = ledger.refuse(refusal.clone());
         Verdict::Refused {
-            report: !transient && (is_new || self.by_person),
+            report: !quiet && (is_new || self.by_person),
             refusal: ledger.refused().cloned().unwrap_or(refusal),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::host::Kind;
 use crate::host::import_check;
 use crate::host::{Log, PATH, ScriptRunner, Server};
 use crate::layout;
@@ -143,7 +144,7 @@ impl Staged {
             program: session.app.venvs().join(&needs.key).join("bin/python"),
             ..script.clone()
         };
-        writes::refuse_writes(session, python.clone(), &mut self.log, code)?;
+        writes::refuse_writes(session, &self.dir, python.clone(), &mut self.log, code)?;
         if phased {
             hooks::before_migrate(session, &script, &python.program, &mut self.log)?;
             self.run_phase(session, &script, Some(MIGRATE))?;
@@ -163,6 +164,12 @@ impl Staged {
             code.checkout(&self.dir)
         };
         (code.read(poll, checkout)).map_err(|error| error.into_error(poll.app))?;
+        if let Some(subdir) = &poll.app.subdir
+            && (poll.server.stat(&poll.app.code_dir(&self.dir))?).map(|stat| stat.kind)
+                != Some(Kind::Directory)
+        {
+            bail!("the commit has no directory {subdir}, which the settings name as subdir");
+        }
         // For the service, whose unit is the same for each commit.
         let commit = format!("{}\n", self.release.commit);
         poll.server
@@ -176,7 +183,7 @@ impl Staged {
     /// Chooses a complete environment that works; if there is none, names the one to create. Returns whether it exists.
     fn choose_venv(&self, session: &Session<'_>) -> Result<(Dependencies, bool)> {
         let (server, app, ledger) = (session.server, session.app, session.ledger());
-        let mut needs = dependencies::find(server, app, &self.dir)?;
+        let mut needs = dependencies::find(server, app, &app.code_dir(&self.dir))?;
         let own = format!("{}-{}", needs.key, self.release.id);
         if needs.own {
             needs.key = own;
@@ -231,7 +238,7 @@ impl Staged {
         let named = needs.key.trim_start_matches("py");
         let named = named.split('-').next().unwrap_or_default();
         if !is.starts_with(&format!("{named}.")) {
-            let file = self.dir.join(".python-version");
+            let file = app.code_dir(&self.dir).join(".python-version");
             let cause = if server.stat(&file)?.is_some() {
                 ".python-version in the repository, which names another"
             } else {
@@ -274,7 +281,7 @@ impl Staged {
         let mut runner = ScriptRunner {
             program: app.deploy_script(),
             arguments: Vec::new(),
-            directory: self.dir.clone(),
+            directory: app.code_dir(&self.dir),
             environment: Vec::new(),
             deadline: Duration::from_secs(app.limits.deploy_timeout),
         };
@@ -302,6 +309,7 @@ impl Staged {
             ("PULLPRAY_APP", app.name.as_str().into()),
             ("PULLPRAY_COMMIT", self.release.commit.clone().into()),
             ("PULLPRAY_RELEASE", OsString::from(&self.dir)),
+            ("PULLPRAY_PROJECT", app.code_dir(&self.dir).into()),
             ("PULLPRAY_SHARED", app.shared().into()),
             ("PULLPRAY_VENV", venv.into()),
             ("PULLPRAY_VENV_STATE", state.into()),

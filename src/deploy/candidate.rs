@@ -260,6 +260,16 @@ impl Permitted {
     /// are not read before this.
     pub(super) fn check_content(self, session: &mut Session<'_>) -> Result<Checked, Stop> {
         let Self(mut it) = self;
+        let live = session.live().map(|live| live.commit);
+        let touched = |code: &Code| code.changes_paths(session.app, live.as_deref());
+        match it.code.read(session, touched) {
+            Ok(true) => {}
+            Ok(false) => return Err(it.refuse(session, Why::OtherPaths)),
+            Err(error) => {
+                let object = it.code.object.to_string();
+                return Err(it.gate.unfetched(session, &it.tip(), &object, error));
+            }
+        }
         let checked = (it.code.check_limits(session))
             .and_then(|()| it.code.refuse_unfiltered(session))
             .and_then(|()| processes::refuse_unfit(session, &mut it.code))

@@ -36,16 +36,20 @@ pub(super) struct Dependencies {
 /// attempt: most often this server lacks a program.
 pub(super) fn refusal(server: &Server, app: &App, code: &Code) -> Result<Option<Why>> {
     // Without links: those are refused when they are read.
-    let near = |path: &Path| path.components().count() == 1 || path.starts_with("requirements");
+    let project = app.code_dir(Path::new(""));
+    let near = |path: &Path| {
+        let inside = path.strip_prefix(&project);
+        inside.is_ok_and(|path| path.components().count() == 1 || path.starts_with("requirements"))
+    };
     let files: BTreeSet<PathBuf> = (code.mirror.blobs(code.info.oid, &near)?.into_iter())
         .map(|(path, _)| path)
         .collect();
     let read = |name: &str| {
-        let path = Path::new(name);
-        if !files.contains(path) {
+        let path = project.join(name);
+        if !files.contains(&path) {
             return Ok(None);
         }
-        Ok(code.mirror.read_file(code.info.oid, path)?)
+        Ok(code.mirror.read_file(code.info.oid, &path)?)
     };
     Ok(match choose(server, &read) {
         Ok((file, _)) if REQUIREMENTS.contains(&file) => private(server, app, code, file)?,
@@ -69,7 +73,8 @@ fn private(server: &Server, app: &App, code: &Code, file: &str) -> Result<Option
         return Ok(None);
     }
     let content = |path: &Path| {
-        let content = code.mirror.read_file(code.info.oid, path)?;
+        let path = app.code_dir(Path::new("")).join(path);
+        let content = code.mirror.read_file(code.info.oid, &path)?;
         Ok(content.unwrap_or_default())
     };
     let files = closure(Path::new(file), &content)?;

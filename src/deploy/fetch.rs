@@ -238,6 +238,23 @@ impl Code {
         )))
     }
 
+    /// Whether files below the paths of the settings differ from those of the live commit.
+    pub(super) fn changes_paths(&self, app: &App, live: Option<&str>) -> anyhow::Result<bool> {
+        let paths = &app.limits.paths;
+        let Some(live) = live
+            .and_then(|live| live.parse().ok())
+            .filter(|_| !paths.is_empty())
+        else {
+            return Ok(true);
+        };
+        let below = |file: &Path| paths.iter().any(|path| file.starts_with(path.path()));
+        // A mirror that was fetched again after a force-push lacks it.
+        let Ok(known) = self.mirror.blobs(live, &below) else {
+            return Ok(true);
+        };
+        Ok(known != self.mirror.blobs(self.info.oid, &below)?)
+    }
+
     /// Translations (.po) without their compiled form (.mo).
     pub(super) fn uncompiled(&self, oid: git::Oid) -> anyhow::Result<Vec<PathBuf>> {
         let is = |path: &Path, kind: &str| path.extension().is_some_and(|it| it == kind);

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::app::{
-    App, PROCFILE, ProcessName, Procfile, SharedPath, Wsgi, read_settings, settings_modules,
+    App, PROCFILE, ProcessName, Procfile, SharedPath, Web, Wsgi, read_settings, settings_modules,
 };
 use crate::git::MirrorError;
 use crate::host::{Locked, Server};
@@ -25,6 +25,8 @@ pub struct Inspection {
     pub commit: String,
     /// Its first line.
     pub subject: String,
+    /// Where the project is, if not at the top: directories with a manage.py. What else was found is in the first.
+    pub subdirs: Vec<String>,
     /// WSGI modules, the likeliest first, each with the settings modules that production may use.
     pub wsgi: Vec<(String, Vec<String>)>,
     /// The settings modules that manage.py names.
@@ -33,7 +35,7 @@ pub struct Inspection {
     pub settings: Vec<SettingsFound>,
     /// The processes of its Procfile that can run beside web.
     pub processes: Vec<String>,
-    /// Whether manage.py is at the top level, where the deploy script expects it.
+    /// Whether the project has a manage.py.
     pub manage: bool,
 }
 
@@ -75,9 +77,20 @@ pub fn inspect(poll: &Poll<'_>) -> Result<Inspection> {
 /// Reads the commit's files; fails if one of them is damaged in the mirror.
 fn look_at(app: &App, code: &Code) -> Result<Inspection> {
     let oid = code.info.oid;
+    let files: Vec<PathBuf> = code
+        .mirror
+        .blobs(oid, &|_| true)?
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    let subdirs = projects(app, &files);
+    let project = match subdirs.first() {
+        Some(subdir) => PathBuf::from(subdir),
+        None => app.code_dir(Path::new("")),
+    };
     let damaged = RefCell::new(None);
     let read = |path: &Path| -> Option<String> {
-        let content = match code.mirror.read_file(oid, path) {
+        let content = match code.mirror.read_file(oid, &project.join(path)) {
             Ok(content) => content?,
             Err(error @ (MirrorError::Damaged(_) | MirrorError::Missing(_))) => {
                 damaged.replace(Some(error));
@@ -88,16 +101,16 @@ fn look_at(app: &App, code: &Code) -> Result<Inspection> {
         };
         Some(String::from_utf8_lossy(&content).into_owned())
     };
-    let files: Vec<PathBuf> = code
-        .mirror
-        .blobs(oid, &|_| true)?
-        .into_iter()
-        .map(|(path, _)| path)
-        .collect();
     let names: Vec<String> = files
         .iter()
-        .filter_map(|path| path.to_str().map(str::to_owned))
+        .filter_map(|path| {
+            path.strip_prefix(&project)
+                .ok()?
+                .to_str()
+                .map(str::to_owned)
+        })
         .collect();
+    let procfile = Procfile::parse(&read(Path::new(PROCFILE)).unwrap_or_default());
     let manage = read(Path::new("manage.py"));
     let in_use = |wsgi: &str| -> Vec<String> {
         let module = wsgi.split(':').next().unwrap_or_default();
@@ -107,7 +120,11 @@ fn look_at(app: &App, code: &Code) -> Result<Inspection> {
         found.iter().map(ToString::to_string).collect()
     };
     let manage_settings = in_use("");
-    let mut wsgi = wsgi_modules(&names, manage_settings.first().map(String::as_str));
+    // What a line of the Procfile says is not guessed.
+    let mut wsgi = match of_web(&procfile, &names) {
+        Some(wsgi) => vec![wsgi],
+        None => wsgi_modules(&names, manage_settings.first().map(String::as_str)),
+    };
     wsgi.extend(app.wsgi.as_ref().map(ToString::to_string));
     let wsgi: Vec<(String, Vec<String>)> = wsgi
         .into_iter()
@@ -121,6 +138,7 @@ fn look_at(app: &App, code: &Code) -> Result<Inspection> {
     let settings = modules.into_iter().filter_map(|module| {
         let found = read_settings(&module, &read)?;
         let databases = found.databases.into_iter();
+        let databases = databases.map(|path| project.join(path));
         let databases = databases.filter_map(|path| writes::file_to_share(path, &files));
         Some(SettingsFound {
             module,
@@ -134,8 +152,9 @@ fn look_at(app: &App, code: &Code) -> Result<Inspection> {
     let inspection = Inspection {
         commit: code.commit.clone(),
         subject: code.info.subject.clone(),
+        subdirs,
         settings: settings.collect(),
-        processes: (Procfile::parse(&read(Path::new(PROCFILE)).unwrap_or_default()).beside_web())
+        processes: (procfile.beside_web())
             .filter(|name| name.parse::<ProcessName>().is_ok())
             .map(str::to_owned)
             .collect(),
@@ -162,6 +181,39 @@ pub fn start_empty(server: &Server, app: &App, path: &SharedPath) -> Result<()> 
         server.make_own_dirs(parent)?;
     }
     server.write_new(&path, b"", 0o660, None)
+}
+
+/// The directories with a manage.py, the shallowest first, where nobody has said where the project is and it is not at the
+/// top.
+fn projects(app: &App, files: &[PathBuf]) -> Vec<String> {
+    let known = app.subdir.is_some() || app.wsgi.is_some();
+    let manage = files.iter().filter(|path| path.ends_with("manage.py"));
+    let dirs = manage.filter_map(|path| path.parent()?.to_str());
+    let mut dirs: Vec<&str> = dirs
+        .filter(|dir| dir.parse::<SharedPath>().is_ok() || dir.is_empty())
+        .collect();
+    if known || dirs.contains(&"") {
+        return Vec::new();
+    }
+    dirs.sort_by_key(|dir| (dir.matches('/').count(), *dir));
+    dirs.into_iter().map(str::to_owned).collect()
+}
+
+/// The callable that the Procfile's line `web` names, if the repository has its module.
+fn of_web(procfile: &Procfile, files: &[String]) -> Option<String> {
+    let Some(Web::Gunicorn { arguments, .. }) = procfile.web() else {
+        return None;
+    };
+    let mut found = arguments.split_whitespace().filter_map(|word| {
+        let wsgi: Wsgi = word.trim_matches(['"', '\'']).parse().ok()?;
+        let wsgi = wsgi.to_string();
+        let module = wsgi.split(':').next()?.replace('.', "/");
+        let is = |file: &String| {
+            *file == format!("{module}.py") || *file == format!("{module}/__init__.py")
+        };
+        files.iter().any(is).then_some(wsgi)
+    });
+    found.next()
 }
 
 /// Modules named wsgi.py, the one beside the settings first, then the shallowest.

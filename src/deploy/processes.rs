@@ -106,7 +106,8 @@ fn procfile(server: &Server, app: &App, code: &Code, oid: Oid) -> Result<(String
     if let Some(text) = server.read_text(&own)? {
         return Ok((own.display().to_string(), Procfile::parse(&text)));
     }
-    let text = code.mirror.read_file(oid, Path::new(PROCFILE))?;
+    let path = app.code_dir(Path::new("")).join(PROCFILE);
+    let text = code.mirror.read_file(oid, &path)?;
     let text = text.unwrap_or_default();
     let text = if text.len() as u64 > MAX_PROCFILE {
         Vec::new()
@@ -114,7 +115,7 @@ fn procfile(server: &Server, app: &App, code: &Code, oid: Oid) -> Result<(String
         text
     };
     let parsed = Procfile::parse(&String::from_utf8_lossy(&text));
-    Ok((PROCFILE.to_owned(), parsed))
+    Ok((path.display().to_string(), parsed))
 }
 
 /// Refuses a commit whose Procfile lacks a process of the settings, or has another server than gunicorn for web.

@@ -43,12 +43,12 @@ const STATIC_ROOT: &str = "STATIC_ROOT";
 /// STATIC_ROOT that the project sets itself, come to where they are published from.
 pub(super) fn refuse_writes(
     poll: &Poll<'_>,
+    release: &Path,
     mut python: ScriptRunner,
     log: &mut Log,
     code: &Code,
 ) -> Result<(), StageError> {
     let (server, app) = (poll.server, poll.app);
-    let release = python.directory.clone();
     let answer = release.join(".pullpray-writes.json");
     server.remove_file(&answer).at(Stage::Writes)?;
     let Some(wsgi) = app.wsgi.as_ref().map(ToString::to_string) else {
@@ -72,8 +72,8 @@ pub(super) fn refuse_writes(
     };
     server.remove_file(&answer).at(Stage::Writes)?;
     // An unresolvable path contains nothing.
-    let resolved = server.link_target(&release).ok().flatten();
-    let release = resolved.unwrap_or(release);
+    let resolved = server.link_target(release).ok().flatten();
+    let release = resolved.unwrap_or_else(|| release.to_owned());
     let lost: Vec<Written> = found
         .into_iter()
         .filter_map(|Written(setting, path, directory)| {

@@ -26,8 +26,8 @@ const GUNICORN: &str = "--backlog 4096 --graceful-timeout 30";
 pub enum Becomes<'a> {
     /// A line of a Procfile, read by a shell.
     Line(&'a str),
-    /// gunicorn, on systemd's socket or its own. What it is told here, whoever wrote the line can tell it otherwise; not
-    /// where to listen: it takes the socket that it is given.
+    /// gunicorn, on systemd's socket or its own: it takes the socket that it is given, wherever its arguments say to
+    /// listen.
     Gunicorn {
         /// Assignments to variables, in a shell's syntax.
         before: &'a [&'a str],
@@ -48,8 +48,11 @@ pub fn become_process(what: &Becomes<'_>) -> Error {
         Err(error) => return Error::new(error).context("failed to find the current directory"),
     };
     let inherited = std::env::var("PATH").unwrap_or_default();
+    // The project may be below its top.
+    let commit = |dir: &&Path| dir.join(".pullpray-commit").exists();
+    let release = release.ancestors().find(commit).unwrap_or(&release);
     let programs = release.join(".venv/bin");
-    let commit = std::fs::read_to_string(".pullpray-commit").unwrap_or_default();
+    let commit = std::fs::read_to_string(release.join(".pullpray-commit")).unwrap_or_default();
     let mut command = Command::new("/bin/sh");
     match what {
         Becomes::Line(line) => command.args(["-c", &in_shell(line)]),
@@ -65,6 +68,8 @@ pub fn become_process(what: &Becomes<'_>) -> Error {
             }
             let more = std::env::var("GUNICORN_CMD_ARGS").unwrap_or_default();
             command.env("GUNICORN_CMD_ARGS", format!("{GUNICORN} {more}"));
+            // Lines for Heroku say --bind 0.0.0.0:$PORT.
+            command.env("PORT", std::env::var("PORT").unwrap_or("8000".to_owned()));
             // The release's interpreter, not the gunicorn script: its shebang names another one.
             let program = format!("{}/python -m gunicorn", programs.display());
             let before = before.join(" ");

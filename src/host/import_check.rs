@@ -12,8 +12,8 @@ use crate::host::View;
 /// Imports in the release what the unit will import, and checks where it came from: code of another release is old,
 /// and disappears when that release is removed.
 const PROOF: &str = "import importlib, os, sys
-release, releases, *modules = sys.argv[1:]
-os.chdir(release)
+project, release, releases, *modules = sys.argv[1:]
+os.chdir(project)
 for module in modules:
     importlib.import_module(module)
 gunicorn = sys.modules['gunicorn']
@@ -44,7 +44,7 @@ pub fn broken(view: &View, app: &App, release: &Path, venv: &Path) -> Result<Opt
     let mut command = view
         .command(&python)
         .args(["-B", "-c", PROOF])
-        .args([release, &app.releases()])
+        .args([&app.code_dir(release), release, &app.releases()])
         .arg("gunicorn.app.wsgiapp")
         .args(module)
         .env("LC_ALL", "C.UTF-8")

@@ -307,6 +307,13 @@ impl App {
     pub fn next(&self) -> PathBuf {
         self.project().next()
     }
+    /// The directory of a release with manage.py, where the app's code runs.
+    #[must_use]
+    pub fn code_dir(&self, release: &Path) -> PathBuf {
+        let subdir = self.subdir.as_ref();
+        subdir.map_or_else(|| release.to_owned(), |subdir| release.join(subdir.path()))
+    }
+
     /// Directory of the releases.
     #[must_use]
     pub fn releases(&self) -> PathBuf {

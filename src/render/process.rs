@@ -31,6 +31,9 @@ impl<'a> Common<'a> {
     pub(super) fn hooks(&self) -> &'static str {
         layout::HOOKS_DIR
     }
+    pub(super) fn project(&self) -> String {
+        text(&self.app.code_dir(Path::new(&self.current)))
+    }
     pub(super) fn shared(&self) -> String {
         super::shared(self.app)
     }

@@ -229,6 +229,9 @@ fn push_note(text: &mut String, note: Option<&str>) {
 fn refused(app: &App, refusal: &Refusal) -> String {
     let (name, commit) = (&app.name, short(&refusal.commit));
     let why = for_terminal(&refusal.why.to_string());
+    if refusal.why == Why::OtherPaths {
+        return format!("{name}: {commit} is not deployed: {why}\n");
+    }
     if refusal.why.is_transient() {
         return format!("{name}: {commit} waits: {why}\n  now   sudo pullpray poll {name} --now\n");
     }
@@ -258,7 +261,7 @@ fn refused(app: &App, refusal: &Refusal) -> String {
             "max_file, max_size and accept_filters are set in {settings}; to try again: sudo pullpray poll {name} --now"
         )),
         Why::Dependencies { fix, .. } => Some(for_terminal(fix)),
-        Why::OutsideWindow { .. } => None,
+        Why::OutsideWindow { .. } | Why::OtherPaths => None,
     };
     let hint = hint.map_or_else(String::new, |hint| format!("  hint: {hint}\n"));
     format!("{name}: refused {commit}: {why}\n{hint}  next  reported once; polling continues\n")

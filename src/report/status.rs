@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::decide;
 use crate::state::history::{Deployment, Outcome};
 use crate::state::ledger::Ledger;
+use crate::state::refusal::Why;
 use crate::text::{duration, first_columns, for_terminal, short};
 
 use super::remote;
@@ -143,7 +144,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
 #[must_use]
 pub fn needs_attention(status: &Status) -> bool {
     let ledger = &status.ledger;
-    let refused = ledger.refused().is_some_and(|it| !it.why.is_transient());
+    let refused = ledger.refused().is_some_and(|it| !it.why.is_quiet());
     let failed = ledger.failures().iter().any(|it| !it.is_rollback());
     let outage = ledger.outage().is_some_and(|outage| outage.reported);
     let down = (status.processes.iter()).any(|(_, state)| state != ACTIVE);
@@ -157,10 +158,10 @@ fn not_live(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> Result<String> {
         writeln!(
             text,
             "  {}   {}, since {}: {}",
-            if refusal.why.is_transient() {
-                "waits  "
-            } else {
-                "refused"
+            match refusal.why {
+                Why::OtherPaths => "skipped",
+                Why::OutsideWindow { .. } => "waits  ",
+                _ => "refused",
             },
             short(&refusal.commit),
             when(&refusal.since, now),

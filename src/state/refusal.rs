@@ -75,6 +75,8 @@ pub enum Why {
         /// Which limit, or what is unreadable.
         words: String,
     },
+    /// It changes nothing below the paths of the settings.
+    OtherPaths,
     /// The deploy window is closed.
     OutsideWindow {
         /// When it opens next, in local time: `2026-11-23 08:00`.
@@ -108,7 +110,13 @@ impl Why {
             _ => self == other,
         }
     }
-    /// Whether it passes by itself, so that nobody has to act and nothing is reported.
+    /// Whether nobody has to act, so that nothing is reported.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.is_transient() || matches!(self, Self::OtherPaths)
+    }
+
+    /// Whether it passes by itself.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::OutsideWindow { .. })
@@ -156,6 +164,7 @@ impl fmt::Display for Why {
                     dir.display()
                 )
             }
+            Self::OtherPaths => f.write_str("nothing changed below the paths of the settings"),
             Self::OutsideWindow { opens: Some(opens) } => {
                 write!(f, "the deploy window opens {opens}")
             }

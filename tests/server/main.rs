@@ -46,6 +46,7 @@ mod lab;
 mod live;
 mod load;
 mod long;
+mod monorepo;
 mod names;
 mod neighbours;
 mod power;

@@ -8,38 +8,38 @@ use crate::lab::{Access, GitHost, Lab, Output, Release, Repository, WebServer};
 
 const INDEX: &str = "http://githost:8081";
 const WHEELS: &str = "/srv/index";
-const DJANGO: &str = "5.2.19";
+pub const DJANGO: &str = "5.2.19";
 /// sqlparse is installed only because Django depends on it. The second version is published later.
-const OLD: &str = "0.5.3";
+pub const OLD: &str = "0.5.3";
 const NEW: &str = "0.6.1";
 const TOOLS: [&str; 4] = ["uv", "poetry", "pipenv", "pdm"];
 
-const MANAGE: &str = "import os\nimport sys\n\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', '@')\n\n\
+pub const MANAGE: &str = "import os\nimport sys\n\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', '@')\n\n\
     if __name__ == '__main__':\n    from django.core.management import execute_from_command_line\n    \
     execute_from_command_line(sys.argv)\n";
-const WSGI: &str = "import os\n\nfrom django.core.wsgi import get_wsgi_application\n\n\
+pub const WSGI: &str = "import os\n\nfrom django.core.wsgi import get_wsgi_application\n\n\
     os.environ.setdefault('DJANGO_SETTINGS_MODULE', '@')\napplication = get_wsgi_application()\n";
-const BASE: &str = "import os\nfrom pathlib import Path\n\nBASE_DIR = Path(__file__).resolve().parent.parent\n\
+pub const BASE: &str = "import os\nfrom pathlib import Path\n\nBASE_DIR = Path(__file__).resolve().parent.parent\n\
     DEBUG = False\nSECRET_KEY = os.environ['SECRET_KEY']\nALLOWED_HOSTS = ['.example']\n\
     ROOT_URLCONF = 'config.urls'\nWSGI_APPLICATION = 'config.wsgi.application'\n\
     INSTALLED_APPS = ['django.contrib.contenttypes', 'django.contrib.staticfiles']\n\
     MIDDLEWARE = ['django.middleware.security.SecurityMiddleware']\nSTATIC_URL = '/static/'\n\
     DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': os.environ['DATABASE']}}\n";
 /// The page says which Django and which sqlparse run, and with which settings.
-const URLS: &str = "import os\n\nimport django\nimport sqlparse\nfrom django.http import HttpResponse\nfrom django.urls import path\n\n\n\
+pub const URLS: &str = "import os\n\nimport django\nimport sqlparse\nfrom django.http import HttpResponse\nfrom django.urls import path\n\n\n\
     def page(request):\n    settings = os.environ['DJANGO_SETTINGS_MODULE']\n    \
     return HttpResponse(f'Django {django.__version__}, sqlparse {sqlparse.__version__}, {settings}')\n\n\n\
     urlpatterns = [path('', page)]\n";
 
 /// A git host, which is the developer's machine as well and offers the company's index, and a web server that uses the
 /// index.
-struct Company {
-    host: GitHost,
-    web: WebServer,
+pub struct Company {
+    pub host: GitHost,
+    pub web: WebServer,
 }
 
 impl Company {
-    fn new(lab: &Lab, developers: &[&str], servers: &[&str]) -> Result<Self> {
+    pub fn new(lab: &Lab, developers: &[&str], servers: &[&str]) -> Result<Self> {
         let (host, web) = lab.git_host_and_web_server(Release::Bookworm)?;
         let home = env::var("FRESH_HOME").unwrap_or_else(|_| "/var/tmp/fresh-server".to_owned());
         host.copy(&format!("{home}/wheels"), WHEELS)?;
@@ -66,7 +66,7 @@ impl Company {
     }
 
     /// A repository with these files only.
-    fn repository(&self, name: &str, files: &[(&str, &str)]) -> Result<Repository> {
+    pub fn repository(&self, name: &str, files: &[(&str, &str)]) -> Result<Repository> {
         let repo = self.host.repository(&format!("acme/{name}"))?;
         repo.run("git rm -rq .")?;
         repo.commit("First version", files)?;
@@ -97,7 +97,7 @@ impl Company {
     }
 
     /// Sets an app up: the key, its variables, nginx; then runs init for the second time, and returns what it printed.
-    fn init(&self, repo: &Repository, app: &str, more: &str) -> Result<crate::lab::Unchecked> {
+    pub fn init(&self, repo: &Repository, app: &str, more: &str) -> Result<crate::lab::Unchecked> {
         let (host, web) = (&self.host, &self.web);
         let init = host.init(
             repo,
@@ -118,13 +118,13 @@ impl Company {
         web.run_for(300, &init)
     }
 
-    fn shows(&self, app: &str, text: &str) -> Result<()> {
+    pub fn shows(&self, app: &str, text: &str) -> Result<()> {
         let page = self.web.page_of(&format!("{app}.example"), "/")?;
         ensure!(page.shows(text), "{app} does not show {text}: {page:#?}");
         Ok(())
     }
 
-    fn poll(&self, app: &str) -> Result<Output> {
+    pub fn poll(&self, app: &str) -> Result<Output> {
         self.web.run_for(300, &format!("pullpray poll {app}"))?.ok()
     }
 

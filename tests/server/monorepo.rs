@@ -1,0 +1,109 @@
+//! One repository, two apps.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::{Lab, Output};
+use crate::projects::{BASE, Company, DJANGO, MANAGE, OLD, URLS, WSGI};
+
+/// One repository with two projects, each an app of its own: Django in backend/, found there, and Flask in api/, with what
+/// the line web of a Procfile says. A push that changes only one of them deploys only that.
+#[test]
+fn two_apps_of_one_repository_go_live_and_follow_their_own_paths() -> Result<()> {
+    let lab = Lab::new("mono")?;
+    let company = Company::new(&lab, &[], &[])?;
+    let (host, web) = (&company.host, &company.web);
+    let (manage, wsgi) = (
+        MANAGE.replace('@', "config.settings"),
+        WSGI.replace('@', "config.settings"),
+    );
+    let requirements = format!("django=={DJANGO}\nsqlparse=={OLD}\ngunicorn\n");
+    let flask = "import os\n\nfrom flask import Flask\n\n\ndef create_app():\n    app = Flask(__name__)\n    \
+        app.add_url_rule('/', view_func=lambda: f\"flask one, {os.environ['GREETING']}\")\n    return app\n";
+    let repo = company.repository(
+        "mono",
+        &[
+            ("README", "two projects\n"),
+            ("backend/manage.py", manage.as_str()),
+            ("backend/config/__init__.py", ""),
+            ("backend/config/settings.py", BASE),
+            ("backend/config/urls.py", URLS),
+            ("backend/config/wsgi.py", wsgi.as_str()),
+            ("backend/requirements.txt", requirements.as_str()),
+            (
+                "backend/Procfile",
+                "web: gunicorn config.wsgi --bind 0.0.0.0:$PORT --threads 2\n",
+            ),
+            ("api/service.py", flask),
+            ("api/requirements.txt", "flask\ngunicorn\n"),
+            (
+                "api/Procfile",
+                "web: GREETING=hello gunicorn 'service:create_app()'\n",
+            ),
+        ],
+    )?;
+    company
+        .init(&repo, "backend", "")?
+        .ok()?
+        .says("in backend, which has manage.py")?;
+    company
+        .init(&repo, "api", "--subdir api --wsgi service:create_app")?
+        .ok()?;
+    company.shows(
+        "backend",
+        &format!("Django {DJANGO}, sqlparse {OLD}, config.settings"),
+    )?;
+    company.shows("api", "flask one, hello")?;
+    web.run("ps -o args= -u gunicorn | grep -q 'gunicorn config.wsgi --bind 0.0.0.0:8000 --threads 2' && ! ss -ltn | grep -q '0.0.0.0:8000'")?
+        .ok()?;
+    for app in ["backend", "api"] {
+        web.run(&format!(
+            "echo 'paths = [\"{app}/\"]' >>/etc/pullpray/{app}.toml && pullpray init {app} --yes"
+        ))?
+        .ok()?;
+    }
+    // Only the one whose files changed.
+    repo.commit(
+        "Answer two",
+        &[("api/service.py", &flask.replace("one", "two"))],
+    )?;
+    company.poll("api")?.says("\"Answer two\" live after")?;
+    company.shows("api", "flask two, hello")?;
+    company.poll("backend")?.silent()?;
+    web.run("pullpray poll backend -v")?
+        .ok()?
+        .says("is not deployed: nothing changed below the paths of the settings")?;
+    web.run("pullpray status backend --check")?
+        .ok()?
+        .says("skipped")?;
+    // It is not fetched again, and a later commit brings both changes.
+    let fetches = "journalctl -u ssh --no-pager | grep -c 'Accepted publickey' || true";
+    let before = host.run(fetches)?.ok()?;
+    company.poll("backend")?.silent()?;
+    let after = host.run(fetches)?.ok()?;
+    let number = |output: &Output| output.stdout.trim().parse::<u32>();
+    ensure!(number(&after)? == number(&before)? + 1, "{after:?}");
+    let urls = URLS.replace("return HttpResponse(f'", "return HttpResponse(f'two, ");
+    repo.commit("Greet", &[("backend/config/urls.py", &urls)])?;
+    company.poll("backend")?.says("\"Greet\" live after")?;
+    company.shows("backend", &format!("two, Django {DJANGO}"))?;
+    company.poll("api")?.silent()?;
+    web.run("pullpray rollback backend")?.ok()?;
+    company.shows("backend", &format!("Django {DJANGO}"))?;
+
+    // Another server than gunicorn is refused by name, and so is a directory that is gone.
+    repo.commit(
+        "Serve otherwise",
+        &[("api/Procfile", "web: waitress-serve service:app\n")],
+    )?;
+    web.run("pullpray poll api")?
+        .exits(1)?
+        .says("web in api/Procfile does not start gunicorn: waitress-serve service:app")?;
+    repo.run("git mv api service; git commit -qm Move; git push -q")?;
+    web.run("sed -i 's/^paths.*//' /etc/pullpray/api.toml; pullpray poll api")?
+        .exits(1)?
+        .says("the commit has no directory api, which the settings name as subdir")?;
+    company.shows("api", "flask two, hello")?;
+    web.run("pullpray run backend -- python manage.py check && pullpray doctor --strict backend")?
+        .ok()?;
+    Ok(())
+}

@@ -70,6 +70,21 @@ fn check_list<T: FromStr<Err = Invalid>>(text: &str) -> Result<(), Invalid> {
         .try_for_each(check::<T>)
 }
 
+/// Whether this is a version of Python, such as 3.13, for which init finds the interpreter.
+#[must_use]
+pub fn is_python_version(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+    text.split_once('.')
+        .is_some_and(|(major, minor)| digits(major) && digits(minor))
+}
+
+fn check_python(text: &str) -> Result<(), Invalid> {
+    if is_python_version(text) {
+        return Ok(());
+    }
+    check::<AbsPath>(text)
+}
+
 /// Declares each answer once: help, name, value name, environment variable, check, `optional`, and `=>` prompt and hint.
 macro_rules! answers {
     ($($(#[doc = $help:literal])+ $name:ident $value:literal $env:literal, $check:expr
@@ -180,8 +195,8 @@ answers! {
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
     /// How ssh reaches the git host: a jump host (USER@HOST:PORT), or the command of a proxy with %h and %p
     proxy "HOST|COMMAND" "PULLPRAY_PROXY", check::<Proxy>, optional;
-    /// Python interpreter for virtual environments [default: /usr/bin/python3]
-    python "PATH" "PULLPRAY_PYTHON", check::<AbsPath>;
+    /// Python interpreter for virtual environments, or its version: 3.13 [default: /usr/bin/python3]
+    python "PATH" "PULLPRAY_PYTHON", check_python;
 }
 
 impl Answers {

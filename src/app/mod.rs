@@ -23,7 +23,7 @@ mod tag;
 mod track;
 mod window;
 
-pub use answers::{ANSWERS, Answer, Answers, RawAnswer};
+pub use answers::{ANSWERS, Answer, Answers, RawAnswer, is_python_version};
 pub use bind::Bind;
 pub use defaults::{Facts, OtherApp};
 pub use django::settings_modules;

@@ -42,6 +42,7 @@ pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
         asked: false,
     };
     let (mut answers, limits) = init.collect_answers(ui.as_mut())?;
+    questions::find_python(server, &mut answers)?;
     loop {
         let app = init.resolve(&answers, &limits)?;
         let receipt = init.receipt(&app)?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl};
+use crate::app::{ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl, is_python_version};
 use crate::error::{self, WithHint, usage};
 use crate::host::View;
 use crate::provision;
@@ -273,5 +273,21 @@ pub(super) fn change(
             ui.warn(&problem.to_string());
         }
     }
+    Ok(())
+}
+
+/// Replaces a version of Python by the path of its interpreter.
+pub(super) fn find_python(server: &View, answers: &mut Answers) -> Result<()> {
+    let version = answers.get("python").filter(|text| is_python_version(text));
+    let Some(version) = version.map(str::to_owned) else {
+        return Ok(());
+    };
+    let Some(path) = server.find_python(&version)? else {
+        let why = anyhow!("there is no python{version} on this server, nor below /opt/python");
+        return Err(why.hint(format!(
+            "install it, from the distribution or with uv: sudo UV_PYTHON_INSTALL_DIR=/opt/python uv python install {version}"
+        )));
+    };
+    answers.set("python", &path.display().to_string());
     Ok(())
 }

@@ -10,9 +10,11 @@ use crate::app::App;
 use crate::host::{Server, View};
 use crate::state::refusal::Why;
 use crate::state::sha256;
+use crate::text::for_terminal;
 
 use super::fetch::Code;
 use super::packaging::{LOCKS, Lock, REQUIREMENTS, choose};
+use super::python_needs;
 use super::requirements::{closure, installs_a_path, over_ssh};
 
 /// A link could point to /dev/zero, or to content that changes without changing the key.
@@ -51,7 +53,18 @@ pub(super) fn refusal(server: &Server, app: &App, code: &Code) -> Result<Option<
         }
         Ok(code.mirror.read_file(code.info.oid, &path)?)
     };
-    Ok(match choose(server, &read) {
+    let chosen = choose(server, &read);
+    let requirements = match chosen {
+        Ok((file, _)) if REQUIREMENTS.contains(&file) => file,
+        _ => REQUIREMENTS[0],
+    };
+    if let Some(why) = python_lacks(server, app, requirements, &|name| {
+        let text = read(name).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    })? {
+        return Ok(Some(why));
+    }
+    Ok(match chosen {
         Ok((file, _)) if REQUIREMENTS.contains(&file) => private(server, app, code, file)?,
         Ok(_) => None,
         Err(error) => Some(Why::Dependencies {
@@ -59,6 +72,28 @@ pub(super) fn refusal(server: &Server, app: &App, code: &Code) -> Result<Option<
             fix: crate::error::hints(&error).join("; "),
         }),
     })
+}
+
+/// Why the app's interpreter cannot run the project, by its version.
+fn python_lacks(
+    server: &Server,
+    app: &App,
+    requirements: &str,
+    read: &dyn Fn(&str) -> String,
+) -> Result<Option<Why>> {
+    let version = server.python_version(app.python.as_path(), None)?;
+    let name = &app.name;
+    Ok(python_needs::unmet(&version, read, requirements).map(|needs| Why::Dependencies {
+        words: format!(
+            "the project needs Python {} ({}), and {} is {version}",
+            for_terminal(&needs.specifiers),
+            for_terminal(&needs.said_by),
+            app.python
+        ),
+        fix: format!(
+            "install another, from the distribution or as below, and name its version: sudo UV_PYTHON_INSTALL_DIR=/opt/python uv python install VERSION && sudo pullpray init {name} --python VERSION"
+        ),
+    }))
 }
 
 /// Why requirements that are cloned over ssh cannot be installed: the deploy key opens one repository only. An account

@@ -26,6 +26,7 @@ mod migrations;
 mod packaging;
 mod processes;
 mod prune;
+mod python_needs;
 mod rebuild_state;
 mod recover;
 mod remarks;

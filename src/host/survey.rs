@@ -1,5 +1,6 @@
 //! Surveys the server once, before planning: operating system, required programs, Python.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,9 @@ use anyhow::Result;
 use crate::app::environment::{self, Dialect};
 
 use super::{Identity, Kind, UnitState, View, effective_uid};
+
+/// Where interpreters of other versions are, each in a directory.
+const PYTHONS: &str = "/opt/python";
 
 /// Result of the survey.
 #[derive(Debug, Clone, Default)]
@@ -198,6 +202,30 @@ impl View {
             .deadline(Duration::from_secs(20))
             .run()?;
         Ok(output.stdout.trim().replace("CPython ", ""))
+    }
+
+    /// The interpreter of a version, such as 3.13: among the programs, or below /opt/python, where uv puts it for all
+    /// accounts (`UV_PYTHON_INSTALL_DIR`).
+    ///
+    /// # Errors
+    /// When that directory cannot be read.
+    pub fn find_python(&self, version: &str) -> Result<Option<PathBuf>> {
+        let name = format!("python{version}");
+        if let Some(path) = self.which(&name) {
+            return Ok(Some(path));
+        }
+        let all = Path::new(PYTHONS);
+        // The link for all its patch releases comes first.
+        let names: BTreeSet<_> = self.list(all)?.into_iter().collect();
+        let paths = names
+            .into_iter()
+            .map(|dir| all.join(dir).join("bin").join(&name));
+        for path in paths {
+            if self.stat_target(&path)?.is_some() {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     fn os_name(&self) -> Result<String> {

@@ -90,6 +90,36 @@ fn two_apps_of_one_repository_go_live_and_follow_their_own_paths() -> Result<()>
     web.run("pullpray rollback backend")?.ok()?;
     company.shows("backend", &format!("Django {DJANGO}"))?;
 
+    // A newer Python than this server's is named before anything is built.
+    repo.commit(
+        "Ask for more",
+        &[("backend/requirements.txt", "django~=6.0\ngunicorn\n")],
+    )?;
+    web.run("pullpray poll backend")?
+        .exits(1)?
+        .says("the project needs Python >=3.12 (Django 6.0 in requirements.txt), and /usr/bin/python3 is 3.11.2")?
+        .says("sudo pullpray init backend --python VERSION")?;
+    web.run("ls /var/www/projects/backend/releases | wc -l")?
+        .ok()?
+        .says("2")?;
+    web.run("pullpray init backend --python 3.13 --yes")?
+        .exits(1)?
+        .says("there is no python3.13 on this server, nor below /opt/python")?;
+    // As uv puts one there.
+    web.run("mkdir -p /opt/python/cpython-3.13-linux-x86_64-gnu/bin && ln -s /usr/bin/python3.11 /opt/python/cpython-3.13-linux-x86_64-gnu/bin/python3.13 && pullpray init backend --python 3.13 --yes --wait 0; grep '^python' /etc/pullpray/backend.toml")?
+        .ok()?
+        .says("python = \"/opt/python/cpython-3.13-linux-x86_64-gnu/bin/python3.13\"")?;
+    web.run("pullpray init backend --python 3.11 --yes --wait 0; grep '^python' /etc/pullpray/backend.toml")?
+        .ok()?
+        .says("python = \"/usr/bin/python3.11\"")?;
+    repo.commit(
+        "Ask for less",
+        &[("backend/requirements.txt", &requirements)],
+    )?;
+    company
+        .poll("backend")?
+        .says("\"Ask for less\" live after")?;
+
     // Another server than gunicorn is refused by name, and so is a directory that is gone.
     repo.commit(
         "Serve otherwise",

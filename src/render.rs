@@ -48,6 +48,32 @@ fn shared(app: &App) -> String {
     text(&app.shared())
 }
 
+/// The lines of the settings with credentials, or examples.
+fn credentials(app: &App) -> String {
+    let mut lines = String::new();
+    for (key, encrypted, example) in [
+        ("credentials", false, "/etc/credstore"),
+        ("credentials_encrypted", true, "/etc/credstore.encrypted"),
+    ] {
+        let all = app.limits.credentials.iter();
+        let entries: Vec<String> = all
+            .filter(|(_, it)| it.encrypted == encrypted)
+            .map(|(name, it)| format!("{name} = \"{}\"", it.path))
+            .collect();
+        let line = match entries.join(", ") {
+            none if none.is_empty() => {
+                format!(
+                    "# {key} = {{ secret = \"{example}/{}.secret\" }}\n",
+                    app.name
+                )
+            }
+            entries => format!("{key} = {{ {entries} }}\n"),
+        };
+        lines.push_str(&line);
+    }
+    lines
+}
+
 fn wants(app: &App) -> String {
     app.process_units().collect::<Vec<_>>().join(" ")
 }
@@ -130,7 +156,7 @@ mod sudo;
 
 pub use sudo::{SudoCommand, permitted};
 
-pub use process::{process_service, sandbox};
+pub use process::{process_service, process_timer, sandbox};
 
 pub use gunicorn::{
     bridge, bridge_socket, gunicorn_service, gunicorn_socket, gunicorn_trial, own_socket,
@@ -154,7 +180,7 @@ templates! {
         /// The agent unit.
     "process.target" ProcessTarget { wants: String = wants } process_target
         /// The target of the processes beside web.
-    "settings.toml" SettingsFile {} settings
+    "settings.toml" SettingsFile { credentials: String = credentials } settings
         /// The settings file.
     "environment.env" EnvironmentFile {} environment
         /// The initial environment file.
@@ -236,6 +262,8 @@ mod tests {
         Ok(())
     }
 
+    use crate::app::Credential;
+
     #[test]
     fn rendered_settings_parse_to_the_same_app() -> Result<()> {
         for more in [
@@ -253,6 +281,16 @@ mod tests {
             let mut app = app(more)?;
             if !more.is_empty() {
                 app.limits.allow_rewind = false;
+                app.subdir = Some("backend/".parse()?);
+                app.limits.paths = vec!["backend/".parse()?, "lib".parse()?];
+                app.limits.timers = [("tick".parse()?, "Mon *-*-* 03:00".parse()?)].into();
+                app.limits.credentials = ["one", "two", "three"]
+                    .map(|name| {
+                        let path = "/etc/credstore/x".parse().expect("a path");
+                        let encrypted = name == "two";
+                        (name.to_owned(), Credential { path, encrypted })
+                    })
+                    .into();
                 app.limits.signed_by = Some("/etc/pullpray/todo.signers".parse()?);
                 app.limits.deploy_window = Some("Mon,Fri 22:00-05:00, Sun 1:00-2:00".parse()?);
             }

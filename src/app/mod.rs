@@ -34,7 +34,7 @@ pub use names::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, GroupName, HealthHost, HealthPath, Module,
     Proxy, SharedPath, Wsgi,
 };
-pub use procfile::{MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web};
+pub use procfile::{Calendar, MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web};
 pub use repo_url::RepoUrl;
 pub use resolve::Problem;
 pub use schedule::Schedule;
@@ -43,6 +43,7 @@ pub use tag::{TagPattern, matches as glob_matches};
 pub use track::{CommitId, Track};
 pub use window::Window;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,6 +100,15 @@ pub struct App {
     pub systemctl: PathBuf,
 }
 
+/// A file with a secret, which only root can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The file.
+    pub path: AbsPath,
+    /// Whether systemd decrypts it (systemd-creds(1)).
+    pub encrypted: bool,
+}
+
 /// The limits of a poll. They are keys of the settings file; init does not prompt for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -124,6 +134,10 @@ pub struct Limits {
     pub tasks: Option<u32>,
     /// Directories that the app may write to, besides shared/.
     pub writable: Vec<AbsPath>,
+    /// Files with secrets that systemd hands to the app's units, by name.
+    pub credentials: BTreeMap<String, Credential>,
+    /// Processes that run by the clock, and when.
+    pub timers: BTreeMap<ProcessName, Calendar>,
     /// A commit that changes nothing below these paths is not deployed; empty for all.
     pub paths: Vec<SharedPath>,
     /// Status codes of a healthy app, besides 200 to 299.
@@ -170,6 +184,8 @@ impl Default for Limits {
             cpu: None,
             tasks: None,
             writable: Vec::new(),
+            credentials: BTreeMap::new(),
+            timers: BTreeMap::new(),
             paths: Vec::new(),
             health_status: Vec::new(),
             allow_rewind: true,

@@ -55,6 +55,30 @@ impl FromStr for ProcessName {
     }
 }
 
+/// When a timer's process runs: a calendar event (systemd.time(7)), which systemd-analyze checks as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calendar(String);
+
+impl fmt::Display for Calendar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Calendar {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let text = text.trim();
+        let known = |it: u8| it.is_ascii_alphanumeric() || b" *:,/.~-_+".contains(&it);
+        if text.is_empty() || text.len() > 200 || !text.bytes().all(known) {
+            return Err(Invalid::new(format!("{text:?} is not a calendar event"))
+                .hint("as in systemd.time(7): daily, hourly, Mon *-*-* 03:00"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// What a line `web` starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Web<'a> {

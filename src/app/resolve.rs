@@ -166,6 +166,8 @@ impl Answers {
         let mut processes: Vec<ProcessName> = reader.list("processes");
         let mut seen = BTreeSet::new();
         processes.retain(|name| seen.insert(name.clone()));
+        // It has one unit, and runs as a timer says.
+        processes.retain(|name| !limits.timers.contains_key(name));
         let problems = reader.problems;
         let complete = || {
             Some(App {

@@ -6,7 +6,9 @@ use std::fmt;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ANSWERS, Answers, App, AppName, Facts, Invalid, Limits, Problem, likeliest_first};
+use super::{
+    ANSWERS, Answers, App, AppName, Credential, Facts, Invalid, Limits, Problem, likeliest_first,
+};
 
 /// The version of the file format. A file with another version is rejected.
 pub const FORMAT: i64 = 1;
@@ -47,6 +49,9 @@ struct RawLimits {
     tasks: Option<u32>,
     writable: Option<Vec<String>>,
     paths: Option<Vec<String>>,
+    timers: Option<BTreeMap<String, String>>,
+    credentials: Option<BTreeMap<String, String>>,
+    credentials_encrypted: Option<BTreeMap<String, String>>,
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
@@ -56,7 +61,7 @@ struct RawLimits {
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 19] = [
+const LIMIT_KEYS: [&str; 22] = [
     "format",
     "keep",
     "attempts",
@@ -69,6 +74,9 @@ const LIMIT_KEYS: [&str; 19] = [
     "tasks",
     "writable",
     "paths",
+    "timers",
+    "credentials",
+    "credentials_encrypted",
     "health_status",
     "allow_rewind",
     "deploy_window",
@@ -77,6 +85,18 @@ const LIMIT_KEYS: [&str; 19] = [
     "max_file",
     "max_size",
 ];
+
+/// A credential; its name is that of a file (systemd.exec(5), `LoadCredential=`).
+fn credential(name: String, path: &str, encrypted: bool) -> Result<(String, Credential), Invalid> {
+    let known = |it: u8| it.is_ascii_alphanumeric() || b"_-".contains(&it);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(known) {
+        return Err(Invalid::new(format!(
+            "{name:?} is not a name of letters, digits, - and _, at most 64"
+        )));
+    }
+    let path = path.parse()?;
+    Ok((name, Credential { path, encrypted }))
+}
 
 /// The answers of a file with these further keys.
 fn known_keys(text: &str, more: &[&str]) -> Result<Answers, SettingsError> {
@@ -155,6 +175,17 @@ impl Settings {
             .map(|text| text.parse())
             .collect::<Result<_, _>>()
             .map_err(|invalid: Invalid| refuse(format!("paths: {invalid}")))?;
+        let timers = (file.timers.unwrap_or_default().iter())
+            .map(|(name, when)| Ok((name.parse()?, when.parse()?)))
+            .collect::<Result<_, _>>()
+            .map_err(|invalid: Invalid| refuse(format!("timers: {invalid}")))?;
+        let plain = file.credentials.unwrap_or_default().into_iter();
+        let encrypted = file.credentials_encrypted.unwrap_or_default().into_iter();
+        let credentials = (plain.map(|(name, path)| (name, path, false)))
+            .chain(encrypted.map(|(name, path)| (name, path, true)))
+            .map(|(name, path, encrypted)| credential(name, &path, encrypted))
+            .collect::<Result<_, _>>()
+            .map_err(|invalid| refuse(format!("credentials: {invalid}")))?;
         let default = Limits::default();
         let limits = Limits {
             keep: file.keep.unwrap_or(default.keep),
@@ -168,6 +199,8 @@ impl Settings {
             tasks: file.tasks,
             writable,
             paths,
+            credentials,
+            timers,
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),

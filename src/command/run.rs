@@ -97,15 +97,15 @@ fn units(app: &App, process: Option<&str>) -> Result<Vec<String>> {
         layout::trial_unit(name),
     ];
     match process {
-        None => Ok(web.into_iter().chain(app.process_units()).collect()),
+        None => Ok((web.into_iter().chain(app.process_units()))
+            .chain(app.timed_units())
+            .collect()),
         Some("web") => Ok(web.to_vec()),
         Some(text) => {
-            let found = app
-                .processes
-                .iter()
-                .find(|process| process.as_str() == text);
+            let all = || app.processes.iter().chain(app.limits.timers.keys());
+            let found = all().find(|process| process.as_str() == text);
             let found = found.ok_or_else(|| {
-                let names = app.processes.iter().map(ToString::to_string);
+                let names = all().map(ToString::to_string);
                 let names: Vec<String> = ["web".to_owned()].into_iter().chain(names).collect();
                 usage(format!(
                     "{name} runs no process {:?}; it runs {}",

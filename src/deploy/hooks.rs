@@ -112,6 +112,7 @@ pub fn tell(server: &Server, app: &App, outcome: &PollOutcome, message: &str) ->
 fn event(outcome: &PollOutcome) -> Option<(&'static str, Option<&str>)> {
     match outcome {
         PollOutcome::Deployed { to, .. } => Some(("live", Some(&to.commit))),
+        PollOutcome::TimersFailed(_, then) => event(then).or(Some(("failed", None))),
         PollOutcome::Failed(report) => Some(("failed", Some(&report.release.commit))),
         PollOutcome::Skipped(Verdict::Refused {
             refusal,

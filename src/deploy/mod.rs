@@ -37,6 +37,7 @@ mod session;
 mod shared;
 mod space;
 mod static_files;
+mod timers;
 mod trial;
 mod writes;
 
@@ -98,6 +99,14 @@ pub fn poll(poll: &Poll<'_>) -> Result<PollOutcome> {
         Some(outage) => outcome.map(|it| PollOutcome::Reachable(outage, Box::new(it))),
         None => outcome,
     };
+    let outcome = outcome.and_then(|outcome| {
+        let failures = timers::failures(poll)?;
+        Ok(if failures.is_empty() {
+            outcome
+        } else {
+            PollOutcome::TimersFailed(failures, Box::new(outcome))
+        })
+    });
     match (rebuilt, outcome) {
         (None, outcome) => outcome,
         (Some(what), Ok(outcome)) => Ok(PollOutcome::StateRebuilt(what, Box::new(outcome))),

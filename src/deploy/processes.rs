@@ -130,7 +130,7 @@ pub(super) fn refuse_unfit(poll: &Poll<'_>, code: &mut Code) -> Result<(), Fetch
             layout::procfile(&app.name).display()
         )));
     }
-    let missing: Vec<&str> = (app.processes.iter())
+    let missing: Vec<&str> = (app.processes.iter().chain(app.limits.timers.keys()))
         .map(ProcessName::as_str)
         .filter(|name| found.command(name).is_none())
         .collect();
@@ -161,7 +161,8 @@ pub(super) fn remark(poll: &Poll<'_>, code: &Code, live: Option<&str>) -> Result
     }
     let names = |oid: Oid| -> Result<Vec<String>> {
         let (_, file) = procfile(server, app, code, oid)?;
-        let runs = |name: &str| app.processes.iter().any(|process| process.as_str() == name);
+        let named = || app.processes.iter().chain(app.limits.timers.keys());
+        let runs = |name: &str| named().any(|process| process.as_str() == name);
         let idle = file.beside_web().filter(|name| !runs(name));
         Ok(idle.map(for_terminal).collect())
     };

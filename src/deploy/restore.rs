@@ -92,7 +92,7 @@ pub(super) fn serve_or_explain(poll: &Poll<'_>, release: &Release) -> Result<(),
             SudoCommand::ShowService
         };
         let output = match error.downcast_ref::<processes::Down>() {
-            Some(down) => output_of_processes(poll, down.since),
+            Some(down) => output_of_processes(poll, down.since, None),
             None => output_of(poll, of, patience),
         };
         let stopped = if beside { bridge::stop(poll) } else { Ok(()) };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::app::App;
+use crate::app::{App, ProcessName};
 use crate::host::Server;
 use crate::layout;
 use crate::render::SudoCommand;
@@ -75,23 +75,29 @@ pub(super) fn output_of(poll: &Poll<'_>, command: SudoCommand, at_most: u32) -> 
     said
 }
 
-/// What the processes beside web wrote since that time, in seconds since 1970.
-pub(super) fn output_of_processes(poll: &Poll<'_>, since: i64) -> String {
+/// What the processes beside web wrote since that time, in seconds since 1970, or one of them.
+pub(super) fn output_of_processes(
+    poll: &Poll<'_>,
+    since: i64,
+    one: Option<&ProcessName>,
+) -> String {
     let command = SudoCommand::ShowProcesses;
     let arguments = command.arguments(poll.app);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let program = command.program(poll.app);
-    lines_since(&poll.server.sudo_status(&program, &arguments), since)
+    // Its name is its SyslogIdentifier= (systemd.exec(5)).
+    let by = one.map_or_else(String::new, |name| format!(" {name}["));
+    lines_since(&poll.server.sudo_status(&program, &arguments), since, &by)
 }
 
 /// The messages of programs, without those of systemd, in lines such as `1732725312.123456 web celery[12]: ready`.
-fn lines_since(shown: &str, since: i64) -> String {
+fn lines_since(shown: &str, since: i64, by: &str) -> String {
     let message = |line: &str| {
         let (time, rest) = line.split_once(' ')?;
         let seconds: i64 = time.split('.').next()?.parse().ok()?;
         let (who, message) = rest.split_once(": ")?;
         let by_systemd = who.contains(" systemd[");
-        (seconds >= since && !by_systemd).then(|| message.to_owned())
+        (seconds >= since && !by_systemd && who.contains(by)).then(|| message.to_owned())
     };
     let lines: Vec<String> = shown.lines().filter_map(message).collect();
     lines.join("\n")
@@ -104,6 +110,8 @@ mod tests {
     #[test]
     fn what_processes_wrote_comes_without_systemd_s_lines() {
         let shown = "99.1 web x[1]: old\n100.0 web systemd[1]: Started x.\n100.5 web x[2]: Error: a: b\n-- Boot --\n";
-        assert_eq!(lines_since(shown, 100), "Error: a: b");
+        assert_eq!(lines_since(shown, 100, ""), "Error: a: b");
+        assert_eq!(lines_since(shown, 0, " x["), "old\nError: a: b");
+        assert_eq!(lines_since(shown, 0, " y["), "");
     }
 }

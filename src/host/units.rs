@@ -363,6 +363,18 @@ fn parse(shown: &str) -> UnitState {
     state
 }
 
+impl View {
+    /// Whether systemd understands a calendar event (systemd.time(7)).
+    ///
+    /// # Errors
+    /// When systemd-analyze cannot be started.
+    pub fn understands_time(&self, text: &str) -> Result<bool> {
+        let command = self.command("systemd-analyze");
+        let outcome = command.args(["calendar", "--", text]).outcome()?;
+        Ok(outcome.success())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

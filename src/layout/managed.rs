@@ -84,13 +84,19 @@ pub fn read_by_root(app: &App) -> Vec<(PathBuf, &'static str)> {
     let mut paths = vec![(app.program.clone(), "root's units and cron run it")];
     let files = ManagedFile::ALL.iter().map(|file| file.row());
     paths.extend(files.map(|(_, path, reason)| (path(app), reason)));
-    let units = app.process_units();
+    let units = app
+        .process_units()
+        .chain(app.timed_units())
+        .chain(app.timer_units());
     paths.extend(units.map(|unit| (unit_file(&unit), "systemd applies it")));
-    if !app.processes.is_empty() {
+    if !app.processes.is_empty() || !app.limits.timers.is_empty() {
         let reason = "it sets what the app's processes run";
         paths.push((procfile(&app.name), reason));
     }
     paths.push((PathBuf::from("/usr/local/sbin"), "first in root's PATH"));
+    let credentials = app.limits.credentials.values();
+    paths
+        .extend(credentials.map(|it| (it.path.as_path().to_owned(), "it has a secret of the app")));
     if let Some(signers) = &app.limits.signed_by {
         let reason = "it lists whose commits are deployed";
         paths.push((signers.as_path().to_owned(), reason));

@@ -190,6 +190,23 @@ pub fn own_socket_unit(app: &AppName) -> String {
 pub fn process_unit(app: &AppName, process: &ProcessName) -> String {
     format!("pullpray.{app}.{process}.service")
 }
+/// The unit that starts a process by the clock.
+#[must_use]
+pub fn timer_unit(app: &AppName, process: &ProcessName) -> String {
+    format!("pullpray.{app}.{process}.timer")
+}
+/// A directory in /run that the process of a timer may write to.
+#[must_use]
+pub fn timer_runtime(app: &AppName, process: &ProcessName) -> String {
+    format!("pullpray.{app}.{process}")
+}
+/// What the last run of a timer's process left there if it failed.
+#[must_use]
+pub fn timer_failure(app: &AppName, process: &ProcessName) -> PathBuf {
+    Path::new("/run")
+        .join(timer_runtime(app, process))
+        .join("failed")
+}
 /// The target with which all processes of an app start, restart and stop.
 #[must_use]
 pub fn process_target(app: &AppName) -> String {
@@ -256,6 +273,16 @@ impl App {
     pub fn process_units(&self) -> impl Iterator<Item = String> {
         let names = self.processes.iter();
         names.map(|process| process_unit(&self.name, process))
+    }
+    /// The services of its timers.
+    pub fn timed_units(&self) -> impl Iterator<Item = String> {
+        let names = self.limits.timers.keys();
+        names.map(|process| process_unit(&self.name, process))
+    }
+    /// Its timers.
+    pub fn timer_units(&self) -> impl Iterator<Item = String> {
+        let names = self.limits.timers.keys();
+        names.map(|process| timer_unit(&self.name, process))
     }
     /// The environment file.
     #[must_use]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use similar::TextDiff;
 
-use crate::app::{App, ProcessName};
+use crate::app::{App, Calendar, ProcessName};
 use crate::host::{Kind, View};
 use crate::layout::{self, ManagedFile};
 use crate::render;
@@ -86,6 +86,17 @@ impl<'a> FileStep<'a> {
         }
     }
 
+    /// The timer of a process.
+    pub(super) fn timer(app: &'a App, process: &ProcessName, when: &Calendar) -> Self {
+        let text = render::process_timer(app, process, when);
+        let step = Self::new(app, StepId::ProcessUnit, ManagedFile::ProcessTarget, text);
+        let unit = layout::timer_unit(&app.name, process);
+        Self {
+            path: layout::unit_file(&unit),
+            ..step
+        }
+    }
+
     fn gid(&self, view: &View) -> Option<u32> {
         match self.group {
             None => Some(0),
@@ -109,7 +120,11 @@ impl<'a> FileStep<'a> {
             StepId::AgentUnit => layout::agent_unit(&self.app.name),
             StepId::ProcessUnit => {
                 let unit = self.path.file_name().unwrap_or_default();
-                unit.to_string_lossy().into_owned()
+                let unit = unit.to_string_lossy().into_owned();
+                if self.app.timed_units().any(|timed| timed == unit) {
+                    return Ok(());
+                }
+                unit
             }
             _ => return Ok(()),
         };

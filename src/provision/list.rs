@@ -84,6 +84,10 @@ pub fn list(app: &App) -> Vec<Step<'_>> {
         let units = app.processes.iter();
         steps.extend(units.map(|process| fix(FileStep::process(app, process))));
     }
+    for (process, when) in &app.limits.timers {
+        steps.push(fix(FileStep::process(app, process)));
+        steps.push(fix(FileStep::timer(app, process, when)));
+    }
     steps.extend([
         // Before the first release: what is said about the next try if that fails is true.
         file(Id::ScheduleCron, Cron, render::cron(app)),

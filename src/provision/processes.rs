@@ -19,11 +19,14 @@ impl Processes<'_> {
         if !wanted.is_empty() {
             wanted.push(layout::process_target(&app.name));
         }
+        wanted.extend(app.timed_units().chain(app.timer_units()));
         let mut found = Vec::new();
         for name in view.list(layout::UNITS_DIR.as_ref())? {
             let Some(unit) = name.to_str() else { continue };
             let rest = unit.strip_prefix(&prefix);
-            let kind = |rest: &str| rest == "target" || rest.ends_with(".service");
+            let kind = |rest: &str| {
+                rest == "target" || rest.ends_with(".service") || rest.ends_with(".timer")
+            };
             if rest.is_some_and(kind) && !wanted.iter().any(|it| it == unit) {
                 found.push(unit.to_owned());
             }
@@ -58,14 +61,21 @@ impl Check for Processes<'_> {
             let what = format!("not in the settings: {}", stale.join(", "));
             return Ok(Finding::differs(what));
         }
-        if app.processes.is_empty() {
+        if app.processes.is_empty() && app.limits.timers.is_empty() {
             return Ok(Finding::ok("none"));
         }
         if view.stat(&app.current())?.is_none() {
             let follows = "started with the first release";
             return Ok(Finding::blocked(StepId::AppRelease, follows));
         }
-        if !view.unit(&layout::process_target(&app.name))?.is_enabled() {
+        for timer in app.timer_units() {
+            let unit = view.unit(&timer)?;
+            if !unit.is_active() || !unit.is_enabled() {
+                return Ok(Finding::differs(format!("{timer} is {}", unit.active)));
+            }
+        }
+        let target = layout::process_target(&app.name);
+        if !app.processes.is_empty() && !view.unit(&target)?.is_enabled() {
             return Ok(Finding::differs("they would not start at boot"));
         }
         let down = self.down(view)?;
@@ -79,7 +89,8 @@ impl Check for Processes<'_> {
             }
             return Ok(Finding::differs(why));
         }
-        let names = app.processes.iter().map(ToString::to_string);
+        let timed = app.limits.timers.keys();
+        let names = app.processes.iter().chain(timed).map(ToString::to_string);
         Ok(Finding::Ok(names.collect::<Vec<_>>().join(", ")))
     }
 }
@@ -93,6 +104,10 @@ impl Fix for Processes<'_> {
         }
         if !stale.is_empty() {
             changes.reload_units()?;
+        }
+        for (service, timer) in app.timed_units().zip(app.timer_units()) {
+            changes.record_unit(&service)?;
+            changes.unit(&timer)?;
         }
         if app.processes.is_empty() {
             return Ok(());
@@ -124,6 +139,15 @@ pub fn process_states(view: &View, app: &App) -> Result<Vec<(String, String)>> {
             _ => unit.active,
         };
         states.push((process.to_string(), state));
+    }
+    for (process, when) in &app.limits.timers {
+        let unit = view.unit(&layout::process_unit(&app.name, process))?;
+        let state = match (unit.active.as_str(), unit.result.as_str()) {
+            ("activating", _) => "running".to_owned(),
+            (_, "success") => "active".to_owned(),
+            (_, result) => format!("failed ({result})"),
+        };
+        states.push((format!("{process} ({when})"), state));
     }
     Ok(states)
 }

@@ -87,6 +87,18 @@ impl Reader {
     pub(super) fn validate(self, changes: &Changes<'_>, content: &[u8]) -> Result<()> {
         match self {
             Self::Sudo => changes.validate_sudoers(content),
+            Self::Systemd => {
+                let text = String::from_utf8_lossy(content);
+                let when = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("OnCalendar="));
+                match when {
+                    Some(when) if !changes.context().view.understands_time(when)? => bail!(
+                        "systemd does not understand the time of a timer, {when:?} (systemd.time(7)); to try one: systemd-analyze calendar '{when}'"
+                    ),
+                    _ => Ok(()),
+                }
+            }
             _ => Ok(()),
         }
     }

@@ -44,6 +44,14 @@ impl Check for Requirements<'_> {
                 "ps -p 1  # run pullpray on a server, or in a container that boots systemd",
             ));
         };
+        for (name, credential) in &self.0.limits.credentials {
+            let path = credential.path.as_path();
+            if context.view.stat_target(path)?.is_none() {
+                let why = format!("the credential {name}, {}, does not exist", path.display());
+                let make = format!("sudo install -m 600 /dev/stdin {}", path.display());
+                return Ok(Finding::manual(why, make));
+            }
+        }
         let state = layout::state(&self.0.name);
         let (project, statics) = (self.0.project_dir.as_path(), self.0.static_dir.as_path());
         for dir in ["/etc", "/opt", "/usr/local"]

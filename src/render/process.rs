@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use askama::Template;
 
-use crate::app::{App, ProcessName};
+use crate::app::{App, Calendar, ProcessName};
 use crate::layout;
 
 use super::text;
@@ -53,6 +53,31 @@ struct ProcessService<'a> {
     process: &'a ProcessName,
     unit: String,
     target: String,
+    /// Whether a timer starts it.
+    timed: bool,
+}
+
+impl ProcessService<'_> {
+    fn runtime(&self) -> String {
+        layout::timer_runtime(&self.common.app.name, self.process)
+    }
+}
+
+/// The unit of a timer.
+#[derive(Template)]
+#[template(path = "process.timer", escape = "none", ext = "txt")]
+struct Timer<'a> {
+    app: &'a App,
+    process: &'a ProcessName,
+    when: &'a Calendar,
+}
+
+/// The unit of a timer.
+///
+/// # Errors
+/// When askama fails to render; no case is known.
+pub fn process_timer(app: &App, process: &ProcessName, when: &Calendar) -> Result<String> {
+    Ok(Timer { app, process, when }.render()? + "\n")
 }
 
 /// The unit of a process beside web.
@@ -65,6 +90,7 @@ pub fn process_service(app: &App, process: &ProcessName) -> Result<String> {
         process,
         unit: layout::process_unit(&app.name, process),
         target: layout::process_target(&app.name),
+        timed: app.limits.timers.contains_key(process),
     };
     Ok(unit.render()? + "\n")
 }
@@ -81,6 +107,11 @@ pub fn sandbox(app: &App) -> Result<Vec<String>> {
         "TimeoutStopSec",
         "Restart",
         "RestartSec",
+        "SyslogIdentifier",
+        "TimeoutStartSec",
+        "RuntimeDirectory",
+        "RuntimeDirectoryPreserve",
+        "ExecStopPost",
     ];
     let text = process_service(app, &"run".parse()?)?;
     let service = text.lines().skip_while(|line| *line != "[Service]");

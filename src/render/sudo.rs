@@ -50,12 +50,7 @@ pub enum SudoCommand {
 
 impl SudoCommand {
     fn is_about_processes(self) -> bool {
-        let about = [
-            Self::RestartProcesses,
-            Self::StopProcesses,
-            Self::ShowProcesses,
-        ];
-        about.contains(&self)
+        matches!(self, Self::RestartProcesses | Self::StopProcesses)
     }
 
     const ALL: [Self; 13] = [
@@ -102,7 +97,10 @@ impl SudoCommand {
             Self::StopTrial => ("stop", vec![trial]),
             Self::RestartProcesses => ("restart", vec![target]),
             Self::StopProcesses => ("stop", vec![target]),
-            Self::ShowProcesses => (JOURNAL, (app.process_units()).flat_map(of_unit).collect()),
+            Self::ShowProcesses => {
+                let units = app.process_units().chain(app.timed_units());
+                (JOURNAL, units.flat_map(of_unit).collect())
+            }
             Self::ShowService => (SHOW, vec![service]),
             Self::ShowBridge => (SHOW, vec![bridge]),
             Self::ShowTrial => (SHOW, vec![trial]),
@@ -117,7 +115,12 @@ impl SudoCommand {
 pub fn permitted(app: &App) -> Vec<Vec<String>> {
     SudoCommand::ALL
         .iter()
-        .filter(|command| !app.processes.is_empty() || !command.is_about_processes())
+        .filter(|command| match command {
+            SudoCommand::ShowProcesses => {
+                !app.processes.is_empty() || !app.limits.timers.is_empty()
+            }
+            command => !app.processes.is_empty() || !command.is_about_processes(),
+        })
         .map(|command| {
             let program = text(&command.program(app));
             [vec![program], command.arguments(app)].concat()

@@ -4,4 +4,4 @@ pub mod poll;
 pub mod remote;
 pub mod status;
 
-pub use poll::{FailureReport, PollOutcome, Recovery};
+pub use poll::{FailureReport, PollOutcome, Recovery, TimerFailure};

@@ -38,6 +38,8 @@ pub enum PollOutcome {
     Redeployed(String, Box<PollOutcome>, Box<PollOutcome>),
     /// Damaged state was moved aside and rebuilt: what was done; then the poll went on.
     StateRebuilt(String, Box<PollOutcome>),
+    /// Processes that run by the clock failed since the last poll; beside the poll's own outcome.
+    TimersFailed(Vec<TimerFailure>, Box<PollOutcome>),
     /// The deployment failed.
     Failed(Box<FailureReport>),
     /// The git host could not be reached.
@@ -47,6 +49,19 @@ pub enum PollOutcome {
         /// Whether to report it: once per outage, after some polls in a row.
         report: bool,
     },
+}
+
+/// A process that runs by the clock and failed.
+#[derive(Debug)]
+pub struct TimerFailure {
+    /// Its name in the Procfile.
+    pub process: String,
+    /// Its unit.
+    pub unit: String,
+    /// systemd's result, and the exit status.
+    pub how: String,
+    /// What it wrote last.
+    pub last_lines: Vec<String>,
 }
 
 /// A failed deployment, as reported.
@@ -123,6 +138,25 @@ pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit)
                 (second, _) => second,
             };
             (text, exit)
+        }
+        PollOutcome::TimersFailed(failures, then) => {
+            let (mut text, exit) = render(app, then, verbose);
+            for failure in failures {
+                let TimerFailure {
+                    process, unit, how, ..
+                } = failure;
+                text.push_str(&format!(
+                    "{name}: {process} failed ({how}), which {unit} runs by the clock\n"
+                ));
+                for line in &failure.last_lines {
+                    text.push_str(&format!("  | {line}\n"));
+                }
+                text.push_str(&format!(
+                    "  log   sudo pullpray logs {name} --process {process}\n"
+                ));
+            }
+            let failed = matches!(exit, Exit::Success);
+            (text, if failed { Exit::Failed } else { exit })
         }
         PollOutcome::StateRebuilt(what, then) => {
             let (text, exit) = render(app, then, verbose);

@@ -14,8 +14,8 @@ use crate::text::{duration, first_columns, for_terminal, short};
 
 use super::remote;
 
-/// The state of a process that runs.
-const ACTIVE: &str = "active";
+/// States of a process with which nobody has to do anything.
+const FINE: [&str; 2] = ["active", "running"];
 
 /// What there is to report about an app.
 pub struct Status {
@@ -147,7 +147,7 @@ pub fn needs_attention(status: &Status) -> bool {
     let refused = ledger.refused().is_some_and(|it| !it.why.is_quiet());
     let failed = ledger.failures().iter().any(|it| !it.is_rollback());
     let outage = ledger.outage().is_some_and(|outage| outage.reported);
-    let down = (status.processes.iter()).any(|(_, state)| state != ACTIVE);
+    let down = (status.processes.iter()).any(|(_, state)| !FINE.contains(&state.as_str()));
     down || status.unfinished || status.overdue.is_some() || refused || failed || outage
 }
 

@@ -137,7 +137,7 @@ fn an_unhealthy_release_is_rolled_back() -> Result<()> {
 
     // Healthy in the trial, unhealthy when live.
     let alone = format!(
-        "import sys\nif '--bind' not in sys.argv:\n    raise RuntimeError('only when it is live')\n{WSGI}"
+        "import os\nif 'PULLPRAY_TRIAL' not in os.environ:\n    raise RuntimeError('only when it is live')\n{WSGI}"
     );
     repo.commit(
         "Fail when live",

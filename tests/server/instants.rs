@@ -21,7 +21,7 @@ const WSGI: &str = "from pathlib import Path\n\
         return [WORDS.encode()]\n";
 /// The same, healthy in the trial and unhealthy when live, so that the poll rolls it back.
 const UNHEALTHY: &str =
-    "import sys\nif '--bind' not in sys.argv:\n    raise RuntimeError('unhealthy')\n";
+    "import os\nif 'PULLPRAY_TRIAL' not in os.environ:\n    raise RuntimeError('unhealthy')\n";
 
 /// The nth entry into the system call of this name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

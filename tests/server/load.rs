@@ -138,7 +138,7 @@ fn a_release_unhealthy_only_when_live_is_served_for_seconds_only() -> Result<()>
         .ok()?;
     let wsgi = include_str!("project/todo/wsgi.py");
     let hides = format!(
-        "{wsgi}\nimport sys\nif '--bind' not in sys.argv:\n    def application(environ, start_response):\n        start_response('500 Unhealthy', [])\n        return [b'']\n"
+        "{wsgi}\nimport os\nif 'PULLPRAY_TRIAL' not in os.environ:\n    def application(environ, start_response):\n        start_response('500 Unhealthy', [])\n        return [b'']\n"
     );
     let ((), visited) = with_visitors(&web, || {
         repo.commit("hides", &[("todo/wsgi.py", &hides)])?;

@@ -11,6 +11,7 @@ mod all_apps;
 mod asgi;
 mod attack;
 
+mod credentials;
 mod cron;
 mod daily;
 mod damaged;
@@ -62,6 +63,7 @@ mod sabotages;
 mod soak;
 mod switch;
 mod terminals;
+mod timers;
 mod unfit;
 mod upgrade;
 mod wizard;

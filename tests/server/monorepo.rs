@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{Lab, Output};
+use crate::lab::{Lab, Output, Repository};
 use crate::projects::{BASE, Company, DJANGO, MANAGE, OLD, URLS, WSGI};
 
 /// One repository with two projects, each an app of its own: Django in backend/, found there, and Flask in api/, with what
@@ -87,10 +87,33 @@ fn two_apps_of_one_repository_go_live_and_follow_their_own_paths() -> Result<()>
     company.poll("backend")?.says("\"Greet\" live after")?;
     company.shows("backend", &format!("two, Django {DJANGO}"))?;
     company.poll("api")?.silent()?;
-    web.run("pullpray rollback backend")?.ok()?;
+    web.run("pullpray rollback backend && pullpray resume backend")?
+        .ok()?;
     company.shows("backend", &format!("Django {DJANGO}"))?;
 
-    // A newer Python than this server's is named before anything is built.
+    python_versions(&company, &repo, &requirements)?;
+
+    // Another server than gunicorn is refused by name, and so is a directory that is gone.
+    repo.commit(
+        "Serve otherwise",
+        &[("api/Procfile", "web: waitress-serve service:app\n")],
+    )?;
+    web.run("pullpray poll api")?
+        .exits(1)?
+        .says("web in api/Procfile does not start gunicorn: waitress-serve service:app")?;
+    repo.run("git mv api service; git commit -qm Move; git push -q")?;
+    web.run("sed -i 's/^paths.*//' /etc/pullpray/api.toml; pullpray poll api")?
+        .exits(1)?
+        .says("the commit has no directory api, which the settings name as subdir")?;
+    company.shows("api", "flask two, hello")?;
+    web.run("pullpray run backend -- python manage.py check && pullpray doctor --strict backend")?
+        .ok()?;
+    Ok(())
+}
+
+/// A newer Python than this server's is named before anything is built, and another one is found by its version.
+fn python_versions(company: &Company, repo: &Repository, requirements: &str) -> Result<()> {
+    let web = &company.web;
     repo.commit(
         "Ask for more",
         &[("backend/requirements.txt", "django~=6.0\ngunicorn\n")],
@@ -114,26 +137,10 @@ fn two_apps_of_one_repository_go_live_and_follow_their_own_paths() -> Result<()>
         .says("python = \"/usr/bin/python3.11\"")?;
     repo.commit(
         "Ask for less",
-        &[("backend/requirements.txt", &requirements)],
+        &[("backend/requirements.txt", requirements)],
     )?;
     company
         .poll("backend")?
         .says("\"Ask for less\" live after")?;
-
-    // Another server than gunicorn is refused by name, and so is a directory that is gone.
-    repo.commit(
-        "Serve otherwise",
-        &[("api/Procfile", "web: waitress-serve service:app\n")],
-    )?;
-    web.run("pullpray poll api")?
-        .exits(1)?
-        .says("web in api/Procfile does not start gunicorn: waitress-serve service:app")?;
-    repo.run("git mv api service; git commit -qm Move; git push -q")?;
-    web.run("sed -i 's/^paths.*//' /etc/pullpray/api.toml; pullpray poll api")?
-        .exits(1)?
-        .says("the commit has no directory api, which the settings name as subdir")?;
-    company.shows("api", "flask two, hello")?;
-    web.run("pullpray run backend -- python manage.py check && pullpray doctor --strict backend")?
-        .ok()?;
     Ok(())
 }

@@ -104,7 +104,7 @@ pub fn switches(how: &str, rate: u32) -> Result<(Visits, Vec<(&'static str, Visi
         one_instance(web)?;
         seen.push((name, visits));
     }
-    web.run("pgrep -fc 'gunicorn --workers 2 .*todo'")?.ok()?;
+    web.run("[ $(pgrep -fc 'gunicorn todo.wsgi') = 3 ]")?.ok()?;
     Ok((quiet, seen))
 }
 

@@ -6,8 +6,8 @@ use crate::state::ledger::Release;
 use crate::text::{for_terminal, short};
 
 use super::fetch::Code;
+use super::processes;
 use super::session::Session;
-use super::{processes, service};
 
 /// All remarks on a commit.
 pub(super) fn on(
@@ -52,20 +52,27 @@ fn uncompiled_translations(
 /// A remark on an administrator's drop-ins of the service, without which its other instances would not be like it.
 fn drop_ins(session: &Session<'_>) -> anyhow::Result<Option<String>> {
     let (server, app) = (session.server, session.app);
-    let service = layout::service_unit(&app.name);
+    let service = server.unit(&layout::service_unit(&app.name))?;
     let mut commands = Vec::new();
     for unit in [
         layout::trial_unit(&app.name),
         layout::bridge_unit(&app.name),
     ] {
-        if service::has_own_drop_ins(server, app, &unit)? {
+        let has = server.unit(&unit)?.drop_ins;
+        let lacks = service.drop_ins.iter().filter(|file| !has.contains(file));
+        let lacks: Vec<&str> = lacks.map(String::as_str).collect();
+        if service.drop_ins.len() > has.len() {
+            // systemd 252 follows links to the files, not to their directory.
             let dir = layout::unit_file(&format!("{unit}.d"));
-            commands.push(format!("sudo ln -s {service}.d {}", dir.display()));
+            let (dir, lacks) = (dir.display(), lacks.join(" "));
+            commands.push(format!(
+                "sudo mkdir -p {dir} && sudo ln -s -t {dir} {lacks}"
+            ));
         }
     }
     Ok((!commands.is_empty()).then(|| {
         format!(
-            "the service has drop-ins of its own, so no release is tried and nothing serves while it restarts; to have them in all instances: {} && sudo systemctl daemon-reload",
+            "the service has drop-ins that the instances beside it lack, so these do not run; to have them there too: {} && sudo systemctl daemon-reload",
             commands.join(" && ")
         )
     }))

@@ -104,7 +104,8 @@ pub fn switches(how: &str, rate: u32) -> Result<(Visits, Vec<(&'static str, Visi
         one_instance(web)?;
         seen.push((name, visits));
     }
-    web.run("[ $(pgrep -fc 'gunicorn todo.wsgi') = 3 ]")?.ok()?;
+    web.run("[ $(pgrep -u gunicorn -fc 'gunicorn todo.wsgi') = 3 ]")?
+        .ok()?;
     Ok((quiet, seen))
 }
 
@@ -187,7 +188,7 @@ fn a_bridge_that_crashes_again_and_again_leaves_the_socket() -> Result<()> {
     repo.push("version two")?;
     web.run("pullpray poll todo -v")?
         .ok()?
-        .says("requests wait while the service restarts: the service and the second instance have different drop-ins")?;
+        .says("requests wait while the service restarts: the service has drop-ins of its own")?;
     web.run("rm -r /run/systemd/system/gunicorn.todo.bridge.service.d && systemctl daemon-reload")?
         .ok()?;
     repo.push("version three")?;
@@ -195,5 +196,24 @@ fn a_bridge_that_crashes_again_and_again_leaves_the_socket() -> Result<()> {
     out.ok()?.says("starting a second instance")?;
     one_instance(&web)?;
     ensure!(web.page("/")?.shows("version three"));
+
+    // An administrator's drop-in for the service: the commands of the report give it to the other instances.
+    web.run("d=/etc/systemd/system/gunicorn.todo.service.d; mkdir $d && printf '[Service]\\nEnvironment=GREETING=hello\\n' >$d/own.conf && systemctl daemon-reload")?
+        .ok()?;
+    repo.push("version four")?;
+    let out = web.run("pullpray poll todo")?.ok()?;
+    let commands = out.stdout.split_once("to have them there too: ");
+    let commands = commands.and_then(|(_, rest)| rest.lines().next());
+    web.run(commands.context("no commands")?)?.ok()?;
+    web.run("for unit in trial bridge; do systemctl show -P Environment gunicorn.todo.$unit | grep -q GREETING=hello || exit 9; done")?
+        .ok()?;
+    repo.push("version five")?;
+    let out = web.run("pullpray poll todo -v")?.ok()?;
+    let out = out
+        .says("beside the live release")?
+        .says("starting a second instance")?;
+    ensure!(!out.stdout.contains("drop-ins"), "{out:?}");
+    one_instance(&web)?;
+    ensure!(web.page("/")?.shows("version five"));
     Ok(())
 }

@@ -90,6 +90,7 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
     let overdue = provision::overdue(server, &app, &ledger, server.clock())?;
     Ok(Status {
         processes: provision::process_states(server, &app)?,
+        settings_are_newer: provision::settings_are_newer(server, &app)?,
         environment_is_newer: provision::environment_is_newer(server, &app)?,
         unfinished: server.stat(&app.cron())?.is_none(),
         app,

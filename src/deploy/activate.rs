@@ -12,6 +12,7 @@ use super::bridge;
 use super::build::STATIC;
 use super::ended::{At, StageError};
 use super::health::{Answered, check_once, wait_until_healthy};
+use super::hooks::{self, Around};
 use super::processes;
 use super::restore;
 use super::service::{restart, sudo};
@@ -41,6 +42,7 @@ impl Live {
 /// Points `current` to the verified release, in one rename.
 pub(super) fn activate(session: &Session<'_>, verified: Verified) -> Result<Activated, StageError> {
     let release = verified.into_release();
+    hooks::around(session, Around::Before, &release.commit).at(Stage::Activate)?;
     session.progress(&format!("switching to {}", release.id));
     point_current(session, &release.id).at(Stage::Activate)?;
     Ok(Activated {
@@ -53,6 +55,7 @@ impl Activated {
     /// Restarts the service and checks its health; restores the previous release if it is unhealthy.
     pub(super) fn restart_and_check(self, poll: &Poll<'_>) -> Result<Live, StageError> {
         let served = restore::serve_or_restore(poll, &self.release, self.previous.as_ref());
+        hooks::after_switch(poll, &self.release.commit);
         if let Err(error) = served {
             return Err(StageError {
                 restore_error: error.restore_error,

@@ -5,6 +5,9 @@
 //!
 //! `before-migrate` runs when a migration is due, after the release was built and before its database is changed: the
 //! place of a backup. Its failure stops the deployment, with nothing changed.
+//!
+//! `before-switch` and `after-switch` run around a switch to another release, by a deployment or a rollback: the place
+//! where a balancer drains and returns. A failure of the former stops it; the latter runs also if the previous release was restored.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -76,6 +79,50 @@ pub(super) fn before_migrate(
             .at(Stage::Script)?;
     }
     Ok(())
+}
+
+/// How long a hook may take before or after a switch: a balancer drains its connections.
+const AROUND: Duration = Duration::from_secs(300);
+
+/// When a hook runs beside a switch to another release.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Around {
+    /// Before visitors come to it.
+    Before,
+    /// Once they do, or came back to the previous one.
+    After,
+}
+
+/// Runs the hook before or after a switch, if there is one.
+///
+/// # Errors
+/// Why it failed. Before the switch, that stops it.
+pub(super) fn around(poll: &Poll<'_>, when: Around, commit: &str) -> Result<()> {
+    let (server, app) = (poll.server, poll.app);
+    let event = match when {
+        Around::Before => "before-switch",
+        Around::After => "after-switch",
+    };
+    let Some(hook) = find(server, &app.name, event)? else {
+        return Ok(());
+    };
+    poll.progress(&format!("running {}", hook.display()));
+    let json = serde_json::json!({ "event": event, "app": app.name.as_str(), "commit": commit });
+    let variables = [
+        ("PULLPRAY_EVENT", event),
+        ("PULLPRAY_APP", app.name.as_str()),
+        ("PULLPRAY_COMMIT", commit),
+    ];
+    server
+        .run_hook(&hook, json.to_string().as_bytes(), &variables, AROUND)
+        .with_context(|| format!("the hook {} failed", hook.display()))
+}
+
+/// As [`around`] after a switch: a failure is only said.
+pub(super) fn after_switch(poll: &Poll<'_>, commit: &str) {
+    if let Err(error) = around(poll, Around::After, commit) {
+        poll.progress(&format!("{error:#}"));
+    }
 }
 
 /// How long a hook may take that tells somebody.

@@ -11,6 +11,7 @@ use crate::text::short;
 
 use super::activate::{point_current, serve, serve_again};
 use super::health::{Answered, check_once};
+use super::hooks::{self, Around};
 use super::service::{PATIENCE, output_of, output_of_processes};
 use super::{Poll, bridge, processes, trial};
 
@@ -48,11 +49,16 @@ pub(super) fn switch_to(
     live: &Release,
 ) -> Result<(), Unhealthy> {
     let switched = trial::run(poll, &release.id).and_then(|()| {
+        hooks::around(poll, Around::Before, &release.commit)?;
         poll.progress(&format!("switching to {}", release.id));
         point_current(poll, &release.id)
     });
     match switched {
-        Ok(()) => serve_or_restore(poll, release, Some(live)),
+        Ok(()) => {
+            let served = serve_or_restore(poll, release, Some(live));
+            hooks::after_switch(poll, &release.commit);
+            served
+        }
         Err(error) => Err(Unhealthy {
             why: in_one_line(&error),
             output: String::new(),

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::app::App;
 use crate::host::{Stat, View};
 use crate::layout;
+use crate::render;
 
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
 
@@ -150,6 +151,43 @@ pub fn process_states(view: &View, app: &App) -> Result<Vec<(String, String)>> {
         states.push((format!("{process} ({when})"), state));
     }
     Ok(states)
+}
+
+/// Whether the settings were changed since the units were written, and would change one. A unit that somebody edited is
+/// not distinguished from that if the settings are newer.
+///
+/// # Errors
+/// When a file cannot be read, or a template be rendered.
+pub fn settings_are_newer(view: &View, app: &App) -> Result<bool> {
+    let Some(settings) = view.stat(&layout::settings(&app.name))? else {
+        return Ok(false);
+    };
+    let mut wanted = vec![(app.cron(), render::cron(app)?)];
+    if app.wsgi.is_some() {
+        let unit = layout::service_unit(&app.name);
+        wanted.push((layout::unit_file(&unit), render::gunicorn_service(app)?));
+    }
+    let timed = app.limits.timers.iter();
+    for (process, unit) in (app.processes.iter().zip(app.process_units())).chain(
+        timed
+            .clone()
+            .map(|(process, _)| process)
+            .zip(app.timed_units()),
+    ) {
+        let text = render::process_service(app, process)?;
+        wanted.push((layout::unit_file(&unit), text));
+    }
+    for ((process, when), unit) in timed.zip(app.timer_units()) {
+        let text = render::process_timer(app, process, when)?;
+        wanted.push((layout::unit_file(&unit), text));
+    }
+    for (path, text) in wanted {
+        let older = (view.stat(&path)?).is_none_or(|stat| stat.modified < settings.modified);
+        if older && view.read_text(&path)?.as_deref() != Some(text.as_str()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the environment file was changed since the service, which reads it at its start, became active.

@@ -33,6 +33,8 @@ pub struct Status {
     pub processes: Vec<(String, String)>,
     /// Whether the environment file is newer than the process that read it.
     pub environment_is_newer: bool,
+    /// Whether the settings are newer than what was made of them.
+    pub settings_are_newer: bool,
 }
 
 /// Everything about one app, a line each: what is live, what was checked, what waits, what comes next.
@@ -47,7 +49,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         unfinished,
         overdue,
         processes,
-        environment_is_newer,
+        ..
     } = status;
     let mut text = String::new();
     match ledger.live() {
@@ -67,13 +69,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
             .collect();
         writeln!(text, "  beside    {}", processes.join(", "))?;
     }
-    if *environment_is_newer {
-        writeln!(
-            text,
-            "  note      the environment was changed since the app started: sudo pullpray restart {}",
-            app.name
-        )?;
-    }
+    text.push_str(&newer(status));
     if let Some(in_progress) = ledger.in_progress() {
         writeln!(
             text,
@@ -149,6 +145,23 @@ pub fn needs_attention(status: &Status) -> bool {
     let outage = ledger.outage().is_some_and(|outage| outage.reported);
     let down = (status.processes.iter()).any(|(_, state)| !FINE.contains(&state.as_str()));
     down || status.unfinished || status.overdue.is_some() || refused || failed || outage
+}
+
+/// What was changed and does not run yet.
+fn newer(status: &Status) -> String {
+    let name = &status.app.name;
+    let mut text = String::new();
+    if status.environment_is_newer {
+        text.push_str(&format!(
+            "  note      the environment was changed since the app started: sudo pullpray restart {name}\n"
+        ));
+    }
+    if status.settings_are_newer && !status.unfinished {
+        text.push_str(&format!(
+            "  note      the settings were changed and not carried out yet: sudo pullpray init {name}\n"
+        ));
+    }
+    text
 }
 
 /// Commits that are not live: refused, waiting, failed.

@@ -201,3 +201,58 @@ fn hooks_tell_what_a_poll_reports_and_change_nothing() -> Result<()> {
     ensure!(web.page("/")?.shows("version four"));
     Ok(())
 }
+
+#[test]
+fn hooks_run_around_a_switch_and_can_stop_it() -> Result<()> {
+    let lab = Lab::new("around")?;
+    let todo = Todo::live(&lab, Release::Bookworm)?;
+    let (web, repo) = (&todo.web, &todo.repo);
+    let said = "/var/www/projects/todo/shared/said";
+    let tells = format!(
+        "#!/bin/sh\necho \"$PULLPRAY_EVENT $(cat /var/www/projects/todo/current/VERSION)\" >>{said}\n"
+    );
+    web.run("mkdir -p /etc/pullpray/hooks")?.ok()?;
+    for event in ["before-switch", "after-switch"] {
+        web.write(&format!("/etc/pullpray/hooks/{event}"), &tells)?;
+    }
+    web.run("chmod +x /etc/pullpray/hooks/*")?.ok()?;
+    repo.push("version two")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    let heard = |expected: &str| -> Result<()> {
+        let out = web.run(&format!("cat {said}; rm {said}"))?.ok()?;
+        ensure!(out.stdout == expected, "{out:?}");
+        Ok(())
+    };
+    heard("before-switch version one\nafter-switch version two\n")?;
+    web.run("pullpray rollback todo && pullpray resume todo")?
+        .ok()?;
+    heard("before-switch version two\nafter-switch version one\n")?;
+    // One that fails stops the switch, and what is live was never touched.
+    let started = "systemctl show -P ExecMainStartTimestampMonotonic gunicorn.todo.service";
+    let since = web.run(started)?.ok()?.stdout;
+    web.run("sed -i '2i echo no balancer >&2; exit 7' /etc/pullpray/hooks/before-switch")?
+        .ok()?;
+    repo.push("version three")?;
+    web.run("pullpray poll todo")?
+        .exits(1)?
+        .says("the hook /etc/pullpray/hooks/before-switch failed: before-switch exited with status 7: no balancer")?
+        .says("is still live")?;
+    ensure!(web.run(started)?.ok()?.stdout == since);
+    ensure!(web.page("/")?.shows("version one"));
+    web.run("sed -i 2d /etc/pullpray/hooks/before-switch; pullpray poll todo --now")?
+        .ok()?
+        .says("live after")?;
+    heard("before-switch version one\nafter-switch version three\n")?;
+
+    // Settings that were changed by hand, until init carries them out.
+    let note = "the settings were changed and not carried out yet: sudo pullpray init todo";
+    web.run("sleep 1; sed -i 's/^workers = .*/workers = 3/' /etc/pullpray/todo.toml; pullpray status todo")?
+        .ok()?
+        .says(note)?;
+    let out = web.run("pullpray init todo --yes && pullpray status todo")?;
+    ensure!(!out.ok()?.stdout.contains(note));
+    // At most 1.2, in tenths (systemd-analyze(1), "security").
+    web.run("for unit in gunicorn.todo gunicorn.todo.bridge; do systemd-analyze security $unit.service --no-pager --threshold=12 >/dev/null || exit 9; done")?
+        .ok()?;
+    Ok(())
+}

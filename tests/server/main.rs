@@ -30,6 +30,7 @@ mod faults_remote;
 mod faults_time;
 mod faults_tree;
 mod fixture;
+mod front_end;
 mod hardened;
 mod hooks;
 mod hostile;

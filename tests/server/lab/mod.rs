@@ -38,7 +38,7 @@ pub use tool::{Output, Unchecked};
 pub use web_server::{Page, TOUCHED, WebServer};
 
 /// The packages of what apps work with, in one image for all tests that need some: tests/run builds it.
-pub const SERVICES: &str = "+celery+postgresql+python3-psycopg2+python3-redis+python3-uvicorn+python3-websockets+redis-server";
+pub const SERVICES: &str = "+celery+npm+postgresql+python3-psycopg2+python3-redis+python3-uvicorn+python3-websockets+redis-server";
 const GIT_HOST_IP: &str = "10.77.0.1";
 
 /// The repository that every git host contains from the start.

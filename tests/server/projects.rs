@@ -31,6 +31,11 @@ pub const URLS: &str = "import os\n\nimport django\nimport sqlparse\nfrom django
     return HttpResponse(f'Django {django.__version__}, sqlparse {sqlparse.__version__}, {settings}')\n\n\n\
     urlpatterns = [path('', page)]\n";
 
+/// A worker says with which settings it runs.
+const WORKER: &str = "import os\nimport time\n\nimport django\nfrom django.conf import settings\n\n\
+    django.setup()\nwith open(os.environ['PULLPRAY_SHARED'] + '/worker', 'w') as file:\n    \
+    file.write(f'{settings.SETTINGS_MODULE}, redirects to https: {settings.SECURE_SSL_REDIRECT}')\ntime.sleep(86400)\n";
+
 /// A git host, which is the developer's machine as well and offers the company's index, and a web server that uses the
 /// index.
 pub struct Company {
@@ -303,13 +308,23 @@ fn a_cookiecutter_layout_goes_live_with_its_production_settings() -> Result<()> 
         ("config/settings/production.py", production),
         ("config/urls.py", URLS),
         ("config/wsgi.py", &wsgi),
+        ("config/worker.py", WORKER),
+        (
+            "Procfile",
+            "web: gunicorn config.wsgi:application\nworker: python -m config.worker\n",
+        ),
         ("static/css/site.css", "body { color: black }\n"),
         ("requirements/base.txt", "django>=5.2,<6\n"),
         ("requirements/local.txt", "-r base.txt\nno-such-package\n"),
         ("requirements/production.txt", &requirements(OLD)),
     ];
     let repo = company.repository("cookie", &files)?;
-    company.init(&repo, "cookie", "")?.ok()?;
+    company.init(&repo, "cookie", "--processes worker")?.ok()?;
+    company
+        .web
+        .run("cat /var/www/projects/cookie/shared/worker")?
+        .ok()?
+        .says("config.settings.production, redirects to https: True")?;
     let over_https = |text: &str| -> Result<()> {
         let page = company.web.run("curl -s -H 'Host: cookie.example' -H 'X-Forwarded-Proto: https' http://$(grep -oP '^bind = \"\\K[^\"]+' /etc/pullpray/cookie.toml)/")?.ok()?;
         ensure!(page.stdout.contains(text), "{page:?} does not show {text}");

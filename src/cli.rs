@@ -58,6 +58,11 @@ pub enum Verb {
         /// The app
         app: AppName,
     },
+    /// Print the state of all apps as metrics, in Prometheus' text format
+    #[command(
+        after_long_help = "Exit codes: 0 printed · 1 the state of an app cannot be read; the others are printed · 2 usage error"
+    )]
+    Metrics,
     /// Restart the app, for example after a change of its environment, without letting a request wait
     #[command(
         after_long_help = "Exit codes: 0 it is healthy · 1 it is not, with what it wrote; if that showed in the second instance, the first one was not touched; or nothing is live · 2 usage error"

@@ -117,6 +117,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Key(arguments) => key::run(server, &arguments),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(server, &dir),
+        Verb::Metrics => status::metrics(server),
         Verb::Run { app, words } => run::run(server, &app, &words),
         Verb::Logs {
             app, deploy: true, ..

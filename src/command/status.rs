@@ -11,6 +11,7 @@ use crate::error;
 use crate::exit::Exit;
 use crate::host::Server;
 use crate::provision;
+use crate::report::metrics;
 use crate::report::status::{self, Status};
 use crate::state::history::Outcome;
 use crate::state::ledger::Ledger;
@@ -98,6 +99,22 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
         free,
         overdue,
     })
+}
+
+/// Prints the metrics of all apps.
+pub(super) fn metrics(server: &Server) -> Result<Exit> {
+    let mut exit = Exit::Success;
+    let mut apps = Vec::new();
+    for name in named(server, &[])? {
+        let known = read(server, &name);
+        if let Err(error) = &known {
+            exit = Exit::Failed;
+            writeln!(ui::stderr(), "{name}: {}", error::in_one_line(error))?;
+        }
+        apps.push((name, known.ok()));
+    }
+    write!(ui::stdout(), "{}", metrics::render(&apps))?;
+    Ok(exit)
 }
 
 pub(super) fn run(server: &Server, arguments: &cli::Status) -> Result<Exit> {

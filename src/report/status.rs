@@ -135,6 +135,12 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
     Ok(text)
 }
 
+/// Whether nobody has to do anything about a process in this state.
+#[must_use]
+pub fn is_fine(state: &str) -> bool {
+    FINE.contains(&state)
+}
+
 /// Whether somebody has to act: a process is down, set-up is unfinished, polls have stopped, the git host is unreachable, or a commit failed
 /// or is refused.
 #[must_use]
@@ -143,7 +149,7 @@ pub fn needs_attention(status: &Status) -> bool {
     let refused = ledger.refused().is_some_and(|it| !it.why.is_quiet());
     let failed = ledger.failures().iter().any(|it| !it.is_rollback());
     let outage = ledger.outage().is_some_and(|outage| outage.reported);
-    let down = (status.processes.iter()).any(|(_, state)| !FINE.contains(&state.as_str()));
+    let down = (status.processes.iter()).any(|(_, state)| !is_fine(state));
     down || status.unfinished || status.overdue.is_some() || refused || failed || outage
 }
 

@@ -48,6 +48,7 @@ mod lab;
 mod live;
 mod load;
 mod long;
+mod metrics;
 mod monorepo;
 mod names;
 mod neighbours;

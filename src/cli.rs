@@ -187,6 +187,12 @@ pub enum Verb {
         /// The socket of web; without it, systemd's
         #[arg(long, requires = "web")]
         listen: Option<PathBuf>,
+        /// Its workers, unless the Procfile's line says how many
+        #[arg(long, requires = "web", default_value_t = 1)]
+        workers: u16,
+        /// This instance is one beside the service: it has no other number of workers
+        #[arg(long, requires = "web")]
+        beside: bool,
         /// A command instead
         #[arg(last = true)]
         words: Vec<OsString>,

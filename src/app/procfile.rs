@@ -123,30 +123,34 @@ impl Procfile {
         found.map(|(_, command)| command.as_str())
     }
 
-    /// What its line `web` starts; `None` without one.
+    /// What its line `web` starts; `None` without one, and for a line that starts gunicorn in another way than one program
+    /// with assignments before it: by a wrapper, or after a shell's `&&`.
     #[must_use]
     pub fn web(&self) -> Option<Web<'_>> {
+        let line = self.command("web")?;
+        let other = || (!line.contains("gunicorn")).then_some(Web::Other(line));
+        if line.contains([';', '&', '|', '`', '#']) {
+            return other();
+        }
         let mut before = Vec::new();
-        let mut rest = self.command("web")?;
+        let mut rest = line;
         loop {
             let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
             let after = after.trim_start();
+            let python = is_program(word, "python") || is_program(word, "python3");
+            let module = after.strip_prefix("-m gunicorn").filter(|_| python);
+            if let Some(arguments) = module.filter(|it| it.is_empty() || it.starts_with(' ')) {
+                let arguments = arguments.trim_start();
+                return Some(Web::Gunicorn { before, arguments });
+            }
             match word {
                 "exec" | "env" => {}
-                _ if word.contains('=') => before.push(word),
+                _ if word.contains('=') && !word.contains(['"', '\'']) => before.push(word),
                 _ if is_program(word, "gunicorn") => {
                     let arguments = after;
                     return Some(Web::Gunicorn { before, arguments });
                 }
-                _ if is_program(word, "python") || is_program(word, "python3") => {
-                    let module = after.strip_prefix("-m gunicorn");
-                    let Some(arguments) = module.filter(|it| !it.starts_with('.')) else {
-                        return Some(Web::Other(self.command("web")?));
-                    };
-                    let arguments = arguments.trim_start();
-                    return Some(Web::Gunicorn { before, arguments });
-                }
-                _ => return Some(Web::Other(self.command("web")?)),
+                _ => return other(),
             }
             rest = after;
         }
@@ -182,36 +186,35 @@ mod tests {
 
     #[test]
     fn web_is_gunicorn_or_something_else() {
-        let gunicorn = |before: &[&'static str], arguments| Web::Gunicorn {
-            before: before.to_vec(),
-            arguments,
+        let gunicorn = |before: &[&'static str], arguments| {
+            let before = before.to_vec();
+            Some(Web::Gunicorn { before, arguments })
         };
         for (line, expected) in [
             (
-                "gunicorn todo.wsgi --log-file -",
-                gunicorn(&[], "todo.wsgi --log-file -"),
+                "gunicorn x.wsgi --log-file -",
+                gunicorn(&[], "x.wsgi --log-file -"),
             ),
             (
-                "exec env A=1 bin/gunicorn -k x \"$B\" y:z",
-                gunicorn(&["A=1"], "-k x \"$B\" y:z"),
+                "exec env A=1 bin/gunicorn -k x y:z",
+                gunicorn(&["A=1"], "-k x y:z"),
             ),
-            ("python3 -m gunicorn todo.wsgi", gunicorn(&[], "todo.wsgi")),
-            (
-                "python -m gunicorn.other",
-                Web::Other("python -m gunicorn.other"),
-            ),
-            (
-                "daphne todo.asgi:application",
-                Web::Other("daphne todo.asgi:application"),
-            ),
+            ("python3 -m gunicorn x.wsgi", gunicorn(&[], "x.wsgi")),
+            // In a way that is not understood: not used, and nothing else either.
+            ("python -m gunicorn.other", None),
+            ("python manage.py migrate && gunicorn x.wsgi", None),
+            ("gunicorn x.wsgi | tee log", None),
+            ("poetry run gunicorn x.wsgi", None),
+            ("A=\"b c\" gunicorn x.wsgi", None),
+            ("daphne x.asgi:app", Some(Web::Other("daphne x.asgi:app"))),
             (
                 "python manage.py runserver",
-                Web::Other("python manage.py runserver"),
+                Some(Web::Other("python manage.py runserver")),
             ),
-            ("A=1", Web::Other("A=1")),
+            ("A=1", Some(Web::Other("A=1"))),
         ] {
             let file = Procfile::parse(&format!("web: {line}\n"));
-            assert_eq!(file.web(), Some(expected));
+            assert_eq!(file.web(), expected, "{line}");
         }
         assert_eq!(Procfile::parse("worker: x\n").web(), None);
     }

@@ -6,20 +6,31 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::app::{AppName, MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web, Wsgi};
+use crate::app::{
+    AppName, MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web as ProcfileWeb, Wsgi,
+};
 use crate::exit::Exit;
 use crate::host::{Becomes, Server, become_process, read_bounded};
 use crate::layout;
 use crate::store::marks;
 
-/// A process beside web, or web and its socket.
-type What<'a> = (Option<&'a ProcessName>, Option<&'a Wsgi>, Option<&'a Path>);
+/// Web, as its unit says.
+pub(super) struct Web<'a> {
+    /// What it serves, unless the Procfile says it.
+    pub(super) wsgi: &'a Wsgi,
+    /// Its socket; `None` for systemd's.
+    pub(super) listen: Option<&'a Path>,
+    pub(super) workers: u16,
+    /// Whether it is an instance beside the service.
+    pub(super) beside: bool,
+}
 
 /// Replaces this process by the command; returns only if that fails.
 pub(super) fn run(
     server: &Server,
     name: &AppName,
-    (process, web, listen): What<'_>,
+    process: Option<&ProcessName>,
+    web: Option<&Web<'_>>,
     words: &[OsString],
 ) -> Result<Exit> {
     // Fails, and is tried again by systemd, while the disk with the app's data is not mounted.
@@ -38,18 +49,25 @@ pub(super) fn run(
     };
     let procfile = Procfile::parse(&text);
     let file = file.display();
-    let Some(process) = process else {
-        let target = web.map(Wsgi::target).unwrap_or_default();
+    if let Some(web) = web {
+        let target = web.wsgi.target();
         let (before, arguments) = match procfile.web() {
             None => (Vec::new(), target.as_str()),
-            Some(Web::Gunicorn { before, arguments }) => (before, arguments),
-            Some(Web::Other(line)) => bail!("web in {file} does not start gunicorn: {line}"),
+            Some(ProcfileWeb::Gunicorn { before, arguments }) => (before, arguments),
+            Some(ProcfileWeb::Other(line)) => {
+                bail!("web in {file} does not start gunicorn: {line}")
+            }
         };
         return Err(become_process(&Becomes::Gunicorn {
             before: &before,
             arguments,
-            listen,
+            listen: web.listen,
+            workers: web.workers,
+            exactly: web.beside || arguments == target,
         }));
+    }
+    let Some(process) = process else {
+        return Err(become_process(&Becomes::Program(words)));
     };
     let command = procfile.command(process.as_str());
     let command = command.ok_or_else(|| anyhow!("{file} has no line \"{process}: COMMAND\""))?;

@@ -135,10 +135,17 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
             process,
             web,
             listen,
+            workers,
+            beside,
             words,
         } => {
-            let what = (process.as_ref(), web.as_ref(), listen.as_deref());
-            exec::run(server, &app, what, &words)
+            let web = web.as_ref().map(|wsgi| exec::Web {
+                wsgi,
+                listen: listen.as_deref(),
+                workers,
+                beside,
+            });
+            exec::run(server, &app, process.as_ref(), web.as_ref(), &words)
         }
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),

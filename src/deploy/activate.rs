@@ -12,7 +12,7 @@ use super::bridge;
 use super::build::STATIC;
 use super::ended::{At, StageError};
 use super::health::{Answered, check_once, wait_until_healthy};
-use super::hooks::{self, Around};
+use super::hooks;
 use super::processes;
 use super::restore;
 use super::service::{restart, sudo};
@@ -31,6 +31,8 @@ pub(super) struct Activated {
 #[must_use]
 pub(super) struct Live {
     release: Release,
+    /// What failed beside it.
+    pub(super) note: Option<String>,
 }
 
 impl Live {
@@ -42,7 +44,7 @@ impl Live {
 /// Points `current` to the verified release, in one rename.
 pub(super) fn activate(session: &Session<'_>, verified: Verified) -> Result<Activated, StageError> {
     let release = verified.into_release();
-    hooks::around(session, Around::Before, &release.commit).at(Stage::Activate)?;
+    hooks::before_switch(session, &release.commit).at(Stage::Activate)?;
     session.progress(&format!("switching to {}", release.id));
     point_current(session, &release.id).at(Stage::Activate)?;
     Ok(Activated {
@@ -55,15 +57,23 @@ impl Activated {
     /// Restarts the service and checks its health; restores the previous release if it is unhealthy.
     pub(super) fn restart_and_check(self, poll: &Poll<'_>) -> Result<Live, StageError> {
         let served = restore::serve_or_restore(poll, &self.release, self.previous.as_ref());
-        hooks::after_switch(poll, &self.release.commit);
+        let note = hooks::after_switch(poll, &self.release.commit);
         if let Err(error) = served {
             return Err(StageError {
                 restore_error: error.restore_error,
-                ..StageError::new(Stage::Health, error.why).with_output(&error.output)
+                ..StageError::new(Stage::Health, with(error.why, note)).with_output(&error.output)
             });
         }
         let release = self.release;
-        Ok(Live { release })
+        Ok(Live { release, note })
+    }
+}
+
+/// An error, and what failed after it.
+fn with(why: String, also: Option<String>) -> String {
+    match also {
+        Some(also) => format!("{why}; {also}"),
+        None => why,
     }
 }
 

@@ -149,7 +149,7 @@ impl Staged {
             hooks::before_migrate(session, &script, &python.program, &mut self.log)?;
             self.run_phase(session, &script, Some(MIGRATE))?;
         }
-        writes::refuse_new_databases(server, &self.dir, code).at(Stage::Writes)?;
+        writes::refuse_new_databases(server, (session.app, &self.dir), code).at(Stage::Writes)?;
         // All of it must be on the disk before the activation.
         server.sync_file_system(&self.dir).at(Stage::Writes)?;
         Ok(Built {

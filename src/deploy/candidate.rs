@@ -260,8 +260,7 @@ impl Permitted {
     /// are not read before this.
     pub(super) fn check_content(self, session: &mut Session<'_>) -> Result<Checked, Stop> {
         let Self(mut it) = self;
-        let live = session.live().map(|live| live.commit);
-        let touched = |code: &Code| code.changes_paths(session.app, live.as_deref());
+        let touched = |code: &Code| code.changes_paths(session.app, session.ledger());
         match it.code.read(session, touched) {
             Ok(true) => {}
             Ok(false) => return Err(it.refuse(session, Why::OtherPaths)),

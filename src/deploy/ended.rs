@@ -73,6 +73,7 @@ pub(super) fn went_live(
     let at = stamp(session.clock.now());
     let took = session.clock.elapsed() - accepted.started;
     let from = session.live();
+    let beside = live.note.clone();
     let to = Release {
         since: at.clone(),
         ..live.into_release()
@@ -84,7 +85,7 @@ pub(super) fn went_live(
     let said = session.server.read(&log).ok().flatten().unwrap_or_default();
     let said = notes(&String::from_utf8_lossy(&said));
     let ignored = ignored(session);
-    let note = join(&[accepted.note, ignored, links.ok().flatten(), said]);
+    let note = join(&[accepted.note, beside, ignored, links.ok().flatten(), said]);
     let ended = Deployment {
         note: note.clone(),
         ..Deployment::of(&to, at, took, Outcome::Live)

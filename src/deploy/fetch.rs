@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use crate::app::App;
+use crate::app::{App, SharedPath};
 use crate::git::{self, Bounds, CommitInfo, Mirror, MirrorError, Newest, RemoteError};
 use crate::layout;
 use crate::report;
-use crate::state::ledger::Release;
+use crate::state::ledger::{Ledger, Release};
 use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 
 use super::{Poll, no_reference};
@@ -238,21 +238,29 @@ impl Code {
         )))
     }
 
-    /// Whether files below the paths of the settings differ from those of the live commit.
-    pub(super) fn changes_paths(&self, app: &App, live: Option<&str>) -> anyhow::Result<bool> {
+    /// Whether anything below the paths of the settings differs from the live commit, and from each that is not tried
+    /// again: after a rollback, an unrelated commit does not bring back what was rolled back from.
+    pub(super) fn changes_paths(&self, app: &App, ledger: &Ledger) -> anyhow::Result<bool> {
         let paths = &app.limits.paths;
-        let Some(live) = live
-            .and_then(|live| live.parse().ok())
-            .filter(|_| !paths.is_empty())
-        else {
+        let Some(live) = ledger.live().filter(|_| !paths.is_empty()) else {
             return Ok(true);
         };
-        let below = |file: &Path| paths.iter().any(|path| file.starts_with(path.path()));
-        // A mirror that was fetched again after a force-push lacks it.
-        let Ok(known) = self.mirror.blobs(live, &below) else {
-            return Ok(true);
-        };
-        Ok(known != self.mirror.blobs(self.info.oid, &below)?)
+        let paths: Vec<&str> = paths.iter().map(SharedPath::path).collect();
+        let failures = ledger.failures().iter();
+        let over = failures.filter(|failure| failure.is_final(app.limits.attempts));
+        let known = over
+            .map(|failure| failure.commit.as_str())
+            .chain([live.commit.as_str()]);
+        for commit in known.filter_map(|commit| commit.parse().ok()) {
+            // A mirror that was fetched again after a force-push lacks it.
+            match self.mirror.same_below(commit, self.info.oid, &paths) {
+                Ok(true) => return Ok(false),
+                Ok(false) => {}
+                Err(error @ MirrorError::Damaged(_)) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        Ok(true)
     }
 
     /// Translations (.po) without their compiled form (.mo).

@@ -23,6 +23,7 @@ use crate::state::history::Stage;
 
 use super::Poll;
 use super::ended::{At, StageError};
+use super::health::check_once;
 
 const BEFORE_MIGRATE: &str = "before-migrate";
 /// How a line of the log begins that says what the hook printed last, such as the path of a backup.
@@ -86,7 +87,7 @@ const AROUND: Duration = Duration::from_secs(300);
 
 /// When a hook runs beside a switch to another release.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Around {
+enum Around {
     /// Before visitors come to it.
     Before,
     /// Once they do, or came back to the previous one.
@@ -97,7 +98,7 @@ pub(super) enum Around {
 ///
 /// # Errors
 /// Why it failed. Before the switch, that stops it.
-pub(super) fn around(poll: &Poll<'_>, when: Around, commit: &str) -> Result<()> {
+fn around(poll: &Poll<'_>, when: Around, commit: &str) -> Result<()> {
     let (server, app) = (poll.server, poll.app);
     let event = match when {
         Around::Before => "before-switch",
@@ -118,11 +119,28 @@ pub(super) fn around(poll: &Poll<'_>, when: Around, commit: &str) -> Result<()> 
         .with_context(|| format!("the hook {} failed", hook.display()))
 }
 
-/// As [`around`] after a switch: a failure is only said.
-pub(super) fn after_switch(poll: &Poll<'_>, commit: &str) {
-    if let Err(error) = around(poll, Around::After, commit) {
+/// Runs the hook before a switch; if that fails, the one after it. While nothing healthy is live it prevents nothing.
+///
+/// # Errors
+/// Why it failed.
+pub(super) fn before_switch(poll: &Poll<'_>, commit: &str) -> Result<()> {
+    let Err(error) = around(poll, Around::Before, commit) else {
+        return Ok(());
+    };
+    if check_once(poll).is_err() {
         poll.progress(&format!("{error:#}"));
+        return Ok(());
     }
+    Err(match after_switch(poll, commit) {
+        None => error,
+        Some(also) => error.context(also),
+    })
+}
+
+/// As [`around`] after a switch, which a failure does not change: returns what to say about it.
+pub(super) fn after_switch(poll: &Poll<'_>, commit: &str) -> Option<String> {
+    let error = around(poll, Around::After, commit).err()?;
+    Some(crate::error::in_one_line(&error))
 }
 
 /// How long a hook may take that tells somebody.

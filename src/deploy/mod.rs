@@ -99,13 +99,13 @@ pub fn poll(poll: &Poll<'_>) -> Result<PollOutcome> {
         Some(outage) => outcome.map(|it| PollOutcome::Reachable(outage, Box::new(it))),
         None => outcome,
     };
-    let outcome = outcome.and_then(|outcome| {
-        let failures = timers::failures(poll)?;
-        Ok(if failures.is_empty() {
+    let outcome = outcome.map(|outcome| match timers::failures(poll) {
+        Ok(failures) if failures.is_empty() => outcome,
+        Ok(failures) => PollOutcome::TimersFailed(failures, Box::new(outcome)),
+        Err(error) => {
+            poll.progress(&format!("failed to look at the timers: {error:#}"));
             outcome
-        } else {
-            PollOutcome::TimersFailed(failures, Box::new(outcome))
-        })
+        }
     });
     match (rebuilt, outcome) {
         (None, outcome) => outcome,

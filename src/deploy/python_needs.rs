@@ -92,7 +92,11 @@ fn pep440(specifiers: &str) -> String {
 
 /// The lowest Django that a line of requirements.txt asks for.
 fn django(line: &str) -> Option<(u64, u64)> {
-    let line = line.split(['#', ';']).next()?.trim();
+    // One with an environment marker may not be for this Python.
+    let line = line.split('#').next()?.trim();
+    if line.contains(';') {
+        return None;
+    }
     let at = line.find(['=', '~', '>'])?;
     let (name, specifiers) = line.split_at(at);
     let name = name.split('[').next()?.trim();
@@ -191,6 +195,14 @@ mod tests {
                 None,
             ),
             ("3.11.2", vec![("pyproject.toml", "not toml")], None),
+            (
+                "3.11.2",
+                vec![(
+                    "requirements.txt",
+                    "django==6.0; python_version >= '3.12'\n",
+                )],
+                None,
+            ),
         ] {
             assert_eq!(
                 unmet_by(python, &files).as_deref(),

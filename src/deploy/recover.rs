@@ -9,7 +9,7 @@ use crate::state::ledger::{Failure, Ledger};
 use crate::state::stamp;
 
 use super::session::Session;
-use super::{Poll, bridge, prune, restore, trial};
+use super::{Poll, bridge, hooks, prune, restore, trial};
 use crate::report::Recovery;
 use crate::text::short;
 
@@ -71,6 +71,12 @@ pub(super) fn recover(session: &mut Session<'_>) -> Result<Option<Recovery>> {
     }
     trial::stop(session)?;
     let unhealthy = restore::restore_previous(session, &live).err();
+    // The killed poll may have come to the hook before its switch.
+    if killed.is_some()
+        && let Some(failed) = hooks::after_switch(session, &live.commit)
+    {
+        session.progress(&failed);
+    }
     session.record(Ledger::recovered)?;
     // The next poll removes what cannot be removed now, and says why if it cannot either.
     prune::try_prune(session, "");

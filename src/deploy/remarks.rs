@@ -66,7 +66,7 @@ fn drop_ins(session: &Session<'_>) -> anyhow::Result<Option<String>> {
             let dir = layout::unit_file(&format!("{unit}.d"));
             let (dir, lacks) = (dir.display(), lacks.join(" "));
             commands.push(format!(
-                "sudo mkdir -p {dir} && sudo ln -s -t {dir} {lacks}"
+                "sudo mkdir -p {dir} && sudo ln -sf -t {dir} {lacks}"
             ));
         }
     }

@@ -11,7 +11,7 @@ use crate::text::short;
 
 use super::activate::{point_current, serve, serve_again};
 use super::health::{Answered, check_once};
-use super::hooks::{self, Around};
+use super::hooks;
 use super::service::{PATIENCE, output_of, output_of_processes};
 use super::{Poll, bridge, processes, trial};
 
@@ -49,14 +49,16 @@ pub(super) fn switch_to(
     live: &Release,
 ) -> Result<(), Unhealthy> {
     let switched = trial::run(poll, &release.id).and_then(|()| {
-        hooks::around(poll, Around::Before, &release.commit)?;
+        hooks::before_switch(poll, &release.commit)?;
         poll.progress(&format!("switching to {}", release.id));
         point_current(poll, &release.id)
     });
     match switched {
         Ok(()) => {
             let served = serve_or_restore(poll, release, Some(live));
-            hooks::after_switch(poll, &release.commit);
+            if let Some(failed) = hooks::after_switch(poll, &release.commit) {
+                poll.progress(&failed);
+            }
             served
         }
         Err(error) => Err(Unhealthy {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde::Deserialize;
 
-use crate::app::SharedPath;
+use crate::app::{App, SharedPath};
 use crate::host::{Kind, Log, ScriptRunner, Server};
 use crate::state::history::Stage;
 
@@ -192,22 +192,24 @@ fn holds_files(path: &Path, tracked: &[PathBuf]) -> bool {
 /// Refuses a database inside the release: the next commit would start with an empty one.
 pub(super) fn refuse_new_databases(
     server: &Server,
-    release: &Path,
+    (app, release): (&App, &Path),
     code: &Code,
 ) -> anyhow::Result<()> {
+    let inside = app.code_dir(Path::new(""));
     let tracked = code
         .mirror
-        .blobs(code.info.oid, &|path| path.components().count() == 1)?;
-    for name in server.list(release)? {
+        .blobs(code.info.oid, &|path| path.parent() == Some(&inside))?;
+    for name in server.list(&app.code_dir(release))? {
+        let name = inside.join(name);
         let path = release.join(&name);
         let file = server
             .stat(&path)?
             .is_some_and(|stat| stat.kind == Kind::File);
         if file
-            && !tracked.iter().any(|(path, _)| path.as_os_str() == name)
+            && !tracked.iter().any(|(path, _)| *path == name)
             && server.begins_with(&path, b"SQLite format 3\0")?
         {
-            let name = name.to_string_lossy();
+            let name = name.display();
             bail!(
                 "migrate created the database {name} inside the release, and it would be lost with it: list it as shared_paths = [\"{name}\"] in the settings, or read its directory from os.environ[\"PULLPRAY_SHARED\"]"
             );

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, ObjectType, Oid};
+use git2::{DiffOptions, ErrorCode, ObjectType, Oid};
 
 use super::remote_error::sanitize;
 use super::{Bounds, Mirror, MirrorError};
@@ -188,6 +188,24 @@ impl Mirror {
             Ok(())
         })?;
         Ok(found)
+    }
+
+    /// Whether two commits have the same below these paths: files, their modes, links and submodules.
+    ///
+    /// # Errors
+    /// When a commit is unknown or unreadable.
+    pub fn same_below(&self, one: Oid, other: Oid, paths: &[&str]) -> Result<bool, MirrorError> {
+        let mut options = DiffOptions::new();
+        options.disable_pathspec_match(true);
+        for path in paths {
+            options.pathspec(*path);
+        }
+        let (one, other) = (
+            self.find_commit(one)?.tree()?,
+            self.find_commit(other)?.tree()?,
+        );
+        let diff = (self.repo).diff_tree_to_tree(Some(&one), Some(&other), Some(&mut options))?;
+        Ok(diff.deltas().len() == 0)
     }
 
     /// Returns the content of a file as stored (without line-end conversion), or the target of a link; `None` if the

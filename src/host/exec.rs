@@ -35,6 +35,10 @@ pub enum Becomes<'a> {
         arguments: &'a str,
         /// The socket.
         listen: Option<&'a Path>,
+        /// Its workers.
+        workers: u16,
+        /// Whether it has no other number of them, whatever the arguments say.
+        exactly: bool,
     },
     /// A program and its arguments.
     Program(&'a [OsString]),
@@ -60,6 +64,8 @@ pub fn become_process(what: &Becomes<'_>) -> Error {
             before,
             arguments,
             listen,
+            workers,
+            exactly,
         } => {
             if let Some(path) = listen
                 && let Err(error) = give_socket(path, &mut command)
@@ -67,13 +73,23 @@ pub fn become_process(what: &Becomes<'_>) -> Error {
                 return error.context(format!("failed to listen on {}", path.display()));
             }
             let more = std::env::var("GUNICORN_CMD_ARGS").unwrap_or_default();
-            command.env("GUNICORN_CMD_ARGS", format!("{GUNICORN} {more}"));
+            let first = format!("{GUNICORN} --workers {workers} {more}");
+            command.env("GUNICORN_CMD_ARGS", first);
+            command.env("WEB_CONCURRENCY", workers.to_string());
+            let last = if *exactly {
+                format!(" --workers {workers}")
+            } else {
+                String::new()
+            };
             // Lines for Heroku say --bind 0.0.0.0:$PORT.
             command.env("PORT", std::env::var("PORT").unwrap_or("8000".to_owned()));
             // The release's interpreter, not the gunicorn script: its shebang names another one.
             let program = format!("{}/python -m gunicorn", programs.display());
             let before = before.join(" ");
-            command.args(["-c", &format!("exec env {before} {program} {arguments}")])
+            command.args([
+                "-c",
+                &format!("exec env {before} {program} {arguments}{last}"),
+            ])
         }
         // systemd takes the end by SIGINT for success; a shell that outlives it reports 130.
         Becomes::Program(words) => {

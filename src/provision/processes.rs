@@ -69,6 +69,14 @@ impl Check for Processes<'_> {
             let follows = "started with the first release";
             return Ok(Finding::blocked(StepId::AppRelease, follows));
         }
+        // It runs on from when it was no timer's.
+        for service in app.timed_units() {
+            if view.unit(&service)?.is_active() {
+                return Ok(Finding::differs(format!(
+                    "{service} runs without its timer"
+                )));
+            }
+        }
         for timer in app.timer_units() {
             let unit = view.unit(&timer)?;
             if !unit.is_active() || !unit.is_enabled() {
@@ -108,6 +116,9 @@ impl Fix for Processes<'_> {
         }
         for (service, timer) in app.timed_units().zip(app.timer_units()) {
             changes.record_unit(&service)?;
+            if changes.context().view.unit(&service)?.is_active() {
+                changes.stop(&service)?;
+            }
             changes.unit(&timer)?;
         }
         if app.processes.is_empty() {
@@ -143,7 +154,10 @@ pub fn process_states(view: &View, app: &App) -> Result<Vec<(String, String)>> {
     }
     for (process, when) in &app.limits.timers {
         let unit = view.unit(&layout::process_unit(&app.name, process))?;
+        let timer = view.unit(&layout::timer_unit(&app.name, process))?;
         let state = match (unit.active.as_str(), unit.result.as_str()) {
+            _ if timer.load == "not-found" => "has no unit yet".to_owned(),
+            _ if !timer.is_active() => format!("timer {}", timer.active),
             ("activating", _) => "running".to_owned(),
             (_, "success") => "active".to_owned(),
             (_, result) => format!("failed ({result})"),
@@ -153,8 +167,8 @@ pub fn process_states(view: &View, app: &App) -> Result<Vec<(String, String)>> {
     Ok(states)
 }
 
-/// Whether the settings were changed since the units were written, and would change one. A unit that somebody edited is
-/// not distinguished from that if the settings are newer.
+/// Whether the settings are newer than a unit, or than cron's entry, that differs from what they say. It may differ because
+/// somebody edited it.
 ///
 /// # Errors
 /// When a file cannot be read, or a template be rendered.
@@ -162,6 +176,9 @@ pub fn settings_are_newer(view: &View, app: &App) -> Result<bool> {
     let Some(settings) = view.stat(&layout::settings(&app.name))? else {
         return Ok(false);
     };
+    if !Processes(app).stale(view)?.is_empty() {
+        return Ok(true);
+    }
     let mut wanted = vec![(app.cron(), render::cron(app)?)];
     if app.wsgi.is_some() {
         let unit = layout::service_unit(&app.name);

@@ -106,6 +106,13 @@ impl Fix for FirstRelease<'_> {
             // If this deployment fails, a later poll makes the app live, and it starts at boot all the same.
             changes.enable(&layout::socket_unit(name))?;
             changes.enable(&layout::service_unit(name))?;
+            if !self.0.processes.is_empty() {
+                changes.enable(&layout::process_target(name))?;
+            }
+            for (service, timer) in self.0.timed_units().zip(self.0.timer_units()) {
+                changes.record_unit(&service)?;
+                changes.unit(&timer)?;
+            }
         }
         let output = changes.deploy(self.0, verb)?;
         // Not the exit code but the check decides: a poll that restores `current` succeeds even if it

@@ -164,7 +164,7 @@ fn newer(status: &Status) -> String {
     }
     if status.settings_are_newer && !status.unfinished {
         text.push_str(&format!(
-            "  note      the settings were changed and not carried out yet: sudo pullpray init {name}\n"
+            "  note      the settings are newer than units that differ from them: sudo pullpray init {name}\n"
         ));
     }
     text

@@ -132,7 +132,7 @@ fn local_changes_are_kept_until_overwritten() -> Result<()> {
     for path in editable {
         ensure!(web.read(path)?.ends_with("# by ann\n"), "{path}");
     }
-    ensure!(web.read(unit)?.contains("WEB_CONCURRENCY=4\n"));
+    ensure!(web.read(unit)?.contains("--workers 4\n"));
     ensure!(web.page("/")?.shows("version one"));
     web.run("pullpray init todo --yes")?
         .ok()?
@@ -199,7 +199,7 @@ fn another_address_and_number_of_workers_are_carried_out() -> Result<()> {
 
     let unit = "/etc/systemd/system/gunicorn.todo.service";
     web.run(&format!(
-        "sed -i 's/WEB_CONCURRENCY=4/WEB_CONCURRENCY=1/' {unit} && systemctl daemon-reload && pullpray init todo --yes --workers 3"
+        "sed -i 's/--workers 4/--workers 1/' {unit} && systemctl daemon-reload && pullpray init todo --yes --workers 3"
     ))?
     .exits(1)?
     .says("not all of it is carried out")?

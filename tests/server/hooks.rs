@@ -239,13 +239,21 @@ fn hooks_run_around_a_switch_and_can_stop_it() -> Result<()> {
         .says("is still live")?;
     ensure!(web.run(started)?.ok()?.stdout == since);
     ensure!(web.page("/")?.shows("version one"));
+    heard("after-switch version one\n")?;
     web.run("sed -i 2d /etc/pullpray/hooks/before-switch; pullpray poll todo --now")?
         .ok()?
         .says("live after")?;
     heard("before-switch version one\nafter-switch version three\n")?;
+    web.run("echo 'echo still drained >&2; exit 8' >>/etc/pullpray/hooks/after-switch")?
+        .ok()?;
+    repo.push("version four")?;
+    web.run("pullpray poll todo")?
+        .ok()?
+        .says("live after")?
+        .says("after-switch exited with status 8: still drained")?;
 
     // Settings that were changed by hand, until init carries them out.
-    let note = "the settings were changed and not carried out yet: sudo pullpray init todo";
+    let note = "the settings are newer than units that differ from them: sudo pullpray init todo";
     web.run("sleep 1; sed -i 's/^workers = .*/workers = 3/' /etc/pullpray/todo.toml; pullpray status todo")?
         .ok()?
         .says(note)?;

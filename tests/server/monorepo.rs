@@ -91,20 +91,17 @@ fn two_apps_of_one_repository_go_live_and_follow_their_own_paths() -> Result<()>
         .ok()?;
     company.shows("backend", &format!("Django {DJANGO}"))?;
 
+    // What was rolled back from does not return with an unrelated commit.
+    repo.commit("Say more", &[("README", "two projects of ours\n")])?;
+    company.poll("backend")?.silent()?;
+    company.shows("backend", &format!("Django {DJANGO}"))?;
+    // A mode is a change.
+    repo.run("chmod +x api/service.py; git commit -qam Mode; git push -q")?;
+    company.poll("api")?.says("\"Mode\" live after")?;
+    company.poll("backend")?.silent()?;
     python_versions(&company, &repo, &requirements)?;
 
-    // Another server than gunicorn is refused by name, and so is a directory that is gone.
-    repo.commit(
-        "Serve otherwise",
-        &[("api/Procfile", "web: waitress-serve service:app\n")],
-    )?;
-    web.run("pullpray poll api")?
-        .exits(1)?
-        .says("web in api/Procfile does not start gunicorn: waitress-serve service:app")?;
-    repo.run("git mv api service; git commit -qm Move; git push -q")?;
-    web.run("sed -i 's/^paths.*//' /etc/pullpray/api.toml; pullpray poll api")?
-        .exits(1)?
-        .says("the commit has no directory api, which the settings name as subdir")?;
+    refused(&company, &repo)?;
     company.shows("api", "flask two, hello")?;
     web.run("pullpray run backend -- python manage.py check && pullpray doctor --strict backend")?
         .ok()?;
@@ -142,5 +139,22 @@ fn python_versions(company: &Company, repo: &Repository, requirements: &str) -> 
     company
         .poll("backend")?
         .says("\"Ask for less\" live after")?;
+    Ok(())
+}
+
+/// Another server than gunicorn is refused by name, and so is a directory that is gone.
+fn refused(company: &Company, repo: &Repository) -> Result<()> {
+    let web = &company.web;
+    repo.commit(
+        "Serve otherwise",
+        &[("api/Procfile", "web: waitress-serve service:app\n")],
+    )?;
+    web.run("pullpray poll api")?
+        .exits(1)?
+        .says("web in api/Procfile does not start gunicorn: waitress-serve service:app")?;
+    repo.run("git mv api service; git commit -qm Move; git push -q")?;
+    web.run("sed -i 's/^paths.*//' /etc/pullpray/api.toml; pullpray poll api")?
+        .exits(1)?
+        .says("the commit has no directory api, which the settings name as subdir")?;
     Ok(())
 }

@@ -92,7 +92,7 @@ fn a_service_restarts_on_what_changes_it() -> Result<()> {
             .server
             .real("/etc/systemd/system/gunicorn.todo.service"),
     )?;
-    assert!(text.contains("WEB_CONCURRENCY=3\n"), "{text}");
+    assert!(text.contains("--workers 3\n"), "{text}");
     assert_eq!(restarts(), 3);
     Ok(())
 }

@@ -87,8 +87,9 @@ fn celery_s_worker_and_beat_belong_to_the_release() -> Result<()> {
     ran(web, "first", "version one")?;
 
     // A worker finishes its task; what the broker still has is run by the new code.
-    for _ in 0..30 {
-        call(web, "kept", 1)?;
+    call(web, "kept", 60)?;
+    for _ in 0..5 {
+        call(web, "kept", 0)?;
     }
     let more = format!(
         "{PROCFILE}extra: sleep 1d
@@ -105,13 +106,13 @@ fn celery_s_worker_and_beat_belong_to_the_release() -> Result<()> {
             ("Procfile", &more),
         ],
     )?;
-    web.run("pullpray poll todo")?
+    web.run_for(300, "pullpray poll todo")?
         .ok()?
         .says("live after")?
         .says("nobody runs extra of the Procfile")?;
     all_run(web, &["worker", "beat"])?;
     let file = "/var/www/projects/todo/shared/ran-kept";
-    web.run(&format!("for n in $(seq 900); do [ \"$(wc -l <{file})\" = 30 ] && exit; sleep 0.1; done; cat {file}; journalctl -u pullpray.todo.worker -n 40 --no-pager; redis-cli llen celery; redis-cli hlen unacked; exit 9"))?
+    web.run_for(300, &format!("for n in $(seq 1500); do [ \"$(wc -l <{file})\" = 6 ] && exit; sleep 0.1; done; cat {file}; journalctl -u pullpray.todo.worker -n 40 --no-pager; redis-cli llen celery; redis-cli hlen unacked; exit 9"))?
         .ok()?;
     web.run(&format!("tail -n 1 {file}"))?.says("version two")?;
     call(web, "second", 0)?;

@@ -362,8 +362,10 @@ impl FromStr for SharedPath {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
         if !ok {
-            return Err(Invalid::new(format!("{text:?} cannot be shared between releases"))
-                .hint("a path inside the repository, directories with a trailing slash: db.sqlite3 or media/"));
+            return Err(Invalid::new(format!(
+                "{text:?} is not a path inside the repository that can be used"
+            ))
+            .hint("relative to its top, a directory with a trailing slash: db.sqlite3 or media/"));
         }
         Ok(Self {
             path: cut.to_owned(),

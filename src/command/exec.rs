@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::app::{
     AppName, MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web as ProcfileWeb, Wsgi,
@@ -35,7 +35,7 @@ pub(super) fn run(
 ) -> Result<Exit> {
     // Fails, and is tried again by systemd, while the disk with the app's data is not mounted.
     marks::ensure_shared(server, name)?;
-    if process.is_none() && web.is_none() {
+    if !words.is_empty() {
         return Err(become_process(&Becomes::Program(words)));
     }
     let own = layout::procfile(name);
@@ -66,9 +66,7 @@ pub(super) fn run(
             exactly: web.beside || arguments == target,
         }));
     }
-    let Some(process) = process else {
-        return Err(become_process(&Becomes::Program(words)));
-    };
+    let process = process.context("no process is named")?;
     let command = procfile.command(process.as_str());
     let command = command.ok_or_else(|| anyhow!("{file} has no line \"{process}: COMMAND\""))?;
     Err(become_process(&Becomes::Line(command)))

@@ -83,7 +83,8 @@ fn look_at(app: &App, code: &Code) -> Result<Inspection> {
         .into_iter()
         .map(|(path, _)| path)
         .collect();
-    let subdirs = projects(app, &files);
+    let known = app.subdir.is_some() || app.wsgi.is_some();
+    let subdirs = if known { Vec::new() } else { projects(&files) };
     let project = match subdirs.first() {
         Some(subdir) => PathBuf::from(subdir),
         None => app.code_dir(Path::new("")),
@@ -183,16 +184,14 @@ pub fn start_empty(server: &Server, app: &App, path: &SharedPath) -> Result<()> 
     server.write_new(&path, b"", 0o660, None)
 }
 
-/// The directories with a manage.py, the shallowest first, where nobody has said where the project is and it is not at the
-/// top.
-fn projects(app: &App, files: &[PathBuf]) -> Vec<String> {
-    let known = app.subdir.is_some() || app.wsgi.is_some();
+/// The directories with a manage.py, the shallowest first; none if one is at the top.
+fn projects(files: &[PathBuf]) -> Vec<String> {
     let manage = files.iter().filter(|path| path.ends_with("manage.py"));
     let dirs = manage.filter_map(|path| path.parent()?.to_str());
     let mut dirs: Vec<&str> = dirs
         .filter(|dir| dir.parse::<SharedPath>().is_ok() || dir.is_empty())
         .collect();
-    if known || dirs.contains(&"") {
+    if dirs.contains(&"") {
         return Vec::new();
     }
     dirs.sort_by_key(|dir| (dir.matches('/').count(), *dir));
@@ -241,6 +240,27 @@ fn wsgi_modules(files: &[String], settings: Option<&str>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn projects_below_the_top_are_found() {
+        for (files, expected) in [
+            (vec!["manage.py", "examples/manage.py"], vec![]),
+            (vec!["backend/manage.py", "front/x.js"], vec!["backend"]),
+            (
+                vec![
+                    "z/manage.py",
+                    "a/b/manage.py",
+                    "../manage.py",
+                    "b/manage.pyc",
+                ],
+                vec!["z", "a/b"],
+            ),
+            (vec!["app.py"], vec![]),
+        ] {
+            let files: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
+            assert_eq!(projects(&files), expected, "{files:?}");
+        }
+    }
 
     #[test]
     fn the_likeliest_wsgi_module_comes_first() {

@@ -46,7 +46,18 @@ impl Check for Requirements<'_> {
         };
         for (name, credential) in &self.0.limits.credentials {
             let path = credential.path.as_path();
-            if context.view.stat_target(path)?.is_none() {
+            let stat = context.view.stat_target(path)?;
+            if !credential.encrypted && stat.as_ref().is_some_and(|it| it.mode & 0o077 != 0) {
+                let why = format!(
+                    "others than root can read the credential {name}, {}",
+                    path.display()
+                );
+                return Ok(Finding::manual(
+                    why,
+                    format!("sudo chmod 600 {}", path.display()),
+                ));
+            }
+            if stat.is_none() {
                 let why = format!("the credential {name}, {}, does not exist", path.display());
                 let make = format!("sudo install -m 600 /dev/stdin {}", path.display());
                 return Ok(Finding::manual(why, make));

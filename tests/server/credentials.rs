@@ -38,7 +38,11 @@ fn credentials_reach_the_units_and_nothing_else() -> Result<()> {
         secret.replace('\'', "'\\''")
     ))?
     .ok()?;
-    web.run("pullpray init todo --yes --processes worker; pullpray poll todo")?
+    web.run("chmod 644 /etc/credstore/todo.secret; pullpray init todo --yes")?
+        .exits(1)?
+        .says("others than root can read the credential secret")?
+        .says("sudo chmod 600 /etc/credstore/todo.secret")?;
+    web.run("chmod 600 /etc/credstore/todo.secret; pullpray init todo --yes --processes worker; pullpray poll todo")?
         .says("\"Show it\" live after")?;
     web.run("pullpray doctor todo --fix --yes --strict")?.ok()?;
     let page = web.page("/secret")?;

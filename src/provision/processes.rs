@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::app::App;
+use crate::app::{App, ProcessName};
 use crate::host::{Stat, View};
 use crate::layout;
 use crate::render;
@@ -158,6 +158,9 @@ pub fn process_states(view: &View, app: &App) -> Result<Vec<(String, String)>> {
         let state = match (unit.active.as_str(), unit.result.as_str()) {
             _ if timer.load == "not-found" => "has no unit yet".to_owned(),
             _ if !timer.is_active() => format!("timer {}", timer.active),
+            ("activating", _) if failed_before(view, app, process)? => {
+                "running, failed before".to_owned()
+            }
             ("activating", _) => "running".to_owned(),
             (_, "success") => "active".to_owned(),
             (_, result) => format!("failed ({result})"),
@@ -165,6 +168,12 @@ pub fn process_states(view: &View, app: &App) -> Result<Vec<(String, String)>> {
         states.push((format!("{process} ({when})"), state));
     }
     Ok(states)
+}
+
+/// Whether the last run of a timer's process that ended failed: systemd forgets its result when the next one starts.
+fn failed_before(view: &View, app: &App, process: &ProcessName) -> Result<bool> {
+    let file = layout::timer_failure(&app.name, process);
+    Ok(view.stat(&file)?.is_some() || view.stat(&file.with_file_name("reported"))?.is_some())
 }
 
 /// Whether the settings are newer than a unit, or than cron's entry, that differs from what they say. It may differ because

@@ -6,11 +6,11 @@ use anyhow::{Result, ensure};
 
 use crate::lab::{Access, Lab, Release, Todo, WebServer};
 
-/// Lists every file with kind, owner, mode and size, except files of systemd, logs, caches and backups of the
+/// Lists every file with kind, owner, mode and size, except files of systemd and logrotate, logs, caches and backups of the
 /// account databases; and all accounts and units.
 const EVERYTHING: &str = "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \
     -o -path /root -o -path /var/log -o -path /var/cache -o -path /var/tmp -o -path /var/lib/systemd \
-    -o -path /var/lib/nginx -o -path /etc/machine-id -o -path '/etc/*-' -o -path /etc/.pwd.lock \
+    -o -path /var/lib/nginx -o -path /var/lib/logrotate -o -path /etc/machine-id -o -path '/etc/*-' -o -path /etc/.pwd.lock \
     -o -name __pycache__ \\) -prune -o -type f -printf '%p %m %U:%G %s\\n' -o -printf '%p %y %m %U:%G %l\\n' \
     | sort; getent passwd; getent group; getent gshadow; systemctl list-unit-files --no-legend | sort";
 /// Directories whose content is compared, too.

@@ -51,9 +51,15 @@ fn timers_run_the_live_code_and_a_failure_is_reported_once() -> Result<()> {
         .says("out of order")?
         .says("log   sudo pullpray logs todo --process fails")?;
     web.run("sleep 5; pullpray poll todo")?.ok()?.silent()?;
-    web.run("pullpray status todo --check")?
-        .exits(1)?
-        .says("fails (*:*:0/2) failed (exit-code)")?;
+    // Also while it runs once more.
+    let status = web.run("pullpray status todo --check")?.exits(1)?;
+    ensure!(
+        status.stdout.contains("fails (*:*:0/2) failed (exit-code)")
+            || status
+                .stdout
+                .contains("fails (*:*:0/2) running, failed before"),
+        "{status:?}"
+    );
     web.run("pullpray logs todo --process fails")?
         .ok()?
         .says("out of order")?;

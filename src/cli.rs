@@ -63,6 +63,17 @@ pub enum Verb {
         after_long_help = "Exit codes: 0 printed · 1 the state of an app cannot be read; the others are printed · 2 usage error"
     )]
     Metrics,
+    /// Show where failures are reported, and test it
+    #[command(
+        after_long_help = "Exit codes: 0 shown, or sent to all · 1 a test message could not be sent · 2 usage error, or nobody is notified\n\nOf an address that is a secret only the host is shown."
+    )]
+    Notify {
+        /// The app
+        app: AppName,
+        /// Send a test message to each address
+        #[arg(long)]
+        test: bool,
+    },
     /// Restart the app, for example after a change of its environment, without letting a request wait
     #[command(
         after_long_help = "Exit codes: 0 it is healthy · 1 it is not, with what it wrote; if that showed in the second instance, the first one was not touched; or nothing is live · 2 usage error"

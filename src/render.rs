@@ -48,6 +48,12 @@ fn shared(app: &App) -> String {
     text(&app.shared())
 }
 
+/// The command of the tests as a string of TOML.
+fn tests(app: &App) -> Option<String> {
+    let tests = app.limits.tests.clone()?;
+    Some(toml::Value::from(tests).to_string())
+}
+
 /// The lines of the settings with credentials, or examples.
 fn credentials(app: &App) -> String {
     let mut lines = String::new();
@@ -180,7 +186,7 @@ templates! {
         /// The agent unit.
     "process.target" ProcessTarget { wants: String = wants } process_target
         /// The target of the processes beside web.
-    "settings.toml" SettingsFile { credentials: String = credentials } settings
+    "settings.toml" SettingsFile { credentials: String = credentials, tests: Option<String> = tests } settings
         /// The settings file.
     "environment.env" EnvironmentFile {} environment
         /// The initial environment file.

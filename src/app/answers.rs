@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use super::resolve::Workers;
 use super::{
-    AbsPath, AccountName, AppName, Bind, Branch, CommitId, Facts, Fingerprint, GroupName,
+    AbsPath, AccountName, AppName, Bind, Branch, Channel, CommitId, Facts, Fingerprint, GroupName,
     HealthHost, HealthPath, Invalid, Limits, Module, ProcessName, Proxy, RepoUrl, Schedule,
-    SharedPath, TagPattern, Wsgi,
+    SharedPath, TagPattern, Wsgi, masked,
 };
 
 /// One answer as given. A file may give it as a string, a number, or a list of strings.
@@ -191,6 +191,9 @@ answers! {
     /// Minutes between polls, or five crontab(5) fields [default: */5 * * * *]
     schedule "WHEN" "PULLPRAY_SCHEDULE", check::<Schedule>
         => "Poll every … minutes" "a number of minutes, or five crontab(5) fields";
+    /// Where failures are reported, separated by commas: ops@example.org, or the https address of a chat's webhook; an address with a secret goes into the answers file or the variable, not on the command line
+    notify "ADDRESSES" "PULLPRAY_NOTIFY", check_list::<Channel>, optional
+        => "Report failures to" "a mail address, or the https address of a chat's webhook; empty for nobody";
     /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, gitlab.com, bitbucket.org, codeberg.org, Azure)
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
     /// How ssh reaches the git host: a jump host (USER@HOST:PORT), or the command of a proxy with %h and %p
@@ -217,7 +220,11 @@ impl Answers {
             let mut one = Self::default();
             one.set(name, text);
             if one.or(saved.clone()).parse(facts, Limits::default()) != before {
-                flags.push(format!("--{} {}", name.replace('_', "-"), for_shell(text)));
+                flags.push(format!(
+                    "--{} {}",
+                    name.replace('_', "-"),
+                    for_shell(&masked(text))
+                ));
             }
         }
         flags.join(" ")

@@ -28,6 +28,8 @@ pub struct Facts {
     pub ports: Vec<u16>,
     /// Other apps on this server.
     pub others: Vec<OtherApp>,
+    /// Where another app reports failures, as an answer.
+    pub notify: Option<String>,
     /// ssh's `HostKeyAlgorithms` on this server, separated by commas; empty if they are unknown.
     pub host_key_algorithms: String,
     /// The machine's id (machine-id(5)); empty if it has none.

@@ -5,6 +5,7 @@
 
 mod answers;
 mod bind;
+mod channel;
 mod defaults;
 mod django;
 mod django_settings;
@@ -25,6 +26,7 @@ mod window;
 
 pub use answers::{ANSWERS, Answer, Answers, RawAnswer, is_python_version};
 pub use bind::Bind;
+pub use channel::{Channel, Heartbeat, Means, masked};
 pub use defaults::{Facts, OtherApp};
 pub use django::settings_modules;
 pub use django_settings::{DjangoSettings, read_settings};
@@ -92,6 +94,8 @@ pub struct App {
     pub shared_paths: Vec<SharedPath>,
     /// The processes that run beside web, with the commands of the release's Procfile.
     pub processes: Vec<ProcessName>,
+    /// Where failures are reported.
+    pub notify: Vec<Channel>,
     /// The limits of a poll.
     pub limits: Limits,
     /// The installed program, which units and cron start.
@@ -140,6 +144,16 @@ pub struct Limits {
     pub timers: BTreeMap<ProcessName, Calendar>,
     /// A commit that changes nothing below these paths is not deployed; empty for all.
     pub paths: Vec<SharedPath>,
+    /// Whether a deployment is reported, too.
+    pub notify_live: bool,
+    /// What is requested after each poll that did its duty.
+    pub heartbeat: Option<Heartbeat>,
+    /// The command that tests a release before it can go live; run by sh.
+    pub tests: Option<String>,
+    /// The memory that each process of it may have, in MiB.
+    pub tests_memory: u64,
+    /// Its timeout, in seconds.
+    pub tests_timeout: u64,
     /// Status codes of a healthy app, besides 200 to 299.
     pub health_status: Vec<u16>,
     /// Whether to deploy a commit that does not descend from the live one, after a force-push.
@@ -187,6 +201,11 @@ impl Default for Limits {
             credentials: BTreeMap::new(),
             timers: BTreeMap::new(),
             paths: Vec::new(),
+            notify_live: false,
+            heartbeat: None,
+            tests: None,
+            tests_memory: 1024,
+            tests_timeout: 600,
             health_status: Vec::new(),
             allow_rewind: true,
             deploy_window: None,

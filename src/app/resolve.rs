@@ -163,6 +163,7 @@ impl Answers {
         let schedule = schedule.zip(name.as_ref()).map(spread);
         let python = reader.read("python", self.suggested("python", facts));
         let shared_paths = reader.list("shared_paths");
+        let notify = reader.list("notify");
         let mut processes: Vec<ProcessName> = reader.list("processes");
         let mut seen = BTreeSet::new();
         processes.retain(|name| seen.insert(name.clone()));
@@ -192,6 +193,7 @@ impl Answers {
                 python: python?,
                 shared_paths,
                 processes,
+                notify,
                 limits,
                 program: facts.program.clone(),
                 systemctl: facts.systemctl.clone(),
@@ -237,6 +239,7 @@ impl Answers {
                 })
                 .map(|key| key.to_string()),
             "python" => Some("/usr/bin/python3".to_owned()),
+            "notify" => facts.notify.clone(),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::{
     ANSWERS, Answers, App, AppName, Credential, Facts, Invalid, Limits, Problem, likeliest_first,
+    masked,
 };
 
 /// The version of the file format. A file with another version is rejected.
@@ -28,7 +29,8 @@ pub struct SettingsError(String);
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        // A message quotes the line, which may have a secret.
+        f.write_str(&masked(&self.0))
     }
 }
 
@@ -52,6 +54,11 @@ struct RawLimits {
     timers: Option<BTreeMap<String, String>>,
     credentials: Option<BTreeMap<String, String>>,
     credentials_encrypted: Option<BTreeMap<String, String>>,
+    notify_live: Option<bool>,
+    heartbeat: Option<String>,
+    tests: Option<String>,
+    tests_memory: Option<u64>,
+    tests_timeout: Option<u64>,
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
@@ -61,7 +68,7 @@ struct RawLimits {
     max_size: Option<u64>,
 }
 
-const LIMIT_KEYS: [&str; 22] = [
+const LIMIT_KEYS: [&str; 27] = [
     "format",
     "keep",
     "attempts",
@@ -77,6 +84,11 @@ const LIMIT_KEYS: [&str; 22] = [
     "timers",
     "credentials",
     "credentials_encrypted",
+    "notify_live",
+    "heartbeat",
+    "tests",
+    "tests_memory",
+    "tests_timeout",
     "health_status",
     "allow_rewind",
     "deploy_window",
@@ -161,6 +173,18 @@ impl Settings {
             .map(|text| text.parse())
             .transpose()
             .map_err(|invalid: Invalid| refuse(format!("deploy_window: {invalid}")))?;
+        let heartbeat = file
+            .heartbeat
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|invalid: Invalid| refuse(format!("heartbeat: {invalid}")))?;
+        let tests = file.tests.filter(|text| !text.trim().is_empty());
+        if tests
+            .as_ref()
+            .is_some_and(|text| text.contains(|c: char| c.is_control()))
+        {
+            return Err(refuse("tests: it is one line for sh".to_owned()));
+        }
         // An empty value must not turn signature checks off.
         let signed_by = file
             .signed_by
@@ -201,6 +225,11 @@ impl Settings {
             paths,
             credentials,
             timers,
+            notify_live: file.notify_live.unwrap_or_default(),
+            heartbeat,
+            tests,
+            tests_memory: file.tests_memory.unwrap_or(default.tests_memory),
+            tests_timeout: file.tests_timeout.unwrap_or(default.tests_timeout),
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
             allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
@@ -220,6 +249,8 @@ impl Settings {
             ("deploy_timeout", limits.deploy_timeout),
             ("migrate_timeout", limits.migrate_timeout),
             ("health_timeout", limits.health_timeout),
+            ("tests_memory", limits.tests_memory),
+            ("tests_timeout", limits.tests_timeout),
             ("memory", limits.memory.unwrap_or(1)),
             ("cpu", limits.cpu.map_or(1, u64::from)),
             ("tasks", limits.tasks.map_or(1, u64::from)),

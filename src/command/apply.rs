@@ -263,8 +263,14 @@ impl Apply<'_> {
         self.ui.say(&format!(
             "  what is live           pullpray status {name}         check everything: sudo pullpray doctor {name}\n  deploy now             sudo pullpray poll {name} -v   undo a deployment: sudo pullpray rollback {name}"
         ));
-        if let Some(why) = provision::nobody_is_mailed(self.server)? {
-            self.ui.note(why);
+        match provision::nobody_hears(app) {
+            Some(why) => self.ui.note(&why),
+            // As the app's account, as polls will do it.
+            None if self.interactive && self.changed => {
+                let words = ["notify", name.as_str(), "--test"];
+                (self.server).run_self(words, None, None, ui::stdout(), ui::stderr())?;
+            }
+            None => {}
         }
         if let Some(operator) = &app.operator {
             self.ui.note(&format!(

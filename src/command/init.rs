@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::app::{AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
+use crate::app::{
+    AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings, masked,
+};
 use crate::cli;
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
@@ -263,6 +265,15 @@ fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Result<Consent> {
 /// Flags and variables, then the answers file.
 fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
     let mut answers = arguments.answers.clone();
+    if std::env::args().any(|word| word.starts_with("--notify")) {
+        let notify = answers.get("notify").unwrap_or_default();
+        if masked(notify) != notify {
+            return Err(usage(
+                "--notify has an address that is a secret, and everybody on this server can read a command line",
+            )
+            .hint("give it at the wizard's question, as notify in an answers file, or in the variable PULLPRAY_NOTIFY"));
+        }
+    }
     if let Some(name) = &arguments.name {
         match answers.get("app") {
             Some(other) if other != name.as_str() => {

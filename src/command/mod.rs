@@ -12,6 +12,7 @@ mod inspect;
 mod key;
 mod load_key;
 mod man;
+mod notify;
 mod plan;
 mod poll;
 mod questions;
@@ -31,7 +32,9 @@ use crate::app::{App, AppName, Facts, Settings, is_like, likeliest_first};
 use crate::cli::{Cli, Verb};
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
-use crate::host::{Server, View, current_identity, effective_uid, end_as};
+use crate::host::{
+    Server, View, current_identity, effective_uid, end_as, is_permission, keep_memory_private,
+};
 use crate::layout;
 use crate::provision;
 use crate::text::for_terminal;
@@ -40,6 +43,7 @@ use crate::ui;
 /// Runs the command line on this machine, prints errors, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // The message repeats the arguments, which may hold anything.
@@ -117,6 +121,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
         Verb::Key(arguments) => key::run(server, &arguments),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(server, &dir),
+        Verb::Notify { app, test } => notify::run(server, &app, test),
         Verb::Metrics => status::metrics(server),
         Verb::Run { app, words } => run::run(server, &app, &words),
         Verb::Logs {
@@ -171,7 +176,14 @@ fn settings(view: &View, name: &AppName) -> Result<Option<Settings>> {
 }
 
 fn settings_at(view: &View, path: &Path) -> Result<Option<Settings>> {
-    let Some(text) = view.read_text(path)? else {
+    let text = view.read_text(path).map_err(|error| {
+        if is_permission(&error) {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            return error.hint(format!("sudo pullpray {}", words.join(" ")));
+        }
+        error
+    })?;
+    let Some(text) = text else {
         return Ok(None);
     };
     let settings = Settings::parse(&text)

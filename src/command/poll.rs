@@ -87,7 +87,7 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
             drop(writeln!(ui::stdout(), "{name}: {}", for_terminal(text)));
         }
     };
-    let outcome = deploy::poll(&deploy::Poll {
+    let result = deploy::poll(&deploy::Poll {
         server,
         app: &app,
         clock: server.clock(),
@@ -95,13 +95,35 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         now: arguments.now,
         by_cron: by_cron(),
         progress: &progress,
-    })?;
+    });
+    let ended = |outcome, exit, report: &str| {
+        let ended = deploy::Ended {
+            server,
+            app: &app,
+            outcome,
+            exit,
+            report,
+        };
+        if let Err(error) = ended.tell() {
+            let error = for_terminal(&error::in_one_line(&error));
+            drop(writeln!(ui::stderr(), "{name}: notices: {error}"));
+        }
+    };
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            ended(None, Exit::Failed, &deploy::of_error(&app, &error));
+            return Err(error);
+        }
+    };
     let exit = print(&app, &outcome, arguments.verbose)?;
     let (message, _) = report::poll::render(&app, &outcome, false);
     if let Err(error) = deploy::tell(server, &app, &outcome, &message) {
         let error = for_terminal(&error::in_one_line(&error));
         writeln!(ui::stderr(), "{name}: {error}")?;
     }
+    let (whole, _) = report::poll::render(&app, &outcome, true);
+    ended(Some(&outcome), exit, &whole);
     Ok(exit)
 }
 

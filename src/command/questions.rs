@@ -2,7 +2,9 @@
 
 use anyhow::{Result, anyhow};
 
-use crate::app::{ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl, is_python_version};
+use crate::app::{
+    ANSWERS, Answer, Answers, AppName, Facts, Limits, RepoUrl, is_python_version, masked,
+};
 use crate::error::{self, WithHint, usage};
 use crate::host::View;
 use crate::provision;
@@ -22,13 +24,25 @@ fn prompt(
     answer: &Answer,
     default: Option<String>,
 ) -> Result<()> {
+    let name = answer.name;
+    // What another app uses is proposed, and may have a secret.
+    let proposed = default.as_deref().map(masked);
     let question = Question {
         prompt: answer.prompt.to_owned(),
-        default,
+        default: if name == "notify" {
+            proposed.clone()
+        } else {
+            default.clone()
+        },
         help: Some(answer.hint.to_owned()),
+        shown: (name == "notify").then_some(masked),
     };
-    let name = answer.name;
-    let text = ui.text(&question, &|text| check(view, answers, facts, name, text))?;
+    let is_proposed = |text: &str| name == "notify" && proposed.as_deref() == Some(text);
+    let text = ui.text(&question, &|text| match &default {
+        Some(default) if is_proposed(text) => check(view, answers, facts, name, default),
+        _ => check(view, answers, facts, name, text),
+    })?;
+    let text = default.filter(|_| is_proposed(&text)).unwrap_or(text);
     let none = name == "operator" && text == "none";
     answers.set(name, if none { "" } else { &text });
     Ok(())
@@ -248,6 +262,8 @@ pub(super) fn change(
                     tracks.filter(|_| *name == "branch").map(str::to_owned)
                 })
                 .unwrap_or_default();
+            let secret = *name == "notify";
+            let value = if secret { masked(&value) } else { value };
             format!("{prompt}: {value}")
         })
         .collect();

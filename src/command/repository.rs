@@ -330,6 +330,7 @@ impl Apply<'_> {
             prompt: prompt.to_owned(),
             default: default.map(str::to_owned),
             help: Some(help),
+            shown: None,
         };
         Ok(self.ui.text(&question, &|text| {
             if text.is_empty() {

@@ -93,6 +93,7 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
         processes: provision::process_states(server, &app)?,
         settings_are_newer: provision::settings_are_newer(server, &app)?,
         environment_is_newer: provision::environment_is_newer(server, &app)?,
+        notices: provision::nobody_hears(&app).or_else(|| provision::undelivered(server, &app)),
         unfinished: server.stat(&app.cron())?.is_none(),
         app,
         ledger,

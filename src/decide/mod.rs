@@ -15,6 +15,7 @@
 //!
 //! A refusal is not a failure: it uses no attempt.
 
+pub mod notices;
 mod policy;
 
 pub use policy::{DeployPolicy, Verdict};

@@ -15,10 +15,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::app::{App, AppName};
-use crate::decide::Verdict;
 use crate::host::{Kind, Log, ScriptRunner, Server};
 use crate::layout;
-use crate::report::PollOutcome;
+use crate::report::{PollOutcome, notice};
 use crate::state::history::Stage;
 
 use super::Poll;
@@ -151,9 +150,10 @@ const TO_TELL: Duration = Duration::from_secs(60);
 /// # Errors
 /// Why it failed; the poll has ended before.
 pub fn tell(server: &Server, app: &App, outcome: &PollOutcome, message: &str) -> Result<()> {
-    let Some((event, commit)) = event(outcome) else {
+    let Some((event, commit)) = notice::event(outcome) else {
         return Ok(());
     };
+    let event = event.name();
     let Some(hook) = find(server, &app.name, event)? else {
         return Ok(());
     };
@@ -171,26 +171,6 @@ pub fn tell(server: &Server, app: &App, outcome: &PollOutcome, message: &str) ->
     server
         .run_hook(&hook, json.to_string().as_bytes(), &variables, TO_TELL)
         .with_context(|| format!("the hook {} failed", hook.display()))
-}
-
-/// The event that a poll reports, and its commit.
-fn event(outcome: &PollOutcome) -> Option<(&'static str, Option<&str>)> {
-    match outcome {
-        PollOutcome::Deployed { to, .. } => Some(("live", Some(&to.commit))),
-        PollOutcome::TimersFailed(_, then) => event(then).or(Some(("failed", None))),
-        PollOutcome::Failed(report) => Some(("failed", Some(&report.release.commit))),
-        PollOutcome::Skipped(Verdict::Refused {
-            refusal,
-            report: true,
-        }) => Some(("refused", Some(&refusal.commit))),
-        PollOutcome::Unreachable { report: true, .. } => Some(("unreachable", None)),
-        PollOutcome::Reachable(_, then) => event(then).or(Some(("recovered", None))),
-        PollOutcome::Recovered(recovery, then) => {
-            event(then).or(Some(("recovered", Some(&recovery.live.commit))))
-        }
-        PollOutcome::Redeployed(_, _, then) | PollOutcome::StateRebuilt(_, then) => event(then),
-        PollOutcome::Skipped(_) | PollOutcome::Busy | PollOutcome::Unreachable { .. } => None,
-    }
 }
 
 /// The app's hook for an event, or the one for all apps.

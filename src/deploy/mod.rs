@@ -23,6 +23,7 @@ mod hooks;
 mod inspect;
 mod keep_live;
 mod migrations;
+mod notices;
 mod packaging;
 mod processes;
 mod prune;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use hooks::tell;
 pub use inspect::{Inspection, SettingsFound, inspect, start_empty};
+pub use notices::{Ended, of_error, test as test_channels};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -160,13 +160,20 @@ impl View {
         Ok(survey)
     }
 
+    /// Returns the hostname; empty if the kernel does not say.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        let name = self.read_text(Path::new("/proc/sys/kernel/hostname"));
+        let name = name.ok().flatten().unwrap_or_default();
+        name.trim().to_owned()
+    }
+
     /// Returns the hostname if this server cannot resolve it, or not within five seconds.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn unresolved_hostname(&self) -> Result<Option<String>> {
-        let name = self.read_text(Path::new("/proc/sys/kernel/hostname"))?;
-        let name = name.unwrap_or_default().trim().to_owned();
+        let name = self.hostname();
         let hosts = self.read_text(Path::new("/etc/hosts")).ok().flatten();
         let listed = hosts.is_some_and(|text| text.split_whitespace().any(|word| word == name));
         if listed || self.which("getent").is_none() {

@@ -55,6 +55,11 @@ pub fn data(app: &AppName) -> PathBuf {
 pub fn error_reported(app: &AppName) -> PathBuf {
     Path::new("/run/lock").join(format!("pullpray.{app}"))
 }
+/// An empty file whose time of modification is that of the last notice that could not be recorded.
+#[must_use]
+pub fn notified(app: &AppName) -> PathBuf {
+    Path::new("/run/lock").join(format!("pullpray.{app}.notified"))
+}
 /// The receipt of an app: the record of what init changed.
 #[must_use]
 pub fn receipt(app: &AppName) -> PathBuf {
@@ -101,6 +106,16 @@ pub fn mirror(app: &AppName) -> PathBuf {
 #[must_use]
 pub fn logs(app: &AppName) -> PathBuf {
     state(app).join("log")
+}
+/// What was reported of the app's state, and what could not be delivered yet; locked while notices are sent.
+#[must_use]
+pub fn notices(app: &AppName) -> PathBuf {
+    state(app).join("notices")
+}
+/// An empty file whose time of modification is that of the last heartbeat.
+#[must_use]
+pub fn heartbeat(app: &AppName) -> PathBuf {
+    state(app).join("heartbeat")
 }
 /// The unit of the app's ssh-agent.
 #[must_use]

@@ -230,8 +230,8 @@ impl<'a> Changes<'a> {
     ///
     /// # Errors
     /// When one of them cannot be written.
-    pub fn settings(&mut self, path: &Path, text: &str) -> Result<()> {
-        self.file(path, text.as_bytes(), 0o644, (0, 0))?;
+    pub fn settings(&mut self, path: &Path, text: &str, mode: u32, gid: u32) -> Result<()> {
+        self.file(path, text.as_bytes(), mode, (0, gid))?;
         let copy = layout::settings_copy(self.app);
         (self.server).write(&copy, text.as_bytes(), 0o600, Some((0, 0)))
     }

@@ -12,7 +12,7 @@ use crate::layout::{self, ManagedFile};
 use crate::render;
 use crate::state::sha256;
 
-use super::finding::wrong_owner;
+use super::finding::{absent_group, wrong_owner};
 use super::readers::Reader;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
@@ -180,11 +180,7 @@ impl Check for FileStep<'_> {
             }));
         }
         let Some(gid) = self.gid(view) else {
-            let group = self.group.unwrap_or("root");
-            return Ok(Finding::blocked(
-                StepId::AccountGroup,
-                format!("its group {group} does not exist yet"),
-            ));
+            return Ok(absent_group(self.group.unwrap_or("root")));
         };
         let wrong = wrong_owner(view, &stat, gid, self.mode)
             // cron ignores a file with more than one hard link (cron(8)); the other name would also allow changes.

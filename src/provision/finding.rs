@@ -140,6 +140,12 @@ impl From<Problem> for Finding {
     }
 }
 
+/// A file of a group that does not exist yet.
+pub(super) fn absent_group(group: impl std::fmt::Display) -> Finding {
+    let why = format!("its group {group} does not exist yet");
+    Finding::blocked(StepId::AccountGroup, why)
+}
+
 /// What is wrong with the owner and mode of a file of root's; `None` if nothing is.
 pub(super) fn wrong_owner(view: &View, stat: &Stat, gid: u32, mode: u32) -> Option<String> {
     let (user, group) = (view.user_name(stat.uid), view.group_name(stat.gid));

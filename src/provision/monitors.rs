@@ -16,6 +16,7 @@ use crate::text::duration;
 
 use super::audit::{DropIns, Ownership, PrivilegeEscalation};
 use super::connections::Connections;
+use super::notices::Notices;
 use super::receipt::IntactReceipt;
 use super::remote_checks::{OnlyThisRepository, PresentedHostKey};
 use super::{About, Check, CheckContext, Finding, Step, StepId, check, fix};
@@ -38,6 +39,7 @@ pub fn monitors(app: &App) -> Vec<Step<'_>> {
         check(Connections(app)),
         check(ClockSync(app)),
         check(RecentPoll(app)),
+        check(Notices(app)),
     ]
 }
 
@@ -83,26 +85,12 @@ impl Check for RecentPoll<'_> {
         }
         let (ago, words) = (duration(ago), self.0.schedule.words());
         Ok(match ledger.last_by_cron() {
-            Some(_) => Finding::Ok(format!(
-                "{ago} ago; cron polls {words}{}",
-                nobody_is_mailed(context.view)?.map_or_else(String::new, |why| format!("; {why}"))
-            )),
+            Some(_) => Finding::Ok(format!("{ago} ago; cron polls {words}")),
             None => Finding::Unknown(format!(
                 "{ago} ago, by hand; cron polls {words} but has not started one yet"
             )),
         })
     }
-}
-
-/// Says if cron has no program to mail what a poll reports: it discards the output then (cron(8)).
-///
-/// # Errors
-/// When the server's state cannot be read.
-pub fn nobody_is_mailed(view: &View) -> Result<Option<&'static str>> {
-    let program = view.stat(Path::new("/usr/sbin/sendmail"))?;
-    Ok(program.is_none().then_some(
-        "this server has no /usr/sbin/sendmail, so that cron mails no failure to anybody: pullpray status --check tells",
-    ))
 }
 
 /// Why cron seems not to poll: no poll by cron since the first one that was due after its last poll, after its entry

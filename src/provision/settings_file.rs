@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
-use crate::app::{App, Facts, Settings};
+use crate::app::{App, Facts, Settings, masked};
 use crate::host::Kind;
 use crate::layout;
 use crate::render;
 
 use super::file::unified;
-use super::finding::wrong_owner;
+use super::finding::{absent_group, wrong_owner};
 use super::{About, Changes, Check, CheckContext, Finding, Fix, Problem, StepId};
 
 /// The settings file. It is satisfied if it parses to the same app, so that the administrator's comments and
@@ -26,7 +26,7 @@ impl Check for SettingsFile<'_> {
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {
         let (view, path) = (context.view, layout::settings(&self.0.name));
         let Some(stat) = view.stat(&path)? else {
-            return Ok(Finding::absent("0644 root"));
+            return Ok(Finding::absent(self.owner()));
         };
         if stat.kind != Kind::File {
             return Ok(Problem::not_a("file", &path).into());
@@ -36,19 +36,25 @@ impl Check for SettingsFile<'_> {
         let diff = if same {
             None
         } else {
-            Some(unified(&path, &text, &render::settings(self.0)?))
+            let should = render::settings(self.0)?;
+            Some(masked(&unified(&path, &text, &should)))
         };
         let differs = (!same).then(|| "differs from your answers".to_owned());
-        Ok(match wrong_owner(view, &stat, 0, 0o644).or(differs) {
-            Some(what) => Finding::Differs { what, diff },
-            None => Finding::ok("0644 root"),
-        })
+        let Some(group) = view.group(self.0.group.as_str()) else {
+            return Ok(absent_group(&self.0.group));
+        };
+        Ok(
+            match wrong_owner(view, &stat, group.gid, MODE).or(differs) {
+                Some(what) => Finding::Differs { what, diff },
+                None => Finding::Ok(self.owner()),
+            },
+        )
     }
 }
 
 impl Fix for SettingsFile<'_> {
     fn preview(&self) -> Option<(PathBuf, String)> {
-        let text = render::settings(self.0).ok()?;
+        let text = masked(&render::settings(self.0).ok()?);
         Some((layout::settings(&self.0.name), text))
     }
 
@@ -60,11 +66,20 @@ impl Fix for SettingsFile<'_> {
         if !self.parses_to_same_app(&text) {
             bail!("the rendered settings file differs from the answers");
         }
-        changes.settings(&path, &text)
+        let group = changes.context().view.group(self.0.group.as_str());
+        let group = group.ok_or_else(|| anyhow!("its group does not exist"))?;
+        changes.settings(&path, &text, MODE, group.gid)
     }
 }
 
+/// It may have addresses that are secret: polls read it, as the app's account, and nobody else.
+const MODE: u32 = 0o640;
+
 impl SettingsFile<'_> {
+    fn owner(&self) -> String {
+        format!("{MODE:04o} root:{}", self.0.group)
+    }
+
     fn parses_to_same_app(&self, text: &str) -> bool {
         // Ignore detected values: only what the file sets is compared.
         let facts = Facts {

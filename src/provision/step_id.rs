@@ -71,6 +71,7 @@ step_ids! {
     AppHealthy "app.healthy" health "healthy";
     ScheduleCron "schedule.cron" file "schedule";
     PollRecent "poll.recent" poll "last poll";
+    NotifyChannels "notify.channels" poll "notices";
     ServerClock "server.clock" server "clock";
     ServerSpace "server.space" disk "disk space";
     ServerConnections "server.connections" server "connections";

@@ -31,6 +31,9 @@ impl<'a> Common<'a> {
     pub(super) fn hooks(&self) -> &'static str {
         layout::HOOKS_DIR
     }
+    pub(super) fn settings(&self) -> String {
+        text(&layout::settings(&self.app.name))
+    }
     pub(super) fn project(&self) -> String {
         text(&self.app.code_dir(Path::new(&self.current)))
     }

@@ -35,6 +35,8 @@ pub struct Status {
     pub environment_is_newer: bool,
     /// Whether the settings are newer than what was made of them.
     pub settings_are_newer: bool,
+    /// That nobody hears of a failure, or what could not be delivered.
+    pub notices: Option<String>,
 }
 
 /// Everything about one app, a line each: what is live, what was checked, what waits, what comes next.
@@ -127,6 +129,9 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
             for_terminal(&previous.subject),
             app.name
         )?;
+    }
+    if let Some(notices) = &status.notices {
+        writeln!(text, "  notices   {notices}")?;
     }
     writeln!(text, "  disk      {} MiB free", free / 1024 / 1024)?;
     if history {

@@ -6,6 +6,7 @@
 mod fields;
 pub mod history;
 pub mod ledger;
+pub mod notices;
 pub mod receipt;
 pub mod refusal;
 pub mod remote;

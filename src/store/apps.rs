@@ -66,7 +66,9 @@ impl View {
         for app in self.apps()? {
             // An unreadable settings file is that app's problem, not this one's.
             let Some(settings) = self
-                .read_text(&layout::settings(&app))?
+                .read_text(&layout::settings(&app))
+                .ok()
+                .flatten()
                 .and_then(|text| Settings::parse(&text).ok())
             else {
                 continue;
@@ -75,6 +77,8 @@ impl View {
                 facts.ports.extend(bind.port());
             }
             let answer = |name| settings.answers.get(name);
+            let notify = answer("notify").filter(|text| !text.trim().is_empty());
+            facts.notify = facts.notify.or_else(|| notify.map(str::to_owned));
             if let Some(user) = answer("user").and_then(|text| text.parse::<AccountName>().ok()) {
                 let group = answer("group").unwrap_or(user.as_str()).parse();
                 let Ok(group) = group.or_else(|_| user.as_str().parse()) else {

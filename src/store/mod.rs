@@ -7,4 +7,5 @@ mod apps;
 mod fuzz;
 mod ledger;
 pub mod marks;
+mod notices;
 mod receipt;

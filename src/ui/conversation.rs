@@ -56,7 +56,9 @@ impl Ui for Terminal {
             };
             match check(answer) {
                 Ok(()) => {
-                    self.print_answer(&question.prompt, answer);
+                    let shown = question.shown.map(|shown| shown(answer));
+                    let shown = shown.as_deref().unwrap_or(answer);
+                    self.print_answer(&question.prompt, shown);
                     return Ok(answer.to_owned());
                 }
                 Err(why) => error = Some(why),

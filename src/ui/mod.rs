@@ -127,6 +127,8 @@ pub struct Question {
     pub default: Option<String>,
     /// One or two sentences, shown above the open prompt.
     pub help: Option<String>,
+    /// How an answer is printed once it is given, if it may have a secret.
+    pub shown: Option<fn(&str) -> String>,
 }
 
 /// The outcome of a step.

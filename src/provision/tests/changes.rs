@@ -291,7 +291,7 @@ fn nothing_is_changed_before_its_record() -> Result<()> {
             changes.program(Path::new("/etc/old"), Path::new("/usr/local/bin/x"))
         }),
         ("settings", |changes| {
-            changes.settings(Path::new("/etc/x.toml"), "a = 1\n")
+            changes.settings(Path::new("/etc/x.toml"), "a = 1\n", 0o640, 0)
         }),
         ("unit", |changes| changes.unit("x.service")),
         ("accounts", |changes| {

@@ -56,7 +56,7 @@ fn checking_an_empty_server_changes_nothing_and_says_what_follows() -> Result<()
             StepId::AppReceipt | StepId::AuditRoot | StepId::UnitsDropIns => "ok",
             StepId::SshHostKeyShown | StepId::ServerClock => "ok",
             StepId::PollRecent => "warning",
-            StepId::ServerConnections | StepId::ProcessRunning => "ok",
+            StepId::ServerConnections | StepId::ProcessRunning | StepId::NotifyChannels => "ok",
             _ => "absent",
         };
         let is = match finding {

@@ -96,11 +96,8 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
         &world,
         StepId::PollRecent,
         ok,
-        "ago; cron polls every 5 minutes; this server has no /usr/sbin/sendmail, so that cron mails no failure",
+        "ago; cron polls every 5 minutes",
     )?;
-    world.put_program("/usr/sbin/sendmail", "exit 0")?;
-    let found = world.find(StepId::PollRecent)?;
-    assert!(found.summary().ends_with("cron polls every 5 minutes"));
     answered(None, None)?;
     let remedy = expect(&world, StepId::PollRecent, warning, "no poll yet")?;
     assert_eq!(remedy, "sudo pullpray poll todo -v");

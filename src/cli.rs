@@ -65,7 +65,7 @@ pub enum Verb {
     Metrics,
     /// Show where failures are reported, and test it
     #[command(
-        after_long_help = "Exit codes: 0 shown, or sent to all · 1 a test message could not be sent · 2 usage error, or nobody is notified\n\nOf an address that is a secret only the host is shown."
+        after_long_help = "Exit codes: 0 shown, or sent to all · 1 a test message could not be sent · 2 usage error, or nobody is notified"
     )]
     Notify {
         /// The app
@@ -374,11 +374,8 @@ pub enum Shell {
 #[must_use]
 pub fn documented() -> clap::Command {
     let full = Cli::command();
-    let visible = full
-        .get_subcommands()
-        .filter(|verb| !verb.is_hide_set())
-        .cloned()
-        .collect::<Vec<_>>();
+    let visible = full.get_subcommands().filter(|it| !it.is_hide_set());
+    let visible: Vec<_> = visible.cloned().collect();
     // clap cannot remove a subcommand, so build the command again without the hidden ones.
     clap::Command::new("pullpray")
         .version(env!("CARGO_PKG_VERSION"))
@@ -393,13 +390,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "for example 30s, 10m or 0".to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_valid() {
-        Cli::command().debug_assert();
-        documented().debug_assert();
-    }
+#[test]
+fn the_command_line_is_valid() {
+    Cli::command().debug_assert();
+    documented().debug_assert();
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -110,6 +111,15 @@ fn credential(name: String, path: &str, encrypted: bool) -> Result<(String, Cred
     Ok((name, Credential { path, encrypted }))
 }
 
+/// The value of a key, parsed.
+fn parsed<T: FromStr<Err = Invalid>>(
+    key: &str,
+    text: Option<String>,
+) -> Result<Option<T>, SettingsError> {
+    let parsed = text.map(|text| text.parse()).transpose();
+    parsed.map_err(|invalid| SettingsError(format!("{key}: {invalid}")))
+}
+
 /// The answers of a file with these further keys.
 fn known_keys(text: &str, more: &[&str]) -> Result<Answers, SettingsError> {
     let refuse = |error: toml::de::Error| SettingsError(error.to_string().trim_end().to_owned());
@@ -167,17 +177,9 @@ impl Settings {
             None => return Err(refuse(format!("the line `format = {FORMAT}` is missing"))),
         }
         let answers = known_keys(text, &LIMIT_KEYS)?;
-        let deploy_window = file
-            .deploy_window
-            .filter(|text| !text.trim().is_empty())
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|invalid: Invalid| refuse(format!("deploy_window: {invalid}")))?;
-        let heartbeat = file
-            .heartbeat
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|invalid: Invalid| refuse(format!("heartbeat: {invalid}")))?;
+        let window = file.deploy_window.filter(|text| !text.trim().is_empty());
+        let deploy_window = parsed("deploy_window", window)?;
+        let heartbeat = parsed("heartbeat", file.heartbeat)?;
         let tests = file.tests.filter(|text| !text.trim().is_empty());
         if tests
             .as_ref()
@@ -186,11 +188,7 @@ impl Settings {
             return Err(refuse("tests: it is one line for sh".to_owned()));
         }
         // An empty value must not turn signature checks off.
-        let signed_by = file
-            .signed_by
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|invalid: Invalid| refuse(format!("signed_by: {invalid}")))?;
+        let signed_by = parsed("signed_by", file.signed_by)?;
         let writable = (file.writable.unwrap_or_default().iter())
             .map(|text| text.parse())
             .collect::<Result<_, _>>()

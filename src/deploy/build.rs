@@ -18,7 +18,7 @@ use super::dependencies::{self, Dependencies};
 use super::ended::{At, StageError};
 use super::fetch::Code;
 use super::session::Session;
-use super::{Poll, free_name, hooks, migrations, shared, writes};
+use super::{Poll, free_name, hooks, migrations, project_tests, shared, writes};
 use crate::text::short;
 
 /// A release's name begins with the time of its deployment, UTC.
@@ -145,6 +145,7 @@ impl Staged {
             ..script.clone()
         };
         writes::refuse_writes(session, &self.dir, python.clone(), &mut self.log, code)?;
+        project_tests::run(session, &script, &mut self.log)?;
         if phased {
             hooks::before_migrate(session, &script, &python.program, &mut self.log)?;
             self.run_phase(session, &script, Some(MIGRATE))?;

@@ -26,6 +26,7 @@ mod migrations;
 mod notices;
 mod packaging;
 mod processes;
+mod project_tests;
 mod prune;
 mod python_needs;
 mod rebuild_state;

@@ -83,7 +83,7 @@ impl Ended<'_> {
         let ledger = Ledger::load(server, name).unwrap_or_default();
         let new =
             event.map(|(event, reminder)| self.facts(ledger.live(), now).compose(event, reminder));
-        deliver(server, self.app, &mut state, new.as_ref())?;
+        deliver(server, self.app, &mut state, new.as_ref());
         recorded.and(state.save(server, name))
     }
 
@@ -137,23 +137,27 @@ impl Ended<'_> {
             return;
         }
         drop(server.touch(&mark, now));
-        let environment = server.environment(&self.app.environment_file());
-        let environment = environment.unwrap_or_default();
+        let environment = environment(server, self.app);
         drop(server.request(&heartbeat.secret(well), None, &environment));
     }
 }
 
 /// Delivers a notice, and what waits, to all channels.
-fn deliver(server: &Server, app: &App, state: &mut Notices, new: Option<&Notice>) -> Result<()> {
+fn deliver(server: &Server, app: &App, state: &mut Notices, new: Option<&Notice>) {
     let channels: Vec<String> = (app.notify.iter())
         .map(|channel| sha256(channel.secret().as_bytes()))
         .collect();
-    let environment = server.environment(&app.environment_file())?;
+    let environment = environment(server, app);
     let now = server.clock().now();
     notices::deliver(state, &channels, new, now, |number, notice| {
         send(server, &app.notify[number], notice, &environment)
     });
-    Ok(())
+}
+
+/// The app's environment, for its proxy. That it cannot be read may be what is reported.
+fn environment(server: &Server, app: &App) -> Vec<(String, String)> {
+    let variables = server.environment(&app.environment_file());
+    variables.unwrap_or_default()
 }
 
 fn send(
@@ -171,10 +175,8 @@ fn send(
 }
 
 /// Sends a test to each channel; returns why it failed, if it did.
-///
-/// # Errors
-/// When the app's environment file cannot be read.
-pub fn test<'a>(server: &Server, app: &'a App) -> Result<Vec<(&'a Channel, Result<(), String>)>> {
+#[must_use]
+pub fn test<'a>(server: &Server, app: &'a App) -> Vec<(&'a Channel, Result<(), String>)> {
     let ledger = Ledger::load(server, &app.name).unwrap_or_default();
     let facts = Facts {
         app,
@@ -185,17 +187,17 @@ pub fn test<'a>(server: &Server, app: &'a App) -> Result<Vec<(&'a Channel, Resul
         report: "",
     };
     let notice = facts.compose(Event::Test, false);
-    let environment = server.environment(&app.environment_file())?;
+    let environment = environment(server, app);
     let sent = |channel| (channel, send(server, channel, &notice, &environment));
-    Ok(app.notify.iter().map(sent).collect())
+    app.notify.iter().map(sent).collect()
 }
 
 /// The report of an error of this server's.
 #[must_use]
 pub fn of_error(app: &App, error: &anyhow::Error) -> String {
-    let hints = error::hints(error);
-    let hints: String = (hints.iter())
-        .map(|hint| format!("  hint: {hint}\n"))
-        .collect();
-    format!("{}: {}\n{hints}", app.name, error::in_one_line(error))
+    let mut text = format!("{}: {}\n", app.name, error::in_one_line(error));
+    for hint in error::hints(error) {
+        text.push_str(&format!("  hint: {hint}\n"));
+    }
+    text
 }

@@ -8,7 +8,7 @@ use crate::lab::{Lab, Release, Todo, WebServer};
 const POSTGRESQL: &str =
     "\nDATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'todo'}}\n";
 /// Creates a CA and a certificate for githost.
-const CERTIFICATES: &str = "cd /root && openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=CA of the tests' \
+pub const CERTIFICATES: &str = "cd /root && openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=CA of the tests' \
     -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem && \
     openssl req -newkey rsa:2048 -nodes -subj /CN=githost -keyout server.key -out server.csr && \
     printf 'subjectAltName=DNS:githost\\nauthorityKeyIdentifier=keyid\\n' >ext && \

@@ -9,7 +9,7 @@ const README: &str = include_str!("../../README.md");
 #[test]
 fn prometheus_reads_the_metrics_of_all_apps() -> Result<()> {
     let lab = Lab::new("metrics")?;
-    let packages = "+prometheus+prometheus-node-exporter";
+    let packages = "+apprise+msmtp-mta+prometheus+prometheus-node-exporter";
     let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, packages)?;
     let repo = host.repository("acme/todo")?;
     web.nginx_site("todo", "127.0.0.1:8000")?;

@@ -11,6 +11,8 @@ mod all_apps;
 mod asgi;
 mod attack;
 
+mod ci;
+mod commit_status;
 mod credentials;
 mod cron;
 mod daily;
@@ -52,6 +54,7 @@ mod metrics;
 mod monorepo;
 mod names;
 mod neighbours;
+mod only_what_passed;
 mod power;
 mod processes;
 mod projects;

@@ -229,7 +229,7 @@ fn below(text: &str, key: &str) -> Result<String> {
     let inner = lines.first().map_or(0, |line| indent(line));
     Ok(lines
         .iter()
-        .map(|line| format!("{}\n", &line[inner..]))
+        .flat_map(|line| [&line[inner..], "\n"])
         .collect())
 }
 
@@ -252,7 +252,7 @@ fn block(scalar: &str) -> String {
         Some(lines) => {
             let inner = lines.lines().next().map_or(0, indent);
             let lines = lines.lines().take_while(|line| indent(line) >= inner);
-            lines.map(|line| format!("{}\n", &line[inner..])).collect()
+            lines.flat_map(|line| [&line[inner..], "\n"]).collect()
         }
         None => scalar.lines().next().unwrap_or_default().trim().to_owned(),
     }

@@ -120,7 +120,7 @@ fn what_ci_moved_goes_live_in_whatever_order_jobs_end() -> Result<()> {
     ))?;
     web.run("pullpray poll todo")?
         .exits(1)?
-        .says("it does not descend from")?
+        .says("history was rewritten")?
         .says("allow_rewind = true")?;
     todo.polled(false, &live)?;
     ci.run(&files[0], &last)?.ok()?;

@@ -19,7 +19,7 @@ const START: &str = "set -e; cd /root; openssl req -x509 -newkey rsa:2048 -nodes
     for n in $(seq 100); do ss -ltn | grep -q ':443 ' && exit; sleep 0.1; done; exit 9";
 /// A poll, while everything that processes show of themselves is written to /root/seen.
 const OBSERVED: &str = "touch /run/observe; (while [ -e /run/observe ]; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ; done 2>/run/errors \
-    | tr '\\0' ' ' >/root/seen) & pullpray poll todo; status=$?; rm /run/observe; wait; grep -q 'curl --sil[e]nt' /root/seen || exit 9; exit $status";
+    | tr '\\0' ' ' >/root/sample) & pullpray poll todo; status=$?; rm /run/observe; wait; grep -q 'curl --sil[e]nt' /root/sample || exit 9; cat /root/sample >>/root/seen; exit $status";
 
 /// The README's block of shell with these words.
 fn block(words: &str) -> Result<&'static str> {

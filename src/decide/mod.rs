@@ -160,4 +160,6 @@ pub fn next_try(failure: &Failure, now: DateTime<Utc>) -> Option<DateTime<Utc>> 
 }
 
 #[cfg(test)]
+mod passed;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ mod all_apps;
 mod asgi;
 mod attack;
 
+mod ci;
+mod commit_status;
 mod credentials;
 mod cron;
 mod daily;
@@ -53,6 +55,7 @@ mod monorepo;
 mod names;
 mod neighbours;
 mod notices;
+mod only_what_passed;
 mod power;
 mod processes;
 mod projects;

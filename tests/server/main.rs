@@ -58,6 +58,7 @@ mod notices;
 mod only_what_passed;
 mod power;
 mod processes;
+mod project_tests;
 mod projects;
 mod proxy;
 mod readers;

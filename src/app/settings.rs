@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ANSWERS, Answers, App, AppName, Credential, Facts, Invalid, Limits, Problem, likeliest_first,
+    ANSWERS, AbsPath, Answers, App, AppName, Credential, Facts, Invalid, Limits, Problem,
+    likeliest_first,
 };
 
 /// The version of the file format. A file with another version is rejected.
@@ -55,10 +56,28 @@ struct RawLimits {
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
-    signed_by: Option<String>,
+    signed_by: Option<Paths>,
     accept_filters: Option<Vec<String>>,
     max_file: Option<u64>,
     max_size: Option<u64>,
+}
+
+/// One path, or a list of some.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+enum Paths {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Paths {
+    fn parse(self) -> Result<Vec<AbsPath>, Invalid> {
+        match self {
+            Self::One(path) => Ok(vec![path.parse()?]),
+            Self::Several(paths) if paths.is_empty() => Err(Invalid::new("the list is empty")),
+            Self::Several(paths) => paths.iter().map(|path| path.parse()).collect(),
+        }
+    }
 }
 
 const LIMIT_KEYS: [&str; 22] = [
@@ -162,11 +181,9 @@ impl Settings {
             .transpose()
             .map_err(|invalid: Invalid| refuse(format!("deploy_window: {invalid}")))?;
         // An empty value must not turn signature checks off.
-        let signed_by = file
-            .signed_by
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|invalid: Invalid| refuse(format!("signed_by: {invalid}")))?;
+        let signed_by = (file.signed_by.map(Paths::parse).transpose())
+            .map_err(|invalid| refuse(format!("signed_by: {invalid}")))?
+            .unwrap_or_default();
         let writable = (file.writable.unwrap_or_default().iter())
             .map(|text| text.parse())
             .collect::<Result<_, _>>()
@@ -203,7 +220,7 @@ impl Settings {
             timers,
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
-            allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
+            allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_empty()),
             deploy_window,
             signed_by,
             accept_filters: file.accept_filters.unwrap_or_default(),
@@ -314,7 +331,18 @@ mod tests {
                 "deploy_window: \"Mon-Fri\" has no times",
             ),
             ("format = 1\nsigned_by = \"\"\n", "signed_by: \"\" is not"),
-            ("format = 1\nsigned_by = true\n", "line 2"),
+            (
+                "format = 1\nsigned_by = true\n",
+                "a path or a list of paths",
+            ),
+            (
+                "format = 1\nsigned_by = []\n",
+                "signed_by: the list is empty",
+            ),
+            (
+                "format = 1\nsigned_by = [\"/etc/a\", \"\"]\n",
+                "signed_by: \"\" is not",
+            ),
             ("format = 1\nhealth_status = [200]\n", "health_status: 200 "),
         ] {
             let error = Settings::parse(text)

@@ -52,6 +52,7 @@ mod metrics;
 mod monorepo;
 mod names;
 mod neighbours;
+mod openpgp;
 mod power;
 mod processes;
 mod projects;

@@ -297,7 +297,7 @@ mod tests {
                         (name.to_owned(), Credential { path, encrypted })
                     })
                     .into();
-                app.limits.signed_by = Some("/etc/pullpray/todo.signers".parse()?);
+                app.limits.signed_by = vec!["/etc/a.signers".parse()?, "/etc/b.gpg".parse()?];
                 app.limits.deploy_window = Some("Mon,Fri 22:00-05:00, Sun 1:00-2:00".parse()?);
             }
             let facts = Facts {

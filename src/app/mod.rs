@@ -160,8 +160,8 @@ pub struct Limits {
     pub allow_rewind: bool,
     /// When deployments may start; `None` for any time.
     pub deploy_window: Option<Window>,
-    /// The file of allowed signers of deployed commits; `None` if no signature is required.
-    pub signed_by: Option<AbsPath>,
+    /// The files that list the allowed signers of deployed commits; empty if no signature is required.
+    pub signed_by: Vec<AbsPath>,
     /// Filters of .gitattributes whose files are deployed as stored.
     pub accept_filters: Vec<String>,
     /// The maximum size of one file of the repository, in MiB.
@@ -209,7 +209,7 @@ impl Default for Limits {
             health_status: Vec::new(),
             allow_rewind: true,
             deploy_window: None,
-            signed_by: None,
+            signed_by: Vec::new(),
             accept_filters: Vec::new(),
             // GitHub's file size limit, and four times the largest repository that it recommends ("Repository limits").
             max_file: 100,

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ANSWERS, Answers, App, AppName, Credential, Facts, Invalid, Limits, Problem, likeliest_first,
-    masked,
+    ANSWERS, AbsPath, Answers, App, AppName, Credential, Facts, Invalid, Limits, Problem,
+    likeliest_first, masked,
 };
 
 /// The version of the file format. A file with another version is rejected.
@@ -63,10 +63,28 @@ struct RawLimits {
     health_status: Option<Vec<u16>>,
     allow_rewind: Option<bool>,
     deploy_window: Option<String>,
-    signed_by: Option<String>,
+    signed_by: Option<Paths>,
     accept_filters: Option<Vec<String>>,
     max_file: Option<u64>,
     max_size: Option<u64>,
+}
+
+/// One path, or a list of some.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+enum Paths {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Paths {
+    fn parse(self) -> Result<Vec<AbsPath>, Invalid> {
+        match self {
+            Self::One(path) => Ok(vec![path.parse()?]),
+            Self::Several(paths) if paths.is_empty() => Err(Invalid::new("the list is empty")),
+            Self::Several(paths) => paths.iter().map(|path| path.parse()).collect(),
+        }
+    }
 }
 
 const LIMIT_KEYS: [&str; 27] = [
@@ -188,7 +206,9 @@ impl Settings {
             return Err(refuse("tests: it is one line for sh".to_owned()));
         }
         // An empty value must not turn signature checks off.
-        let signed_by = parsed("signed_by", file.signed_by)?;
+        let signed_by = (file.signed_by.map(Paths::parse).transpose())
+            .map_err(|invalid| refuse(format!("signed_by: {invalid}")))?
+            .unwrap_or_default();
         let writable = (file.writable.unwrap_or_default().iter())
             .map(|text| text.parse())
             .collect::<Result<_, _>>()
@@ -230,7 +250,7 @@ impl Settings {
             tests_timeout: file.tests_timeout.unwrap_or(default.tests_timeout),
             health_status: file.health_status.unwrap_or_default(),
             // A host could replay an older signed commit: with signatures, do not deploy it by default.
-            allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_none()),
+            allow_rewind: file.allow_rewind.unwrap_or(signed_by.is_empty()),
             deploy_window,
             signed_by,
             accept_filters: file.accept_filters.unwrap_or_default(),
@@ -343,7 +363,18 @@ mod tests {
                 "deploy_window: \"Mon-Fri\" has no times",
             ),
             ("format = 1\nsigned_by = \"\"\n", "signed_by: \"\" is not"),
-            ("format = 1\nsigned_by = true\n", "line 2"),
+            (
+                "format = 1\nsigned_by = true\n",
+                "a path or a list of paths",
+            ),
+            (
+                "format = 1\nsigned_by = []\n",
+                "signed_by: the list is empty",
+            ),
+            (
+                "format = 1\nsigned_by = [\"/etc/a\", \"\"]\n",
+                "signed_by: \"\" is not",
+            ),
             ("format = 1\nhealth_status = [200]\n", "health_status: 200 "),
         ] {
             let error = Settings::parse(text)

@@ -42,7 +42,7 @@ pub struct Tip<'a> {
 pub enum Signature {
     /// No signature is required, or it was not checked yet.
     NotChecked,
-    /// Valid, by these principals of the list of allowed signers.
+    /// Valid, by this principal of a list of allowed signers, or this key of an OpenPGP keyring.
     Trusted(String),
     /// Missing or invalid; why.
     Refused(String),

@@ -34,7 +34,7 @@ pub struct DeployPolicy {
     pub limits: Limits,
     /// A digest of everything beside the commit that decides whether a deployment works.
     pub inputs_digest: String,
-    /// The text of the list of signers: another list is another decision.
+    /// The digests of the files that list the signers: another list is another decision.
     pub signers: String,
     /// The signature check before the commit is here: [`Signature::Refused`] without a usable list.
     pub preliminary: Signature,

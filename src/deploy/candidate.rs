@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use crate::app::{AbsPath, Limits, Track};
+use crate::app::{Limits, Track};
 use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
 use crate::git::{Newest, RemoteError};
 use crate::report::PollOutcome;
@@ -126,10 +126,7 @@ fn random_pause() -> Duration {
 
 fn gate(session: &Session<'_>, newest: Newest) -> anyhow::Result<Gate> {
     let app = session.app;
-    let trust = Trust::read(
-        session.server,
-        app.limits.signed_by.as_ref().map(AbsPath::as_path),
-    );
+    let trust = Trust::read(session.server, &app.limits.signed_by);
     // What is live already is not decided about, unless a killed poll deployed it again.
     let ledger = session.ledger();
     let live = ledger.live().filter(|_| ledger.in_progress().is_none());

@@ -26,6 +26,7 @@ mod identity;
 pub mod import_check;
 mod lock;
 mod mounts;
+mod openpgp;
 mod outgoing;
 mod publish;
 mod script;

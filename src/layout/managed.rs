@@ -97,7 +97,7 @@ pub fn read_by_root(app: &App) -> Vec<(PathBuf, &'static str)> {
     let credentials = app.limits.credentials.values();
     paths
         .extend(credentials.map(|it| (it.path.as_path().to_owned(), "it has a secret of the app")));
-    if let Some(signers) = &app.limits.signed_by {
+    for signers in &app.limits.signed_by {
         let reason = "it lists whose commits are deployed";
         paths.push((signers.as_path().to_owned(), reason));
     }

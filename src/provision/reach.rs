@@ -107,9 +107,8 @@ fn needed(view: &View, app: &App) -> Result<Vec<(PathBuf, u32)>> {
         let dir = path.as_path().parent().unwrap_or(Path::new("/"));
         needed.push((dir.to_owned(), SEARCH));
     }
-    if let Some(signers) = &app.limits.signed_by {
-        needed.push((signers.as_path().to_owned(), READ));
-    }
+    let signers = app.limits.signed_by.iter();
+    needed.extend(signers.map(|file| (file.as_path().to_owned(), READ)));
     let programs = PROGRAMS.iter().filter_map(|program| view.which(program));
     needed.extend(programs.map(|program| (program, SEARCH)));
     needed.extend(READ_BY_ALL.map(|path| (path.into(), READ)));

@@ -9,6 +9,7 @@ use crate::app::{App, Bind};
 use crate::layout;
 
 use crate::host::{View, effective_uid};
+use crate::signing::Trust;
 
 use super::eligibility::{answers_of, ineligible};
 use super::reach::out_of_reach;
@@ -44,6 +45,15 @@ impl Check for Requirements<'_> {
                 "ps -p 1  # run pullpray on a server, or in a container that boots systemd",
             ));
         };
+        let signed_by = &self.0.limits.signed_by;
+        if context.view.which("gpgv").is_none()
+            && Trust::read(context.view, signed_by).has_keyring()
+        {
+            return Ok(Finding::manual(
+                "gpgv is not installed, which verifies OpenPGP signatures: signed_by names a keyring",
+                "sudo apt-get install gpgv",
+            ));
+        }
         for (name, credential) in &self.0.limits.credentials {
             let path = credential.path.as_path();
             let stat = context.view.stat_target(path)?;

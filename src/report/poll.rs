@@ -276,9 +276,11 @@ fn refused(app: &App, refusal: &Refusal) -> String {
             "if that was intended, set allow_rewind = true in {settings}"
         )),
         Why::NotTrusted { .. } => {
-            app.limits.signed_by.as_ref().map(|list| {
-                format!("{list} lists who may sign; see ALLOWED SIGNERS in ssh-keygen(1)")
-            })
+            let files = app.limits.signed_by.iter().map(ToString::to_string);
+            let files = files.collect::<Vec<_>>().join(", ");
+            Some(format!(
+                "who may sign: {files}; see ALLOWED SIGNERS in ssh-keygen(1)"
+            ))
         }
         Why::NoRoom { dir, .. } => Some(format!(
             "free some space; what uses it: df -h {0}; df -i {0}; sudo du -xsh {0}/*",

@@ -1,7 +1,7 @@
-//! Signatures of fetched commits and tags, verified against the list of allowed signers by ssh-keygen, as git does it. So
-//! whatever ssh-keygen verifies is supported, certificates and hardware keys too, and a list means what it means to git:
-//! each valid line permits a key, and ssh-keygen skips an invalid one. Its exit status decides; its words are only quoted
-//! as the reason of a refusal.
+//! Signatures of fetched commits and tags, verified as git does it: those of ssh against the lists of allowed signers, by
+//! ssh-keygen; those of OpenPGP against keyrings, by gpgv. So whatever ssh-keygen verifies is supported, certificates and
+//! hardware keys too, and a list means what it means to git: each valid line permits a key, and ssh-keygen skips an
+//! invalid one. Its exit status decides; its words are only quoted as the reason of a refusal.
 //!
 //! A signed tag covers its name and its commit. So for an annotated tag that is signed, its signature decides, and its
 //! own name must be the name it was found under: a compromised git host could offer an old signed tag under a new name.
@@ -11,23 +11,36 @@
 //! `git verify-commit`; otherwise every commit would lose its signature when its author's key expires. The signer chooses
 //! that time. So `valid-before` retires the key of an honest owner; a stolen key must be removed from the list, since a
 //! thief can backdate commits.
-
-use std::path::Path;
+//!
+//! An OpenPGP key counts with all that its keyring says of it: subkeys that may sign, expiry, revocation. As for
+//! `git verify-commit`, gpgv's exit status and status lines decide: exactly one signature, by a key that is valid now.
+//! So nothing counts any more that a key signed before it expired. Unlike git, pullpray refuses SHA-1 and RIPEMD-160.
 
 use anyhow::Result;
 
+use crate::app::AbsPath;
 use crate::decide::Signature;
 use crate::git::{Mirror, MirrorError, Oid, Signed};
 use crate::host::{SshSignature, View};
+
+mod signers;
+
+use signers::Signers;
+
+/// How OpenPGP signatures begin, and others do not (git's gpg-interface.c).
+const OPENPGP: [&str; 2] = [
+    "-----BEGIN PGP SIGNATURE-----",
+    "-----BEGIN PGP MESSAGE-----",
+];
 
 /// Who may sign, by the settings.
 #[derive(Debug, Clone)]
 pub enum Trust {
     /// No signature is required.
     Anybody,
-    /// The signers of the list with this text.
-    Listed(String),
-    /// The list cannot be used, so nothing is accepted; why.
+    /// The signers that the files of the settings list.
+    Listed(Signers),
+    /// A file cannot be used, so nothing is accepted; why.
     Nobody(String),
 }
 
@@ -56,24 +69,30 @@ impl SignedObject {
 }
 
 impl Trust {
-    /// Reads the list, if the settings name one. One that others than root can modify is not used: it would let them
-    /// sign for anybody.
-    pub fn read(view: &View, list: Option<&Path>) -> Self {
-        let Some(list) = list else {
+    /// Reads the files that the settings name, if any. One that others than root can modify is not used: it would let
+    /// them sign for anybody.
+    pub fn read(view: &View, files: &[AbsPath]) -> Self {
+        if files.is_empty() {
             return Self::Anybody;
-        };
-        match read(view, list) {
-            Ok(text) => Self::Listed(text),
+        }
+        match Signers::read(view, files) {
+            Ok(signers) => Self::Listed(signers),
             Err(why) => Self::Nobody(why),
         }
     }
 
-    /// The list's text, or the error; to notice a change.
+    /// The digests of the files, or the error; to notice a change.
     pub fn text(&self) -> &str {
         match self {
             Self::Anybody => "",
-            Self::Listed(text) | Self::Nobody(text) => text,
+            Self::Listed(signers) => &signers.digests,
+            Self::Nobody(why) => why,
         }
+    }
+
+    /// Whether gpgv is needed to verify signatures.
+    pub fn has_keyring(&self) -> bool {
+        matches!(self, Self::Listed(signers) if !signers.openpgp.is_empty())
     }
 
     /// The signature check before the fetch.
@@ -87,22 +106,22 @@ impl Trust {
     /// Verifies the fetched object, which is read only if a signature is required.
     ///
     /// # Errors
-    /// When it cannot be read, or ssh-keygen cannot be run or is too old.
+    /// When it cannot be read, or the program that verifies is missing, fails or is too old.
     pub fn verify(
         &self,
         view: &View,
         fetched: impl FnOnce() -> Result<SignedObject>,
     ) -> Result<Signature> {
         match self {
-            Self::Listed(list) => verify(view, &fetched()?, list),
+            Self::Listed(signers) => verify(view, &fetched()?, signers),
             Self::Anybody | Self::Nobody(_) => Ok(self.preliminary()),
         }
     }
 }
 
 /// Verifies an object.
-fn verify(view: &View, object: &SignedObject, list: &str) -> Result<Signature> {
-    let judge = |signed| signer(view, signed, list);
+fn verify(view: &View, object: &SignedObject, signers: &Signers) -> Result<Signature> {
+    let judge = |signed| signer(view, signed, signers);
     let signed_tag = object.tag.as_ref();
     let principal = match signed_tag.filter(|(tag, _)| tag.signature.is_some()) {
         Some((tag, name)) if tag.tag.as_ref() != Some(name) => Err(format!(
@@ -118,50 +137,34 @@ fn verify(view: &View, object: &SignedObject, list: &str) -> Result<Signature> {
     Ok(principal.map_or_else(Signature::Refused, Signature::Trusted))
 }
 
-/// The text of the list, or why it cannot be used.
-fn read(view: &View, list: &Path) -> Result<String, String> {
-    let path = list.display();
-    match view.stat_target(list) {
-        Ok(Some(_)) => {}
-        Ok(None) => return Err(format!("the list of allowed signers, {path}, is missing")),
-        Err(error) => return Err(format!("{error:#}")),
-    }
-    match view.first_changeable(list) {
-        Ok(None) => {}
-        Ok(Some(part)) => {
-            return Err(format!(
-                "{path} lists the allowed signers, but not only root can modify {0}: sudo chown root {0} && sudo chmod go-w {0}",
-                part.display()
-            ));
-        }
-        Err(error) => return Err(format!("{error:#}")),
-    }
-    match view.read_text(list) {
-        Ok(text) => Ok(text.unwrap_or_default()),
-        Err(error) => Err(format!(
-            "{error:#}; polls run as the app's account: sudo chmod a+r {path}"
-        )),
-    }
-}
-
 /// The principal that signed it, or why there is none, as the rest of a sentence after "the commit".
-fn signer(view: &View, signed: &Signed, list: &str) -> Result<Result<String, String>> {
+fn signer(view: &View, signed: &Signed, signers: &Signers) -> Result<Result<String, String>> {
     let Some(armoured) = &signed.signature else {
         return Ok(Err("is not signed".to_owned()));
     };
-    for (mark, format) in [("PGP ", "OpenPGP"), ("SIGNED MESSAGE-----", "X.509")] {
-        if armoured.starts_with(format!("-----BEGIN {mark}").as_bytes()) {
-            return Ok(Err(format!(
-                "is signed with {format}, but pullpray accepts SSH signatures only"
-            )));
-        }
+    if armoured.starts_with(b"-----BEGIN SIGNED MESSAGE-----") {
+        let why = "is signed with X.509, but pullpray accepts SSH and OpenPGP signatures only";
+        return Ok(Err(why.to_owned()));
+    }
+    let is_openpgp = OPENPGP
+        .iter()
+        .any(|mark| armoured.starts_with(mark.as_bytes()));
+    if is_openpgp && signers.openpgp.is_empty() {
+        let why = "is signed with OpenPGP, but signed_by names no OpenPGP keyring";
+        return Ok(Err(why.to_owned()));
+    }
+    if is_openpgp {
+        let answer = view.verify_openpgp(&signers.openpgp, armoured, &signed.payload)?;
+        return Ok(answer.map_err(|why| {
+            format!("has no OpenPGP signature that the keyrings of signed_by permit: {why}")
+        }));
     }
     let Some(time) = signed.time else {
         return Ok(Err("is signed but has no readable date".to_owned()));
     };
     let signature = SshSignature {
         armoured,
-        list,
+        list: &signers.ssh,
         time,
     };
     let mut denied = String::new();

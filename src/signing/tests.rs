@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::*;
 use crate::host::effective_uid;
 
+mod openpgp;
 mod repository;
 mod table;
 
@@ -180,12 +181,12 @@ fn a_list_that_others_can_modify_accepts_nothing() -> Result<()> {
     let server = repo.server();
     fs::create_dir_all(repo.path("root/etc/pullpray"))?;
     let (list, file) = (
-        Path::new("/etc/pullpray/todo.signers"),
+        ["/etc/pullpray/todo.signers".parse()?],
         repo.path("root/etc/pullpray/todo.signers"),
     );
-    let read = || Trust::read(&server, Some(list));
+    let read = || Trust::read(&server, &list);
     let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode));
-    assert!(matches!(Trust::read(&server, None), Trust::Anybody));
+    assert!(matches!(Trust::read(&server, &[]), Trust::Anybody));
     refused(&read().preliminary(), "is missing");
     fs::write(&file, format!("ann {key}\n"))?;
     mode(0o664)?;
@@ -203,21 +204,24 @@ fn a_list_that_others_can_modify_accepts_nothing() -> Result<()> {
         refused(&read().preliminary(), "not only root can modify");
         return Ok(());
     }
-    assert_eq!(read().text(), format!("ann {key}\n"));
+    let before = read().text().to_owned();
     let commit = repo.signed("ann")?;
     let signature = read().verify(&server, || repo.signed_object(commit, commit, "main"))?;
     assert_eq!(signature, trusted("ann"));
     let signature = Trust::Anybody.verify(&server, || anyhow::bail!("was read"))?;
     assert_eq!(signature, Signature::NotChecked);
 
+    fs::write(&file, format!("ann {key}\n# changed\n"))?;
+    assert_ne!(read().text(), before);
+
     fs::write(&file, b"ann \xff\n")?;
-    refused(&read().preliminary(), "is not UTF-8");
-    fs::remove_file(&file)?;
-    fs::create_dir(&file)?;
     refused(
         &read().preliminary(),
-        "failed to read /etc/pullpray/todo.signers",
+        "is neither a list of allowed signers nor an OpenPGP keyring",
     );
+    fs::remove_file(&file)?;
+    fs::create_dir(&file)?;
+    refused(&read().preliminary(), "is not a regular file");
     fs::set_permissions(
         repo.path("root/etc/pullpray"),
         fs::Permissions::from_mode(0o777),

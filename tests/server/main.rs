@@ -56,6 +56,7 @@ mod names;
 mod neighbours;
 mod notices;
 mod only_what_passed;
+mod openpgp;
 mod power;
 mod processes;
 mod project_tests;

@@ -183,11 +183,11 @@ fn files_that_need_a_filter_are_refused_once_by_name() -> Result<()> {
 #[test]
 fn nothing_is_trusted_without_the_list_of_signers() -> Result<()> {
     let mut site = Site::live()?;
-    site.app.limits.signed_by = Some("/etc/pullpray/todo.signers".parse()?);
+    site.app.limits.signed_by = vec!["/etc/pullpray/todo.signers".parse()?];
     site.commit("three", &[])?;
     let untrusted = |why: &Why| matches!(why, Why::NotTrusted { .. });
     assert!(refused(&site.poll()?, untrusted)?);
-    site.app.limits.signed_by = None;
+    site.app.limits.signed_by = Vec::new();
     site.poll()?;
     site.settled("three")
 }

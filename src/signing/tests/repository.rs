@@ -169,8 +169,12 @@ impl Repo {
         name: &str,
         list: &str,
     ) -> Result<Signature> {
+        let signers = Signers {
+            ssh: list.to_owned(),
+            ..Signers::default()
+        };
         let object = self.signed_object(commit, object, name)?;
-        verify(&self.server(), &object, list)
+        verify(&self.server(), &object, &signers)
     }
 
     /// Whether git accepts the same object with the same list.

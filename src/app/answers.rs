@@ -193,7 +193,7 @@ answers! {
         => "Poll every … minutes" "a number of minutes, or five crontab(5) fields";
     /// Where failures are reported, separated by commas: ops@example.org, or the https address of a chat's webhook; an address with a secret goes into the answers file or the variable, not on the command line
     notify "ADDRESSES" "PULLPRAY_NOTIFY", check_list::<Channel>, optional
-        => "Report failures to" "a mail address, or the https address of a chat's webhook; empty for nobody";
+        => "Report failures to" "a mail address, or the https address of a chat's webhook; \"none\" for nobody";
     /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, gitlab.com, bitbucket.org, codeberg.org, Azure)
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
     /// How ssh reaches the git host: a jump host (USER@HOST:PORT), or the command of a proxy with %h and %p

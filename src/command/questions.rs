@@ -43,7 +43,7 @@ fn prompt(
         _ => check(view, answers, facts, name, text),
     })?;
     let text = default.filter(|_| is_proposed(&text)).unwrap_or(text);
-    let none = name == "operator" && text == "none";
+    let none = ["operator", "notify"].contains(&name) && text == "none";
     answers.set(name, if none { "" } else { &text });
     Ok(())
 }
@@ -122,7 +122,9 @@ fn check(
     name: &str,
     text: &str,
 ) -> Result<(), String> {
-    if name == "operator" && (text == "none" || text.is_empty()) {
+    if name == "operator" && text.is_empty()
+        || ["operator", "notify"].contains(&name) && text == "none"
+    {
         return Ok(());
     }
     Answers::check_one(name, text).map_err(|invalid| invalid.to_string())?;

@@ -66,9 +66,13 @@ fn shown(ledger: &Ledger) -> Result<serde_json::Value> {
             continue;
         };
         row.remove("took");
-        #[expect(clippy::cast_precision_loss, reason = "tenths of a second")]
-        let seconds = deployment.took.0 as f64 / 10.0;
-        row.insert("took_seconds".to_owned(), seconds.into());
+        row.insert("took_seconds".to_owned(), deployment.took.seconds().into());
+        row.remove("parts");
+        let parts = deployment.parts.iter();
+        let parts: serde_json::Map<_, _> = parts
+            .map(|(name, took)| (name.clone(), took.seconds().into()))
+            .collect();
+        row.insert("part_seconds".to_owned(), parts.into());
         if let Some(serde_json::Value::Object(outcome)) = row.remove("outcome") {
             row.insert("outcome".to_owned(), "failed".into());
             row.extend(outcome["failed"].as_object().cloned().unwrap_or_default());

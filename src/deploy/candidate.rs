@@ -1,6 +1,7 @@
 //! The newest commit on the git host, on its way to a deployment: listed, wanted, fetched, permitted, checked, accepted.
 //! Each state consumes the one before, or stops the poll with its outcome.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
 use crate::git::{Newest, RemoteError};
 use crate::report::PollOutcome;
 use crate::signing::Trust;
+use crate::state::history::Tenths;
 use crate::state::refusal::Why;
 use crate::state::remote::RemoteFailure;
 use crate::state::stamp;
@@ -90,6 +92,8 @@ pub(super) struct Accepted {
     pub(super) started: f64,
     /// A remark on the commit.
     pub(super) note: Option<String>,
+    /// How long each part of the deployment took.
+    pub(super) parts: BTreeMap<String, Tenths>,
 }
 
 /// Queries the git host for the newest commit.
@@ -356,6 +360,7 @@ impl Accepted {
             inputs_digest,
             started,
             note,
+            parts: BTreeMap::new(),
         })
     }
 }

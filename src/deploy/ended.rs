@@ -88,6 +88,7 @@ pub(super) fn went_live(
     let note = join(&[accepted.note, beside, ignored, links.ok().flatten(), said]);
     let ended = Deployment {
         note: note.clone(),
+        parts: accepted.parts,
         ..Deployment::of(&to, at, took, Outcome::Live)
     };
     session.record(|ledger| ledger.went_live(to.clone(), ended))?;
@@ -138,6 +139,7 @@ pub(super) fn failed(
     let ended = Deployment {
         log: Some(staged.log().to_owned()),
         note: join(&[accepted.note, ignored(session), migrations.clone()]),
+        parts: accepted.parts,
         ..Deployment::of(&release, at.clone(), took, outcome)
     };
     let attempts = match stage {

@@ -50,6 +50,8 @@ pub use hooks::tell;
 pub use inspect::{Inspection, SettingsFound, inspect, start_empty};
 pub use notices::{Ended, of_error, test as test_channels};
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +62,7 @@ use crate::git::{self, Remote, SshRemote};
 use crate::host::{Clock, Locked, Server};
 use crate::layout;
 use crate::report::PollOutcome;
+use crate::state::history::Tenths;
 use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 use crate::state::sha256;
 
@@ -130,16 +133,48 @@ fn deploy_newest(session: &mut Session<'_>) -> Result<PollOutcome, Stop> {
 
 /// Deploys a commit. Once this has begun, every error is recorded as a failed deployment.
 fn deploy(session: &mut Session<'_>, mut accepted: Accepted) -> Result<PollOutcome> {
+    let watch = Stopwatch::new(session.clock);
+    watch.add("fetch", accepted.started);
     let mut staged = build::stage(session, &accepted.code)?;
     session.record(|ledger| ledger.begin(staged.release().clone()))?;
-    let result = staged
-        .build(session, &mut accepted.code)
-        .and_then(|built| trial::verify(session, built))
-        .and_then(|verified| activate::activate(session, verified))
-        .and_then(|activated| activated.restart_and_check(session));
+    let result = watch
+        .time("build", || staged.build(session, &mut accepted.code))
+        .and_then(|built| watch.time("trial", || trial::verify(session, built)))
+        .and_then(|verified| {
+            watch.time("switch", || {
+                activate::activate(session, verified)
+                    .and_then(|activated| activated.restart_and_check(session))
+            })
+        });
+    accepted.parts = watch.parts.into_inner();
     match result {
         Ok(live) => ended::went_live(session, live, accepted),
         Err(error) => ended::failed(session, &staged, error, accepted),
+    }
+}
+
+/// How long the parts of a deployment take, also one that fails.
+struct Stopwatch<'a> {
+    clock: &'a Clock,
+    parts: RefCell<BTreeMap<String, Tenths>>,
+}
+
+impl<'a> Stopwatch<'a> {
+    fn new(clock: &'a Clock) -> Self {
+        let parts = RefCell::default();
+        Self { clock, parts }
+    }
+
+    fn add(&self, name: &str, begun: f64) {
+        let took = Tenths::of(self.clock.elapsed() - begun);
+        self.parts.borrow_mut().insert(name.to_owned(), took);
+    }
+
+    fn time<T>(&self, name: &str, part: impl FnOnce() -> T) -> T {
+        let begun = self.clock.elapsed();
+        let result = part();
+        self.add(name, begun);
+        result
     }
 }
 

@@ -81,14 +81,19 @@ const METRICS: &[Metric] = &[
         help: "How long the last deployment took.",
         samples: |it| {
             let last = it.ledger.history().deployments().last();
-            last.map(|last| {
-                let tenths = number(last.took.0);
-                tenths
-                    .into_iter()
-                    .map(|(labels, value)| (labels, value / 10.0))
-                    .collect()
-            })
-            .unwrap_or_default()
+            last.map(|last| vec![(Vec::new(), last.took.seconds())])
+                .unwrap_or_default()
+        },
+    },
+    Metric {
+        name: "last_deployment_part_seconds",
+        help: "How long each part of the last deployment took, as far as it came.",
+        samples: |it| {
+            let last = it.ledger.history().deployments().last();
+            let parts = last.into_iter().flat_map(|last| &last.parts);
+            parts
+                .map(|(name, took)| (vec![("part", name.clone())], took.seconds()))
+                .collect()
         },
     },
     Metric {

@@ -311,6 +311,7 @@ mod tests {
                 },
                 log: None,
                 note: None,
+                parts: std::collections::BTreeMap::new(),
             })
         };
         for why in [

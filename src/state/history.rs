@@ -1,5 +1,6 @@
 //! Past deployments, as the ledger keeps them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct Deployment {
     pub at: String,
     /// How long it took.
     pub took: Tenths,
+    /// How long each of its parts took, as far as it came: fetch, build, trial, switch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, Tenths>,
     /// How it ended.
     pub outcome: Outcome,
     /// Its log, if it failed.
@@ -42,6 +46,27 @@ pub struct Deployment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tenths(pub u64);
+
+impl Tenths {
+    /// Rounds seconds.
+    #[must_use]
+    pub fn of(seconds: f64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a duration of a deployment in tenths of a second"
+        )]
+        Self((seconds.max(0.0) * 10.0).round() as u64)
+    }
+
+    /// As seconds.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "tenths of a second")]
+        let tenths = self.0 as f64;
+        tenths / 10.0
+    }
+}
 
 /// A stage of a deployment, as far as it can fail once it has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,17 +129,12 @@ impl Deployment {
     /// The deployment of a release that ended at `at` (RFC 3339) after `took` seconds.
     #[must_use]
     pub fn of(release: &Release, at: String, took: f64, outcome: Outcome) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a duration of a deployment in tenths of a second"
-        )]
-        let took = Tenths((took.max(0.0) * 10.0).round() as u64);
         Self {
             commit: release.commit.clone(),
             subject: release.subject.clone(),
             at,
-            took,
+            took: Tenths::of(took),
+            parts: BTreeMap::new(),
             outcome,
             log: None,
             note: None,

@@ -34,6 +34,11 @@ fn prometheus_reads_the_metrics_of_all_apps() -> Result<()> {
     ] {
         ensure!(value(name, "")? == expected, "{name}");
     }
+    for part in ["fetch", "build", "trial", "switch"] {
+        let took: f64 =
+            value("last_deployment_part_seconds", &format!(",part=\"{part}\""))?.parse()?;
+        ensure!(took < 100.0, "{part}: {took}");
+    }
     let live = web.run("date +%s")?.ok()?.stdout;
     let since: i64 = value("live_timestamp_seconds", "")?.parse()?;
     let age = live.trim().parse::<i64>()? - since;

@@ -73,6 +73,13 @@ fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     person.answers("Health check path", "")?;
     person.answers("Hostname for the health check", "")?;
     person.answers("Poll every", "30")?;
+    is_refused(
+        &mut person,
+        "Report failures to",
+        "http://chat/s3cret",
+        "would be sent without encryption",
+    )?;
+    person.answers("Report failures to", "ops@example.org")?;
 
     person.reads("Plan:")?;
     person.reads("/etc/sudoers.d/pullpray-todo 0440 root")?;
@@ -80,8 +87,8 @@ fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     ensure!(web.run("getent passwd gunicorn")?.status == 2, "not yet");
     person.presses(&[key::DOWN, key::DOWN, key::ENTER].concat())?;
     person.reads("Which answer?")?;
-    person.sees("Poll every")?;
-    person.presses(&[key::UP, key::ENTER].concat())?;
+    person.sees("Report failures to")?;
+    person.presses(&[key::UP, key::UP, key::ENTER].concat())?;
     person.answers("[30]", "0 0 1 1 *")?;
     person.reads("Go on? arrow keys, then Enter")?;
     person.presses(&[key::DOWN, key::ENTER].concat())?;
@@ -95,13 +102,14 @@ fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     host.allow_key(repo, &key, Access::ReadOnly)?;
     person.reads("githost refuses to let it push")?;
     person.reads("todo is live at")?;
+    person.reads("mailto:ops@example.org: FAILED: /usr/sbin/sendmail is not installed")?;
     let (status, seen) = person.ends()?;
     ensure!(status == 0, "{seen}");
     ensure!(seen.contains(key.trim()), "complete, on one line: {seen}");
     ensure!(web.page("/")?.shows("version one"));
 
     let other = lab.web_server(Release::Bookworm)?;
-    let init = todo.init("--schedule '0 0 1 1 *'")?;
+    let init = todo.init("--schedule '0 0 1 1 *' --notify ops@example.org")?;
     other.run(&init)?.exits(3)?;
     host.allow_key(repo, &other.deploy_key("todo")?, Access::ReadOnly)?;
     other.run(&init)?.ok()?;
@@ -157,6 +165,7 @@ fn a_missing_branch_is_chosen_and_a_cut_cable_is_waited_for() -> Result<()> {
         "Listen address",
         "Health check path",
         "Hostname for the health check",
+        "Report failures to",
     ] {
         person.answers(question, "")?;
     }
@@ -252,6 +261,7 @@ fn a_narrow_terminal_breaks_nothing() -> Result<()> {
         "Health check path",
         "Hostname for the health check",
         "Poll every … minutes",
+        "Report failures to",
     ] {
         person.reads(question)?;
         person.presses(key::ENTER)?;

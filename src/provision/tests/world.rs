@@ -360,6 +360,7 @@ fn deployed() -> Result<String> {
         took: Tenths(12),
         outcome: Outcome::Live,
         note: None,
+        parts: std::collections::BTreeMap::new(),
     };
     ledger.went_live(release, deployment);
     Ok(serde_json::to_string(&ledger)?)

@@ -5,6 +5,7 @@ mod branches;
 mod files;
 mod places;
 mod running;
+mod settings;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

@@ -34,6 +34,7 @@ mod faults_tree;
 mod fixture;
 mod front_end;
 mod hardened;
+mod heartbeat;
 mod hooks;
 mod hostile;
 mod install_and_remove;

@@ -179,7 +179,9 @@ fn settings_at(view: &View, path: &Path) -> Result<Option<Settings>> {
     let text = view.read_text(path).map_err(|error| {
         if is_permission(&error) {
             let words: Vec<String> = std::env::args().skip(1).collect();
-            return error.hint(format!("sudo pullpray {}", words.join(" ")));
+            let who = "only the app's account, members of its group and root can read";
+            return usage(format!("{who} {}", path.display()))
+                .hint(format!("sudo pullpray {}", words.join(" ")));
         }
         error
     })?;

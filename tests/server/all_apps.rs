@@ -102,7 +102,7 @@ fn all_apps_are_polled_and_none_blocks_another() -> Result<()> {
     repo.push("todo five")?;
     web.run_as("gunicorn", "pullpray poll --all")?
         .exits(2)?
-        .says("only gunicorn-notes and root can do this\n  hint: sudo pullpray poll notes")?
+        .says("only the app's account, members of its group and root can read /etc/pullpray/notes.toml\n  hint: sudo pullpray poll notes")?
         .says("\"todo five\" live after")?;
     Ok(())
 }

@@ -263,6 +263,10 @@ impl Apply<'_> {
         self.ui.say(&format!(
             "  what is live           pullpray status {name}         check everything: sudo pullpray doctor {name}\n  deploy now             sudo pullpray poll {name} -v   undo a deployment: sudo pullpray rollback {name}"
         ));
+        if let Some(problem) = provision::lacks_program(self.server, app)? {
+            self.ui.note(&problem.why);
+            self.ui.note(&problem.remedy);
+        }
         match provision::nobody_hears(app) {
             Some(why) => self.ui.note(&why),
             // As the app's account, as polls will do it.

@@ -49,7 +49,7 @@ pub use host_key::first_host_key;
 pub use key_pair::public_key;
 pub use list::list;
 pub use monitors::{monitors, overdue};
-pub use notices::{nobody_hears, undelivered};
+pub use notices::{lacks_program, nobody_hears, undelivered};
 pub use processes::{environment_is_newer, process_states, settings_are_newer};
 pub use receipt::receipt_problem;
 pub use removal::{Removal, Removed, remove_empty_remains};

@@ -10,7 +10,7 @@ use crate::layout;
 use crate::state::notices::Notices as State;
 use crate::text::for_terminal;
 
-use super::{About, Check, CheckContext, Finding, StepId};
+use super::{About, Check, CheckContext, Finding, Problem, StepId};
 
 pub(super) struct Notices<'a>(pub(super) &'a App);
 
@@ -38,6 +38,27 @@ pub fn undelivered(view: &View, app: &App) -> Option<String> {
     })
 }
 
+/// The program that this server lacks to send a notice.
+///
+/// # Errors
+/// When the server cannot be examined.
+pub fn lacks_program(view: &View, app: &App) -> Result<Option<Problem>> {
+    let uses = |means| app.notify.iter().any(|channel| channel.means() == means);
+    if uses(Means::Mail) && view.stat_target(Path::new(SENDMAIL))?.is_none() {
+        return Ok(Some(Problem::new(
+            format!("no mail can be sent: this server has no {SENDMAIL}"),
+            "sudo apt-get install msmtp-mta && sudoedit /etc/msmtprc  # names your mail server: man msmtp",
+        )));
+    }
+    let lacks = uses(Means::Apprise) && view.which("apprise").is_none();
+    Ok(lacks.then(|| {
+        Problem::new(
+            "apprise, which some of the addresses are for, is not installed",
+            "sudo apt-get install apprise",
+        )
+    }))
+}
+
 impl Check for Notices<'_> {
     fn about(&self) -> About {
         About::new(
@@ -50,18 +71,8 @@ impl Check for Notices<'_> {
         if let Some(why) = nobody_hears(app) {
             return Ok(Finding::Ok(why));
         }
-        let uses = |means| app.notify.iter().any(|channel| channel.means() == means);
-        if uses(Means::Mail) && view.stat_target(Path::new(SENDMAIL))?.is_none() {
-            return Ok(Finding::warning(
-                format!("no mail can be sent: this server has no {SENDMAIL}"),
-                "sudo apt-get install msmtp-mta && sudoedit /etc/msmtprc  # names your mail server: man msmtp",
-            ));
-        }
-        if uses(Means::Apprise) && view.which("apprise").is_none() {
-            return Ok(Finding::warning(
-                "apprise, which some of the addresses are for, is not installed",
-                "sudo apt-get install apprise",
-            ));
+        if let Some(problem) = lacks_program(view, app)? {
+            return Ok(Finding::Warning(problem));
         }
         if let Some(why) = undelivered(view, app) {
             let test = format!("sudo pullpray notify {} --test", app.name);

@@ -102,6 +102,7 @@ fn the_wizard_and_flags_set_up_identical_servers() -> Result<()> {
     host.allow_key(repo, &key, Access::ReadOnly)?;
     person.reads("githost refuses to let it push")?;
     person.reads("todo is live at")?;
+    person.reads("sudo apt-get install msmtp-mta")?;
     person.reads("mailto:ops@example.org: FAILED: /usr/sbin/sendmail is not installed")?;
     let (status, seen) = person.ends()?;
     ensure!(status == 0, "{seen}");
@@ -273,6 +274,32 @@ fn a_narrow_terminal_breaks_nothing() -> Result<()> {
     person.reads("todo is live at")?;
     ensure!(person.ends()?.0 == 0);
     ensure!(web.page("/")?.shows("version one"));
+    Ok(())
+}
+
+#[test]
+fn an_address_of_another_app_is_proposed_without_its_secret() -> Result<()> {
+    let lab = Lab::new("proposed")?;
+    let Todo { host, repo, web } = Todo::before_init(&lab, Release::Bookworm)?;
+    web.write(
+        "/etc/pullpray/other.toml",
+        "format = 1\nnotify = [\"https://chat.example.org/s3cret\"]\n",
+    )?;
+    let flags = "--app todo --branch main --bind 8000 --health-path / --health-host localhost --wsgi todo.wsgi --user gunicorn --group gunicorn --operator '' --project-dir /var/www/projects/todo --static-dir /www/static/todo --shared-paths '' --schedule 5";
+    let init = host.init(&repo, flags)?.replace(" --yes", "");
+    let mut person = web.terminal(&format!("NO_COLOR=1 {init}"))?;
+    person.answers("[https://chat.example.org/…]", "")?;
+    person.reads("Go on?")?;
+    person.presses(&[key::DOWN, key::ENTER].concat())?;
+    person.reads("+notify = [\"https://chat.example.org/…\"]")?;
+    person.sees("Go on?")?;
+    person.presses(key::ENTER)?;
+    person.reads("retrying every 5 s")?;
+    person.presses(key::CTRL_C)?;
+    let (_, seen) = person.ends()?;
+    ensure!(!seen.contains("s3cret"), "{seen}");
+    web.run("grep -q '^notify = ..https://chat.example.org/s3cret' /etc/pullpray/todo.toml")?
+        .ok()?;
     Ok(())
 }
 

@@ -232,7 +232,8 @@ impl Answers {
 }
 
 /// Quotes a word for a shell where needed, for commands to be copied.
-fn for_shell(text: &str) -> String {
+#[must_use]
+pub fn for_shell(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();

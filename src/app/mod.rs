@@ -24,7 +24,7 @@ mod tag;
 mod track;
 mod window;
 
-pub use answers::{ANSWERS, Answer, Answers, RawAnswer, is_python_version};
+pub use answers::{ANSWERS, Answer, Answers, RawAnswer, for_shell, is_python_version};
 pub use bind::Bind;
 pub use channel::{Channel, Heartbeat, Means, masked};
 pub use defaults::{Facts, OtherApp};

@@ -178,6 +178,21 @@ impl Answers {
 }
 
 impl Settings {
+    /// Parses the text of an answers file, or of a settings file, which has limits too.
+    ///
+    /// # Errors
+    /// What is wrong, with the line.
+    pub fn parse_answers(text: &str) -> Result<Self, SettingsError> {
+        let is_settings = |file: RawLimits| file.format.is_some();
+        if toml::from_str(text).is_ok_and(is_settings) {
+            return Self::parse(text);
+        }
+        Ok(Self {
+            answers: Answers::parse_file(text)?,
+            limits: Limits::default(),
+        })
+    }
+
     /// Parses the text of a settings file.
     ///
     /// # Errors

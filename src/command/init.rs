@@ -100,7 +100,7 @@ impl Init<'_> {
     /// Flags, variables and the answers file; what the app's settings say; the questions of the wizard.
     fn collect_answers(&self, ui: &mut dyn Ui) -> Result<(Answers, Limits)> {
         let (server, facts) = (self.server, &self.facts);
-        let mut answers = given(server, self.arguments)?;
+        let (mut answers, limits) = given(server, self.arguments)?;
         if let Some(saved) = saved(server, &answers, facts)? {
             return Ok((answers.or(saved.answers), saved.limits));
         }
@@ -111,7 +111,7 @@ impl Init<'_> {
             };
             questions::ask(ui, server, &mut answers, facts, &saved)?;
         }
-        Ok((answers, Limits::default()))
+        Ok((answers, limits))
     }
 
     /// The app that the answers describe.
@@ -262,8 +262,9 @@ fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Result<Consent> {
     Ok(Consent::Stop(Exit::Success))
 }
 
-/// Flags and variables, then the answers file.
-fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
+/// Flags and variables, then the answers file, which may be the settings file of an app on another server.
+fn given(server: &Server, arguments: &cli::Init) -> Result<(Answers, Limits)> {
+    let mut limits = Limits::default();
     let mut answers = arguments.answers.clone();
     if std::env::args().any(|word| word.starts_with("--notify")) {
         let notify = answers.get("notify").unwrap_or_default();
@@ -288,11 +289,12 @@ fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
         let text = server
             .read_text(&absolute)?
             .ok_or_else(|| usage(format!("there is no file {}", file.display())))?;
-        let read = Answers::parse_file(&text)
+        let read = Settings::parse_answers(&text)
             .map_err(|error| usage(format!("{} cannot be used: {error}", file.display())))?;
-        answers = answers.or(read);
+        answers = answers.or(read.answers);
+        limits = read.limits;
     }
-    Ok(answers)
+    Ok((answers, limits))
 }
 
 /// The settings of an app that init has set up before. A name that was not given, but follows from the

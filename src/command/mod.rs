@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 
-use crate::app::{App, AppName, Facts, Settings, is_like, likeliest_first};
+use crate::app::{App, AppName, Facts, Settings, for_shell, is_like, likeliest_first};
 use crate::cli::{Cli, Verb};
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
@@ -170,6 +170,14 @@ fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
     Ok(names)
 }
 
+/// The command that does the same as root.
+fn again_as_root() -> String {
+    let words: Vec<String> = (std::env::args().skip(1))
+        .map(|word| for_shell(&word))
+        .collect();
+    format!("sudo pullpray {}", words.join(" "))
+}
+
 /// The settings of an app that init has made.
 fn settings(view: &View, name: &AppName) -> Result<Option<Settings>> {
     settings_at(view, &layout::settings(name))
@@ -178,10 +186,8 @@ fn settings(view: &View, name: &AppName) -> Result<Option<Settings>> {
 fn settings_at(view: &View, path: &Path) -> Result<Option<Settings>> {
     let text = view.read_text(path).map_err(|error| {
         if is_permission(&error) {
-            let words: Vec<String> = std::env::args().skip(1).collect();
             let who = "only the app's account, members of its group and root can read";
-            return usage(format!("{who} {}", path.display()))
-                .hint(format!("sudo pullpray {}", words.join(" ")));
+            return usage(format!("{who} {}", path.display())).hint(again_as_root());
         }
         error
     })?;
@@ -285,9 +291,7 @@ fn as_app_account(server: &Server, app: &App) -> Result<Option<Exit>> {
         return Ok(None);
     }
     if me != 0 {
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
-        return Err(usage(format!("only {} and root can do this", app.user))
-            .hint(format!("sudo pullpray {}", arguments.join(" "))));
+        return Err(usage(format!("only {} and root can do this", app.user)).hint(again_as_root()));
     }
     let identity = server
         .identity(app.user.as_str())

@@ -117,8 +117,13 @@ fn a_dry_run_shows_everything_and_changes_nothing() -> Result<()> {
         .allow_key(&todo.repo, &web.deploy_key("todo")?, Access::ReadOnly)?;
     web.run(&init)?.ok()?;
     web.changes_nothing(&dry)?.ok()?.says("nothing to change")?;
-    // Without root the key and sudo's files are unreadable: exit code 3, neither 0 nor 1.
+    // The settings, which may have secrets, are not everybody's to read.
     web.run_as("nobody", &dry)?
+        .exits(2)?
+        .says("root can read /etc/pullpray/todo.toml")?
+        .says("--schedule '0 0 1 1 *' --dry-run")?;
+    // Without root the key and sudo's files are unreadable: exit code 3, neither 0 nor 1.
+    web.run_as("gunicorn", &dry)?
         .exits(3)?
         .says("key.deploy: failed to read")?
         .says("sudo pullpray init --dry-run")?;

@@ -53,6 +53,7 @@ mod load;
 mod long;
 mod metrics;
 mod monorepo;
+mod moving;
 mod names;
 mod neighbours;
 mod notices;

@@ -43,6 +43,8 @@ pub fn observed(outcome: &PollOutcome, exit: Exit) -> Observed {
         _ if exit == Exit::RestoreFailed => Observed::Trouble(Event::Down),
         PollOutcome::Skipped(Verdict::Paused(_)) | PollOutcome::Busy => Observed::Nothing,
         PollOutcome::Skipped(Verdict::UpToDate) | PollOutcome::Deployed { .. } => Observed::Good,
+        // Somebody went back from that commit.
+        PollOutcome::Skipped(Verdict::Waiting(failure)) if failure.is_rollback() => Observed::Good,
         PollOutcome::Skipped(Verdict::Waiting(_)) | PollOutcome::Failed(_) => {
             Observed::Trouble(Event::Failed)
         }

@@ -220,6 +220,14 @@ fn every_channel_hears_once_of_a_failure_and_of_its_end() -> Result<()> {
     repo.push("version four")?;
     web.run("pullpray poll todo")?.ok()?;
     ensure!(received(host)?.len() == 3 && web.page("/")?.shows("version four"));
+    // A person's rollback is no failure.
+    web.run("pullpray rollback todo && pullpray resume todo && pullpray poll todo")?
+        .ok()?;
+    ensure!(received(host)?.is_empty() && web.page("/")?.shows("version three"));
+    web.run("pullpray retry todo && pullpray poll todo")?
+        .ok()?
+        .says("live after")?;
+    ensure!(web.page("/")?.shows("version four"));
     web.run("pullpray doctor todo --strict")?
         .ok()?
         .says("https://githost:8443/…, mailto:ops@example.org, json://…")?;

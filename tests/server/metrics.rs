@@ -10,10 +10,7 @@ const README: &str = include_str!("../../README.md");
 fn prometheus_reads_the_metrics_of_all_apps() -> Result<()> {
     let lab = Lab::new("metrics")?;
     let packages = "+apprise+msmtp-mta+prometheus+prometheus-node-exporter";
-    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, packages)?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
+    let todo = Todo::with_packages(&lab, Release::Bookworm, packages)?;
     todo.make_live()?;
     let Todo { repo, web, .. } = &todo;
     web.run("pullpray metrics | promtool check metrics")?.ok()?;

@@ -18,10 +18,7 @@ const LEAKS: &str = "for n in $(seq 60); do grep -aslE 's3cret' /proc/[0-9]*/cmd
 /// A live app on a server with mail and Apprise, and receivers on its git host.
 pub fn live(lab: &Lab) -> Result<Todo> {
     let packages = "+apprise+msmtp-mta+prometheus+prometheus-node-exporter";
-    let (host, web) = lab.git_host_and_web_server_with(Release::Bookworm, packages)?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
+    let todo = Todo::with_packages(lab, Release::Bookworm, packages)?;
     todo.make_live()?;
     let Todo { host, web, .. } = &todo;
     host.run(CERTIFICATES)?.ok()?;

@@ -129,10 +129,7 @@ fn merges_that_the_host_signed_go_live() -> Result<()> {
 #[test]
 fn merges_that_the_host_signed_go_live_on_debian_13_with_gpgv() -> Result<()> {
     let lab = Lab::new("merges13")?;
-    let (host, web) = lab.git_host_and_web_server_with(Release::Trixie, "+gpgv")?;
-    let repo = host.repository("acme/todo")?;
-    web.nginx_site("todo", "127.0.0.1:8000")?;
-    let todo = Todo { host, repo, web };
+    let todo = Todo::with_packages(&lab, Release::Trixie, "+gpgv")?;
     todo.make_live()?;
     only_the_host_and_developers_deploy(&todo)
 }

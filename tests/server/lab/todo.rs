@@ -22,7 +22,12 @@ impl Todo {
 
     /// The same, on a web server with the packages of [`SERVICES`].
     pub fn with_services(lab: &Lab, release: Release) -> Result<Self> {
-        let (host, web) = lab.git_host_and_web_server_with(release, SERVICES)?;
+        Self::with_packages(lab, release, SERVICES)
+    }
+
+    /// The same, on a web server with these packages: `+nginx+redis-server`.
+    pub fn with_packages(lab: &Lab, release: Release, packages: &str) -> Result<Self> {
+        let (host, web) = lab.git_host_and_web_server_with(release, packages)?;
         let repo = host.repository("acme/todo")?;
         web.nginx_site("todo", "127.0.0.1:8000")?;
         Ok(Self { host, repo, web })

@@ -38,8 +38,14 @@ pub(super) fn run(server: &Server, arguments: &cli::Doctor) -> Result<Exit> {
             Ok(app) => app,
             // Invalid settings of one app do not hide the others.
             Err(error) if server.stat(&layout::settings(name))?.is_some() => {
-                let edit = format!("sudoedit {}", layout::settings(name).display());
-                checks.push(unusable(name, &error, edit));
+                let file = layout::settings(name);
+                let edit = format!("sudoedit {}", file.display());
+                let hidden = server.read(&file).is_err_and(|error| is_permission(&error));
+                let mut check = unusable(name, &error, edit);
+                if hidden {
+                    (check.status, check.hidden) = (Status::Error, true);
+                }
+                checks.push(check);
                 continue;
             }
             Err(error) if server.lost_apps()?.contains(name) => {

@@ -29,7 +29,10 @@ fn a_key_is_shown_and_rotated() -> Result<()> {
     let lab = Lab::new("rotate")?;
     let Todo { host, repo, web } = Todo::live(&lab, Release::Bookworm)?;
     let old = web.deploy_key("todo")?;
-    for user in ["root", "nobody"] {
+    web.run_as("nobody", "pullpray key todo")?
+        .exits(2)?
+        .says("sudo pullpray key todo")?;
+    for user in ["root", "gunicorn"] {
         web.run_as(user, "pullpray key todo")?
             .ok()?
             .says(&format!("{}\nfingerprint  SHA256:", old.trim()))?

@@ -98,7 +98,7 @@ fn a_poll_with_nothing_new_makes_one_request_and_is_silent() -> Result<()> {
 
     web.run_as("nobody", "pullpray poll todo")?
         .exits(2)?
-        .says("only gunicorn and root can do this")?;
+        .says("root can read /etc/pullpray/todo.toml\n  hint: sudo pullpray poll todo")?;
     web.run("pullpray poll notes")?
         .exits(2)?
         .says("there is no app notes on this server (there are: todo)")?;

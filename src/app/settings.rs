@@ -37,6 +37,15 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
+impl SettingsError {
+    /// An error with its line, which is not quoted: it may have a secret.
+    fn at(error: &toml::de::Error, text: &str) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        Self(format!("line {line}: {}", error.message().trim_end()))
+    }
+}
+
 /// The keys of the limits; serde's error messages name the line and the expected type.
 #[derive(Debug, Deserialize)]
 struct RawLimits {
@@ -150,7 +159,7 @@ fn parsed_list<T: FromStr<Err = Invalid>>(
 
 /// The answers of a file with these further keys.
 fn known_keys(text: &str, more: &[&str]) -> Result<Answers, SettingsError> {
-    let refuse = |error: toml::de::Error| SettingsError(error.to_string().trim_end().to_owned());
+    let refuse = |error| SettingsError::at(&error, text);
     let found: BTreeMap<Spanned<String>, toml::Value> = toml::from_str(text).map_err(refuse)?;
     let known = || {
         ANSWERS
@@ -192,15 +201,13 @@ impl Settings {
     ///
     /// # Errors
     /// What is wrong, with the line.
-    pub fn parse_answers(text: &str) -> Result<Self, SettingsError> {
-        let is_settings = |file: RawLimits| file.format.is_some();
+    pub fn parse_answers(text: &str) -> Result<(Answers, Option<Limits>), SettingsError> {
+        let is_settings = |file: toml::Table| file.contains_key("format");
         if toml::from_str(text).is_ok_and(is_settings) {
-            return Self::parse(text);
+            let Self { answers, limits } = Self::parse(text)?;
+            return Ok((answers, Some(limits)));
         }
-        Ok(Self {
-            answers: Answers::parse_file(text)?,
-            limits: Limits::default(),
-        })
+        Ok((Answers::parse_file(text)?, None))
     }
 
     /// Parses the text of a settings file.
@@ -209,7 +216,8 @@ impl Settings {
     /// What is wrong, with the line for TOML errors and unknown keys.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let refuse = |why: String| SettingsError(why.trim_end().to_owned());
-        let file: RawLimits = toml::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        let file: RawLimits =
+            toml::from_str(text).map_err(|error| SettingsError::at(&error, text))?;
         match file.format {
             Some(FORMAT) => {}
             Some(other) => {

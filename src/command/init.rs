@@ -102,7 +102,7 @@ impl Init<'_> {
         let (server, facts) = (self.server, &self.facts);
         let (mut answers, limits) = given(server, self.arguments)?;
         if let Some(saved) = saved(server, &answers, facts)? {
-            return Ok((answers.or(saved.answers), saved.limits));
+            return Ok((answers.or(saved.answers), limits.unwrap_or(saved.limits)));
         }
         if self.interactive {
             welcome(ui, server)?;
@@ -111,7 +111,7 @@ impl Init<'_> {
             };
             questions::ask(ui, server, &mut answers, facts, &saved)?;
         }
-        Ok((answers, limits))
+        Ok((answers, limits.unwrap_or_default()))
     }
 
     /// The app that the answers describe.
@@ -263,10 +263,10 @@ fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Result<Consent> {
 }
 
 /// Flags and variables, then the answers file, which may be the settings file of an app on another server.
-fn given(server: &Server, arguments: &cli::Init) -> Result<(Answers, Limits)> {
-    let mut limits = Limits::default();
+fn given(server: &Server, arguments: &cli::Init) -> Result<(Answers, Option<Limits>)> {
+    let mut limits = None;
     let mut answers = arguments.answers.clone();
-    if std::env::args().any(|word| word.starts_with("--notify")) {
+    if std::env::args_os().any(|word| word.as_encoded_bytes().starts_with(b"--notify")) {
         let notify = answers.get("notify").unwrap_or_default();
         if masked(notify) != notify {
             return Err(usage(
@@ -291,8 +291,7 @@ fn given(server: &Server, arguments: &cli::Init) -> Result<(Answers, Limits)> {
             .ok_or_else(|| usage(format!("there is no file {}", file.display())))?;
         let read = Settings::parse_answers(&text)
             .map_err(|error| usage(format!("{} cannot be used: {error}", file.display())))?;
-        answers = answers.or(read.answers);
-        limits = read.limits;
+        (answers, limits) = (answers.or(read.0), read.1);
     }
     Ok((answers, limits))
 }

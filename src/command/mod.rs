@@ -172,8 +172,8 @@ fn named(view: &View, apps: &[AppName]) -> Result<Vec<AppName>> {
 
 /// The command that does the same as root.
 fn again_as_root() -> String {
-    let words: Vec<String> = (std::env::args().skip(1))
-        .map(|word| for_shell(&word))
+    let words: Vec<String> = (std::env::args_os().skip(1))
+        .map(|word| for_shell(&word.to_string_lossy()))
         .collect();
     format!("sudo pullpray {}", words.join(" "))
 }

@@ -80,14 +80,13 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         return Ok(exit);
     }
     let name = &app.name;
-    marks::ensure_present(server, name)?;
     let progress = |text: &str| {
         if arguments.verbose {
             // There is nowhere left to report that this cannot be written.
             drop(writeln!(ui::stdout(), "{name}: {}", for_terminal(text)));
         }
     };
-    let result = deploy::poll(&deploy::Poll {
+    let poll = deploy::Poll {
         server,
         app: &app,
         clock: server.clock(),
@@ -95,7 +94,8 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         now: arguments.now,
         by_cron: by_cron(),
         progress: &progress,
-    });
+    };
+    let result = marks::ensure_present(server, name).and_then(|()| deploy::poll(&poll));
     let ended = |outcome, exit, report: &str| {
         let ended = deploy::Ended {
             server,
@@ -117,13 +117,13 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
         }
     };
     let exit = print(&app, &outcome, arguments.verbose)?;
+    let (whole, _) = report::poll::render(&app, &outcome, true);
+    ended(Some(&outcome), exit, &whole);
     let (message, _) = report::poll::render(&app, &outcome, false);
     if let Err(error) = deploy::tell(server, &app, &outcome, &message) {
         let error = for_terminal(&error::in_one_line(&error));
         writeln!(ui::stderr(), "{name}: {error}")?;
     }
-    let (whole, _) = report::poll::render(&app, &outcome, true);
-    ended(Some(&outcome), exit, &whole);
     Ok(exit)
 }
 

@@ -70,7 +70,7 @@ fn shown(ledger: &Ledger) -> Result<serde_json::Value> {
         row.remove("parts");
         let parts = deployment.parts.iter();
         let parts: serde_json::Map<_, _> = parts
-            .map(|(name, took)| (name.clone(), took.seconds().into()))
+            .map(|(name, took)| (name.name().to_owned(), took.seconds().into()))
             .collect();
         row.insert("part_seconds".to_owned(), parts.into());
         if let Some(serde_json::Value::Object(outcome)) = row.remove("outcome") {

@@ -31,7 +31,7 @@ const COMMIT: &str = ".pullpray-commit";
 pub(super) const STATIC: &str = ".static";
 
 /// The line of a deploy script that runs once for each phase.
-const PHASES: &[u8] = b"# phases: build migrate";
+const PHASES: &str = "# phases: build migrate";
 /// The phase that changes what releases share.
 const MIGRATE: &str = "migrate";
 
@@ -131,6 +131,13 @@ impl Staged {
             .at(Stage::Environment)?;
         let script = self.script(session, &needs, ready).at(Stage::Script)?;
         let phased = has_phases(session).at(Stage::Script)?;
+        if !phased && session.app.limits.tests.is_some() {
+            let why = format!(
+                "the settings have tests, and {} has no line `{PHASES}`: its migrations would come before them",
+                script.program.display()
+            );
+            return Err(StageError::new(Stage::Script, why));
+        }
         self.run_phase(session, &script, phased.then_some("build"))?;
         if server.stat(&self.dir).at(Stage::Script)?.is_none() {
             let dir = self.dir.display();
@@ -378,5 +385,5 @@ fn has_phases(poll: &Poll<'_>) -> Result<bool> {
     let script = poll.server.read(&poll.app.deploy_script())?;
     let script = script.unwrap_or_default();
     let mut lines = script.split(|&byte| byte == b'\n');
-    Ok(lines.any(|line| line.trim_ascii_end() == PHASES))
+    Ok(lines.any(|line| line.trim_ascii_end() == PHASES.as_bytes()))
 }

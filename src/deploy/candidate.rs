@@ -10,7 +10,7 @@ use crate::decide::{DeployPolicy, Signature, Tip, Verdict};
 use crate::git::{Newest, RemoteError};
 use crate::report::PollOutcome;
 use crate::signing::Trust;
-use crate::state::history::Tenths;
+use crate::state::history::{Part, Tenths};
 use crate::state::refusal::Why;
 use crate::state::remote::RemoteFailure;
 use crate::state::stamp;
@@ -93,7 +93,7 @@ pub(super) struct Accepted {
     /// A remark on the commit.
     pub(super) note: Option<String>,
     /// How long each part of the deployment took.
-    pub(super) parts: BTreeMap<String, Tenths>,
+    pub(super) parts: BTreeMap<Part, Tenths>,
 }
 
 /// Queries the git host for the newest commit.

@@ -56,10 +56,11 @@ pub(super) fn keep_live(session: &mut Session<'_>, outcome: PollOutcome) -> Resu
         session.record(|ledger| ledger.forgive(&live.commit))?;
         return Ok(outcome);
     }
-    if !session.now
-        && (is_backing_off(session, &live.commit)? || exists && stopped_on_purpose(session, &unit)?)
-    {
+    if !session.now && exists && stopped_on_purpose(session, &unit)? {
         return Ok(outcome);
+    }
+    if !session.now && is_backing_off(session, &live.commit)? {
+        return Ok(PollOutcome::StillDown(Box::new(outcome)));
     }
     let mut found = match running {
         _ if !exists => format!("{} was gone", dir.display()),

@@ -62,7 +62,7 @@ use crate::git::{self, Remote, SshRemote};
 use crate::host::{Clock, Locked, Server};
 use crate::layout;
 use crate::report::PollOutcome;
-use crate::state::history::Tenths;
+use crate::state::history::{Part, Tenths};
 use crate::state::remote::{RemoteErrorKind, RemoteFailure};
 use crate::state::sha256;
 
@@ -134,14 +134,14 @@ fn deploy_newest(session: &mut Session<'_>) -> Result<PollOutcome, Stop> {
 /// Deploys a commit. Once this has begun, every error is recorded as a failed deployment.
 fn deploy(session: &mut Session<'_>, mut accepted: Accepted) -> Result<PollOutcome> {
     let watch = Stopwatch::new(session.clock);
-    watch.add("fetch", accepted.started);
+    watch.add(Part::Fetch, accepted.started);
     let mut staged = build::stage(session, &accepted.code)?;
     session.record(|ledger| ledger.begin(staged.release().clone()))?;
     let result = watch
-        .time("build", || staged.build(session, &mut accepted.code))
-        .and_then(|built| watch.time("trial", || trial::verify(session, built)))
+        .time(Part::Build, || staged.build(session, &mut accepted.code))
+        .and_then(|built| watch.time(Part::Trial, || trial::verify(session, built)))
         .and_then(|verified| {
-            watch.time("switch", || {
+            watch.time(Part::Switch, || {
                 activate::activate(session, verified)
                     .and_then(|activated| activated.restart_and_check(session))
             })
@@ -156,7 +156,7 @@ fn deploy(session: &mut Session<'_>, mut accepted: Accepted) -> Result<PollOutco
 /// How long the parts of a deployment take, also one that fails.
 struct Stopwatch<'a> {
     clock: &'a Clock,
-    parts: RefCell<BTreeMap<String, Tenths>>,
+    parts: RefCell<BTreeMap<Part, Tenths>>,
 }
 
 impl<'a> Stopwatch<'a> {
@@ -165,15 +165,15 @@ impl<'a> Stopwatch<'a> {
         Self { clock, parts }
     }
 
-    fn add(&self, name: &str, begun: f64) {
+    fn add(&self, part: Part, begun: f64) {
         let took = Tenths::of(self.clock.elapsed() - begun);
-        self.parts.borrow_mut().insert(name.to_owned(), took);
+        self.parts.borrow_mut().insert(part, took);
     }
 
-    fn time<T>(&self, name: &str, part: impl FnOnce() -> T) -> T {
+    fn time<T>(&self, part: Part, run: impl FnOnce() -> T) -> T {
         let begun = self.clock.elapsed();
-        let result = part();
-        self.add(name, begun);
+        let result = run();
+        self.add(part, begun);
         result
     }
 }

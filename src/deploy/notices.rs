@@ -1,6 +1,8 @@
 //! Sends notices and heartbeats. A poll does that when it has ended and holds no lock any more, so nothing of it changes
 //! how a deployment ends.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -8,16 +10,19 @@ use crate::app::{App, Channel, Means};
 use crate::decide::notices::{self, Observed};
 use crate::error;
 use crate::exit::Exit;
-use crate::host::{Locked, Server, effective_uid};
+use crate::host::{Locked, Server};
 use crate::layout;
 use crate::report::PollOutcome;
-use crate::report::notice::{self, Facts};
-use crate::state::ledger::Ledger;
+use crate::report::notice::{self, Facts, quiet};
+use crate::state::ledger::{Ledger, Release};
 use crate::state::notices::{Event, Notice, Notices};
 use crate::state::sha256;
 
 /// At most one heartbeat in this time.
 const BETWEEN_HEARTBEATS: TimeDelta = TimeDelta::seconds(60);
+
+/// How long to wait for another poll that is sending: dead channels take their deadlines.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A poll that ended.
 pub struct Ended<'a> {
@@ -61,37 +66,38 @@ impl Ended<'_> {
         }
         let now = server.clock().now();
         let once = self.outcome.and_then(|it| notice::once(self.app, it));
-        let event =
-            |state: &mut Notices| notices::report(&mut state.trouble, self.observed(), once, now);
-        let mut state = Notices::load(server, name);
-        if event(&mut state).is_none() && state.undelivered.is_empty() {
+        let event = |state: &mut Notices| notices::report(state, self.observed(), once, now);
+        let before = Notices::load(server, name);
+        let mut state = before.clone();
+        if event(&mut state).is_none() && state == before && state.undelivered.is_empty() {
             return Ok(());
         }
-        // Another poll may have begun meanwhile.
-        let dir = layout::notices(name);
-        server.make_own_dirs(&dir)?;
-        let Locked::Held(_lock) = server.lock(&dir)? else {
-            return Ok(());
-        };
-        let mut state = Notices::load(server, name);
-        let mut event = event(&mut state);
-        // Recorded first: what cannot be recorded would be sent by each poll.
-        let recorded = state.save(server, name);
-        if recorded.is_err() && self.was_sent_unrecorded(now)? {
-            event = None;
+        // Another poll may have begun meanwhile. Without the lock, something may be sent twice.
+        let dir = layout::notices_lock(name);
+        if server.stat(&dir)?.is_none() {
+            drop(server.make_own_dir(&dir));
         }
-        let ledger = Ledger::load(server, name).unwrap_or_default();
-        let new =
-            event.map(|(event, reminder)| self.facts(ledger.live(), now).compose(event, reminder));
-        deliver(server, self.app, &mut state, new.as_ref());
-        recorded.and(state.save(server, name))
+        let lock = server.lock_in_time(&dir, PATIENCE);
+        if matches!(lock, Ok(Locked::Elsewhere)) {
+            return Ok(());
+        }
+        let mut state = Notices::load(server, name);
+        let channels = digests(self.app);
+        if let Some((event, reminder)) = event(&mut state) {
+            let ledger = Ledger::load(server, name).unwrap_or_default();
+            let facts = self.facts(ledger.live(), now);
+            notices::queue(&mut state, &channels, &facts.compose(event, reminder), now);
+        }
+        // First: what is not recorded would be lost with this process, or be sent by each poll.
+        state.save(server, name)?;
+        let environment = environment(server, self.app);
+        notices::deliver(&mut state, &channels, now, |number, notice| {
+            send(server, &self.app.notify[number], notice, &environment)
+        });
+        state.save(server, name)
     }
 
-    fn facts<'a>(
-        &'a self,
-        live: Option<&'a crate::state::ledger::Release>,
-        now: DateTime<Utc>,
-    ) -> Facts<'a> {
+    fn facts<'a>(&'a self, live: Option<&'a Release>, now: DateTime<Utc>) -> Facts<'a> {
         Facts {
             app: self.app,
             server: self.server.hostname(),
@@ -102,26 +108,13 @@ impl Ended<'_> {
         }
     }
 
-    /// Whether a notice was sent within a day whose record could not be written, as on a full disk; from now on it was.
-    fn was_sent_unrecorded(&self, now: DateTime<Utc>) -> Result<bool> {
-        let mark = layout::notified(&self.app.name);
-        let stat = self.server.stat(&mark)?;
-        let own = stat.filter(|stat| stat.uid == effective_uid());
-        let sent = own.and_then(|stat| DateTime::from_timestamp(stat.modified, 0));
-        if sent.is_some_and(|sent| (now - sent).abs() < TimeDelta::hours(24)) {
-            return Ok(true);
-        }
-        self.server.touch(&mark, now)?;
-        Ok(false)
-    }
-
     /// Sends a heartbeat, if one is set and due. Whether that succeeds is for the service to notice.
     fn beat(&self) {
         let Some(heartbeat) = &self.app.limits.heartbeat else {
             return;
         };
         let well = match self.observed() {
-            Observed::Good => true,
+            Observed::Good | Observed::Over(_) => true,
             Observed::Trouble(_) => false,
             // A poll that found deployments paused did its duty; one that did not reach the git host has two more attempts.
             Observed::Nothing if self.exit == Exit::Success => true,
@@ -142,16 +135,12 @@ impl Ended<'_> {
     }
 }
 
-/// Delivers a notice, and what waits, to all channels.
-fn deliver(server: &Server, app: &App, state: &mut Notices, new: Option<&Notice>) {
-    let channels: Vec<String> = (app.notify.iter())
+/// The digests of the channels' addresses.
+fn digests(app: &App) -> Vec<String> {
+    let channels = app.notify.iter();
+    channels
         .map(|channel| sha256(channel.secret().as_bytes()))
-        .collect();
-    let environment = environment(server, app);
-    let now = server.clock().now();
-    notices::deliver(state, &channels, new, now, |number, notice| {
-        send(server, &app.notify[number], notice, &environment)
-    });
+        .collect()
 }
 
 /// The app's environment, for its proxy. That it cannot be read may be what is reported.
@@ -170,7 +159,7 @@ fn send(
     match channel.means() {
         Means::Mail => server.mail(address, &notice::mail(notice, address)),
         Means::Https => server.request(address, Some(&notice::webhook(notice)), environment),
-        Means::Apprise => server.apprise(address, &notice.title, &notice.body),
+        Means::Apprise => server.apprise(address, &quiet(&notice.title), &quiet(&notice.body)),
     }
 }
 

@@ -55,10 +55,10 @@ pub fn data(app: &AppName) -> PathBuf {
 pub fn error_reported(app: &AppName) -> PathBuf {
     Path::new("/run/lock").join(format!("pullpray.{app}"))
 }
-/// An empty file whose time of modification is that of the last notice that could not be recorded.
+/// What was reported of the app's state, while that cannot be written to the disk.
 #[must_use]
-pub fn notified(app: &AppName) -> PathBuf {
-    Path::new("/run/lock").join(format!("pullpray.{app}.notified"))
+pub fn notices_of_this_boot(app: &AppName) -> PathBuf {
+    Path::new("/run/lock").join(format!("pullpray.{app}.notices"))
 }
 /// The receipt of an app: the record of what init changed.
 #[must_use]
@@ -107,9 +107,14 @@ pub fn mirror(app: &AppName) -> PathBuf {
 pub fn logs(app: &AppName) -> PathBuf {
     state(app).join("log")
 }
-/// What was reported of the app's state, and what could not be delivered yet; locked while notices are sent.
+/// What was reported of the app's state, and what could not be delivered yet.
 #[must_use]
 pub fn notices(app: &AppName) -> PathBuf {
+    state(app).join("notices.json")
+}
+/// A directory that is locked while notices are sent.
+#[must_use]
+pub fn notices_lock(app: &AppName) -> PathBuf {
     state(app).join("notices")
 }
 /// An empty file whose time of modification is that of the last heartbeat.

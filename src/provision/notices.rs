@@ -8,7 +8,7 @@ use crate::app::{App, Means};
 use crate::host::{SENDMAIL, View};
 use crate::layout;
 use crate::state::notices::Notices as State;
-use crate::text::for_terminal;
+use crate::text::{first_columns, for_terminal};
 
 use super::{About, Check, CheckContext, Finding, Problem, StepId};
 
@@ -31,7 +31,7 @@ pub fn undelivered(view: &View, app: &App) -> Option<String> {
     let state = State::load(view, &app.name);
     let last = state.undelivered.last()?;
     let (count, why) = (state.undelivered.len(), for_terminal(&last.why));
-    let why = why.lines().next().unwrap_or_default();
+    let why = first_columns(why.lines().next().unwrap_or_default(), 200);
     Some(match count {
         1 => format!("a notice could not be delivered yet: {why}"),
         _ => format!("{count} notices could not be delivered yet, the last one: {why}"),

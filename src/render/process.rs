@@ -28,11 +28,14 @@ impl<'a> Common<'a> {
     pub(super) fn agent_dir(&self) -> &'static str {
         layout::AGENT_DIR
     }
-    pub(super) fn hooks(&self) -> &'static str {
-        layout::HOOKS_DIR
+    pub(super) fn settings_dir(&self) -> &'static str {
+        layout::SETTINGS_DIR
     }
-    pub(super) fn settings(&self) -> String {
-        text(&layout::settings(&self.app.name))
+    pub(super) fn data(&self) -> String {
+        text(&layout::data(&self.app.name))
+    }
+    pub(super) fn procfile(&self) -> String {
+        text(&layout::procfile(&self.app.name))
     }
     pub(super) fn project(&self) -> String {
         text(&self.app.code_dir(Path::new(&self.current)))

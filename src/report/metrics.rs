@@ -92,7 +92,7 @@ const METRICS: &[Metric] = &[
             let last = it.ledger.history().deployments().last();
             let parts = last.into_iter().flat_map(|last| &last.parts);
             parts
-                .map(|(name, took)| (vec![("part", name.clone())], took.seconds()))
+                .map(|(name, took)| (vec![("part", name.name().to_owned())], took.seconds()))
                 .collect()
         },
     },

@@ -31,7 +31,9 @@ pub fn event(outcome: &PollOutcome) -> Option<(Event, Option<&str>)> {
         PollOutcome::Recovered(recovery, then) => {
             event(then).or(Some((Event::Recovered, Some(&recovery.live.commit))))
         }
-        PollOutcome::Redeployed(_, _, then) | PollOutcome::StateRebuilt(_, then) => event(then),
+        PollOutcome::Redeployed(_, _, then)
+        | PollOutcome::StateRebuilt(_, then)
+        | PollOutcome::StillDown(then) => event(then),
         PollOutcome::Skipped(_) | PollOutcome::Busy | PollOutcome::Unreachable { .. } => None,
     }
 }
@@ -41,6 +43,7 @@ pub fn event(outcome: &PollOutcome) -> Option<(Event, Option<&str>)> {
 pub fn observed(outcome: &PollOutcome, exit: Exit) -> Observed {
     match outcome {
         _ if exit == Exit::RestoreFailed => Observed::Trouble(Event::Down),
+        PollOutcome::StillDown(_) => Observed::Trouble(Event::Down),
         PollOutcome::Skipped(Verdict::Paused(_)) | PollOutcome::Busy => Observed::Nothing,
         PollOutcome::Skipped(Verdict::UpToDate) | PollOutcome::Deployed { .. } => Observed::Good,
         // Somebody went back from that commit.
@@ -57,21 +60,43 @@ pub fn observed(outcome: &PollOutcome, exit: Exit) -> Observed {
             Observed::Trouble(Event::Unreachable)
         }
         PollOutcome::Unreachable { .. } => Observed::Nothing,
-        PollOutcome::TimersFailed(_, then)
-        | PollOutcome::Reachable(_, then)
-        | PollOutcome::Recovered(_, then)
-        | PollOutcome::Redeployed(_, _, then)
-        | PollOutcome::StateRebuilt(_, then) => observed(then, exit),
+        PollOutcome::Reachable(_, then) => observed(then, exit).or_over(Event::Unreachable),
+        PollOutcome::Recovered(_, then) => observed(then, exit).or_over(Event::Down),
+        PollOutcome::TimersFailed(_, then) | PollOutcome::StateRebuilt(_, then) => {
+            observed(then, exit)
+        }
+        // The site is up again; what the poll itself met may last.
+        PollOutcome::Redeployed(_, first, then) => match observed(then, exit) {
+            Observed::Good => observed(first, exit).or_over(Event::Down),
+            other => other,
+        },
     }
 }
 
 /// What to report of a poll besides the state that it showed.
 #[must_use]
 pub fn once(app: &App, outcome: &PollOutcome) -> Option<Event> {
-    match (outcome, event(outcome)?.0) {
-        (PollOutcome::TimersFailed(..), _) => Some(Event::Failed),
-        (_, Event::Live) => app.limits.notify_live.then_some(Event::Live),
-        (_, Event::Recovered) => Some(Event::Recovered),
+    match outcome {
+        PollOutcome::TimersFailed(..) => Some(Event::Failed),
+        PollOutcome::Deployed { .. } => app.limits.notify_live.then_some(Event::Live),
+        PollOutcome::Recovered(_, then) => once(app, then).or(Some(Event::Recovered)),
+        PollOutcome::StateRebuilt(_, then) | PollOutcome::Reachable(_, then) => once(app, then),
+        PollOutcome::Redeployed(_, _, then) => {
+            let live = matches!(**then, PollOutcome::Deployed { .. });
+            live.then_some(Event::Recovered)
+        }
+        _ => None,
+    }
+}
+
+/// The processes that failed by the clock.
+fn failed_timers(outcome: &PollOutcome) -> Option<String> {
+    match outcome {
+        PollOutcome::TimersFailed(failures, _) => {
+            let names = failures.iter().map(|failure| failure.process.as_str());
+            Some(names.collect::<Vec<_>>().join(", "))
+        }
+        PollOutcome::StateRebuilt(_, then) => failed_timers(then),
         _ => None,
     }
 }
@@ -139,14 +164,20 @@ impl Facts<'_> {
         for_terminal(&format!("[pullpray {server}] {name}: {lasts}{what}"))
     }
 
-    /// The names of the processes that failed by the clock, if that is all.
+    /// The names of the processes that failed by the clock, if that is what failed.
     fn timers(&self) -> Option<String> {
-        match self.outcome? {
-            PollOutcome::TimersFailed(failures, then) if event(then).is_none() => {
-                let names = failures.iter().map(|failure| failure.process.as_str());
-                Some(names.collect::<Vec<_>>().join(", "))
-            }
-            _ => None,
+        let outcome = self.outcome?;
+        let more = matches!(observed(outcome, Exit::Success), Observed::Trouble(_));
+        failed_timers(outcome).filter(|_| !more)
+    }
+
+    /// Whether this poll saw the live release answer.
+    fn saw_it_up(&self) -> bool {
+        match self.outcome {
+            Some(PollOutcome::Failed(report)) => report.restore_error.is_none(),
+            Some(PollOutcome::Deployed { .. }) => true,
+            Some(PollOutcome::Recovered(recovery, _)) => recovery.unhealthy.is_none(),
+            _ => false,
         }
     }
 
@@ -154,10 +185,11 @@ impl Facts<'_> {
         let (app, server) = (self.app, &self.server);
         let name = &app.name;
         let live = self.live.map(title);
-        let up = live.as_ref().map_or_else(
-            || "Nothing is live yet.".to_owned(),
-            |live| format!("The site is UP on {live}."),
-        );
+        let up = match &live {
+            None => "Nothing is live yet.".to_owned(),
+            Some(live) if self.saw_it_up() => format!("The site is UP on {live}."),
+            Some(live) => format!("The live release is {live}."),
+        };
         let what = match self.outcome {
             Some(PollOutcome::Failed(report)) => title(&report.release),
             _ => "a commit".to_owned(),
@@ -202,6 +234,13 @@ impl Facts<'_> {
     }
 }
 
+/// A text that mentions nobody: a zero width space takes the meaning of <!channel>, of @everyone and of a fence.
+#[must_use]
+pub fn quiet(text: &str) -> String {
+    let text = text.replace('<', "<\u{200b}").replace('@', "@\u{200b}");
+    text.replace("```", "`\u{200b}``")
+}
+
 /// Discord refuses a longer message (its API, "Create Message").
 const LONGEST_CONTENT: usize = 2000;
 
@@ -209,11 +248,6 @@ const LONGEST_CONTENT: usize = 2000;
 /// Discord. Nothing in a commit's subject or a log mentions anybody there.
 #[must_use]
 pub fn webhook(notice: &Notice) -> String {
-    // A zero width space takes the meaning of <!channel>, of @everyone and of the fence.
-    let quiet = |text: &str| {
-        let text = text.replace('<', "<\u{200b}").replace('@', "@\u{200b}");
-        text.replace("```", "`\u{200b}``")
-    };
     let (title, body) = (quiet(&notice.title), quiet(&notice.body));
     let text = |body: &str| format!("{title}\n```\n{}\n```", body.trim_end());
     let room = LONGEST_CONTENT.saturating_sub(text("").chars().count());

@@ -36,6 +36,8 @@ pub enum PollOutcome {
     Recovered(Recovery, Box<PollOutcome>),
     /// The live release was lost or down: what was found, the poll's own outcome, and that of deploying the commit again.
     Redeployed(String, Box<PollOutcome>, Box<PollOutcome>),
+    /// The live release is down, and the next attempt to deploy it again is not due; beside the poll's own outcome.
+    StillDown(Box<PollOutcome>),
     /// Damaged state was moved aside and rebuilt: what was done; then the poll went on.
     StateRebuilt(String, Box<PollOutcome>),
     /// Processes that run by the clock failed since the last poll; beside the poll's own outcome.
@@ -157,6 +159,10 @@ pub fn render(app: &App, outcome: &PollOutcome, verbose: bool) -> (String, Exit)
             }
             let failed = matches!(exit, Exit::Success);
             (text, if failed { Exit::Failed } else { exit })
+        }
+        PollOutcome::StillDown(then) => {
+            let (text, exit) = render(app, then, verbose);
+            (text + &if_verbose("it is still down".to_owned()), exit)
         }
         PollOutcome::StateRebuilt(what, then) => {
             let (text, exit) = render(app, then, verbose);

@@ -29,9 +29,9 @@ pub struct Deployment {
     pub at: String,
     /// How long it took.
     pub took: Tenths,
-    /// How long each of its parts took, as far as it came: fetch, build, trial, switch.
+    /// How long each of its parts took, as far as it came.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub parts: BTreeMap<String, Tenths>,
+    pub parts: BTreeMap<Part, Tenths>,
     /// How it ended.
     pub outcome: Outcome,
     /// Its log, if it failed.
@@ -65,6 +65,33 @@ impl Tenths {
         #[expect(clippy::cast_precision_loss, reason = "tenths of a second")]
         let tenths = self.0 as f64;
         tenths / 10.0
+    }
+}
+
+/// A part of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// From the git host's answer to the first change on this server.
+    Fetch,
+    /// Checkout, environment, deploy script, tests, migrations.
+    Build,
+    /// The trial.
+    Trial,
+    /// From the switch of `current` until the service is healthy.
+    Switch,
+}
+
+impl Part {
+    /// As JSON and the metrics spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Build => "build",
+            Self::Trial => "trial",
+            Self::Switch => "switch",
+        }
     }
 }
 

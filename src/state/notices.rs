@@ -99,6 +99,9 @@ pub struct Undelivered {
 pub struct Notices {
     /// What is wrong, if something is.
     pub trouble: Option<Trouble>,
+    /// When something was reported that was found broken and restored at once.
+    #[serde(default)]
+    pub restored: Option<DateTime<Utc>>,
     /// Oldest first.
     pub undelivered: Vec<Undelivered>,
 }

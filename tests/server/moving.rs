@@ -28,6 +28,9 @@ fn an_app_moves_to_another_server_with_its_data() -> Result<()> {
     let add = "python3 -c 'import glob, sqlite3; f, = glob.glob(\"/var/www/projects/todo/shared/*.sqlite3\"); c = sqlite3.connect(f); c.execute(\"insert into items_item (title, done) values (?, 0)\", [\"moved item\"]); c.commit()'";
     web.run(add)?.ok()?;
     ensure!(web.page("/")?.shows("moved item"));
+    repo.commit("Have a Procfile", &[("Procfile", "tick: true\n")])?;
+    web.run("pullpray poll todo && sed -i '/^# *timers = /d' /etc/pullpray/todo.toml && echo 'timers = { tick = \"*:*:0/2\" }' >>/etc/pullpray/todo.toml && pullpray init todo --yes")?
+        .ok()?;
     let new = lab.web_server(Release::Trixie)?;
     new.nginx_site("todo", "127.0.0.1:8000")?;
     web.run(leave)?.ok()?;
@@ -52,8 +55,8 @@ fn an_app_moves_to_another_server_with_its_data() -> Result<()> {
     host.allow_key(repo, &new.deploy_key("todo")?, Access::ReadOnly)?;
     ensure!(web.page("/")?.shows("version one"));
     web.run(stop)?.ok()?;
-    web.run("sleep 65; systemctl is-active gunicorn.todo.service gunicorn.todo.socket")?
-        .exits(3)?;
+    web.run("sleep 65; ! systemctl is-active gunicorn.todo.service gunicorn.todo.socket pullpray.todo.tick.timer && ! pgrep -u gunicorn -x gunicorn")?
+        .ok()?;
     carry("shared.tar.gz")?;
     new.run_for(300, &format!("set -e\n{start}"))?.ok()?;
     let page = new.page("/")?;
@@ -61,7 +64,7 @@ fn an_app_moves_to_another_server_with_its_data() -> Result<()> {
         page.shows("version two") && page.shows("moved item"),
         "{page:?}"
     );
-    new.run("cat /var/www/projects/todo/shared/photo; grep -x 'keep = 7' /etc/pullpray/todo.toml; pullpray run todo -- printenv COLOUR; pullpray doctor todo --strict")?
+    new.run("cat /var/www/projects/todo/shared/photo; grep -x 'keep = 7' /etc/pullpray/todo.toml; pullpray run todo -- printenv COLOUR; systemctl is-active pullpray.todo.tick.timer; pullpray doctor todo --strict")?
         .ok()?
         .says("kept\n")?
         .says("green\n")?;

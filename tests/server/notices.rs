@@ -9,11 +9,11 @@ use crate::lab::{GitHost, Lab, Release, Repository, Todo, WebServer};
 /// msmtp, which finds the mail server by this.
 const MSMTPRC: &str = "defaults\nsyslog on\naccount default\nhost githost\nport 25\ntls off\nfrom pullpray@example.org\n";
 const HOOK: &str = "https://githost:8443/hooks/s3cret";
-/// Whether what is secret in an address is anywhere that others than the app's account can read, or that is shown.
-const LEAKS: &str = "for n in $(seq 60); do grep -aslE 's3cret' /proc/[0-9]*/cmdline; sleep 0.05; done & \
-    pullpray poll todo --now; pullpray status todo --history; pullpray status todo --json; pullpray doctor todo; pullpray doctor todo --json; pullpray metrics; \
-    pullpray init todo --dry-run; pullpray notify todo; journalctl --no-pager; cat /var/log/*.log; wait; \
-    runuser -u nobody -- cat /etc/pullpray/todo.toml; cat /var/lib/pullpray/todo/notices/*; cat /var/lib/pullpray/todo/log/*; exit 1";
+/// Prints what others than the app's account can read or see, with samples of all command lines.
+const LEAKS: &str = "(for n in $(seq 100); do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; sleep 0.02; done) >/root/seen & \
+    pullpray notify todo --test; pullpray poll todo --now; pullpray status todo --history; pullpray status todo --json; pullpray doctor todo; \
+    pullpray doctor todo --json; pullpray metrics; pullpray init todo --dry-run; pullpray notify todo; journalctl --no-pager; cat /var/log/*.log; wait; \
+    sort -u /root/seen; runuser -u nobody -- cat /etc/pullpray/todo.toml; cat /var/lib/pullpray/todo/notices.json; cat /var/lib/pullpray/todo/log/*; exit 1";
 
 /// A live app on a server with mail and Apprise, and receivers on its git host.
 pub fn live(lab: &Lab) -> Result<Todo> {
@@ -170,6 +170,12 @@ fn every_channel_hears_once_of_a_failure_and_of_its_end() -> Result<()> {
         .says("640 root:gunicorn")?;
     web.run("pullpray run todo -- cat /etc/pullpray/todo.toml")?
         .exits(1)?;
+    // Also not for the app that ran when the file was replaced.
+    web.run("nsenter --mount --target $(systemctl show -P MainPID gunicorn.todo.service) ls /etc/pullpray")?
+        .ok()?
+        .says("todo.data")?;
+    web.run("! nsenter --mount --target $(systemctl show -P MainPID gunicorn.todo.service) ls /etc/pullpray | grep -v data")?
+        .ok()?;
     web.run("pullpray notify todo --test")?
         .ok()?
         .says("https://githost:8443/…: sent\nmailto:ops@example.org: sent\njson://…: sent\n")?;
@@ -177,7 +183,7 @@ fn every_channel_hears_once_of_a_failure_and_of_its_end() -> Result<()> {
 
     twenty_attempts_tell_once(host, repo, web)?;
     // A day later it is recalled, once; while paused it is not.
-    web.run("sed -i 's/\"reported\": \"[0-9]*/\"reported\": \"2020/' /var/lib/pullpray/todo/notices/state.json && pullpray pause todo && pullpray poll todo && pullpray resume todo")?.ok()?;
+    web.run("sed -i 's/\"reported\": \"[0-9]*/\"reported\": \"2020/' /var/lib/pullpray/todo/notices.json && pullpray pause todo && pullpray poll todo && pullpray resume todo")?.ok()?;
     ensure!(received(host)?.is_empty());
     web.run("pullpray poll todo; pullpray poll todo")?.ok()?;
     let all = received(host)?;
@@ -191,6 +197,8 @@ fn every_channel_hears_once_of_a_failure_and_of_its_end() -> Result<()> {
 
     let leaks = web.run_for(180, LEAKS)?;
     let leaks = leaks.exits(1)?;
+    leaks.says("apprise")?.says("sendmail")?;
+    ensure!(received(host)?.len() == 3);
     for text in [&leaks.stdout, &leaks.stderr] {
         let leak = text.lines().find(|line| line.contains("s3cret"));
         ensure!(leak.is_none(), "{leak:?}");
@@ -294,10 +302,22 @@ fn what_a_receiver_does_not_take_comes_later_and_changes_no_deployment() -> Resu
         .ok()?
         .says("2 notices could not be delivered yet")?;
     start(host)?;
-    web.run("sed -i 's/\"next\": \"[0-9]*/\"next\": \"2020/' /var/lib/pullpray/todo/notices/state.json; pullpray poll todo && pullpray poll todo")?.ok()?.silent()?;
+    web.run("sed -i 's/\"next\": \"[0-9]*/\"next\": \"2020/' /var/lib/pullpray/todo/notices.json; pullpray poll todo && pullpray poll todo")?.ok()?.silent()?;
     expect_events(host, &["failed", "recovered"])?;
-    web.run("ls /var/lib/pullpray/todo/notices; pullpray doctor todo --strict")?
+    web.run("! ls /var/lib/pullpray/todo/notices.json && pullpray doctor todo --strict")?
         .ok()?;
+    // Killed while it sends: the next poll does.
+    host.run("systemctl kill --signal=STOP receiver")?.ok()?;
+    repo.commit("Break it once more", BROKEN)?;
+    web.run("pullpray poll todo >/dev/null & for n in $(seq 300); do [ -e /var/lib/pullpray/todo/notices.json ] && break; sleep 0.1; done; sleep 1; pkill -KILL -u gunicorn -f 'pullpray poll'; pkill -KILL -f 'pullpray poll'; wait")?
+        .ok()?;
+    host.run("systemctl kill --signal=CONT receiver")?.ok()?;
+    received(host)?;
+    web.run("pullpray poll todo")?.ok()?;
+    expect_events(host, &["failed"])?;
+    repo.run("git revert --no-edit HEAD && git push -q")?;
+    web.run("pullpray poll todo")?.ok()?.says("live after")?;
+    received(host)?;
     // An unknown authority is not trusted.
     web.run("rm /usr/local/share/ca-certificates/tests.crt && update-ca-certificates --fresh && pullpray notify todo --test")?
         .exits(1)?

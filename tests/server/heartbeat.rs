@@ -74,10 +74,10 @@ fn a_silent_server_is_noticed_by_its_heartbeat_and_a_full_disk_is_reported_once(
         .says("live after")?;
     expect_events(host, &["recovered"])?;
     // A site that stays down: it is not well before it is up again.
-    web.run("mv /usr/bin/gunicorn /root/; systemctl stop gunicorn.todo.service gunicorn.todo.socket; for n in 1 2 3; do pullpray poll todo; done; true")?
+    web.run("mkdir /etc/systemd/system/gunicorn.todo.service.d; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >/etc/systemd/system/gunicorn.todo.service.d/down.conf; systemctl daemon-reload; systemctl kill --signal=KILL gunicorn.todo.service; for n in 1 2 3; do pullpray poll todo; done; true")?
         .ok()?;
     expect_events(host, &["down"])?;
-    web.run("mv /root/gunicorn /usr/bin/; pullpray poll todo --now; pullpray poll todo; pullpray doctor todo")?
+    web.run("rm -r /etc/systemd/system/gunicorn.todo.service.d; systemctl daemon-reload; pullpray poll todo --now; pullpray poll todo; pullpray doctor todo")?
         .ok()?;
     expect_events(host, &["recovered"])?;
     repo.push("version two")?;

@@ -309,7 +309,7 @@ fn what_a_receiver_does_not_take_comes_later_and_changes_no_deployment() -> Resu
     // Killed while it sends: the next poll does.
     host.run("systemctl kill --signal=STOP receiver")?.ok()?;
     repo.commit("Break it once more", BROKEN)?;
-    web.run("pullpray poll todo >/dev/null & for n in $(seq 300); do [ -e /var/lib/pullpray/todo/notices.json ] && break; sleep 0.1; done; sleep 1; pkill -KILL -u gunicorn -f 'pullpray poll'; pkill -KILL -f 'pullpray poll'; wait")?
+    web.run("pullpray poll todo >/dev/null & for n in $(seq 300); do [ -e /var/lib/pullpray/todo/notices.json ] && break; sleep 0.1; done; sleep 1; pkill -KILL -x pullpray; wait; true")?
         .ok()?;
     host.run("systemctl kill --signal=CONT receiver")?.ok()?;
     received(host)?;

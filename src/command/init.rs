@@ -23,6 +23,7 @@ use super::apply::Apply;
 use super::plan::{show, show_files, show_modified, stop_if_broken};
 use super::questions;
 use super::questions::would_change;
+use super::way;
 
 pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
     let root = effective_uid() == 0;
@@ -110,6 +111,16 @@ impl Init<'_> {
                 Ok(super::settings(server, name)?.map(|settings| settings.answers))
             };
             questions::ask(ui, server, &mut answers, facts, &saved)?;
+        } else if answers.parse(facts, Limits::default()).is_ok() {
+            let found = way::find(ui, server, &mut answers);
+            // A dry run shows what it can.
+            found.or_else(|error| {
+                if self.arguments.dry_run {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })?;
         }
         Ok((answers, Limits::default()))
     }
@@ -265,15 +276,7 @@ fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Result<Consent> {
 /// Flags and variables, then the answers file.
 fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
     let mut answers = arguments.answers.clone();
-    if std::env::args().any(|word| word.starts_with("--notify")) {
-        let notify = answers.get("notify").unwrap_or_default();
-        if masked(notify) != notify {
-            return Err(usage(
-                "--notify has an address that is a secret, and everybody on this server can read a command line",
-            )
-            .hint("give it at the wizard's question, as notify in an answers file, or in the variable PULLPRAY_NOTIFY"));
-        }
-    }
+    refuse_secrets(&answers)?;
     if let Some(name) = &arguments.name {
         match answers.get("app") {
             Some(other) if other != name.as_str() => {
@@ -293,6 +296,28 @@ fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
         answers = answers.or(read);
     }
     Ok(answers)
+}
+
+/// Refuses what is secret on the command line.
+fn refuse_secrets(answers: &Answers) -> Result<()> {
+    for (name, is_secret) in [
+        ("notify", (|text| masked(text) != text) as fn(&str) -> bool),
+        ("proxy", |text| text.contains("://") && text.contains('@')),
+    ] {
+        let flag = format!("--{name}");
+        if std::env::args().any(|word| word.starts_with(&flag))
+            && answers.get(name).is_some_and(is_secret)
+        {
+            return Err(usage(format!(
+                "{flag} has an address that is a secret, and everybody on this server can read a command line"
+            ))
+            .hint(format!(
+                "give it at the wizard's question, as {name} in an answers file, or in the variable PULLPRAY_{}",
+                name.to_uppercase()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The settings of an app that init has set up before. A name that was not given, but follows from the
@@ -349,16 +374,14 @@ fn missing(
             .get("repo")
             .and_then(|text| text.parse::<RepoUrl>().ok())
     {
-        return error.hint(
-            match provision::first_host_key(server, &repo, answers.get("proxy")) {
-                Ok(key) => format!(
-                    "{} shows {1}; once you have compared it: --host-key {1}",
-                    repo.host(),
-                    key.fingerprint
-                ),
-                Err(unreachable) => error::hints(&unreachable).concat(),
-            },
-        );
+        return error.hint(match provision::first_host_key(server, &repo, answers) {
+            Ok(key) => format!(
+                "{} shows {1}; once you have compared it: --host-key {1}",
+                repo.host(),
+                key.fingerprint
+            ),
+            Err(unreachable) => error::hints(&unreachable).concat(),
+        });
     }
     error
 }

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod completions;
+mod connect;
 mod control;
 mod doctor;
 mod env;
@@ -20,6 +21,7 @@ mod remove;
 mod repository;
 mod run;
 mod status;
+mod way;
 
 use std::io::Write;
 use std::path::Path;
@@ -152,6 +154,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
             });
             exec::run(server, &app, process.as_ref(), web.as_ref(), &words)
         }
+        Verb::Connect { host, port, app } => connect::run(server, app.as_ref(), (&host, port)),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }

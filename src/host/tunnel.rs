@@ -44,12 +44,26 @@ fn copy(
     let (mut from, mut to) = (stream.try_clone()?, stream);
     std::thread::spawn(move || {
         // An error means that the far end is gone, which the other direction finds out.
-        drop(io::copy(&mut input, &mut to));
+        drop(relay(&mut input, &mut to));
         drop(to.shutdown(Shutdown::Write));
     });
     output.write_all(first)?;
-    io::copy(&mut from, &mut output)?;
+    relay(&mut from, &mut output)?;
     Ok(())
+}
+
+/// Not `io::copy`, which uses splice(2): while that waits for the socket it locks the pipe, and ssh, which reads its
+/// first line byte by byte, waits for both.
+fn relay(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&bytes[..count])?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// A dialogue with a proxy that must be over in time.

@@ -21,7 +21,10 @@ pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 /// The keys that the git host shows on the way that polls take, up to the one in the settings.
 pub(super) fn host_keys(view: &View, app: &App) -> Result<Vec<HostKey>> {
     let user = app.user.as_str();
-    let known = effective_uid() == 0 && view.user(user).is_some();
+    // Before the alias there is no agent either, and a jump host may want the key in it: root asks then.
+    let known = effective_uid() == 0
+        && view.user(user).is_some()
+        && view.stat(&app.ssh_config())?.is_some();
     let account = known.then(|| view.identity(user)).transpose()?;
     let host = GitHost {
         alias: &app.ssh_alias(),

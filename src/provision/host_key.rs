@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::app::{Answers, App, Proxy, RepoUrl, SshHost};
+use crate::app::{Answers, App, AppName, Proxy, RepoUrl, SshHost};
 use crate::error::WithHint;
 use crate::git;
 use crate::host::{GitHost, HostKey, View, effective_uid};
@@ -35,7 +35,8 @@ pub(super) fn host_keys(view: &View, app: &App) -> Result<Vec<HostKey>> {
         proxy: app.proxy.as_ref(),
     };
     let shown = view.host_keys(&host, Some(app.host_key.as_str()));
-    shown.map_err(|error| explained(view, error, &app.repo, app.ssh_place()))
+    let saved = view.stat(&layout::settings(&app.name))?.map(|_| &app.name);
+    shown.map_err(|error| explained(view, error, &app.repo, app.ssh_place(), saved))
 }
 
 /// The first key that the host of a repository shows, before there is an app.
@@ -59,7 +60,7 @@ pub fn first_host_key(view: &View, repo: &RepoUrl, answers: &Answers) -> Result<
         proxy: proxy.as_ref(),
     };
     let keys = view.host_keys(&host, None);
-    let keys = keys.map_err(|error| explained(view, error, repo, place))?;
+    let keys = keys.map_err(|error| explained(view, error, repo, place, None))?;
     keys.into_iter().next().context("no host key")
 }
 
@@ -69,6 +70,7 @@ fn explained(
     error: anyhow::Error,
     repo: &RepoUrl,
     place: (&str, u16),
+    app: Option<&AppName>,
 ) -> anyhow::Error {
     let words = error.to_string();
     let kind = git::kind_of(&words);
@@ -77,10 +79,9 @@ fn explained(
         let proxy = proxy.map(|(proxy, found)| format!("; {found} names {proxy}"));
         return error.hint(way_to(repo, place) + &proxy.unwrap_or_default());
     }
-    let (_, own) = words.split_once("error: ").unwrap_or(("", &words));
-    let own = own.split(" / ").next().unwrap_or(own);
+    let own = report::remote::own_words(&words);
     anyhow!("could not reach {}: {own}", repo.host())
-        .hint(report::remote::proxy_hint(kind, repo, place, None))
+        .hint(report::remote::proxy_hint(kind, repo, place, app))
 }
 
 /// What to check if a git host shows no key.

@@ -26,10 +26,12 @@ pub fn why(app: &App, failure: &RemoteFailure) -> String {
     }
 }
 
-/// What pullpray itself says, without what ssh adds.
-fn own_words(words: &str) -> &str {
+/// What `pullpray connect` says, without what ssh adds before it and in further lines, which may be joined by " / ".
+#[must_use]
+pub fn own_words(words: &str) -> &str {
     let (_, own) = words.split_once("error: ").unwrap_or(("", words));
-    own.split('\n').next().unwrap_or(own)
+    let own = own.split('\n').next().unwrap_or(own);
+    own.split(" / ").next().unwrap_or(own)
 }
 
 /// What to do about it: a question or a fact, and a command that can be run now.

@@ -186,7 +186,7 @@ pub enum Verb {
     },
     /// Connect through the proxy of the settings, for ssh, which runs this
     #[command(hide = true)]
-    Connect {
+    Tunnel {
         /// The host to connect to
         host: String,
         /// Its port

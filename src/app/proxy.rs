@@ -28,7 +28,7 @@ pub struct ProxyAddress {
     pub login: Option<(String, String)>,
 }
 
-/// The variable that has the proxy for `pullpray connect` while no settings file has it.
+/// The variable that has the proxy for `pullpray tunnel` while no settings file has it.
 pub const PROXY_VARIABLE: &str = "PULLPRAY_PROXY";
 
 impl Proxy {
@@ -50,7 +50,7 @@ impl Proxy {
     pub fn option(&self, program: &Path, app: Option<&AppName>) -> (&'static str, String) {
         if self.address.is_some() {
             let app = app.map(|app| format!(" --app {app}")).unwrap_or_default();
-            let command = format!("{} connect %h %p{app}", program.display());
+            let command = format!("{} tunnel %h %p{app}", program.display());
             return ("ProxyCommand", command);
         }
         let command = self.text.contains(' ');
@@ -279,7 +279,7 @@ mod tests {
                 proxy.option(Path::new("/x/pullpray"), "todo".parse().ok().as_ref());
             assert_eq!(
                 (name, option.as_str()),
-                ("ProxyCommand", "/x/pullpray connect %h %p --app todo")
+                ("ProxyCommand", "/x/pullpray tunnel %h %p --app todo")
             );
         }
         Ok(())

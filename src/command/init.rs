@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::app::{
-    AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings, masked,
-};
+use crate::app::{AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
@@ -276,7 +274,7 @@ fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Result<Consent> {
 /// Flags and variables, then the answers file.
 fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
     let mut answers = arguments.answers.clone();
-    refuse_secrets(&answers)?;
+    questions::refuse_secrets(&answers)?;
     if let Some(name) = &arguments.name {
         match answers.get("app") {
             Some(other) if other != name.as_str() => {
@@ -296,28 +294,6 @@ fn given(server: &Server, arguments: &cli::Init) -> Result<Answers> {
         answers = answers.or(read);
     }
     Ok(answers)
-}
-
-/// Refuses what is secret on the command line.
-fn refuse_secrets(answers: &Answers) -> Result<()> {
-    for (name, is_secret) in [
-        ("notify", (|text| masked(text) != text) as fn(&str) -> bool),
-        ("proxy", |text| text.contains("://") && text.contains('@')),
-    ] {
-        let flag = format!("--{name}");
-        if std::env::args().any(|word| word.starts_with(&flag))
-            && answers.get(name).is_some_and(is_secret)
-        {
-            return Err(usage(format!(
-                "{flag} has an address that is a secret, and everybody on this server can read a command line"
-            ))
-            .hint(format!(
-                "give it at the wizard's question, as {name} in an answers file, or in the variable PULLPRAY_{}",
-                name.to_uppercase()
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The settings of an app that init has set up before. A name that was not given, but follows from the

@@ -3,7 +3,6 @@
 mod access;
 mod apply;
 mod completions;
-mod connect;
 mod control;
 mod doctor;
 mod env;
@@ -21,6 +20,7 @@ mod remove;
 mod repository;
 mod run;
 mod status;
+mod tunnel;
 mod way;
 
 use std::io::Write;
@@ -154,7 +154,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
             });
             exec::run(server, &app, process.as_ref(), web.as_ref(), &words)
         }
-        Verb::Connect { host, port, app } => connect::run(server, app.as_ref(), (&host, port)),
+        Verb::Tunnel { host, port, app } => tunnel::run(server, app.as_ref(), (&host, port)),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }

@@ -12,6 +12,31 @@ use crate::ui::{Question, Ui};
 
 use super::way;
 
+/// Refuses what is secret on the command line.
+///
+/// # Errors
+/// When an answer is.
+pub(super) fn refuse_secrets(answers: &Answers) -> Result<()> {
+    for (name, is_secret) in [
+        ("notify", (|text| masked(text) != text) as fn(&str) -> bool),
+        ("proxy", |text| text.contains("://") && text.contains('@')),
+    ] {
+        let flag = format!("--{name}");
+        if std::env::args().any(|word| word.starts_with(&flag))
+            && answers.get(name).is_some_and(is_secret)
+        {
+            return Err(usage(format!(
+                "{flag} has an address that is a secret, and everybody on this server can read a command line"
+            ))
+            .hint(format!(
+                "give it at the wizard's question, as {name} in an answers file, or in the variable PULLPRAY_{}",
+                name.to_uppercase()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The answers that the wizard prompts for.
 fn questions() -> impl Iterator<Item = &'static Answer> {
     ANSWERS.iter().filter(|answer| !answer.prompt.is_empty())

@@ -84,7 +84,7 @@ pub struct SshRemote {
     pub ssh: PathBuf,
     /// Options (`-o`), which take precedence over ssh's configuration files.
     pub options: Vec<String>,
-    /// The proxy of the options, for `pullpray connect`; without it, that reads the settings.
+    /// The proxy of the options, for `pullpray tunnel`; without it, that reads the settings.
     pub proxy: Option<Proxy>,
     /// Longest time without a protocol byte in either direction; then ssh's process group is terminated.
     pub idle: Duration,

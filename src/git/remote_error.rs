@@ -51,10 +51,7 @@ pub enum RemoteError {
 /// and a missing repository often comes with advice about access rights.
 const PATTERNS: &[(RemoteErrorKind, &[&str])] = &[
     // What host::tunnel says.
-    (
-        RemoteErrorKind::ProxyPassword,
-        &["no password for the proxy", "wrong password for the proxy"],
-    ),
+    (RemoteErrorKind::ProxyPassword, &["password for the proxy"]),
     (RemoteErrorKind::ProxySlow, &["no answer from the proxy"]),
     (RemoteErrorKind::ProxyRefuses, &["is refused by the proxy"]),
     (

@@ -63,7 +63,7 @@ pub struct GitHost<'a> {
     pub options: Vec<String>,
     /// The app's account; only root can change to it.
     pub run_as: Option<&'a Identity>,
-    /// The proxy of the options, for `pullpray connect`.
+    /// The proxy of the options, for `pullpray tunnel`.
     pub proxy: Option<&'a Proxy>,
 }
 

@@ -26,7 +26,7 @@ pub fn why(app: &App, failure: &RemoteFailure) -> String {
     }
 }
 
-/// What `pullpray connect` says, without what ssh adds before it and in further lines, which may be joined by " / ".
+/// What `pullpray tunnel` says, without what ssh adds before it and in further lines, which may be joined by " / ".
 #[must_use]
 pub fn own_words(words: &str) -> &str {
     let (_, own) = words.split_once("error: ").unwrap_or(("", words));

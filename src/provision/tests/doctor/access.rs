@@ -259,7 +259,7 @@ fn a_proxy_stands_in_the_alias_and_on_the_command_line() -> Result<()> {
         (
             "socks5://me:s3cret@proxy",
             &format!(
-                "proxycommand {} connect %h %p --app todo",
+                "proxycommand {} tunnel %h %p --app todo",
                 world.app.program.display()
             ),
         ),

@@ -1,4 +1,4 @@
-//! `pullpray connect HOST PORT`: run by ssh, as the `ProxyCommand` of an app's alias. The proxy's address may have a
+//! `pullpray tunnel HOST PORT`: run by ssh, as the `ProxyCommand` of an app's alias. The proxy's address may have a
 //! password, so it comes from the settings, which only root and the app's account can read, or from the environment of a
 //! process of theirs, but never from a command line.
 

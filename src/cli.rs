@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::app::{Answers, AppName, ProcessName, SharedPath, Wsgi};
 
@@ -184,6 +184,17 @@ pub enum Verb {
         /// The app
         app: AppName,
     },
+    /// Connect through the proxy of the settings, for ssh, which runs this
+    #[command(hide = true)]
+    Tunnel {
+        /// The host to connect to
+        host: String,
+        /// Its port
+        port: u16,
+        /// The app with the settings
+        #[arg(long)]
+        app: Option<AppName>,
+    },
     /// Run a process of the release's Procfile; its unit runs this
     #[command(hide = true)]
     Exec {
@@ -327,7 +338,7 @@ pub struct Status {
     /// Print JSON; while the git host cannot be reached, `outage.kind` says why
     ///
     /// host_key, permission, too_many_keys, no_repository, name_resolution, connection_refused, no_route, disconnected,
-    /// timed_out, too_much, no_space, no_reference, not_a_commit, moved, unreadable, protocol, invalid or other;
+    /// timed_out, proxy_down, proxy_slow, proxy_password, proxy_refuses, too_much, no_space, no_reference, not_a_commit, moved, unreadable, protocol, invalid or other;
     /// `outage.words` quotes ssh or the host.
     #[arg(long)]
     pub json: bool,
@@ -370,21 +381,6 @@ pub enum Shell {
     Fish,
 }
 
-/// The command line without its hidden verbs (which only pullpray calls), for completions and manual pages.
-#[must_use]
-pub fn documented() -> clap::Command {
-    let full = Cli::command();
-    let visible = full.get_subcommands().filter(|it| !it.is_hide_set());
-    let visible: Vec<_> = visible.cloned().collect();
-    // clap cannot remove a subcommand, so build the command again without the hidden ones.
-    clap::Command::new("pullpray")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(full.get_about().cloned().unwrap_or_default())
-        .propagate_version(true)
-        .subcommand_required(true)
-        .subcommands(visible)
-}
-
 /// Parses `90s`, `10m`, `1h` or `0`.
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "for example 30s, 10m or 0".to_owned())
@@ -392,6 +388,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[test]
 fn the_command_line_is_valid() {
+    use clap::CommandFactory;
     Cli::command().debug_assert();
-    documented().debug_assert();
 }

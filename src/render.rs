@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use askama::Template;
 
-use crate::app::{App, Proxy, RepoUrl};
+use crate::app::{App, AppName, Proxy, RepoUrl, SshHost};
 use crate::layout;
 
 /// Declares templates, each with its computed fields and a render function.
@@ -87,7 +87,8 @@ fn wants(app: &App) -> String {
 /// Options of ssh_config(5) for this app, with their values. They are in the alias, for people, and on the command
 /// line of every ssh that pullpray runs: the first value wins, so a `Host *` in a file that sorts earlier could
 /// otherwise disable host key pinning, select another key, share another app's connection, or hide ssh's messages.
-/// `HostName`, `Port` and the proxy stay open to such a file: the host key is looked up by its alias.
+/// `HostName`, `Port` and the proxy stay open to such a file unless the settings say them: the host key is looked up by
+/// its alias.
 #[must_use]
 pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
     let own = [
@@ -100,8 +101,25 @@ pub fn ssh_options(app: &App) -> Vec<(&'static str, String)> {
         ("User", app.repo.user().to_owned()),
     ];
     let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| (name, value.to_owned()));
-    let proxy = app.proxy.as_ref().map(Proxy::option);
-    own.into_iter().chain(fixed).chain(proxy).collect()
+    let way = way(
+        app.proxy.as_ref(),
+        app.ssh_host.as_ref(),
+        &app.program,
+        Some(&app.name),
+    );
+    own.into_iter().chain(fixed).chain(way).collect()
+}
+
+/// The options for a proxy and for another address of the host.
+fn way(
+    proxy: Option<&Proxy>,
+    host: Option<&SshHost>,
+    program: &Path,
+    app: Option<&AppName>,
+) -> Vec<(&'static str, String)> {
+    let place = host.map(|it| [("HostName", it.host.clone()), ("Port", it.port.to_string())]);
+    let proxy = proxy.map(|proxy| proxy.option(program, app));
+    place.into_iter().flatten().chain(proxy).collect()
 }
 
 /// The ssh options that are the same for every app.
@@ -148,12 +166,17 @@ pub fn ssh_arguments(app: &App) -> Vec<String> {
 
 /// The arguments of `ssh -o` for a repository's host before there is an app.
 #[must_use]
-pub fn ssh_arguments_for(repo: &RepoUrl, proxy: Option<&Proxy>) -> Vec<String> {
+pub fn ssh_arguments_for(
+    repo: &RepoUrl,
+    proxy: Option<&Proxy>,
+    host: Option<&SshHost>,
+    program: &Path,
+) -> Vec<String> {
     let fixed = FIXED_SSH_OPTIONS.map(|(name, value)| format!("{name}={value}"));
     let user = format!("User={}", repo.user());
-    let proxy = proxy.map(Proxy::option);
-    let proxy = proxy.map(|(name, value)| format!("{name}={value}"));
-    fixed.into_iter().chain([user]).chain(proxy).collect()
+    let way = way(proxy, host, program, None).into_iter();
+    let way = way.map(|(name, value)| format!("{name}={value}"));
+    fixed.into_iter().chain([user]).chain(way).collect()
 }
 
 mod gunicorn;
@@ -281,6 +304,10 @@ mod tests {
                 ("schedule", "0 7 * * mon-fri"),
                 ("tag", "release-?.*"),
                 ("proxy", "nc -X connect -x proxy:3128 %h %p # '$x'"),
+            ],
+            &[
+                ("proxy", "http://me:s3cret%2C$x@proxy:3128"),
+                ("ssh_host", "ssh.github.com:443"),
             ],
             &[("commit", "0123456789abcdef0123456789abcdef01234567")],
         ] {

@@ -9,7 +9,7 @@ use super::resolve::Workers;
 use super::{
     AbsPath, AccountName, AppName, Bind, Branch, Channel, CommitId, Facts, Fingerprint, GroupName,
     HealthHost, HealthPath, Invalid, Limits, Module, ProcessName, Proxy, RepoUrl, Schedule,
-    SharedPath, TagPattern, Wsgi, masked,
+    SharedPath, SshHost, TagPattern, Wsgi, masked,
 };
 
 /// One answer as given. A file may give it as a string, a number, or a list of strings.
@@ -196,8 +196,10 @@ answers! {
         => "Report failures to" "a mail address, or the https address of a chat's webhook; \"none\" for nobody";
     /// Fingerprint of the git host's key, SHA256:…; required unless the host publishes it (github.com, gitlab.com, bitbucket.org, codeberg.org, Azure)
     host_key "FINGERPRINT" "PULLPRAY_HOST_KEY", check::<Fingerprint>;
-    /// How ssh reaches the git host: a jump host (USER@HOST:PORT), or the command of a proxy with %h and %p
-    proxy "HOST|COMMAND" "PULLPRAY_PROXY", check::<Proxy>, optional;
+    /// How ssh reaches the git host: a proxy (http://USER:PASSWORD@HOST:PORT or socks5://…), a jump host (USER@HOST:PORT), or a command with %h and %p; a password goes into the answers file or the variable, not on the command line
+    proxy "PROXY" "PULLPRAY_PROXY", check::<Proxy>, optional;
+    /// Another address of the git host's ssh; where port 22 is closed, init finds those of github.com, gitlab.com and bitbucket.org itself: ssh.github.com:443
+    ssh_host "HOST:PORT" "PULLPRAY_SSH_HOST", check::<SshHost>, optional;
     /// Python interpreter for virtual environments, or its version: 3.13 [default: /usr/bin/python3]
     python "PATH" "PULLPRAY_PYTHON", check_python;
 }

@@ -181,9 +181,15 @@ pub fn masked(text: &str) -> String {
         let scheme = before[..at].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+');
         match scheme.clone().next().unwrap_or_default() {
             "ssh" | "git" | "git+ssh" => shown.push_str(address),
-            "http" | "https" => {
-                let host = address.split(['/', '?', '#']).next().unwrap_or_default();
-                let host = host.rsplit('@').next().unwrap_or_default();
+            "http" | "https" | "socks5" | "socks5h" => {
+                let place = address.split(['/', '?', '#']).next().unwrap_or_default();
+                let host = place.rsplit('@').next().unwrap_or_default();
+                // A password may have any of these characters, though it should not.
+                let port = host
+                    .rsplit_once(':')
+                    .is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+                let split = place == host && address.contains('@');
+                let host = if split || !port { "" } else { host };
                 shown.push_str(host);
                 if host.len() < address.len() {
                     shown.push_str("/…");

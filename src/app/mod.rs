@@ -16,6 +16,7 @@ mod invalid;
 mod likeness;
 mod names;
 mod procfile;
+mod proxy;
 mod repo_url;
 mod resolve;
 mod schedule;
@@ -34,9 +35,10 @@ pub use invalid::Invalid;
 pub use likeness::{is_like, likeliest_first};
 pub use names::{
     AbsPath, AccountName, AppName, Branch, Fingerprint, GroupName, HealthHost, HealthPath, Module,
-    Proxy, SharedPath, Wsgi,
+    SharedPath, Wsgi,
 };
 pub use procfile::{Calendar, MAX_PROCFILE, PROCFILE, ProcessName, Procfile, Web};
+pub use proxy::{PROXY_VARIABLE, Proxy, ProxyAddress, SshHost};
 pub use repo_url::RepoUrl;
 pub use resolve::Problem;
 pub use schedule::Schedule;
@@ -88,6 +90,8 @@ pub struct App {
     pub host_key: Fingerprint,
     /// How ssh reaches the git host; `None` for directly, or as ssh's own configuration says.
     pub proxy: Option<Proxy>,
+    /// Another address of the git host's ssh.
+    pub ssh_host: Option<SshHost>,
     /// The Python interpreter for virtual environments.
     pub python: AbsPath,
     /// Files and directories shared between releases.
@@ -102,6 +106,17 @@ pub struct App {
     pub program: PathBuf,
     /// systemctl's real path, which sudo compares.
     pub systemctl: PathBuf,
+}
+
+impl App {
+    /// Where the git host's ssh is.
+    #[must_use]
+    pub fn ssh_place(&self) -> (&str, u16) {
+        match &self.ssh_host {
+            Some(other) => (&other.host, other.port),
+            None => (self.repo.host(), self.repo.port()),
+        }
+    }
 }
 
 /// A file with a secret, which only root can read.

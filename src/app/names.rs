@@ -85,36 +85,6 @@ checked_text! {
     /// that `ssh-keygen -lf` prints.
     Fingerprint, fingerprint, fingerprint_in
 }
-checked_text! {
-    /// How ssh reaches the git host: jump hosts (`[user@]host[:port]`, separated by commas), or, with a space, the
-    /// command of a proxy, as in ssh_config(5).
-    Proxy, proxy
-}
-
-impl Proxy {
-    /// The option of ssh_config(5).
-    #[must_use]
-    pub fn option(&self) -> (&'static str, String) {
-        let command = self.0.contains(' ');
-        let name = if command { "ProxyCommand" } else { "ProxyJump" };
-        (name, self.0.clone())
-    }
-}
-
-fn proxy(text: &str) -> Result<(), Invalid> {
-    // Of a settings file in TOML, and of one line in ssh_config.
-    let plain = |c: char| !c.is_control() && !matches!(c, '"' | '\\');
-    let in_jump = |c: char| c.is_ascii_alphanumeric() || "._-@:[],".contains(c);
-    if text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
-        && text.chars().all(plain)
-        && (text.contains(' ') || text.chars().all(in_jump))
-    {
-        return Ok(());
-    }
-    Err(Invalid::new(format!("{text:?} is not a jump host and not the command of a proxy"))
-        .hint("for example jump@bastion.example.org:2222, or nc -X connect -x proxy.example.org:3128 %h %p"))
-}
-
 fn app_name(text: &str) -> Result<(), Invalid> {
     let ok = text.len() <= 31
         && text.starts_with(|c: char| c.is_ascii_lowercase())

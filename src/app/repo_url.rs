@@ -144,6 +144,19 @@ impl RepoUrl {
         let (_, key) = keys.find(|(family, _)| permitted.is_empty() || may(family))?;
         format!("SHA256:{key}").parse().ok()
     }
+    /// The host's other address for networks that close port 22: the same service, with the same keys.
+    ///
+    /// Sources: docs.github.com "Using SSH over the HTTPS port", docs.gitlab.com "GitLab.com settings" (alternative SSH
+    /// port), support.atlassian.com "Use the SSH protocol with Bitbucket Cloud".
+    #[must_use]
+    pub fn over_443(&self) -> Option<&'static str> {
+        match (self.host.as_str(), self.port()) {
+            ("github.com", 22) => Some("ssh.github.com:443"),
+            ("gitlab.com", 22) => Some("altssh.gitlab.com:443"),
+            ("bitbucket.org", 22) => Some("altssh.bitbucket.org:443"),
+            _ => None,
+        }
+    }
     /// The default name of the app: the repository's name.
     #[must_use]
     pub fn suggested_name(&self) -> Option<AppName> {

@@ -141,6 +141,7 @@ impl Answers {
         let settings = reader.optional("settings");
         let operator = reader.optional("operator");
         let proxy = reader.optional("proxy");
+        let ssh_host = reader.optional("ssh_host");
         let user = name
             .as_ref()
             .and_then(|_| reader.read("user", self.suggested("user", facts)));
@@ -190,6 +191,7 @@ impl Answers {
                 schedule: schedule?,
                 host_key: host_key?,
                 proxy,
+                ssh_host,
                 python: python?,
                 shared_paths,
                 processes,

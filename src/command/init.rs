@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::app::{
-    AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings, masked,
-};
+use crate::app::{AccountName, Answers, App, AppName, Facts, Limits, Problem, RepoUrl, Settings};
 use crate::cli;
 use crate::error::{self, WithHint, usage};
 use crate::exit::Exit;
@@ -23,6 +21,7 @@ use super::apply::Apply;
 use super::plan::{show, show_files, show_modified, stop_if_broken};
 use super::questions;
 use super::questions::would_change;
+use super::way;
 
 pub(super) fn run(server: &Server, arguments: &cli::Init) -> Result<Exit> {
     let root = effective_uid() == 0;
@@ -110,6 +109,16 @@ impl Init<'_> {
                 Ok(super::settings(server, name)?.map(|settings| settings.answers))
             };
             questions::ask(ui, server, &mut answers, facts, &saved)?;
+        } else if answers.parse(facts, Limits::default()).is_ok() {
+            let found = way::find(ui, server, &mut answers);
+            // A dry run shows what it can.
+            found.or_else(|error| {
+                if self.arguments.dry_run {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })?;
         }
         Ok((answers, limits.unwrap_or_default()))
     }
@@ -266,15 +275,7 @@ fn consent(ui: &mut dyn Ui, plan: &[Planned<'_>]) -> Result<Consent> {
 fn given(server: &Server, arguments: &cli::Init) -> Result<(Answers, Option<Limits>)> {
     let mut limits = None;
     let mut answers = arguments.answers.clone();
-    if std::env::args_os().any(|word| word.as_encoded_bytes().starts_with(b"--notify")) {
-        let notify = answers.get("notify").unwrap_or_default();
-        if masked(notify) != notify {
-            return Err(usage(
-                "--notify has an address that is a secret, and everybody on this server can read a command line",
-            )
-            .hint("give it at the wizard's question, as notify in an answers file, or in the variable PULLPRAY_NOTIFY"));
-        }
-    }
+    questions::refuse_secrets(&answers)?;
     if let Some(name) = &arguments.name {
         match answers.get("app") {
             Some(other) if other != name.as_str() => {
@@ -350,16 +351,14 @@ fn missing(
             .get("repo")
             .and_then(|text| text.parse::<RepoUrl>().ok())
     {
-        return error.hint(
-            match provision::first_host_key(server, &repo, answers.get("proxy")) {
-                Ok(key) => format!(
-                    "{} shows {1}; once you have compared it: --host-key {1}",
-                    repo.host(),
-                    key.fingerprint
-                ),
-                Err(unreachable) => error::hints(&unreachable).concat(),
-            },
-        );
+        return error.hint(match provision::first_host_key(server, &repo, answers) {
+            Ok(key) => format!(
+                "{} shows {1}; once you have compared it: --host-key {1}",
+                repo.host(),
+                key.fingerprint
+            ),
+            Err(unreachable) => error::hints(&unreachable).concat(),
+        });
     }
     error
 }

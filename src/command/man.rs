@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli;
 use crate::exit::Exit;
 use crate::host::Server;
 use crate::ui;
@@ -16,7 +15,7 @@ pub(super) fn run(server: &Server, dir: &Path) -> Result<Exit> {
     let absolute =
         std::path::absolute(dir).with_context(|| format!("failed to find {}", dir.display()))?;
     server.make_own_dirs(&absolute)?;
-    let mut command = cli::documented().disable_help_subcommand(true);
+    let mut command = super::completions::documented().disable_help_subcommand(true);
     command.build();
     let verbs = command.get_subcommands().cloned().collect::<Vec<_>>();
     let also: Vec<String> = verbs.iter().map(page_of).collect();

@@ -20,6 +20,8 @@ mod remove;
 mod repository;
 mod run;
 mod status;
+mod tunnel;
+mod way;
 
 use std::io::Write;
 use std::path::Path;
@@ -152,6 +154,7 @@ fn run(cli: Cli, server: &Server) -> Result<Exit> {
             });
             exec::run(server, &app, process.as_ref(), web.as_ref(), &words)
         }
+        Verb::Tunnel { host, port, app } => tunnel::run(server, app.as_ref(), (&host, port)),
         Verb::LoadKey { app } => load_key::run(server, &app),
         Verb::Inspect { app, start_empty } => inspect::run(server, &app, start_empty.as_ref()),
     }

@@ -10,6 +10,33 @@ use crate::host::View;
 use crate::provision;
 use crate::ui::{Question, Ui};
 
+use super::way;
+
+/// Refuses what is secret on the command line.
+///
+/// # Errors
+/// When an answer is.
+pub(super) fn refuse_secrets(answers: &Answers) -> Result<()> {
+    for (name, is_secret) in [
+        ("notify", (|text| masked(text) != text) as fn(&str) -> bool),
+        ("proxy", |text| text.contains("://") && text.contains('@')),
+    ] {
+        let flag = format!("--{name}");
+        if std::env::args().any(|word| word.starts_with(&flag))
+            && answers.get(name).is_some_and(is_secret)
+        {
+            return Err(usage(format!(
+                "{flag} has an address that is a secret, and everybody on this server can read a command line"
+            ))
+            .hint(format!(
+                "give it at the wizard's question, as {name} in an answers file, or in the variable PULLPRAY_{}",
+                name.to_uppercase()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The answers that the wizard prompts for.
 fn questions() -> impl Iterator<Item = &'static Answer> {
     ANSWERS.iter().filter(|answer| !answer.prompt.is_empty())
@@ -177,17 +204,17 @@ fn check(
 
 /// Fetches the host key of a host that does not publish it, and has the user confirm it.
 fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) -> Result<()> {
-    if answers.get("host_key").is_some() || answers.suggested("host_key", facts).is_some() {
-        return Ok(());
-    }
+    let known = answers.get("host_key").is_some();
+    let known = known || answers.suggested("host_key", facts).is_some();
     let Some(repo) = answers
         .get("repo")
         .and_then(|text| text.parse::<RepoUrl>().ok())
+        // A host with another address may need it.
+        .filter(|repo| !known || way::may_differ(repo, answers))
     else {
         return Ok(());
     };
-    ui.begin(&format!("fetching the host key of {}", repo.host()));
-    let key = match provision::first_host_key(view, &repo, answers.get("proxy")) {
+    let key = match way::first_key(ui, view, &repo, answers) {
         Ok(key) => key,
         Err(error) => {
             ui.done(crate::ui::Mark::Failed, "host key", &format!("{error:#}"));
@@ -197,6 +224,10 @@ fn host_key(ui: &mut dyn Ui, view: &View, answers: &mut Answers, facts: &Facts) 
             return ask_for_a_host_key_again(ui, view, answers, facts, error);
         }
     };
+    if known {
+        ui.done(crate::ui::Mark::Ok, repo.host(), "answers");
+        return Ok(());
+    }
     ui.done(
         crate::ui::Mark::Ok,
         &format!("host key of {}", repo.host()),
@@ -225,13 +256,19 @@ fn ask_for_a_host_key_again(
     facts: &Facts,
     error: anyhow::Error,
 ) -> Result<()> {
-    let options = ["try again", "another address of the repository", "stop"];
+    let options = [
+        "try again",
+        "another address of the repository",
+        "through a proxy or a jump host",
+        "stop",
+    ];
     match (ui.choose("How to go on?", &options, 0)?, questions().next()) {
         (0, _) => {}
         (1, Some(question)) => {
             let current = answers.get("repo").map(str::to_owned);
             prompt(ui, view, answers, facts, question, current)?;
         }
+        (2, _) => way::ask(ui, view, answers)?,
         _ => return Err(error.hint(again(answers))),
     }
     host_key(ui, view, answers, facts)
@@ -282,7 +319,7 @@ pub(super) fn change(
         (answers.tag, answers.commit) = (None, None);
     }
     if name == "repo" {
-        answers.host_key = None;
+        (answers.host_key, answers.ssh_host) = (None, None);
         host_key(ui, view, answers, facts)?;
     }
     // Warn if the change makes the answers invalid as a whole.

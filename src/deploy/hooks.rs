@@ -113,9 +113,7 @@ fn around(poll: &Poll<'_>, when: Around, commit: &str) -> Result<()> {
         ("PULLPRAY_APP", app.name.as_str()),
         ("PULLPRAY_COMMIT", commit),
     ];
-    server
-        .run_hook(&hook, json.to_string().as_bytes(), &variables, AROUND)
-        .with_context(|| format!("the hook {} failed", hook.display()))
+    run(server, app, &hook, &json.to_string(), &variables, AROUND)
 }
 
 /// Runs the hook before a switch; if that fails, the one after it. While nothing healthy is live it prevents nothing.
@@ -168,8 +166,45 @@ pub fn tell(server: &Server, app: &App, outcome: &PollOutcome, message: &str) ->
         ("PULLPRAY_COMMIT", commit),
         ("PULLPRAY_MESSAGE", message),
     ];
+    run(server, app, &hook, &json.to_string(), &variables, TO_TELL)
+}
+
+/// The variables of the app's environment by which programs find the way out of a company's network. Its others may be
+/// secrets, which these hooks do without.
+const WAY_OUT: [&str; 13] = [
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+];
+
+fn run(
+    server: &Server,
+    app: &App,
+    hook: &Path,
+    input: &str,
+    variables: &[(&str, &str)],
+    deadline: Duration,
+) -> Result<()> {
+    // That it cannot be read may be what is reported.
+    let environment = server.environment(&app.environment_file());
+    let environment = environment.unwrap_or_default();
+    let all: Vec<(&str, &str)> = (environment.iter())
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .filter(|(name, _)| WAY_OUT.contains(name))
+        .chain(variables.iter().copied())
+        .collect();
     server
-        .run_hook(&hook, json.to_string().as_bytes(), &variables, TO_TELL)
+        .run_hook(hook, input.as_bytes(), &all, deadline)
         .with_context(|| format!("the hook {} failed", hook.display()))
 }
 

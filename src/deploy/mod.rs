@@ -267,6 +267,7 @@ pub fn remote(server: &Server, app: &App) -> SshRemote {
         run_as: None,
         ssh: server.real(Path::new("/usr/bin/ssh")),
         options: crate::render::ssh_arguments(app),
+        proxy: None,
         idle: Duration::from_secs(60),
         whole: git::QUERY_TIMEOUT,
         most: git::MAX_QUERY_BYTES,

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use super::{RemoteError, SshRemote};
+use crate::app::PROXY_VARIABLE;
 use crate::host::spawn::{self, OnOurDeath};
 use crate::host::{current_identity, effective_uid};
 
@@ -64,6 +65,9 @@ pub(super) fn command(remote: &SshRemote, program: Program) -> Result<Command, R
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(proxy) = &remote.proxy {
+        command.env(PROXY_VARIABLE, proxy.setting());
+    }
     if v2 {
         command.env("GIT_PROTOCOL", "version=2");
     }

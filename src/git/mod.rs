@@ -59,7 +59,7 @@ pub use mirror_error::MirrorError;
 use newest::newest;
 pub use newest::{Newest, branches, describe_readable};
 pub use remote::Remote;
-pub use remote_error::RemoteError;
+pub use remote_error::{RemoteError, kind_of};
 pub use signed::Signed;
 pub use tip::{refs, tip};
 pub use write_access::{WriteAccess, write_access};
@@ -67,6 +67,7 @@ pub use write_access::{WriteAccess, write_access};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::app::Proxy;
 use crate::host::Identity;
 
 /// A repository on a git host, and how to reach it.
@@ -83,6 +84,8 @@ pub struct SshRemote {
     pub ssh: PathBuf,
     /// Options (`-o`), which take precedence over ssh's configuration files.
     pub options: Vec<String>,
+    /// The proxy of the options, for `pullpray tunnel`; without it, that reads the settings.
+    pub proxy: Option<Proxy>,
     /// Longest time without a protocol byte in either direction; then ssh's process group is terminated.
     pub idle: Duration,
     /// Longest time for one session, even if data keeps arriving.

@@ -50,6 +50,18 @@ pub enum RemoteError {
 /// Messages of ssh and of git hosts, in lower case, most specific first: further errors follow a rejected host key,
 /// and a missing repository often comes with advice about access rights.
 const PATTERNS: &[(RemoteErrorKind, &[&str])] = &[
+    // What host::tunnel says.
+    (RemoteErrorKind::ProxyPassword, &["password for the proxy"]),
+    (RemoteErrorKind::ProxySlow, &["no answer from the proxy"]),
+    (RemoteErrorKind::ProxyRefuses, &["is refused by the proxy"]),
+    (
+        RemoteErrorKind::ProxyDown,
+        &[
+            "cannot reach the proxy",
+            "is no http proxy",
+            "is no socks 5 proxy",
+        ],
+    ),
     (
         RemoteErrorKind::HostKey,
         &[
@@ -157,7 +169,8 @@ impl RemoteError {
     }
 }
 
-fn kind_of(message: &str) -> RemoteErrorKind {
+/// The category of a message.
+pub fn kind_of(message: &str) -> RemoteErrorKind {
     let message = message.to_lowercase();
     PATTERNS
         .iter()

@@ -38,6 +38,7 @@ mod survey;
 #[cfg(test)]
 pub mod testing;
 mod trees;
+mod tunnel;
 mod units;
 mod write;
 

@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
 
-use crate::app::masked;
+use crate::app::{Proxy as Way, masked};
 
-use super::Server;
+use super::{Server, View, read_bounded};
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -56,6 +56,31 @@ fn proxy(environment: &[(String, String)]) -> Result<Option<Proxy>, String> {
     proxy.build().map(Some).map_err(unusable)
 }
 
+/// The certificates that these variables of the app's environment name, as OpenSSL reads them; else the system's.
+fn roots(environment: &[(String, String)]) -> Result<RootCerts, String> {
+    let mut named = environment.iter().rev();
+    let named = named.find(|(name, _)| name == "SSL_CERT_FILE");
+    let Some((_, path)) = named.filter(|(_, path)| !path.is_empty()) else {
+        return Ok(RootCerts::PlatformVerifier);
+    };
+    let wrong = |why: &str| format!("{path}, SSL_CERT_FILE of the app's environment, {why}");
+    let text = read_bounded(Path::new(path), MOST_CERTIFICATES)
+        .map_err(|error| wrong(&format!("cannot be read: {}", error.root_cause())))?;
+    let items: Vec<_> = parse_pem(text.as_bytes())
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if items.is_empty() {
+        return Err(wrong("has no certificate"));
+    }
+    Ok(items.into())
+}
+
+/// Debian's own list has 220 kB.
+const MOST_CERTIFICATES: u64 = 8 << 20;
+
 /// Why a request failed, without its address.
 fn failure(error: &ureq::Error) -> String {
     match error {
@@ -69,9 +94,40 @@ fn failure(error: &ureq::Error) -> String {
     }
 }
 
+impl View {
+    /// A proxy that this server uses already, and where it was found.
+    #[must_use]
+    pub fn known_proxy(&self) -> Option<(Way, &'static str)> {
+        let names = [
+            "https_proxy",
+            "HTTPS_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ];
+        let usable = |text: String| text.contains("://").then(|| text.parse().ok())?;
+        let mut values = names.iter().filter_map(|name| std::env::var(name).ok());
+        if let Some(found) = values.find_map(usable) {
+            return Some((found, "the environment"));
+        }
+        let options = ["Acquire::https::Proxy", "Acquire::http::Proxy"];
+        let asked = self.command("apt-config").arg("dump").args(options);
+        let answer = asked
+            .deadline(Duration::from_secs(5))
+            .outcome()
+            .ok()?
+            .stdout;
+        // Acquire::http::Proxy "http://proxy.example.org:3128/";
+        let mut values = answer
+            .lines()
+            .filter_map(|line| Some(line.split('"').nth(1)?.to_owned()));
+        Some((values.find_map(usable)?, "apt's configuration"))
+    }
+}
+
 impl Server {
     /// Sends a body of JSON to an https address by POST, or requests it by GET, and requires an answer of 200 to 299. The
-    /// system's certificates count; a redirect is not followed, as it would take what is secret elsewhere.
+    /// proxy and the certificates of the environment count, else the system's; a redirect is not followed, as it would take what is secret elsewhere.
     ///
     /// # Errors
     /// Why it failed, without the address.
@@ -81,7 +137,7 @@ impl Server {
         json: Option<&str>,
         environment: &[(String, String)],
     ) -> Result<(), String> {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+        let tls = TlsConfig::builder().root_certs(roots(environment)?);
         let agent: Agent = Agent::config_builder()
             .https_only(true)
             .http_status_as_error(false)

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use ssh_key::{HashAlg, PublicKey};
 
 use super::{Command, Identity, View};
+use crate::app::{PROXY_VARIABLE, Proxy};
 
 /// A host's public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct GitHost<'a> {
     pub options: Vec<String>,
     /// The app's account; only root can change to it.
     pub run_as: Option<&'a Identity>,
+    /// The proxy of the options, for `pullpray tunnel`.
+    pub proxy: Option<&'a Proxy>,
 }
 
 fn effective(command: Command) -> Result<BTreeMap<String, Vec<String>>> {
@@ -153,7 +156,7 @@ impl View {
             }
         }
         if keys.is_empty() {
-            let why = super::command::last_lines(&stderr, 2);
+            let why = super::command::last_lines(&stderr, 3);
             let colon = if why.is_empty() { "" } else { ": " };
             bail!("no SSH server answered on {name} port {port}{colon}{why}");
         }
@@ -180,6 +183,7 @@ impl View {
             port: 22,
             options: Vec::new(),
             run_as: None,
+            proxy: None,
         };
         let options = effective(self.ssh_to(&any, &["-G".to_owned()]));
         let names = options.ok().and_then(|mut options| options.remove(option));
@@ -202,9 +206,15 @@ impl View {
             };
             command = command.arg("-F").arg(file);
         }
+        match host.proxy.filter(|proxy| proxy.address().is_some()) {
+            // Its own deadline comes first: it says what does not answer.
+            Some(proxy) => command = command.env(PROXY_VARIABLE, proxy.setting()),
+            // In time for an attempt at another port.
+            None => command = command.arg("-oConnectTimeout=8"),
+        }
         command
             .args(arguments)
-            .args(["-oUserKnownHostsFile=none", "-oConnectTimeout=10"])
+            .arg("-oUserKnownHostsFile=none")
             .args(host.options.iter().flat_map(|option| ["-o", option]))
             .args(["-T", "--", host.alias])
             .run_as(host.run_as)

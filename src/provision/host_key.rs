@@ -3,13 +3,15 @@
 //! A key is pinned only if its fingerprint was given or confirmed, and a changed key is never accepted
 //! automatically: the fingerprint in the settings decides.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::app::{App, RepoUrl};
+use crate::app::{Answers, App, AppName, Proxy, RepoUrl, SshHost};
 use crate::error::WithHint;
+use crate::git;
 use crate::host::{GitHost, HostKey, View, effective_uid};
 use crate::layout;
 use crate::render;
+use crate::report;
 
 use super::finding::wrong_owner;
 use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
@@ -19,48 +21,78 @@ pub(super) struct PinnedHostKey<'a>(pub(super) &'a App);
 /// The keys that the git host shows on the way that polls take, up to the one in the settings.
 pub(super) fn host_keys(view: &View, app: &App) -> Result<Vec<HostKey>> {
     let user = app.user.as_str();
-    let known = effective_uid() == 0 && view.user(user).is_some();
+    // Before the alias there is no agent either, and a jump host may want the key in it: root asks then.
+    let known = effective_uid() == 0
+        && view.user(user).is_some()
+        && view.stat(&app.ssh_config())?.is_some();
     let account = known.then(|| view.identity(user)).transpose()?;
     let host = GitHost {
         alias: &app.ssh_alias(),
-        name: app.repo.host(),
-        port: app.repo.port(),
+        name: app.ssh_place().0,
+        port: app.ssh_place().1,
         options: render::ssh_arguments(app),
         run_as: account.as_ref(),
+        proxy: app.proxy.as_ref(),
     };
     let shown = view.host_keys(&host, Some(app.host_key.as_str()));
-    shown.map_err(|error| error.hint(way_to(&app.repo)))
+    let saved = view.stat(&layout::settings(&app.name))?.map(|_| &app.name);
+    shown.map_err(|error| explained(view, error, &app.repo, app.ssh_place(), saved))
 }
 
 /// The first key that the host of a repository shows, before there is an app.
 ///
 /// # Errors
 /// When the host shows none.
-pub fn first_host_key(view: &View, repo: &RepoUrl, proxy: Option<&str>) -> Result<HostKey> {
-    let proxy = proxy.and_then(|text| text.parse().ok());
+pub fn first_host_key(view: &View, repo: &RepoUrl, answers: &Answers) -> Result<HostKey> {
+    let proxy: Option<Proxy> = answers.get("proxy").and_then(|text| text.parse().ok());
+    let other: Option<SshHost> = answers.get("ssh_host").and_then(|text| text.parse().ok());
+    let place = match &other {
+        Some(other) => (other.host.as_str(), other.port),
+        None => (repo.host(), repo.port()),
+    };
+    let program = view.own_program()?;
     let host = GitHost {
         alias: repo.host(),
-        name: repo.host(),
-        port: repo.port(),
-        options: render::ssh_arguments_for(repo, proxy.as_ref()),
+        name: place.0,
+        port: place.1,
+        options: render::ssh_arguments_for(repo, proxy.as_ref(), other.as_ref(), &program),
         run_as: None,
+        proxy: proxy.as_ref(),
     };
     let keys = view.host_keys(&host, None);
-    let keys = keys.map_err(|error| error.hint(way_to(repo)))?;
+    let keys = keys.map_err(|error| explained(view, error, repo, place, None))?;
     keys.into_iter().next().context("no host key")
 }
 
+/// What a proxy answers, or what to check if a git host shows no key.
+fn explained(
+    view: &View,
+    error: anyhow::Error,
+    repo: &RepoUrl,
+    place: (&str, u16),
+    app: Option<&AppName>,
+) -> anyhow::Error {
+    let words = error.to_string();
+    let kind = git::kind_of(&words);
+    if !kind.is_of_proxy() {
+        let proxy = view.known_proxy();
+        let proxy = proxy.map(|(proxy, found)| format!("; {found} names {proxy}"));
+        return error.hint(way_to(repo, place) + &proxy.unwrap_or_default());
+    }
+    let own = report::remote::own_words(&words);
+    anyhow!("could not reach {}: {own}", repo.host())
+        .hint(report::remote::proxy_hint(kind, repo, place, app))
+}
+
 /// What to check if a git host shows no key.
-fn way_to(repo: &RepoUrl) -> String {
-    let host = repo.host();
+fn way_to(repo: &RepoUrl, (host, port): (&str, u16)) -> String {
     if repo.may_be_alias() {
         return format!(
             "if {host} is an alias in your ssh_config, write what it stands for (ssh -G {host}): the app's account does not read your ssh_config; through a jump host or proxy: --proxy"
         );
     }
     format!(
-        "check the name, and that this server may connect to it: ssh-keyscan -p {} {host}; through a jump host or proxy: --proxy",
-        repo.port()
+        "check the name, and that this server may connect to it: ssh-keyscan -p {port} {host}; through a jump host or proxy: --proxy"
     )
 }
 
@@ -154,7 +186,8 @@ mod tests {
             ("work:acme/todo.git", "ssh -G work"),
             ("ssh://git@git.corp:2222/x", "ssh-keyscan -p 2222 git.corp"),
         ] {
-            let hint = way_to(&url.parse()?);
+            let repo: RepoUrl = url.parse()?;
+            let hint = way_to(&repo, (repo.host(), repo.port()));
             assert!(hint.contains(words), "{hint}");
         }
         Ok(())

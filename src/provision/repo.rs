@@ -34,6 +34,8 @@ pub(super) fn remote(view: &View, app: &App) -> Result<Option<SshRemote>> {
         run_as: Some(view.identity(app.user.as_str())?),
         ssh: view.real(Path::new("/usr/bin/ssh")),
         options: render::ssh_arguments(app),
+        // The settings may still have another one.
+        proxy: app.proxy.clone(),
         idle: Duration::from_secs(30),
         whole: git::QUERY_TIMEOUT,
         most: git::MAX_QUERY_BYTES,

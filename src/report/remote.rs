@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 
-use crate::app::App;
+use crate::app::{App, AppName, RepoUrl};
 use crate::error::WithHint;
 use crate::layout;
 use crate::state::remote::{RemoteErrorKind as Kind, RemoteFailure};
@@ -13,6 +13,7 @@ pub fn why(app: &App, failure: &RemoteFailure) -> String {
     let (repo, host) = (&app.repo, app.repo.host());
     let words = failure.words.trim_end_matches('.');
     match failure.kind {
+        kind if kind.is_of_proxy() => format!("could not reach {host}: {}", own_words(words)),
         Kind::TooManyKeys => {
             format!("could not log in to {host}: ssh offered too many keys ({words})")
         }
@@ -25,13 +26,29 @@ pub fn why(app: &App, failure: &RemoteFailure) -> String {
     }
 }
 
+/// What `pullpray tunnel` says, without what ssh adds before it and in further lines, which may be joined by " / ".
+#[must_use]
+pub fn own_words(words: &str) -> &str {
+    let (_, own) = words.split_once("error: ").unwrap_or(("", words));
+    let own = own.split('\n').next().unwrap_or(own);
+    own.split(" / ").next().unwrap_or(own)
+}
+
 /// What to do about it: a question or a fact, and a command that can be run now.
 #[must_use]
 pub fn hint(app: &App, kind: Kind) -> String {
     let (name, user, repo) = (&app.name, &app.user, &app.repo);
-    let (host, port, alias) = (repo.host(), repo.port(), app.ssh_alias());
+    let (host, alias) = (repo.host(), app.ssh_alias());
+    let port = app.ssh_place().1;
     let state = layout::state(name);
+    let over = repo.over_443().filter(|_| app.ssh_host.is_none());
+    let over =
+        over.map(|over| format!("; over port 443: sudo pullpray init {name} --ssh-host {over}"));
+    let over = over.unwrap_or_default();
     match kind {
+        Kind::ProxyDown | Kind::ProxySlow | Kind::ProxyPassword | Kind::ProxyRefuses => {
+            proxy_hint(kind, repo, app.ssh_place(), Some(name))
+        }
         Kind::HostKey => format!(
             "the git host shows a different key than the pinned one: sudo pullpray doctor {name} shows both, and the command that accepts the new one"
         ),
@@ -50,11 +67,10 @@ pub fn hint(app: &App, kind: Kind) -> String {
             format!("this server cannot resolve the name: getent hosts {host}")
         }
         Kind::ConnectionRefused => format!(
-            "does an SSH server run on port {port}, and does no firewall reject this server? ssh-keyscan -p {port} {host}; another port belongs before {}, a proxy or jump host is --proxy of pullpray init {name}",
-            app.ssh_config().display()
+            "does an SSH server run on port {port}, and does no firewall reject this server? ssh-keyscan -p {port} {host}; another address is --ssh-host, a proxy or jump host --proxy of pullpray init {name}{over}"
         ),
         Kind::NoRoute => format!(
-            "is this server online, and does no firewall block port {port}? ssh-keyscan -p {port} {host}; through a proxy or jump host: sudo pullpray init {name} --proxy USER@HOST"
+            "is this server online, and does no firewall block port {port}? ssh-keyscan -p {port} {host}; through a proxy or jump host: sudo pullpray init {name} --proxy USER@HOST{over}"
         ),
         Kind::Disconnected => format!(
             "if it lasts, the host or a firewall may block this server: ssh-keyscan -p {port} {host}"
@@ -94,6 +110,42 @@ pub fn hint(app: &App, kind: Kind) -> String {
     }
 }
 
+/// What to do about a proxy that fails on the way to this place; without an app, the answers can still be changed.
+#[must_use]
+pub fn proxy_hint(
+    kind: Kind,
+    repo: &RepoUrl,
+    (host, port): (&str, u16),
+    app: Option<&AppName>,
+) -> String {
+    let address = "http://USER:PASSWORD@HOST:PORT";
+    let answer = match app {
+        Some(app) => format!("sudoedit {}", layout::settings(app).display()),
+        None => "with a password it belongs into an answers file (init --answers FILE), or into the variable PULLPRAY_PROXY".to_owned(),
+    };
+    match kind {
+        Kind::ProxySlow => {
+            let app = app
+                .map(|app| format!(": sudo pullpray poll {app} -v"))
+                .unwrap_or_default();
+            format!("it, or {host} behind it, is slow or down; try again later, or now{app}")
+        }
+        Kind::ProxyPassword => format!("proxy = \"{address}\" has its user and password: {answer}"),
+        Kind::ProxyRefuses => {
+            let over = repo.over_443().filter(|_| port == 22);
+            let over = over
+                .map(|over| format!(", or use 443: --ssh-host {over}"))
+                .unwrap_or_default();
+            format!(
+                "does it permit CONNECT to port {port} (Squid: acl SSL_ports port {port}), and reach {host}? Ask who runs it{over}"
+            )
+        }
+        _ => format!(
+            "is its address right, does it run, and does no firewall block it? proxy = \"{address}\": {answer}"
+        ),
+    }
+}
+
 /// The error of a command that needs the git host, with its hint.
 #[must_use]
 pub fn error(app: &App, failure: &RemoteFailure) -> anyhow::Error {
@@ -127,7 +179,7 @@ mod tests {
             (Kind::NameResolution, "getent hosts host.example"),
             (
                 Kind::ConnectionRefused,
-                "ssh-keyscan -p 2222 host.example; another port",
+                "ssh-keyscan -p 2222 host.example; another address",
             ),
             (
                 Kind::NoRoute,
@@ -138,6 +190,10 @@ mod tests {
                 "may block this server: ssh-keyscan -p 2222 host.example",
             ),
             (Kind::TimedOut, "sudo pullpray poll todo -v"),
+            (Kind::ProxyDown, "sudoedit /etc/pullpray/todo.toml"),
+            (Kind::ProxySlow, "sudo pullpray poll todo -v"),
+            (Kind::ProxyPassword, "sudoedit /etc/pullpray/todo.toml"),
+            (Kind::ProxyRefuses, "acl SSL_ports port 2222"),
             (Kind::TooMuch, "sudo pullpray init todo --branch NAME"),
             (Kind::NoSpace, "df -h /var/lib/pullpray/todo"),
             (
@@ -174,6 +230,11 @@ mod tests {
                 Kind::TooManyKeys,
                 "Too many authentication failures",
                 "could not log in to host.example: ssh offered too many keys (Too many authentication failures)",
+            ),
+            (
+                Kind::ProxyDown,
+                "ssh failed (exit status 255): error: cannot reach the proxy http://p:1: Connection refused\nConnection closed by UNKNOWN port 65535",
+                "could not reach host.example: cannot reach the proxy http://p:1: Connection refused",
             ),
             (
                 Kind::NoReference,

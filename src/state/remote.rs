@@ -72,6 +72,14 @@ pub enum RemoteErrorKind {
     Disconnected,
     /// A time limit was exceeded.
     TimedOut,
+    /// The proxy does not answer, or is none.
+    ProxyDown,
+    /// The proxy does not connect in time.
+    ProxySlow,
+    /// The proxy demands a password, or another one.
+    ProxyPassword,
+    /// The proxy does not connect to the host.
+    ProxyRefuses,
     /// The list of references exceeds its limit.
     TooMuch,
     /// The fetch exceeds half of the free disk space.
@@ -112,6 +120,15 @@ impl RemoteErrorKind {
                 | Self::NoRoute
                 | Self::Disconnected
                 | Self::TimedOut
+        ) || self.is_of_proxy()
+    }
+
+    /// Whether it is the proxy's failure, which pullpray says in a sentence of its own.
+    #[must_use]
+    pub fn is_of_proxy(self) -> bool {
+        matches!(
+            self,
+            Self::ProxyDown | Self::ProxySlow | Self::ProxyPassword | Self::ProxyRefuses
         )
     }
 }

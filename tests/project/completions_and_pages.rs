@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 const PULLPRAY: &str = env!("CARGO_BIN_EXE_pullpray");
 
 /// Subcommands that only pullpray itself calls.
-const HIDDEN: [&str; 3] = ["exec", "load-key", "inspect"];
+const HIDDEN: [&str; 4] = ["exec", "load-key", "inspect", "tunnel"];
 
 fn run(program: &str, arguments: &[&str]) -> Result<Output> {
     Ok(Command::new(program)

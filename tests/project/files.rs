@@ -27,8 +27,10 @@ fn what_is_printed_goes_through_the_writer_that_makes_it_safe() -> Result<()> {
     for file in sources(&src)? {
         let text = fs::read_to_string(&file)?;
         let raw = text.contains("io::stdout") || text.contains("io::stderr");
+        // The bytes of ssh's connection are no text.
+        let bytes = file == src.join("host/tunnel.rs");
         assert!(
-            !raw || file.starts_with(src.join("ui")),
+            !raw || bytes || file.starts_with(src.join("ui")),
             "{} prints without ui::stdout() or ui::stderr()",
             file.display()
         );

@@ -59,6 +59,7 @@ mod neighbours;
 mod notices;
 mod only_what_passed;
 mod openpgp;
+mod outbound;
 mod power;
 mod processes;
 mod project_tests;

@@ -149,6 +149,7 @@ fn killed_in_mid_fetch() -> Result<()> {
             run_as: None,
             options: Vec::new(),
             ssh: dir.join("ssh"),
+            proxy: None,
             idle: std::time::Duration::from_secs(20),
             whole: super::super::QUERY_TIMEOUT,
             most: super::super::MAX_QUERY_BYTES,

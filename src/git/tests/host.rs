@@ -108,6 +108,7 @@ impl Host {
             run_as: None,
             ssh: self.path("ssh"),
             options: Vec::new(),
+            proxy: None,
             idle: Duration::from_secs(20),
             whole: super::super::QUERY_TIMEOUT,
             most: super::super::MAX_QUERY_BYTES,

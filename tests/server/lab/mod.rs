@@ -164,6 +164,12 @@ impl Lab {
         })
     }
 
+    /// A server of another kind, with these Debian packages: `+squid`.
+    pub fn server_with(&self, hostname: &str, packages: &str) -> Result<Server> {
+        let image = format!("{}{packages}", Release::Bookworm.image());
+        self.boot(hostname, "10.77.0.200", &image, Disk::Memory)
+    }
+
     fn git_host_and(
         &self,
         web_server: impl FnOnce() -> Result<WebServer>,

@@ -227,6 +227,12 @@ impl Server {
         tool(&["link", &self.id, "up"])
     }
 
+    /// Changes its network, which it may not do itself: the arguments of ip(8).
+    pub fn ip(&self, arguments: &str) -> Result<()> {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        tool(&[&["net", self.id.as_str(), "ip"], &words[..]].concat())
+    }
+
     /// Cuts the power and keeps the disk. On `Disk::Ext4` unsynced data is lost.
     pub fn power_cut(&self) -> Result<()> {
         tool(&["cut", &self.id])

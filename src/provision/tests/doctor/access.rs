@@ -256,6 +256,13 @@ fn a_proxy_stands_in_the_alias_and_on_the_command_line() -> Result<()> {
             "nc -x proxy:3128 %h %p",
             "proxycommand nc -x proxy:3128 %h %p",
         ),
+        (
+            "socks5://me:s3cret@proxy",
+            &format!(
+                "proxycommand {} tunnel %h %p --app todo",
+                world.app.program.display()
+            ),
+        ),
     ] {
         let mut app = world.app.clone();
         app.proxy = Some(answer.parse()?);
@@ -263,6 +270,7 @@ fn a_proxy_stands_in_the_alias_and_on_the_command_line() -> Result<()> {
         let file = effective(&app, &render::ssh_config(&app)?, &[])?;
         let arguments = effective(&app, other, &render::ssh_arguments(&app))?;
         for text in [file, arguments] {
+            assert!(!text.contains("s3cret"));
             assert!(text.lines().any(|is| is == line), "{text}");
         }
     }

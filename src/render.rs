@@ -173,6 +173,12 @@ templates! {
         /// The sudoers drop-in.
     "cron" Cron {} cron
         /// The cron entry.
+    "poll.service" PollService {} poll_service
+        /// The service of a poll that a timer starts.
+    "poll.timer" PollTimer {
+        every: u64 = |app: &App| app.schedule.timer().unwrap_or_default()
+    } poll_timer
+        /// The timer of the polls.
     "ssh_config" SshConfig {
         alias: String = App::ssh_alias,
         options: Vec<(&'static str, String)> = ssh_options
@@ -252,6 +258,8 @@ mod tests {
             for render in [
                 sudoers,
                 cron,
+                poll_service,
+                poll_timer,
                 ssh_config,
                 agent_service,
                 gunicorn_socket,
@@ -282,7 +290,10 @@ mod tests {
                 ("tag", "release-?.*"),
                 ("proxy", "nc -X connect -x proxy:3128 %h %p # '$x'"),
             ],
-            &[("commit", "0123456789abcdef0123456789abcdef01234567")],
+            &[
+                ("commit", "0123456789abcdef0123456789abcdef01234567"),
+                ("schedule", "90s"),
+            ],
         ] {
             let mut app = app(more)?;
             if !more.is_empty() {

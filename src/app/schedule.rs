@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, Local, TimeDelta};
 use croner::Cron;
@@ -11,22 +12,82 @@ use sha2::{Digest, Sha256};
 
 use super::Invalid;
 
-/// The five time fields of a crontab line (crontab(5)).
+/// The five time fields of a crontab line (crontab(5)), or the interval of a systemd timer.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
-    cron: Cron,
-    /// The fields in the crontab: those of `text`, begun at another minute.
-    fields: String,
-    /// The second of the minute.
+    by: By,
+    /// The second of the minute; of a timer, how long after its start its first poll comes.
     second: u64,
 }
 
+/// What starts the polls.
+#[derive(Debug, Clone)]
+enum By {
+    /// cron, and the fields in the crontab: those of the text, begun at another minute.
+    Cron { cron: Box<Cron>, fields: String },
+    /// A timer, every so many seconds.
+    Timer(u64),
+}
+
+/// A question every second would be one ssh handshake after another.
+const SHORTEST: u64 = 5;
+const LONGEST: u64 = 24 * 3600;
+/// The first poll after a boot comes within so many seconds, however long the interval is.
+const FIRST_WITHIN: u64 = 300;
+
 impl Schedule {
-    /// The next time after `now` at which cron starts a poll; `None` if there is none.
+    /// The next time after `now` at which cron starts a poll; `None` if there is none. A timer counts from its last poll.
     #[must_use]
     pub fn next_after(&self, now: &DateTime<Local>) -> Option<DateTime<Local>> {
-        self.cron.find_next_occurrence(now, false).ok()
+        match &self.by {
+            By::Cron { cron, .. } => cron.find_next_occurrence(now, false).ok(),
+            By::Timer(every) => {
+                now.checked_add_signed(TimeDelta::try_seconds(i64::try_from(*every).ok()?)?)
+            }
+        }
+    }
+
+    /// The interval of the timer, in seconds; `None` if cron polls.
+    #[must_use]
+    pub fn timer(&self) -> Option<u64> {
+        match self.by {
+            By::Cron { .. } => None,
+            By::Timer(every) => Some(every),
+        }
+    }
+
+    /// What polls, in words.
+    #[must_use]
+    pub fn who(&self) -> &'static str {
+        match self.by {
+            By::Cron { .. } => "cron",
+            By::Timer(_) => "a timer",
+        }
+    }
+
+    /// The same for a server without cron: minutes are a timer's; other fields need cron.
+    #[must_use]
+    pub fn without_cron(self) -> Self {
+        self.minutes()
+            .map_or(self, |minutes| Self::every(minutes * 60))
+    }
+
+    fn every(seconds: u64) -> Self {
+        Self {
+            text: humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+            by: By::Timer(seconds),
+            second: 0,
+        }
+    }
+
+    /// The minutes between polls, if cron polls each time that so many have passed.
+    fn minutes(&self) -> Option<u64> {
+        if self.text == "* * * * *" {
+            return Some(1);
+        }
+        let minutes = self.text.strip_prefix("*/")?.strip_suffix(" * * * *")?;
+        minutes.parse().ok().filter(|minutes| 60 % minutes == 0)
     }
 
     /// The longest interval between consecutive polls among the next 64 after `now`.
@@ -56,33 +117,45 @@ impl Schedule {
                 .iter()
                 .fold(0, |n, &b| n << 8 | u64::from(b))
         };
+        let By::Cron { cron, .. } = self.by else {
+            let second = number(0) % self.timer().unwrap_or(1).min(FIRST_WITHIN);
+            return Self { second, ..self };
+        };
         let second = number(0) % 60;
         let interval = self.text.strip_prefix("*/").and_then(|rest| {
             let (minutes, others) = rest.split_once(' ')?;
             Some((minutes.parse::<u64>().ok().filter(|n| *n > 1)?, others))
         });
         let Some((minutes, others)) = interval else {
-            return Self { second, ..self };
+            let fields = self.text.clone();
+            return Self {
+                by: By::Cron { cron, fields },
+                second,
+                ..self
+            };
         };
         let fields = match number(4) % minutes {
             0 => self.text.clone(),
             first => format!("{first}-59/{minutes} {others}"),
         };
+        let cron = parse(&fields).map_or(cron, Box::new);
         Self {
-            cron: parse(&fields).unwrap_or(self.cron),
+            by: By::Cron { cron, fields },
             text: self.text,
-            fields,
             second,
         }
     }
 
-    /// The fields of the crontab line.
+    /// The fields of the crontab line; empty for a timer.
     #[must_use]
     pub fn fields(&self) -> &str {
-        &self.fields
+        match &self.by {
+            By::Cron { fields, .. } => fields,
+            By::Timer(_) => "",
+        }
     }
 
-    /// How long a poll by cron waits first, in seconds.
+    /// How long a poll by cron, or the first one by a timer, waits, in seconds.
     #[must_use]
     pub fn second(&self) -> u64 {
         self.second
@@ -91,18 +164,18 @@ impl Schedule {
     /// The schedule in words: `every 5 minutes`, or else the quoted fields.
     #[must_use]
     pub fn words(&self) -> String {
-        let minutes = match self.text.as_str() {
-            "* * * * *" => Some(1),
-            text => text
-                .strip_prefix("*/")
-                .and_then(|rest| rest.strip_suffix(" * * * *"))
-                .and_then(|minutes| minutes.parse::<u32>().ok())
-                .filter(|minutes| 60 % minutes == 0),
+        let seconds = self.timer().or(self.minutes().map(|minutes| minutes * 60));
+        let Some(seconds) = seconds else {
+            return format!("at \"{}\"", self.text);
         };
-        match minutes {
-            Some(1) => "every minute".to_owned(),
-            Some(minutes) => format!("every {minutes} minutes"),
-            None => format!("at \"{}\"", self.text),
+        let (count, unit) = match seconds {
+            hours if hours % 3600 == 0 => (hours / 3600, "hour"),
+            minutes if minutes % 60 == 0 => (minutes / 60, "minute"),
+            seconds => (seconds, "second"),
+        };
+        match count {
+            1 => format!("every {unit}"),
+            _ => format!("every {count} {unit}s"),
         }
     }
 }
@@ -126,13 +199,25 @@ impl FromStr for Schedule {
             Ok(_) => {
                 return Err(
                     Invalid::new(format!("{text:?} cannot be expressed in cron"))
-                        .hint("1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30, or five crontab fields"),
+                        .hint("1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30, or five crontab fields; a systemd timer polls at any interval, such as 7m"),
                 );
             }
             Err(_) => text.split_whitespace().collect::<Vec<_>>().join(" "),
         };
+        if let Ok(every) = humantime::parse_duration(&text) {
+            let seconds = every.as_secs();
+            if every.subsec_nanos() == 0 && (SHORTEST..=LONGEST).contains(&seconds) {
+                return Ok(Self::every(seconds));
+            }
+            return Err(
+                Invalid::new(format!("{text:?} is not an interval between polls"))
+                    .hint("whole seconds, from 5s to 24h"),
+            );
+        }
         let refuse = |why: String| {
-            Invalid::new(why).hint("five fields as in crontab(5), for example */5 * * * *")
+            Invalid::new(why).hint(
+                "five fields as in crontab(5), for example */5 * * * *, or an interval, for example 30s",
+            )
         };
         // croner accepts more than Vixie cron does (L, W, #, ?, nicknames); accept only what both
         // do. In a crontab, `%` would end the command.
@@ -160,9 +245,11 @@ impl FromStr for Schedule {
         let cron = parse(&text)
             .map_err(|error| refuse(format!("{text:?} is not a cron schedule: {error}")))?;
         Ok(Self {
-            fields: text.clone(),
+            by: By::Cron {
+                cron: Box::new(cron),
+                fields: text.clone(),
+            },
             text,
-            cron,
             second: 0,
         })
     }
@@ -206,7 +293,19 @@ mod tests {
             parsed("0 7-18 * * mon-fri").map(|r| r.1),
             Some("at \"0 7-18 * * mon-fri\"".into())
         );
+        assert_eq!(
+            parsed("90s"),
+            Some(("1m 30s".into(), "every 90 seconds".into()))
+        );
+        assert_eq!(
+            parsed("2 min"),
+            Some(("2m".into(), "every 2 minutes".into()))
+        );
+        assert_eq!(parsed("1h"), Some(("1h".into(), "every hour".into())));
         for bad in [
+            "4s",
+            "5500ms",
+            "25h",
             "",
             "7",
             "0",
@@ -221,6 +320,27 @@ mod tests {
         ] {
             assert_eq!(parsed(bad), None, "{bad:?} should be refused");
         }
+    }
+
+    #[test]
+    fn without_cron_minutes_are_those_of_a_timer() {
+        let parsed = |text: &str| text.parse::<Schedule>().unwrap();
+        let without = |text: &str| parsed(text).spread("machine", "todo").without_cron();
+        for (text, timer) in [("5", "5m"), ("* * * * *", "1m"), ("30s", "30s")] {
+            assert_eq!(without(text), parsed(timer), "{text}");
+            assert!(without(text).timer().is_some() && parsed("5").timer().is_none());
+        }
+        assert_eq!(without("0 3 * * *").timer(), None);
+        // Fixed, within the interval, and never long after a boot.
+        for (text, most) in [("10s", 10), ("1h", 300)] {
+            let first = |app: &str| parsed(text).spread("machine", app).second();
+            let all: Vec<u64> = (0..50).map(|n| first(&format!("a{n}"))).collect();
+            assert!(all.iter().all(|second| *second < most) && all.iter().any(|s| *s != all[0]));
+            assert_eq!(first("todo"), first("todo"));
+        }
+        let at = Local.with_ymd_and_hms(2026, 11, 22, 14, 2, 3).unwrap();
+        let next = parsed("90s").next_after(&at).unwrap();
+        assert_eq!((next - at).num_seconds(), 90);
     }
 
     #[test]

@@ -93,12 +93,16 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
         .free_space(app.project_dir.as_path())
         .map_or(0, |(bytes, _)| bytes);
     let overdue = provision::overdue(server, &app, &ledger, server.clock())?;
+    let mut unfinished = true;
+    for scheduler in app.schedulers() {
+        unfinished &= server.stat(&scheduler)?.is_none();
+    }
     Ok(Status {
         processes: provision::process_states(server, &app)?,
         settings_are_newer: provision::settings_are_newer(server, &app)?,
         environment_is_newer: provision::environment_is_newer(server, &app)?,
         notices: provision::nobody_hears(&app).or_else(|| provision::undelivered(server, &app)),
-        unfinished: server.stat(&app.cron())?.is_none(),
+        unfinished,
         app,
         ledger,
         free,

@@ -159,7 +159,7 @@ pub fn next_private_key(app: &AppName) -> PathBuf {
 pub fn next_public_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519.next.pub"))
 }
-/// An empty file whose time of modification is that of the git host's last answer, to a poll by cron or by hand.
+/// An empty file whose time of modification is that of the git host's last answer, to a poll by the scheduler, cron or a timer, or by hand.
 #[must_use]
 pub fn answered(app: &AppName, by_cron: bool) -> PathBuf {
     let whose = if by_cron { "cron" } else { "hand" };
@@ -226,6 +226,11 @@ pub fn timer_failure(app: &AppName, process: &ProcessName) -> PathBuf {
 #[must_use]
 pub fn process_target(app: &AppName) -> String {
     format!("pullpray.{app}.target")
+}
+/// The service of a poll, and the timer that starts it where cron does not. No process's unit has such a name.
+#[must_use]
+pub fn poll_units(app: &AppName) -> [String; 2] {
+    ["service", "timer"].map(|kind| format!("pullpray-poll.{app}.{kind}"))
 }
 /// The unit of a command that a person runs as the app.
 #[must_use]
@@ -298,6 +303,17 @@ impl App {
     pub fn timer_units(&self) -> impl Iterator<Item = String> {
         let names = self.limits.timers.keys();
         names.map(|process| timer_unit(&self.name, process))
+    }
+    /// The service and the timer of its polls, if a timer starts them.
+    pub fn poll_units(&self) -> impl Iterator<Item = String> {
+        let timer = self.schedule.timer().into_iter();
+        timer.flat_map(|_| poll_units(&self.name))
+    }
+    /// What may start its polls, of which init leaves one: the cron entry, the timer.
+    #[must_use]
+    pub fn schedulers(&self) -> [PathBuf; 2] {
+        let [_, timer] = poll_units(&self.name);
+        [self.cron(), unit_file(&timer)]
     }
     /// The environment file.
     #[must_use]

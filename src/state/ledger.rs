@@ -33,7 +33,7 @@ pub struct Ledger {
     pause: Option<Pause>,
     #[serde(skip)]
     answered: Answered,
-    /// When cron last started a poll that the git host did not answer.
+    /// When cron or a timer last started a poll that the git host did not answer.
     #[serde(default, deserialize_with = "fields::time_if_any")]
     last_by_cron: Option<String>,
     outage: Option<RemoteOutage>,
@@ -44,7 +44,7 @@ pub struct Ledger {
 /// empty files ([`crate::layout::answered`]), and a power cut may lose the last ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answered {
-    /// A poll that cron started.
+    /// A poll that cron or a timer started.
     pub by_cron: Option<String>,
     /// A poll that somebody started by hand; it proves nothing about the schedule.
     pub by_hand: Option<String>,
@@ -194,7 +194,7 @@ impl Ledger {
         let Answered { by_cron, by_hand } = &self.answered;
         by_cron.as_deref().max(by_hand.as_deref())
     }
-    /// When cron last started a poll, RFC 3339.
+    /// When cron or a timer last started a poll, RFC 3339.
     pub fn last_by_cron(&self) -> Option<&str> {
         let answered = self.answered.by_cron.as_deref();
         answered.max(self.last_by_cron.as_deref())

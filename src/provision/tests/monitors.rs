@@ -158,7 +158,9 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     let running = world.server.server.lock(&layout::state(&world.app.name))?;
     expect(&world, StepId::PollRecent, ok, "ago")?;
     drop(running);
-    assert!(remedy.starts_with("sudo journalctl -t cron -t CRON -g 'gunicorn|pullpray-todo'"));
+    assert!(remedy.starts_with(
+        "sudo journalctl -t cron -t CRON -t crond -t CROND -g 'gunicorn|pullpray-todo'"
+    ));
     Ok(())
 }
 

@@ -29,10 +29,18 @@ pub(super) fn steps(app: &App) -> Vec<Step<'_>> {
         let entry = FileStep::new(app, StepId::ScheduleCron, ManagedFile::Cron, text);
         return vec![scheduler(entry)];
     }
-    let unit = |file, text| FileStep::new(app, StepId::ScheduleTimer, file, text);
+    let unit = |id, file, text| FileStep::new(app, id, file, text);
     vec![
-        fix(unit(ManagedFile::PollService, render::poll_service(app))),
-        scheduler(unit(ManagedFile::PollTimer, render::poll_timer(app))),
+        fix(unit(
+            StepId::ScheduleService,
+            ManagedFile::PollService,
+            render::poll_service(app),
+        )),
+        scheduler(unit(
+            StepId::ScheduleTimer,
+            ManagedFile::PollTimer,
+            render::poll_timer(app),
+        )),
     ]
 }
 

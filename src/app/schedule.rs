@@ -66,6 +66,13 @@ impl Schedule {
         }
     }
 
+    /// An outage is reported after so many polls in a row, and not within two minutes: one that ends by itself is no news.
+    #[must_use]
+    pub fn report_after(&self) -> u32 {
+        let polls = self.timer().map_or(0, |every| 120_u64.div_ceil(every));
+        u32::try_from(polls).unwrap_or(u32::MAX).max(3)
+    }
+
     /// The same for a server without cron: minutes are a timer's; other fields need cron.
     #[must_use]
     pub fn without_cron(self) -> Self {
@@ -338,6 +345,8 @@ mod tests {
             assert!(all.iter().all(|second| *second < most) && all.iter().any(|s| *s != all[0]));
             assert_eq!(first("todo"), first("todo"));
         }
+        let after = ["1", "5m", "1m", "10s"].map(|text| parsed(text).report_after());
+        assert_eq!(after, [3, 3, 3, 12]);
         let at = Local.with_ymd_and_hms(2026, 11, 22, 14, 2, 3).unwrap();
         let next = parsed("90s").next_after(&at).unwrap();
         assert_eq!((next - at).num_seconds(), 90);

@@ -225,7 +225,7 @@ mod tests {
                 let why = RemoteFailure::new(RemoteErrorKind::Disconnected, kind);
                 for _ in 0..9 {
                     let at = "2026-11-23T10:00:00Z".to_owned();
-                    ledger.unreachable(at, true, why.clone());
+                    ledger.unreachable(at, true, why.clone(), 3);
                 }
             }
             test.put(

@@ -126,9 +126,6 @@ impl Failure {
     }
 }
 
-/// An outage is reported after so many polls in a row: one that ends by itself is no news.
-const REPORT_AFTER: u32 = 3;
-
 impl Default for Ledger {
     fn default() -> Self {
         Self {
@@ -217,12 +214,13 @@ impl Ledger {
         Self { answered, ..self }
     }
 
-    /// The git host could not be reached; returns the outage, and whether to report it now: once, after some polls.
+    /// The git host could not be reached; returns the outage, and whether to report it now: once, after so many polls.
     pub fn unreachable(
         &mut self,
         at: String,
         by_cron: bool,
         failure: RemoteFailure,
+        report_after: u32,
     ) -> (RemoteOutage, bool) {
         let mut outage = self.outage.take().unwrap_or(RemoteOutage {
             since: at.clone(),
@@ -232,7 +230,7 @@ impl Ledger {
         });
         outage.polls += 1;
         outage.failure = failure;
-        let report = outage.polls >= REPORT_AFTER && !outage.reported;
+        let report = outage.polls >= report_after && !outage.reported;
         outage.reported |= report;
         self.outage = Some(outage.clone());
         self.last_by_cron = by_cron.then_some(at).or(self.last_by_cron.take());

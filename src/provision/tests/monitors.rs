@@ -124,7 +124,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     let why = || RemoteFailure::new(RemoteErrorKind::Disconnected, "Connection refused");
     polled(&world, |ledger| {
         for time in ["2026-11-23T09:50:00Z", "2026-11-23T09:55:00Z"] {
-            ledger.unreachable(time.to_owned(), true, why());
+            ledger.unreachable(time.to_owned(), true, why(), 3);
         }
     })?;
     let text = "Connection refused, 2 polls in a row, since 2026-11-23T09:50:00Z";

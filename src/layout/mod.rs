@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::app::{App, AppName, ProcessName};
 
 mod managed;
+mod polls;
 pub mod reserved;
 
 pub use managed::{ManagedFile, read_by_root};
+pub use polls::poll_units;
 
 /// Directory of the settings and environment files of all apps.
 pub const SETTINGS_DIR: &str = "/etc/pullpray";
@@ -227,11 +229,6 @@ pub fn timer_failure(app: &AppName, process: &ProcessName) -> PathBuf {
 pub fn process_target(app: &AppName) -> String {
     format!("pullpray.{app}.target")
 }
-/// The service of a poll, and the timer that starts it where cron does not. No process's unit has such a name.
-#[must_use]
-pub fn poll_units(app: &AppName) -> [String; 2] {
-    ["service", "timer"].map(|kind| format!("pullpray-poll.{app}.{kind}"))
-}
 /// The unit of a command that a person runs as the app.
 #[must_use]
 pub fn run_unit(app: &AppName, number: u32) -> String {
@@ -303,17 +300,6 @@ impl App {
     pub fn timer_units(&self) -> impl Iterator<Item = String> {
         let names = self.limits.timers.keys();
         names.map(|process| timer_unit(&self.name, process))
-    }
-    /// The service and the timer of its polls, if a timer starts them.
-    pub fn poll_units(&self) -> impl Iterator<Item = String> {
-        let timer = self.schedule.timer().into_iter();
-        timer.flat_map(|_| poll_units(&self.name))
-    }
-    /// What may start its polls, of which init leaves one: the cron entry, the timer.
-    #[must_use]
-    pub fn schedulers(&self) -> [PathBuf; 2] {
-        let [_, timer] = poll_units(&self.name);
-        [self.cron(), unit_file(&timer)]
     }
     /// The environment file.
     #[must_use]

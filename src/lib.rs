@@ -1,6 +1,6 @@
 //! pullpray: continuous delivery for servers with no inbound access.
 //!
-//! `pullpray init` prepares a Linux server for a Django application and verifies each step. From then on cron runs
+//! `pullpray init` prepares a Linux server for a Django application and verifies each step. From then on cron, or a timer, runs
 //! `pullpray poll`: one cheap question to the git host, and if there is a new commit, a release is built, tried,
 //! activated and checked over HTTP; if it is unhealthy, the previous release is restored. The scripts that this
 //! replaces called it "pull and pray", because nothing was checked; here everything is.

@@ -196,6 +196,12 @@ templates! {
         /// The sudoers drop-in.
     "cron" Cron {} cron
         /// The cron entry.
+    "poll.service" PollService {} poll_service
+        /// The service of a poll that a timer starts.
+    "poll.timer" PollTimer {
+        every: u64 = |app: &App| app.schedule.timer().unwrap_or_default()
+    } poll_timer
+        /// The timer of the polls.
     "ssh_config" SshConfig {
         alias: String = App::ssh_alias,
         options: Vec<(&'static str, String)> = ssh_options
@@ -275,6 +281,8 @@ mod tests {
             for render in [
                 sudoers,
                 cron,
+                poll_service,
+                poll_timer,
                 ssh_config,
                 agent_service,
                 gunicorn_socket,
@@ -309,7 +317,10 @@ mod tests {
                 ("proxy", "http://me:s3cret%2C$x@proxy:3128"),
                 ("ssh_host", "ssh.github.com:443"),
             ],
-            &[("commit", "0123456789abcdef0123456789abcdef01234567")],
+            &[
+                ("commit", "0123456789abcdef0123456789abcdef01234567"),
+                ("schedule", "90s"),
+            ],
         ] {
             let mut app = app(more)?;
             if !more.is_empty() {

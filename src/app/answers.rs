@@ -188,9 +188,9 @@ answers! {
     /// Hostname for the health check; one of the project's ALLOWED_HOSTS [default: localhost]
     health_host "HOST" "PULLPRAY_HEALTH_HOST", check::<HealthHost>
         => "Hostname for the health check" "one of the project's ALLOWED_HOSTS";
-    /// Minutes between polls, or five crontab(5) fields [default: */5 * * * *]
+    /// Minutes between polls, or five crontab(5) fields; or an interval such as 30s, at which a systemd timer polls [default: */5 * * * *]
     schedule "WHEN" "PULLPRAY_SCHEDULE", check::<Schedule>
-        => "Poll every … minutes" "a number of minutes, or five crontab(5) fields";
+        => "Poll every … minutes" "a number of minutes, or five crontab(5) fields; 30s for a systemd timer instead of cron";
     /// Where failures are reported, separated by commas: ops@example.org, or the https address of a chat's webhook; an address with a secret goes into the answers file or the variable, not on the command line
     notify "ADDRESSES" "PULLPRAY_NOTIFY", check_list::<Channel>, optional
         => "Report failures to" "a mail address, or the https address of a chat's webhook; \"none\" for nobody";

@@ -34,6 +34,8 @@ pub struct Facts {
     pub host_key_algorithms: String,
     /// The machine's id (machine-id(5)); empty if it has none.
     pub machine: String,
+    /// Whether it is known that this server has no cron.
+    pub no_cron: bool,
     /// The number of processors.
     pub processors: u16,
     /// The installed program.

@@ -84,7 +84,7 @@ pub struct App {
     pub health_path: HealthPath,
     /// The `Host` header of the health check.
     pub health_host: HealthHost,
-    /// When cron polls.
+    /// When polls start, and by what.
     pub schedule: Schedule,
     /// The git host's key, as a fingerprint.
     pub host_key: Fingerprint,

@@ -159,8 +159,14 @@ impl Answers {
         let health_path = reader.read("health_path", self.suggested("health_path", facts));
         let health_host = reader.read("health_host", self.suggested("health_host", facts));
         let schedule: Option<Schedule> = reader.read("schedule", self.suggested("schedule", facts));
-        let spread =
-            |(schedule, name): (Schedule, &AppName)| schedule.spread(&facts.machine, name.as_str());
+        let spread = |(schedule, name): (Schedule, &AppName)| {
+            let schedule = if facts.no_cron {
+                schedule.without_cron()
+            } else {
+                schedule
+            };
+            schedule.spread(&facts.machine, name.as_str())
+        };
         let schedule = schedule.zip(name.as_ref()).map(spread);
         let python = reader.read("python", self.suggested("python", facts));
         let shared_paths = reader.list("shared_paths");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, Local, TimeDelta};
 use croner::Cron;
@@ -11,22 +12,89 @@ use sha2::{Digest, Sha256};
 
 use super::Invalid;
 
-/// The five time fields of a crontab line (crontab(5)).
+/// The five time fields of a crontab line (crontab(5)), or the interval of a systemd timer.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
-    cron: Cron,
-    /// The fields in the crontab: those of `text`, begun at another minute.
-    fields: String,
-    /// The second of the minute.
+    by: By,
+    /// The second of the minute; of a timer, how long after its start its first poll comes.
     second: u64,
 }
 
+/// What starts the polls.
+#[derive(Debug, Clone)]
+enum By {
+    /// cron, and the fields in the crontab: those of the text, begun at another minute.
+    Cron { cron: Box<Cron>, fields: String },
+    /// A timer, every so many seconds.
+    Timer(u64),
+}
+
+/// A question every second would be one ssh handshake after another.
+const SHORTEST: u64 = 5;
+const LONGEST: u64 = 24 * 3600;
+/// The first poll after a boot comes within so many seconds, however long the interval is.
+const FIRST_WITHIN: u64 = 300;
+
 impl Schedule {
-    /// The next time after `now` at which cron starts a poll; `None` if there is none.
+    /// The next time after `now` at which cron starts a poll; `None` if there is none. A timer counts from its last poll.
     #[must_use]
     pub fn next_after(&self, now: &DateTime<Local>) -> Option<DateTime<Local>> {
-        self.cron.find_next_occurrence(now, false).ok()
+        match &self.by {
+            By::Cron { cron, .. } => cron.find_next_occurrence(now, false).ok(),
+            By::Timer(every) => {
+                now.checked_add_signed(TimeDelta::try_seconds(i64::try_from(*every).ok()?)?)
+            }
+        }
+    }
+
+    /// The interval of the timer, in seconds; `None` if cron polls.
+    #[must_use]
+    pub fn timer(&self) -> Option<u64> {
+        match self.by {
+            By::Cron { .. } => None,
+            By::Timer(every) => Some(every),
+        }
+    }
+
+    /// What polls, in words.
+    #[must_use]
+    pub fn who(&self) -> &'static str {
+        match self.by {
+            By::Cron { .. } => "cron",
+            By::Timer(_) => "a timer",
+        }
+    }
+
+    /// An outage is reported after so many polls in a row, and not within two minutes: one that ends by itself is no news.
+    #[must_use]
+    pub fn report_after(&self) -> u32 {
+        let polls = self.timer().map_or(0, |every| 120_u64.div_ceil(every));
+        u32::try_from(polls).unwrap_or(u32::MAX).max(3)
+    }
+
+    /// The same for a server without cron: minutes are a timer's; other fields need cron.
+    #[must_use]
+    pub fn without_cron(self) -> Self {
+        self.minutes()
+            .map_or(self, |minutes| Self::every(minutes * 60))
+    }
+
+    fn every(seconds: u64) -> Self {
+        Self {
+            text: humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+            by: By::Timer(seconds),
+            second: 0,
+        }
+    }
+
+    /// The minutes between polls, if cron polls each time that so many have passed.
+    fn minutes(&self) -> Option<u64> {
+        if self.text == "* * * * *" {
+            return Some(1);
+        }
+        let minutes = self.text.strip_prefix("*/")?.strip_suffix(" * * * *")?;
+        minutes.parse().ok().filter(|minutes| 60 % minutes == 0)
     }
 
     /// The longest interval between consecutive polls among the next 64 after `now`.
@@ -56,33 +124,45 @@ impl Schedule {
                 .iter()
                 .fold(0, |n, &b| n << 8 | u64::from(b))
         };
+        let By::Cron { cron, .. } = self.by else {
+            let second = number(0) % self.timer().unwrap_or(1).min(FIRST_WITHIN);
+            return Self { second, ..self };
+        };
         let second = number(0) % 60;
         let interval = self.text.strip_prefix("*/").and_then(|rest| {
             let (minutes, others) = rest.split_once(' ')?;
             Some((minutes.parse::<u64>().ok().filter(|n| *n > 1)?, others))
         });
         let Some((minutes, others)) = interval else {
-            return Self { second, ..self };
+            let fields = self.text.clone();
+            return Self {
+                by: By::Cron { cron, fields },
+                second,
+                ..self
+            };
         };
         let fields = match number(4) % minutes {
             0 => self.text.clone(),
             first => format!("{first}-59/{minutes} {others}"),
         };
+        let cron = parse(&fields).map_or(cron, Box::new);
         Self {
-            cron: parse(&fields).unwrap_or(self.cron),
+            by: By::Cron { cron, fields },
             text: self.text,
-            fields,
             second,
         }
     }
 
-    /// The fields of the crontab line.
+    /// The fields of the crontab line; empty for a timer.
     #[must_use]
     pub fn fields(&self) -> &str {
-        &self.fields
+        match &self.by {
+            By::Cron { fields, .. } => fields,
+            By::Timer(_) => "",
+        }
     }
 
-    /// How long a poll by cron waits first, in seconds.
+    /// How long a poll by cron, or the first one by a timer, waits, in seconds.
     #[must_use]
     pub fn second(&self) -> u64 {
         self.second
@@ -91,18 +171,18 @@ impl Schedule {
     /// The schedule in words: `every 5 minutes`, or else the quoted fields.
     #[must_use]
     pub fn words(&self) -> String {
-        let minutes = match self.text.as_str() {
-            "* * * * *" => Some(1),
-            text => text
-                .strip_prefix("*/")
-                .and_then(|rest| rest.strip_suffix(" * * * *"))
-                .and_then(|minutes| minutes.parse::<u32>().ok())
-                .filter(|minutes| 60 % minutes == 0),
+        let seconds = self.timer().or(self.minutes().map(|minutes| minutes * 60));
+        let Some(seconds) = seconds else {
+            return format!("at \"{}\"", self.text);
         };
-        match minutes {
-            Some(1) => "every minute".to_owned(),
-            Some(minutes) => format!("every {minutes} minutes"),
-            None => format!("at \"{}\"", self.text),
+        let (count, unit) = match seconds {
+            hours if hours % 3600 == 0 => (hours / 3600, "hour"),
+            minutes if minutes % 60 == 0 => (minutes / 60, "minute"),
+            seconds => (seconds, "second"),
+        };
+        match count {
+            1 => format!("every {unit}"),
+            _ => format!("every {count} {unit}s"),
         }
     }
 }
@@ -126,13 +206,25 @@ impl FromStr for Schedule {
             Ok(_) => {
                 return Err(
                     Invalid::new(format!("{text:?} cannot be expressed in cron"))
-                        .hint("1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30, or five crontab fields"),
+                        .hint("1, 2, 3, 4, 5, 6, 10, 12, 15, 20 or 30, or five crontab fields; a systemd timer polls at any interval, such as 7m"),
                 );
             }
             Err(_) => text.split_whitespace().collect::<Vec<_>>().join(" "),
         };
+        if let Ok(every) = humantime::parse_duration(&text) {
+            let seconds = every.as_secs();
+            if every.subsec_nanos() == 0 && (SHORTEST..=LONGEST).contains(&seconds) {
+                return Ok(Self::every(seconds));
+            }
+            return Err(
+                Invalid::new(format!("{text:?} is not an interval between polls"))
+                    .hint("whole seconds, from 5s to 24h"),
+            );
+        }
         let refuse = |why: String| {
-            Invalid::new(why).hint("five fields as in crontab(5), for example */5 * * * *")
+            Invalid::new(why).hint(
+                "five fields as in crontab(5), for example */5 * * * *, or an interval, for example 30s",
+            )
         };
         // croner accepts more than Vixie cron does (L, W, #, ?, nicknames); accept only what both
         // do. In a crontab, `%` would end the command.
@@ -160,9 +252,11 @@ impl FromStr for Schedule {
         let cron = parse(&text)
             .map_err(|error| refuse(format!("{text:?} is not a cron schedule: {error}")))?;
         Ok(Self {
-            fields: text.clone(),
+            by: By::Cron {
+                cron: Box::new(cron),
+                fields: text.clone(),
+            },
             text,
-            cron,
             second: 0,
         })
     }
@@ -183,125 +277,4 @@ impl fmt::Display for Schedule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use chrono::TimeZone;
-
-    #[test]
-    fn parses_minutes_and_crontab_fields() {
-        let parsed = |text: &str| {
-            text.parse::<Schedule>()
-                .map(|s| (s.to_string(), s.words()))
-                .ok()
-        };
-        assert_eq!(
-            parsed("5"),
-            Some(("*/5 * * * *".into(), "every 5 minutes".into()))
-        );
-        assert_eq!(
-            parsed(" * *  * * * "),
-            Some(("* * * * *".into(), "every minute".into()))
-        );
-        assert_eq!(
-            parsed("0 7-18 * * mon-fri").map(|r| r.1),
-            Some("at \"0 7-18 * * mon-fri\"".into())
-        );
-        for bad in [
-            "",
-            "7",
-            "0",
-            "61 * * * *",
-            "* * * *",
-            "* * * * * *",
-            "@reboot",
-            "* * * * L",
-            "* * * * %",
-            "* * L * *",
-            "x",
-        ] {
-            assert_eq!(parsed(bad), None, "{bad:?} should be refused");
-        }
-    }
-
-    #[test]
-    fn computes_the_next_poll() {
-        let schedule = "*/5 * * * *".parse::<Schedule>().ok();
-        let now = Local.with_ymd_and_hms(2026, 11, 22, 14, 2, 3).single();
-        let next = schedule
-            .zip(now)
-            .and_then(|(schedule, now)| schedule.next_after(&now));
-        assert_eq!(
-            next.map(|t| t.format("%H:%M:%S").to_string()).as_deref(),
-            Some("14:05:00")
-        );
-    }
-
-    #[test]
-    fn apps_and_servers_begin_at_their_own_minute_and_second() {
-        let spread = |text: &str, machine: &str, app: &str| {
-            let schedule = text.parse::<Schedule>().unwrap();
-            let spread = schedule.clone().spread(machine, app);
-            assert_eq!(
-                (&spread, spread.to_string()),
-                (&schedule, schedule.to_string())
-            );
-            assert_eq!(spread.words(), schedule.words());
-            spread
-        };
-        let mut slots = std::collections::BTreeSet::new();
-        for number in 0..300 {
-            let it = spread("5", &format!("machine {number}"), "todo");
-            let first = it.next_after(&Local.with_ymd_and_hms(2026, 11, 22, 14, 59, 59).unwrap());
-            let minute = first
-                .unwrap()
-                .format("%M")
-                .to_string()
-                .parse::<u64>()
-                .unwrap();
-            let fields = match minute {
-                0 => "*/5 * * * *".to_owned(),
-                first => format!("{first}-59/5 * * * *"),
-            };
-            assert!(
-                minute < 5 && it.second() < 60 && it.fields() == fields,
-                "{}",
-                it.fields()
-            );
-            let each = it
-                .longest_pause(&Local::now())
-                .map(|pause| pause.num_minutes());
-            assert_eq!(each, Some(5));
-            slots.insert((minute, it.second()));
-        }
-        // Of 300 slots, 300 throws hit about 190.
-        assert!(slots.len() > 160, "{} slots", slots.len());
-        // Fifty apps of one server, of names that are alike.
-        let mut each_minute = std::collections::BTreeMap::new();
-        let mut seconds = std::collections::BTreeSet::new();
-        for number in 0..50 {
-            let it = spread("5", "machine", &format!("a{number}"));
-            *each_minute.entry(it.fields().to_owned()).or_insert(0) += 1;
-            seconds.insert(it.second());
-        }
-        let most = each_minute.values().max();
-        assert!(most < Some(&20) && seconds.len() > 25, "{each_minute:?}");
-        let one = |app| spread("5", "machine", app);
-        assert_eq!(one("todo").fields(), one("todo").fields());
-        assert_ne!(one("todo").second(), one("notes").second());
-        for text in ["* * * * *", "17 3 * * *", "*/7 * * * *", "2-58/7 * * * *"] {
-            let it = spread(text, "machine", "todo");
-            assert!(
-                it.fields() == text || text.starts_with("*/"),
-                "{}",
-                it.fields()
-            );
-        }
-        assert_eq!(
-            (
-                spread("5", "", "todo").second(),
-                spread("5", "", "todo").fields()
-            ),
-            (0, "*/5 * * * *")
-        );
-    }
-}
+mod tests;

@@ -231,6 +231,7 @@ impl Apply<'_> {
         let next = app
             .schedule
             .next_after(&self.server.clock().local())
+            .filter(|_| app.schedule.timer().is_none())
             .map_or_else(String::new, |at| {
                 format!(" (next at {})", at.format("%H:%M"))
             });
@@ -238,14 +239,19 @@ impl Apply<'_> {
         self.ui
             .heading(&format!("{name} is live{live} on {}.", app.bind));
         self.ui.say(&format!(
-            "cron checks {} for new commits {}{next}; {}.",
+            "{} checks {} for new commits {}{next}; {}.",
+            app.schedule.who(),
             app.repo.host(),
             app.schedule.words(),
             app.track.words()
         ));
         if ledger.last_by_cron().is_none() {
+            let whose = match app.schedule.timer() {
+                None => "Cron's",
+                Some(_) => "The timer's",
+            };
             self.ui.say(&format!(
-                "Cron's first poll shows that the schedule works: pullpray status {name}"
+                "{whose} first poll shows that the schedule works: pullpray status {name}"
             ));
         }
         self.ui.say(&format!(

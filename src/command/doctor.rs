@@ -192,8 +192,12 @@ fn from_finding(app: &App, step: &Step<'_>, finding: Result<Finding>) -> Check {
 
 /// Whether init has not come to its end yet: nothing polls, and nothing was deployed.
 fn is_unfinished(server: &Server, app: &App) -> Result<bool> {
-    let polls = server.stat(&app.cron())?.is_some();
-    Ok(!polls && Ledger::load(server, &app.name).is_ok_and(|ledger| ledger.live().is_none()))
+    for scheduler in app.schedulers() {
+        if server.stat(&scheduler)?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(Ledger::load(server, &app.name).is_ok_and(|ledger| ledger.live().is_none()))
 }
 
 /// What is missing is not to be fixed check by check: init continues where it stopped.

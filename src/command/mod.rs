@@ -263,9 +263,9 @@ fn no_such_app(name: &AppName, apps: &[AppName]) -> anyhow::Error {
 /// The environment variable that passes the operator's name to the child that runs as the app's account.
 const BY: &str = "PULLPRAY_BY";
 
-/// Whether cron started this process; only its entry sets the variable to `cron`.
+/// Whether cron or a timer started this process; only they set the variable to their names.
 fn by_cron() -> bool {
-    std::env::var(BY).is_ok_and(|by| by == "cron")
+    std::env::var(BY).is_ok_and(|by| by == "cron" || by == "timer")
 }
 
 /// The operator: who called sudo, else the account itself.

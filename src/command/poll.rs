@@ -128,7 +128,7 @@ fn one(server: &Server, name: &AppName, arguments: &cli::Poll) -> Result<Exit> {
 }
 
 /// An error of this server's, such as a broken settings file. A person sees it each time; cron mails it once, and once
-/// that it is over, remembered by a file that is not on a disk that may be missing or full.
+/// that it is over, and so a timer's journal has it, remembered by a file that is not on a disk that may be missing or full.
 fn report_once(
     server: &Server,
     name: &AppName,

@@ -22,7 +22,7 @@ pub(super) fn refuse_secrets(answers: &Answers) -> Result<()> {
         ("proxy", |text| text.contains("://") && text.contains('@')),
     ] {
         let flag = format!("--{name}");
-        if std::env::args().any(|word| word.starts_with(&flag))
+        if std::env::args_os().any(|word| word.as_encoded_bytes().starts_with(flag.as_bytes()))
             && answers.get(name).is_some_and(is_secret)
         {
             return Err(usage(format!(

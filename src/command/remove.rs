@@ -1,5 +1,7 @@
 //! `pullpray remove APP`: removes everything init created, from its receipt.
 
+use std::time::Duration;
+
 use anyhow::{Result, anyhow, bail};
 
 use crate::app::AppName;
@@ -104,7 +106,8 @@ fn remove_all(ui: &mut dyn Ui, removal: &Removal<'_>) -> Result<Exit> {
     let (server, name) = (removal.server, removal.app);
     // No poll may run or start while the directories are removed.
     let _lock = match server.stat(&layout::state(name))? {
-        Some(_) => match server.lock(&layout::state(name))? {
+        // A poll with nothing new takes less, and a timer may start one at any time.
+        Some(_) => match server.lock_in_time(&layout::state(name), Duration::from_secs(5))? {
             Locked::Held(lock) => Some(lock),
             Locked::Elsewhere => {
                 return Err(anyhow!("a poll of {name} is running").hint(format!(

@@ -93,12 +93,16 @@ fn read(server: &Server, name: &AppName) -> Result<Status> {
         .free_space(app.project_dir.as_path())
         .map_or(0, |(bytes, _)| bytes);
     let overdue = provision::overdue(server, &app, &ledger, server.clock())?;
+    let mut unfinished = true;
+    for scheduler in app.schedulers() {
+        unfinished &= server.stat(&scheduler)?.is_none();
+    }
     Ok(Status {
         processes: provision::process_states(server, &app)?,
         settings_are_newer: provision::settings_are_newer(server, &app)?,
         environment_is_newer: provision::environment_is_newer(server, &app)?,
         notices: provision::nobody_hears(&app).or_else(|| provision::undelivered(server, &app)),
-        unfinished: server.stat(&app.cron())?.is_none(),
+        unfinished,
         app,
         ledger,
         free,
@@ -221,7 +225,7 @@ mod tests {
                 let why = RemoteFailure::new(RemoteErrorKind::Disconnected, kind);
                 for _ in 0..9 {
                     let at = "2026-11-23T10:00:00Z".to_owned();
-                    ledger.unreachable(at, true, why.clone());
+                    ledger.unreachable(at, true, why.clone(), 3);
                 }
             }
             test.put(

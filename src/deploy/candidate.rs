@@ -160,7 +160,8 @@ fn gate(session: &Session<'_>, newest: Newest) -> anyhow::Result<Gate> {
 
 fn unreachable(session: &mut Session<'_>, failure: RemoteFailure) -> Stop {
     let (at, by_cron) = (stamp(session.clock.now()), session.by_cron);
-    match session.record(|ledger| ledger.unreachable(at, by_cron, failure)) {
+    let after = session.app.schedule.report_after();
+    match session.record(|ledger| ledger.unreachable(at, by_cron, failure, after)) {
         Ok((outage, report)) => PollOutcome::Unreachable { outage, report }.into(),
         Err(error) => Stop::Error(error),
     }

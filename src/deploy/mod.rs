@@ -82,7 +82,7 @@ pub struct Poll<'a> {
     pub remote: &'a dyn Remote,
     /// `--now`: retry failed commits at once, and ignore the deploy window.
     pub now: bool,
-    /// Whether cron started it.
+    /// Whether cron or a timer started it.
     pub by_cron: bool,
     /// Called with each stage as it begins.
     pub progress: &'a dyn Fn(&str),

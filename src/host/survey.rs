@@ -56,7 +56,6 @@ impl Survey {
 /// Programs that init and poll start: name, description, Debian package.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("systemctl", "systemd, which runs the app", "systemd"),
-    ("cron", "cron, which starts the polls", "cron"),
     (
         "sudo",
         "sudo, which lets the app's account restart its own service",
@@ -74,8 +73,13 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("gpasswd", "gpasswd", "passwd"),
 ];
 
-/// Other programs that read /etc/cron.d: cronie, bcron, systemd-cron.
-const OTHER_CRONS: [&str; 3] = ["crond", "bcron-sched", "crontab"];
+/// Programs that read /etc/cron.d: cron, cronie (which calls cron(8) crond), bcron, and systemd-cron's generator.
+const CRONS: [&str; 4] = [
+    "cron",
+    "crond",
+    "bcron-sched",
+    "/usr/lib/systemd/system-generators/systemd-crontab-generator",
+];
 
 /// State of clock synchronisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,11 +130,7 @@ impl View {
             ..Survey::default()
         };
         for (program, what, package) in NEEDED {
-            // cronie calls cron(8) crond.
-            let found = self.which(program).is_some()
-                || (*program == "cron"
-                    && OTHER_CRONS.iter().any(|other| self.which(other).is_some()));
-            if !found {
+            if self.which(program).is_none() {
                 survey.missing.push(Missing { what, package });
             }
         }
@@ -246,6 +246,12 @@ impl View {
                 .map(|(_, value)| value.clone())
         };
         Ok(field("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()))
+    }
+
+    /// Whether this server has a cron that reads /etc/cron.d.
+    #[must_use]
+    pub fn has_cron(&self) -> bool {
+        CRONS.iter().any(|program| self.which(program).is_some())
     }
 
     /// Returns the unit of cron that is active, and its state; `None` if none is.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    agent_unit, bridge_socket_unit, bridge_unit, data, known_hosts, own_socket_unit,
+    agent_unit, bridge_socket_unit, bridge_unit, data, known_hosts, own_socket_unit, poll_units,
     process_target, procfile, service_unit, settings, socket_unit, trial_unit, unit_file,
 };
 use crate::app::App;
@@ -54,6 +54,10 @@ managed_files! {
     ProcessTarget 0o644 |app| unit_file(&process_target(&app.name)), "systemd applies it";
     /// The cron entry.
     Cron 0o644 App::cron, "cron runs its command as any user";
+    /// The service of a poll that a timer starts.
+    PollService 0o644 |app| unit_file(&poll_units(&app.name)[0]), "systemd applies it";
+    /// The timer of the polls.
+    PollTimer 0o644 |app| unit_file(&poll_units(&app.name)[1]), "systemd applies it";
     /// The sudoers drop-in.
     Sudoers 0o440 App::sudoers, "sudo applies it";
     /// The ssh client's drop-in.

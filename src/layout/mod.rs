@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::app::{App, AppName, ProcessName};
 
 mod managed;
+mod polls;
 pub mod reserved;
 
 pub use managed::{ManagedFile, read_by_root};
+pub use polls::poll_units;
 
 /// Directory of the settings and environment files of all apps.
 pub const SETTINGS_DIR: &str = "/etc/pullpray";
@@ -164,7 +166,7 @@ pub fn next_private_key(app: &AppName) -> PathBuf {
 pub fn next_public_key(app: &AppName) -> PathBuf {
     Path::new(KEYS_DIR).join(format!("{app}_ed25519.next.pub"))
 }
-/// An empty file whose time of modification is that of the git host's last answer, to a poll by cron or by hand.
+/// An empty file whose time of modification is that of the git host's last answer, to a poll by the scheduler, cron or a timer, or by hand.
 #[must_use]
 pub fn answered(app: &AppName, by_cron: bool) -> PathBuf {
     let whose = if by_cron { "cron" } else { "hand" };

@@ -25,6 +25,7 @@ impl Check for DropIns<'_> {
         for unit in layout::units(name)
             .into_iter()
             .chain(self.0.process_units())
+            .chain(self.0.poll_units())
         {
             let drop_ins = context.view.unit(&unit)?.drop_ins;
             if !drop_ins.is_empty() {
@@ -139,7 +140,10 @@ impl Check for PrivilegeEscalation<'_> {
             ));
         }
         // systemd creates the sockets as root.
-        let services = layout::units(name).into_iter().chain(app.process_units());
+        let services = layout::units(name)
+            .into_iter()
+            .chain(app.process_units())
+            .chain(app.poll_units());
         for unit in services.filter(|unit| unit.ends_with(".service")) {
             let state = view.unit(&unit)?;
             if state.load == "loaded" && state.user != app.user.as_str() {

@@ -218,6 +218,16 @@ impl<'a> Changes<'a> {
         self.server.write(path, is, mode, Some(owner))
     }
 
+    /// Removes a file of pullpray's that is not needed any more; one that was modified is backed up first. Its record
+    /// stays, for which it then is already gone.
+    ///
+    /// # Errors
+    /// When it is not a file, or cannot be removed.
+    pub fn retire(&mut self, path: &Path) -> Result<()> {
+        self.before(path)?;
+        self.server.remove_file(path)
+    }
+
     fn record_adopted(&mut self, path: &Path) -> Result<()> {
         if self.receipt.before(path).is_some() {
             return Ok(());

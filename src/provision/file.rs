@@ -118,6 +118,7 @@ impl<'a> FileStep<'a> {
             StepId::GunicornService => layout::service_unit(&self.app.name),
             StepId::GunicornOwnSocket => layout::own_socket_unit(&self.app.name),
             StepId::AgentUnit => layout::agent_unit(&self.app.name),
+            StepId::ScheduleTimer => layout::poll_units(&self.app.name)[1].clone(),
             StepId::ProcessUnit => {
                 let unit = self.path.file_name().unwrap_or_default();
                 let unit = unit.to_string_lossy().into_owned();

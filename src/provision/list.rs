@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::layout::ManagedFile::{
-    AgentUnit, BridgeSocketUnit, BridgeUnit, Cron, DeployScript, Environment, OwnSocketUnit,
+    AgentUnit, BridgeSocketUnit, BridgeUnit, DeployScript, Environment, OwnSocketUnit,
     ProcessTarget, ServiceUnit, SocketUnit, SshConfig, Sudoers, TrialUnit,
 };
 use crate::render;
@@ -17,6 +17,7 @@ use super::processes::Processes;
 use super::release::FirstRelease;
 use super::repo::{Access, ReadOnly};
 use super::requirements::{Address, Program, Requirements};
+use super::scheduler;
 use super::service::{Healthy, Units};
 use super::settings_file::SettingsFile;
 use super::{Step, StepId as Id, check, fix};
@@ -88,9 +89,9 @@ pub fn list(app: &App) -> Vec<Step<'_>> {
         steps.push(fix(FileStep::process(app, process)));
         steps.push(fix(FileStep::timer(app, process, when)));
     }
+    // Before the first release: what is said about the next try if that fails is true.
+    steps.extend(scheduler::steps(app));
     steps.extend([
-        // Before the first release: what is said about the next try if that fails is true.
-        file(Id::ScheduleCron, Cron, render::cron(app)),
         fix(FirstRelease(app)),
         fix(Units(app)),
         fix(Healthy(app)),

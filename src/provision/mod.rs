@@ -31,6 +31,7 @@ mod removal;
 mod repo;
 mod requirements;
 mod rotation;
+mod scheduler;
 mod service;
 mod settings_file;
 mod step_id;

@@ -75,26 +75,60 @@ impl Check for RecentPoll<'_> {
             return Ok(Finding::blocked(StepId::ServerClock, why));
         }
         if let Some(why) = overdue(context.view, self.0, &ledger, context.view.clock())? {
-            return Ok(Finding::manual(
-                why,
-                format!(
-                    "sudo journalctl -t cron -t CRON -g '{}|pullpray-{}'  # shows what stops cron, including PAM errors",
-                    self.0.user, self.0.name
-                ),
-            ));
+            return Ok(Finding::manual(why, self.log(context.view)?));
         }
-        let (ago, words) = (duration(ago), self.0.schedule.words());
+        let schedule = &self.0.schedule;
+        let (ago, who, words) = (duration(ago), schedule.who(), schedule.words());
         Ok(match ledger.last_by_cron() {
-            Some(_) => Finding::Ok(format!("{ago} ago; cron polls {words}")),
+            Some(_) => Finding::Ok(format!("{ago} ago; {who} polls {words}")),
             None => Finding::Unknown(format!(
-                "{ago} ago, by hand; cron polls {words} but has not started one yet"
+                "{ago} ago, by hand; {who} polls {words} but has not started one yet"
             )),
         })
     }
 }
 
-/// Why cron seems not to poll: no poll by cron since the first one that was due after its last poll, after its entry
-/// was written and after cron started. Polls by hand do not count.
+impl RecentPoll<'_> {
+    /// The command that shows what stops the polls.
+    fn log(&self, view: &View) -> Result<String> {
+        let App { name, user, .. } = self.0;
+        let units = |of: &str, what| {
+            format!(
+                "systemctl list-timers '{of}*'; sudo journalctl -u '{of}*'  # shows what stops {what}"
+            )
+        };
+        Ok(if self.0.schedule.timer().is_some() {
+            units(&format!("pullpray-poll.{name}."), "the timer")
+        } else if view
+            .cron_unit()?
+            .is_some_and(|(unit, _)| unit == "cron.target")
+        {
+            // systemd-cron makes a timer of each line.
+            units(&format!("cron-pullpray-{name}-"), "systemd-cron")
+        } else {
+            format!(
+                "sudo journalctl -t cron -t CRON -t crond -t CROND -g '{user}|pullpray-{name}'  # shows what stops cron, including PAM errors"
+            )
+        })
+    }
+}
+
+/// When the scheduler started, in seconds since 1970; 0 if that is not known. cron's file is older than its unit's state
+/// where somebody has it reload, and systemd-cron has none.
+fn started(view: &View, app: &App, clock: &Clock) -> Result<i64> {
+    let cron = view.stat(Path::new("/run/crond.pid"))?;
+    let since = match (app.schedule.timer(), cron) {
+        (None, Some(cron)) => return Ok(cron.modified),
+        (None, None) => view.cron_unit()?.and_then(|(_, state)| state.since),
+        (Some(_), _) => view.unit(&layout::poll_units(&app.name)[1])?.since,
+    };
+    let ago = (since.zip(clock.since_boot())).map(|(since, now)| now.saturating_sub(since));
+    let ago = ago.and_then(|ago| i64::try_from(ago.as_secs()).ok());
+    Ok(ago.map_or(0, |ago| clock.now().timestamp() - ago))
+}
+
+/// Why cron, or the timer, seems not to poll: no poll by it since the first one that was due after its last poll, after its
+/// file was written and after it started. Polls by hand do not count.
 ///
 /// # Errors
 /// When the server's state cannot be read.
@@ -102,9 +136,13 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     let last = ledger.last_by_cron();
     let last = last.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
     let mut since = last.map_or(0, |last| last.timestamp());
-    for file in [&*app.cron(), Path::new("/run/crond.pid")] {
-        since = since.max(view.stat(file)?.map_or(0, |stat| stat.modified));
-    }
+    let [cron, timer] = app.schedulers();
+    let (file, who) = match app.schedule.timer() {
+        None => (cron, "cron"),
+        Some(_) => (timer, "the timer"),
+    };
+    since = since.max(view.stat(&file)?.map_or(0, |stat| stat.modified));
+    since = since.max(started(view, app, clock)?);
     let Some(since) = DateTime::from_timestamp(since, 0).map(|since| since.with_timezone(&Local))
     else {
         return Ok(None);
@@ -119,7 +157,7 @@ pub fn overdue(view: &View, app: &App, ledger: &Ledger, clock: &Clock) -> Result
     let due = app.schedule.next_after(&since);
     Ok(due.filter(|due| clock.local() > *due + grace).map(|due| {
         format!(
-            "cron has started no poll since {}, though one was due at {} (it polls {})",
+            "{who} has started no poll since {}, though one was due at {} (it polls {})",
             since.format("%Y-%m-%d %H:%M"),
             due.format("%Y-%m-%d %H:%M"),
             app.schedule.words()

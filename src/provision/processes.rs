@@ -7,7 +7,7 @@ use crate::host::{Stat, View};
 use crate::layout;
 use crate::render;
 
-use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId};
+use super::{About, Changes, Check, CheckContext, Finding, Fix, StepId, scheduler};
 
 pub(super) struct Processes<'a>(pub(super) &'a App);
 
@@ -176,7 +176,7 @@ fn failed_before(view: &View, app: &App, process: &ProcessName) -> Result<bool> 
     Ok(view.stat(&file)?.is_some() || view.stat(&file.with_file_name("reported"))?.is_some())
 }
 
-/// Whether the settings are newer than a unit, or than cron's entry, that differs from what they say. It may differ because
+/// Whether the settings are newer than a unit, or than the schedule, that differs from what they say. It may differ because
 /// somebody edited it.
 ///
 /// # Errors
@@ -188,7 +188,7 @@ pub fn settings_are_newer(view: &View, app: &App) -> Result<bool> {
     if !Processes(app).stale(view)?.is_empty() {
         return Ok(true);
     }
-    let mut wanted = vec![(app.cron(), render::cron(app)?)];
+    let mut wanted = scheduler::files(app)?;
     if app.wsgi.is_some() {
         let unit = layout::service_unit(&app.name);
         wanted.push((layout::unit_file(&unit), render::gunicorn_service(app)?));

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::app::App;
-use crate::host::{View, effective_uid};
+use crate::host::{UnitState, View, effective_uid};
 use crate::layout::{self, ManagedFile};
 use crate::render;
 
@@ -31,6 +31,7 @@ impl Reader {
             ManagedFile::OwnSocketUnit | ManagedFile::BridgeSocketUnit => Self::Systemd,
             ManagedFile::BridgeUnit | ManagedFile::ProcessTarget => Self::Systemd,
             ManagedFile::ServiceUnit | ManagedFile::TrialUnit => Self::Systemd,
+            ManagedFile::PollService | ManagedFile::PollTimer => Self::Systemd,
             ManagedFile::Sudoers => Self::Sudo,
             ManagedFile::Cron => Self::Cron,
             ManagedFile::DeployScript => Self::Shell,
@@ -153,20 +154,29 @@ fn verify_cron(view: &View) -> Result<Option<Problem>> {
             "sudo systemctl enable --now cron",
         )));
     };
-    let Some(setting) = state.confines.first() else {
-        return Ok(None);
+    Ok(confined(unit, &state))
+}
+
+/// Why no deployment that a unit starts can succeed, if its settings forbid it.
+pub(super) fn confined(unit: &str, state: &UnitState) -> Option<Problem> {
+    let setting = state.confines.first()?;
+    // A poll's service ends by itself.
+    let restart = if unit.starts_with("pullpray-") {
+        String::new()
+    } else {
+        format!(" && sudo systemctl restart {unit}")
     };
     let dir = format!("/etc/systemd/system/{unit}.d");
-    Ok(Some(Problem::new(
+    Some(Problem::new(
         format!(
             "{unit} runs with {}, so no deployment that it starts can succeed ({})",
             state.confines.join(" and "),
             state.drop_ins.join(", ")
         ),
         format!(
-            "sudo mkdir -p {dir} && printf '[Service]\\n{setting}=no\\n' | sudo tee {dir}/zz-{setting}.conf && sudo systemctl daemon-reload && sudo systemctl restart {unit}"
+            "sudo mkdir -p {dir} && printf '[Service]\\n{setting}=no\\n' | sudo tee {dir}/zz-{setting}.conf && sudo systemctl daemon-reload{restart}"
         ),
-    )))
+    ))
 }
 
 /// With a carriage return before each line end, no shell runs a script.

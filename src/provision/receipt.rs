@@ -31,7 +31,8 @@ pub fn receipt_problem(view: &View, receipt: &Receipt, app: &App) -> Result<Opti
         return Ok(Some(format!("{path} is damaged")));
     }
     // Only items that exist as soon as they are announced and that nobody else creates.
-    let by_name = [app.cron(), app.sudoers(), app.ssh_config()];
+    let [cron, timer] = app.schedulers();
+    let by_name = [cron, timer, app.sudoers(), app.ssh_config()];
     let lacks = (traces(view, app)?.into_iter())
         .filter(|change| match change {
             Change::File { path, .. } => by_name.contains(path),
@@ -100,7 +101,7 @@ fn traces(view: &View, app: &App) -> Result<Vec<Change>> {
         let path = path.clone();
         changes.push(Change::Line { path, line });
     }
-    for unit in layout::units(name) {
+    for unit in (layout::units(name).into_iter()).chain(app.poll_units()) {
         if view.unit(&unit)?.is_enabled() {
             changes.push(Change::Unit { name: unit });
         }
@@ -115,6 +116,12 @@ fn written(view: &View, app: &App) -> Result<Vec<(PathBuf, String)>> {
     for step in list(app) {
         if let Some((path, text)) = step.fix().and_then(Fix::preview) {
             written.push((path, sha256(text.as_bytes())));
+        }
+    }
+    // The scheduler that the settings do not name yet.
+    for path in app.schedulers() {
+        if !written.iter().any(|(known, _)| *known == path) {
+            written.push((path, String::new()));
         }
     }
     // The settings are what init wrote last, also if the administrator changed them since.

@@ -22,7 +22,7 @@ pub(super) struct Program<'a>(pub(super) &'a App);
 
 impl Check for Requirements<'_> {
     fn about(&self) -> About {
-        let what = "systemd, cron, sudo, ssh, Python";
+        let what = "systemd, sudo, ssh, Python";
         About::new(StepId::ServerRequirements, what)
     }
     fn check(&self, context: &CheckContext<'_>) -> Result<Finding> {

@@ -70,6 +70,8 @@ step_ids! {
     GunicornRunning "gunicorn.running" unit "gunicorn units";
     AppHealthy "app.healthy" health "healthy";
     ScheduleCron "schedule.cron" file "schedule";
+    ScheduleService "schedule.service" file "poll unit";
+    ScheduleTimer "schedule.timer" file "schedule";
     PollRecent "poll.recent" poll "last poll";
     NotifyChannels "notify.channels" poll "notices";
     ServerClock "server.clock" server "clock";

@@ -125,6 +125,14 @@ impl Changes<'_> {
         self.server.remove_file(&layout::unit_file(unit))
     }
 
+    /// Stops and disables a unit of the app.
+    ///
+    /// # Errors
+    /// When systemctl fails.
+    pub fn disable(&self, unit: &str) -> Result<()> {
+        self.server.disable_now(unit)
+    }
+
     /// Has systemd read its unit files again, which changes none of them.
     ///
     /// # Errors

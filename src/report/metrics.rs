@@ -54,7 +54,7 @@ const METRICS: &[Metric] = &[
     },
     Metric {
         name: "last_answer_by_cron_timestamp_seconds",
-        help: "When it last answered a poll that cron started.",
+        help: "When it last answered a poll that cron or a timer started.",
         samples: |it| time(it.ledger.last_by_cron()),
     },
     Metric {

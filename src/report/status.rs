@@ -25,9 +25,9 @@ pub struct Status {
     pub ledger: Ledger,
     /// Bytes that are free where it lives.
     pub free: u64,
-    /// Whether init has not come to the cron entry yet, its last step.
+    /// Whether init has not come to the schedule yet, its last step.
     pub unfinished: bool,
-    /// Why cron's polls seem to have stopped, if they do.
+    /// Why the polls seem to have stopped, if they do.
     pub overdue: Option<String>,
     /// The processes beside web, with their states: `active`, `activating (auto-restart)` …
     pub processes: Vec<(String, String)>,
@@ -85,9 +85,7 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         "  source    {} of {}, at {}",
         app.track, app.repo, app.bind
     )?;
-    let next = app.schedule.next_after(&now.with_timezone(&Local));
-    let next = next.map_or_else(String::new, |next| next.format(", next %H:%M").to_string());
-    let polls = format!("cron polls {}{next}", app.schedule.words());
+    let polls = polls(app, ledger, now);
     match (ledger.outage(), ledger.last_check()) {
         _ if *unfinished => writeln!(
             text,
@@ -106,7 +104,8 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
     if let Some(why) = overdue {
         writeln!(
             text,
-            "  cron      {why}\n            sudo pullpray doctor {}",
+            "  {:<9} {why}\n            sudo pullpray doctor {}",
+            app.schedule.who().trim_start_matches("a "),
             app.name
         )?;
     }
@@ -138,6 +137,21 @@ pub fn render(status: &Status, now: DateTime<Utc>, history: bool) -> Result<Stri
         text.extend(ledger.history().deployments().iter().map(past));
     }
     Ok(text)
+}
+
+/// What polls, how often, and when next: a timer counts from its last poll.
+fn polls(app: &App, ledger: &Ledger, now: DateTime<Utc>) -> String {
+    let (schedule, now) = (&app.schedule, now.with_timezone(&Local));
+    let last = ledger.last_by_cron().filter(|_| schedule.timer().is_some());
+    let last = last.and_then(|last| DateTime::parse_from_rfc3339(last).ok());
+    let from = last.map_or(now, |last| last.with_timezone(&Local));
+    let next = schedule.next_after(&from).filter(|next| *next > now);
+    let format = match schedule.timer() {
+        None => ", next %H:%M",
+        Some(_) => ", next %H:%M:%S",
+    };
+    let next = next.map_or_else(String::new, |next| next.format(format).to_string());
+    format!("{} polls {}{next}", schedule.who(), schedule.words())
 }
 
 /// Whether nobody has to do anything about a process in this state.

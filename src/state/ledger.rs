@@ -33,7 +33,7 @@ pub struct Ledger {
     pause: Option<Pause>,
     #[serde(skip)]
     answered: Answered,
-    /// When cron last started a poll that the git host did not answer.
+    /// When cron or a timer last started a poll that the git host did not answer.
     #[serde(default, deserialize_with = "fields::time_if_any")]
     last_by_cron: Option<String>,
     outage: Option<RemoteOutage>,
@@ -44,7 +44,7 @@ pub struct Ledger {
 /// empty files ([`crate::layout::answered`]), and a power cut may lose the last ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answered {
-    /// A poll that cron started.
+    /// A poll that cron or a timer started.
     pub by_cron: Option<String>,
     /// A poll that somebody started by hand; it proves nothing about the schedule.
     pub by_hand: Option<String>,
@@ -126,9 +126,6 @@ impl Failure {
     }
 }
 
-/// An outage is reported after so many polls in a row: one that ends by itself is no news.
-const REPORT_AFTER: u32 = 3;
-
 impl Default for Ledger {
     fn default() -> Self {
         Self {
@@ -194,7 +191,7 @@ impl Ledger {
         let Answered { by_cron, by_hand } = &self.answered;
         by_cron.as_deref().max(by_hand.as_deref())
     }
-    /// When cron last started a poll, RFC 3339.
+    /// When cron or a timer last started a poll, RFC 3339.
     pub fn last_by_cron(&self) -> Option<&str> {
         let answered = self.answered.by_cron.as_deref();
         answered.max(self.last_by_cron.as_deref())
@@ -217,12 +214,13 @@ impl Ledger {
         Self { answered, ..self }
     }
 
-    /// The git host could not be reached; returns the outage, and whether to report it now: once, after some polls.
+    /// The git host could not be reached; returns the outage, and whether to report it now: once, after so many polls.
     pub fn unreachable(
         &mut self,
         at: String,
         by_cron: bool,
         failure: RemoteFailure,
+        report_after: u32,
     ) -> (RemoteOutage, bool) {
         let mut outage = self.outage.take().unwrap_or(RemoteOutage {
             since: at.clone(),
@@ -232,7 +230,7 @@ impl Ledger {
         });
         outage.polls += 1;
         outage.failure = failure;
-        let report = outage.polls >= REPORT_AFTER && !outage.reported;
+        let report = outage.polls >= report_after && !outage.reported;
         outage.reported |= report;
         self.outage = Some(outage.clone());
         self.last_by_cron = by_cron.then_some(at).or(self.last_by_cron.take());

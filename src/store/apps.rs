@@ -61,6 +61,7 @@ impl View {
                 .which("systemctl")
                 .unwrap_or_else(|| "/usr/bin/systemctl".into()),
             machine: self.machine_id(),
+            no_cron: !self.has_cron(),
             ..Facts::default()
         };
         for app in self.apps()? {

@@ -71,6 +71,7 @@ mod requirements;
 mod rights;
 mod sabotage;
 mod sabotages;
+mod scheduler;
 mod soak;
 mod switch;
 mod terminals;

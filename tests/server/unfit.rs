@@ -37,14 +37,10 @@ fn missing_requirements_are_listed_with_the_install_command() -> Result<()> {
         .exits(2)?
         .says("--user root cannot run an app")?;
 
-    web.without(&["cron"])?;
-    web.changes_nothing(&init)?
-        .exits(1)?
-        .says("hint: sudo apt-get install cron\n")?;
     web.without(&["sudo"])?;
     web.changes_nothing(&init)?
         .exits(1)?
-        .says("hint: sudo apt-get install cron sudo\n")?;
+        .says("hint: sudo apt-get install sudo\n")?;
     Ok(())
 }
 

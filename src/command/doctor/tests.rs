@@ -294,7 +294,7 @@ fn after_a_fix_an_outage_that_polls_recorded_before_it_is_no_failure() -> Result
     let mut ledger = Ledger::default();
     let why = RemoteFailure::new(RemoteErrorKind::Disconnected, "the agent has no key");
     let at = "2026-11-23T09:55:00Z".to_owned();
-    ledger.unreachable(at, true, why);
+    ledger.unreachable(at, true, why, 3);
     let json = serde_json::to_string(&ledger)?;
     test.put(layout::ledger(&app.name), &json, 0o640)?;
     await_poll(&test.server, &app, &mut of)?;

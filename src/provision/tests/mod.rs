@@ -10,6 +10,7 @@ mod killed;
 mod monitors;
 mod removal;
 mod rotation;
+mod scheduler;
 mod shared;
 mod state;
 mod undo;

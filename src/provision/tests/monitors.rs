@@ -124,7 +124,7 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     let why = || RemoteFailure::new(RemoteErrorKind::Disconnected, "Connection refused");
     polled(&world, |ledger| {
         for time in ["2026-11-23T09:50:00Z", "2026-11-23T09:55:00Z"] {
-            ledger.unreachable(time.to_owned(), true, why());
+            ledger.unreachable(time.to_owned(), true, why(), 3);
         }
     })?;
     let text = "Connection refused, 2 polls in a row, since 2026-11-23T09:50:00Z";
@@ -158,7 +158,9 @@ fn a_schedule_that_does_not_work_is_found() -> Result<()> {
     let running = world.server.server.lock(&layout::state(&world.app.name))?;
     expect(&world, StepId::PollRecent, ok, "ago")?;
     drop(running);
-    assert!(remedy.starts_with("sudo journalctl -t cron -t CRON -g 'gunicorn|pullpray-todo'"));
+    assert!(remedy.starts_with(
+        "sudo journalctl -t cron -t CRON -t crond -t CROND -g 'gunicorn|pullpray-todo'"
+    ));
     Ok(())
 }
 

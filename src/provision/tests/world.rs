@@ -331,6 +331,7 @@ fn app(server: &TestServer, name: &str, more: &str) -> Result<App> {
         program: std::env::current_exe()?,
         systemctl: "/usr/bin/systemctl".into(),
         processors: 2,
+        no_cron: false,
         ..server.server.facts(None)?
     };
     let name = name.parse().map_err(|error| anyhow!("{error}"))?;

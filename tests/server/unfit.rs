@@ -78,7 +78,7 @@ fn all_invalid_answers_are_reported_at_once() -> Result<()> {
             "app = \"../etc\"\nrepo = \"git@github.com:acme/todo.git\"",
             "--app",
         ),
-        ("format = 1", "format"),
+        ("format = 9", "format = 9 is not supported"),
     ] {
         web.write("/root/answers", file)?;
         web.changes_nothing("pullpray init --yes --answers /root/answers")?

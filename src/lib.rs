@@ -25,13 +25,13 @@
 //! | [`layout`] | every path, unit name and reserved directory on the server | yes |
 //! | `render` | an app becomes the text of a file (templates/) | yes |
 //! | `state` | ledger and receipt: types, transitions, format | yes |
-//! | `decide` | whether a commit is deployed now, and why not | yes |
-//! | `report` | what polls and status print | yes |
-//! | `host` | files, programs, accounts, units, sudo, HTTP, locks, the agent | |
+//! | `decide` | whether a commit is deployed now, and why not; when somebody hears of a failure | yes |
+//! | `report` | what polls, status, metrics and notices say | yes |
+//! | `host` | files, programs, accounts, units, sudo, HTTP, locks, the agent, messages to the world outside | |
 //! | `git` | the git host and the local mirror, over the system's ssh | |
-//! | `signing` | who signed a commit or tag, judged against the list of allowed signers | |
-//! | `store` | settings, ledger, receipt and data marks, read and written | |
-//! | `deploy` | the pipeline of a poll; `recover` after a killed poll, `keep_live` for a site that is down, `control` for people | |
+//! | `signing` | who signed a commit or tag, judged against lists of allowed signers and OpenPGP keyrings | |
+//! | `store` | settings, ledger, receipt, notices and data marks, read and written | |
+//! | `deploy` | the pipeline of a poll; `recover` after a killed poll, `keep_live` for a site that is down, `control` for people, `notices` | |
 //! | `provision` | one fact about the server per file; one list; check, apply, undo | |
 //! | `ui` | questions and progress on a terminal, or plain lines without one | |
 //! | `cli`, `command` | the command line; one file per verb | |

@@ -124,7 +124,7 @@ impl Ended<'_> {
         let mark = layout::heartbeat(&self.app.name);
         let last = server.stat(&mark).ok().flatten();
         let last = last.and_then(|stat| DateTime::from_timestamp(stat.modified, 0));
-        // Half a second less: cron's minutes are not exact.
+        // Some seconds less: cron's minutes are not exact.
         if last.is_some_and(|last| (now - last).abs() < BETWEEN_HEARTBEATS - TimeDelta::seconds(5))
         {
             return;
